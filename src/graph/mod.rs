@@ -1,0 +1,371 @@
+//! What a network means: values, nodes and their shapes, free of file formats and of speed.
+
+mod dim;
+pub mod infer;
+mod op;
+mod validate;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+pub use dim::{Bindings, Dim};
+pub use op::*;
+
+use crate::error::{Error, Result};
+use crate::tensor::{DType, Tensor};
+
+/// Names a value of one graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ValueId(pub(crate) usize);
+
+/// Names a node of one graph; changes when the graph is pruned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub(crate) usize);
+
+impl ValueId {
+    /// Its number, for tables that run parallel to a graph's values.
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// The element type and the sizes of a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorType {
+    /// The element type.
+    pub dtype: DType,
+    /// The sizes of the axes, outermost first.
+    pub dims: Vec<Dim>,
+}
+
+impl TensorType {
+    /// The type of a tensor at hand.
+    pub fn of(tensor: &Tensor) -> Self {
+        let dims = tensor.shape().iter().map(|&d| d.into()).collect();
+        TensorType { dtype: tensor.dtype(), dims }
+    }
+
+    /// The sizes, where all are known.
+    pub fn fixed_shape(&self) -> Option<Vec<usize>> {
+        self.dims.iter().map(Dim::as_size).collect()
+    }
+}
+
+impl std::fmt::Display for TensorType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {:?}", self.dtype, self.dims)
+    }
+}
+
+/// Something that flows along the edges of a graph.
+#[derive(Clone, Debug)]
+pub struct Value {
+    /// Its name, unique in the graph.
+    pub name: String,
+    /// The tensor, where the value is a constant.
+    pub constant: Option<Tensor>,
+    /// The type, where the value is an input of the graph.
+    pub input: Option<TensorType>,
+}
+
+/// One application of an operator.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Its name, for messages.
+    pub name: String,
+    /// What it computes.
+    pub op: Op,
+    /// What it reads; `None` for an optional input that is absent.
+    pub inputs: Vec<Option<ValueId>>,
+    /// What it produces; `None` for an optional output that nobody wants.
+    pub outputs: Vec<Option<ValueId>>,
+}
+
+impl Node {
+    /// Input `i`, where present.
+    pub fn input(&self, i: usize) -> Option<ValueId> {
+        self.inputs.get(i).copied().flatten()
+    }
+
+    /// The first output.
+    ///
+    /// # Panics
+    /// Where the first output is absent, which [`Graph::validate`] rejects.
+    pub fn output(&self) -> ValueId {
+        self.outputs.first().copied().flatten().expect("a valid node has its first output")
+    }
+}
+
+/// A network: nodes in single-assignment form over named values.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    /// The network's name.
+    pub name: String,
+    /// What travels with the network without changing its meaning: preprocessing, class names,
+    /// origin.
+    pub metadata: BTreeMap<String, String>,
+    values: Vec<Value>,
+    nodes: Vec<Node>,
+    inputs: Vec<ValueId>,
+    outputs: Vec<ValueId>,
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new(name: impl Into<String>) -> Self {
+        Graph { name: name.into(), ..Graph::default() }
+    }
+
+    /// A new value that nothing produces yet.
+    pub fn add_value(&mut self, name: impl Into<String>) -> ValueId {
+        self.values.push(Value { name: name.into(), constant: None, input: None });
+        ValueId(self.values.len() - 1)
+    }
+
+    /// A new input of the graph.
+    pub fn add_input(&mut self, name: impl Into<String>, ty: TensorType) -> ValueId {
+        let id = self.add_value(name);
+        self.values[id.0].input = Some(ty);
+        self.inputs.push(id);
+        id
+    }
+
+    /// A new constant.
+    pub fn add_constant(&mut self, name: impl Into<String>, tensor: Tensor) -> ValueId {
+        let id = self.add_value(name);
+        self.values[id.0].constant = Some(tensor);
+        id
+    }
+
+    /// A new node.
+    pub fn add_node(&mut self, node: Node) -> NodeId {
+        self.nodes.push(node);
+        NodeId(self.nodes.len() - 1)
+    }
+
+    /// A new node with one output, which gets the node's name.
+    pub fn apply(&mut self, name: impl Into<String>, op: Op, inputs: &[ValueId]) -> ValueId {
+        let name = name.into();
+        let output = self.add_value(name.clone());
+        let inputs = inputs.iter().map(|&id| Some(id)).collect();
+        self.add_node(Node { name, op, inputs, outputs: vec![Some(output)] });
+        output
+    }
+
+    /// Says which values the graph gives.
+    pub fn set_outputs(&mut self, outputs: Vec<ValueId>) {
+        self.outputs = outputs;
+    }
+
+    /// What the graph takes.
+    pub fn inputs(&self) -> &[ValueId] {
+        &self.inputs
+    }
+
+    /// What the graph gives.
+    pub fn outputs(&self) -> &[ValueId] {
+        &self.outputs
+    }
+
+    /// All nodes. Those of a validated graph are in an order in which they can run.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The identities of all nodes, in order.
+    pub fn node_ids(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (0..self.nodes.len()).map(NodeId)
+    }
+
+    /// One node.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0]
+    }
+
+    /// One node, to be changed.
+    pub fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        &mut self.nodes[id.0]
+    }
+
+    /// All values.
+    pub fn values(&self) -> &[Value] {
+        &self.values
+    }
+
+    /// One value.
+    pub fn value(&self, id: ValueId) -> &Value {
+        &self.values[id.0]
+    }
+
+    /// One value, to be changed.
+    pub fn value_mut(&mut self, id: ValueId) -> &mut Value {
+        &mut self.values[id.0]
+    }
+
+    /// The tensor, where the value is a constant.
+    pub fn constant(&self, id: ValueId) -> Option<&Tensor> {
+        self.values[id.0].constant.as_ref()
+    }
+
+    /// Who produces and who reads each value, as the graph stands now.
+    pub fn links(&self) -> Links {
+        let mut links = Links {
+            producer: vec![None; self.values.len()],
+            consumers: vec![Vec::new(); self.values.len()],
+        };
+        for id in self.node_ids() {
+            let node = self.node(id);
+            for output in node.outputs.iter().flatten() {
+                links.producer[output.0] = Some(id);
+            }
+            for input in node.inputs.iter().flatten() {
+                links.consumers[input.0].push(id);
+            }
+        }
+        links
+    }
+
+    /// Makes everyone who reads `old` (the graph's outputs too) read `new`.
+    pub fn replace_uses(&mut self, old: ValueId, new: ValueId) {
+        let readers = self.nodes.iter_mut().flat_map(|n| n.inputs.iter_mut().flatten());
+        for id in readers.chain(&mut self.outputs).filter(|id| **id == old) {
+            *id = new;
+        }
+    }
+
+    /// Drops the nodes that no output depends on and puts the others into an order in which they
+    /// can run, which keeps to the given order where that is free. Tensors of constants that
+    /// nobody reads are released.
+    ///
+    /// # Errors
+    /// `Graph` where nodes wait for each other in a circle.
+    pub fn prune(&mut self) -> Result<()> {
+        let links = self.links();
+        let mut wanted: HashSet<NodeId> = HashSet::new();
+        let mut open: Vec<ValueId> = self.outputs.clone();
+        while let Some(value) = open.pop() {
+            if let Some(node) = links.producer(value)
+                && wanted.insert(node)
+            {
+                open.extend(self.node(node).inputs.iter().flatten());
+            }
+        }
+
+        // Kahn's algorithm; a heap keyed by position keeps the given order.
+        let mut missing: HashMap<NodeId, usize> = HashMap::new();
+        let mut ready = std::collections::BinaryHeap::new();
+        for &id in &wanted {
+            let waits = self.node(id).inputs.iter().flatten();
+            let count = waits.filter(|v| links.producer(**v).is_some()).count();
+            missing.insert(id, count);
+            if count == 0 {
+                ready.push(std::cmp::Reverse(id));
+            }
+        }
+        let mut order = Vec::with_capacity(wanted.len());
+        while let Some(std::cmp::Reverse(id)) = ready.pop() {
+            order.push(id);
+            for output in self.node(id).outputs.iter().flatten() {
+                for &consumer in links.consumers(*output) {
+                    if let Some(count) = missing.get_mut(&consumer) {
+                        *count -= 1;
+                        if *count == 0 {
+                            ready.push(std::cmp::Reverse(consumer));
+                        }
+                    }
+                }
+            }
+        }
+        if order.len() < wanted.len() {
+            let done: HashSet<NodeId> = order.into_iter().collect();
+            let stuck =
+                wanted.iter().filter(|id| !done.contains(id)).min().map(|&id| self.node(id));
+            let (name, op) = stuck.map_or(("", ""), |node| (node.name.as_str(), node.op.name()));
+            return Err(Error::graph("it waits for its own output: the network has a cycle")
+                .at_node(name, op));
+        }
+
+        let mut nodes: Vec<Option<Node>> =
+            std::mem::take(&mut self.nodes).into_iter().map(Some).collect();
+        self.nodes = order.into_iter().filter_map(|id| nodes[id.0].take()).collect();
+        let read: HashSet<ValueId> = self
+            .nodes
+            .iter()
+            .flat_map(|n| n.inputs.iter().flatten())
+            .chain(&self.outputs)
+            .copied()
+            .collect();
+        for (i, value) in self.values.iter_mut().enumerate() {
+            if !read.contains(&ValueId(i)) {
+                value.constant = None;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Who produces and who reads each value.
+pub struct Links {
+    producer: Vec<Option<NodeId>>,
+    consumers: Vec<Vec<NodeId>>,
+}
+
+impl Links {
+    /// The node that produces `value`, if a node does.
+    pub fn producer(&self, value: ValueId) -> Option<NodeId> {
+        self.producer[value.0]
+    }
+
+    /// The nodes that read `value`, once for every time they read it.
+    pub fn consumers(&self, value: ValueId) -> &[NodeId] {
+        &self.consumers[value.0]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn relu() -> Op {
+        Op::Unary(Unary::Relu)
+    }
+
+    fn image() -> TensorType {
+        TensorType { dtype: DType::F32, dims: vec![Dim::symbol("N"), 3.into()] }
+    }
+
+    #[test]
+    fn prune_drops_the_dead_and_orders_the_rest() {
+        let mut g = Graph::new("t");
+        let x = g.add_input("x", image());
+        let late = g.add_value("late");
+        let y = g.apply("y", relu(), &[late]);
+        g.apply("dead", relu(), &[x]);
+        g.add_node(Node {
+            name: "late".into(),
+            op: relu(),
+            inputs: vec![Some(x)],
+            outputs: vec![Some(late)],
+        });
+        g.set_outputs(vec![y]);
+        g.prune().unwrap();
+        let names: Vec<_> = g.nodes().iter().map(|n| n.name.as_str()).collect();
+        assert_eq!(names, ["late", "y"]);
+    }
+
+    #[test]
+    fn a_cycle_is_named() {
+        let mut g = Graph::new("t");
+        let a = g.add_value("a");
+        let b = g.apply("b", relu(), &[a]);
+        g.add_node(Node {
+            name: "back".into(),
+            op: relu(),
+            inputs: vec![Some(b)],
+            outputs: vec![Some(a)],
+        });
+        g.set_outputs(vec![b]);
+        let e = g.prune().unwrap_err();
+        assert_eq!(e.node(), Some("b"));
+        assert!(e.to_string().contains("cycle"), "{e}");
+    }
+}

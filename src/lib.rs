@@ -1,0 +1,24 @@
+//! CPU inference for convolutional networks with *dynamic ReLU*.
+//!
+//! A dynamic ReLU (Chen et al., ECCV 2020, [arXiv 2003.10027](https://arxiv.org/abs/2003.10027))
+//! is `y = max over k of (a_k(x) * x + b_k(x))`: a piecewise-linear activation whose coefficients
+//! the network computes from its own input. This crate reads such networks, from ONNX or from its
+//! own weight files, however the activation was written, and runs it as one operation.
+#![deny(unsafe_code)]
+
+pub mod compile;
+pub mod error;
+pub mod format;
+pub mod graph;
+pub mod kernels;
+mod model;
+pub mod plan;
+pub mod reference;
+pub mod simd;
+pub mod tensor;
+#[cfg(feature = "vision")]
+pub mod vision;
+
+pub use error::{Error, ErrorKind, Result};
+pub use model::{Model, Session};
+pub use tensor::{DType, Layout, Tensor};

@@ -1,0 +1,2 @@
+//! The `dyrelu` command.
+fn main() {}

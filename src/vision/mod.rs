@@ -1,0 +1,1 @@
+//! Photos to tensors, scores to names.
