@@ -1,1 +1,30 @@
-//! To come.
+//! From a network as read to a network as run, one pass a file.
+//!
+//! [`optimise`] rewrites a graph into an equal one that says what it means: constants folded,
+//! batch normalisation folded into convolutions, dynamic activations recognised.
+
+mod fold_batch_norm;
+mod recognise;
+mod report;
+mod simplify;
+
+pub use fold_batch_norm::fold_batch_norm;
+pub use recognise::{Unrecognised, recognise};
+pub use report::{DynamicActivation, Report};
+pub use simplify::simplify;
+
+use crate::error::Result;
+use crate::graph::Graph;
+
+/// Runs all passes that rewrite a graph, and reports what they recognised.
+///
+/// # Errors
+/// `Graph` or `Shape` where the graph contradicts itself.
+pub fn optimise(graph: &mut Graph) -> Result<Report> {
+    graph.validate()?;
+    simplify(graph)?;
+    fold_batch_norm(graph)?;
+    let unrecognised = recognise(graph)?;
+    simplify(graph)?;
+    Report::of(graph, unrecognised)
+}

@@ -232,6 +232,14 @@ impl Graph {
         }
     }
 
+    /// Makes `new` stand where `old` stood, under the name that `old` had.
+    pub fn take_over(&mut self, old: ValueId, new: ValueId) {
+        self.replace_uses(old, new);
+        let name = std::mem::take(&mut self.values[old.0].name);
+        self.values[old.0].name = format!("{name}.replaced");
+        self.values[new.0].name = name;
+    }
+
     /// Drops the nodes that no output depends on and puts the others into an order in which they
     /// can run, which keeps to the given order where that is free. Tensors of constants that
     /// nobody reads are released.

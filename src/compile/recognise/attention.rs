@@ -1,0 +1,218 @@
+//! The spatial attention of DY-ReLU-C: `pi = min(gamma * softmax(z / tau), 1)`.
+//!
+//! Written in code as clip and min, before and after scaling, with gamma = HW/3 baked in or
+//! computed from the shape at run time.
+
+use super::paths::is_one;
+use super::{Facts, Scope};
+use crate::error::Result;
+use crate::graph::{
+    Binary, Dim, Graph, NodeId, Op, Softmax, SpatialAttention, TensorType, ValueId, Variadic,
+};
+
+/// The attention behind `pi`: the map `z [N,1,H,W]` that is normalised, and how.
+pub(super) fn find(scope: &Scope, pi: ValueId) -> Option<(ValueId, SpatialAttention)> {
+    let shape = &scope.types.get(pi)?.dims;
+    let positions = shape.get(2..)?.iter().fold(Dim::from(1), |a, b| &a * b);
+    let mut value = pi;
+    // pi = outer * min(gain * softmax(sharpness * z), limit)
+    let (mut outer, mut limit, mut sharpness) = (1.0, None, 1.0);
+    let mut gain = Factor::number(1.0);
+    let mut normalised = false;
+    loop {
+        if normalised && scope.types.get(value)?.dims == *shape {
+            break;
+        }
+        let node = scope.graph.node(scope.links.producer(value)?);
+        let input = node.input(0)?;
+        match &node.op {
+            Op::Binary(op @ (Binary::Mul | Binary::Div)) => {
+                let right = node.input(1)?;
+                let (inner, factor) = match (factor(scope, right, 0), op) {
+                    (Some(f), _) => (input, f),
+                    (None, Binary::Mul) => (right, factor(scope, input, 0)?),
+                    (None, _) => return None,
+                };
+                let factor = if *op == Binary::Div { factor.recip()? } else { factor };
+                match (normalised, limit) {
+                    (true, _) => sharpness *= factor.as_number()?,
+                    (false, Some(_)) => gain = gain.times(&factor),
+                    (false, None) => outer *= factor.as_number()?,
+                }
+                value = inner;
+            }
+            Op::Clip if limit.is_none() && !normalised => {
+                let low = node.input(1).map_or(Some(0.0), |v| uniform(scope, v))?;
+                if low > 0.0 {
+                    return None;
+                }
+                limit = Some(uniform(scope, node.input(2)?)?);
+                value = input;
+            }
+            Op::Variadic(Variadic::Min) if limit.is_none() && !normalised => {
+                let &[Some(a), Some(b)] = node.inputs.as_slice() else { return None };
+                let (inner, bound) = match uniform(scope, b) {
+                    Some(bound) => (a, bound),
+                    None => (b, uniform(scope, a)?),
+                };
+                limit = Some(bound);
+                value = inner;
+            }
+            Op::Softmax(softmax) if limit.is_some() && !normalised => {
+                if !covers_all_positions(softmax, scope.types.get(input)?, &positions) {
+                    return None;
+                }
+                normalised = true;
+                value = input;
+            }
+            Op::Identity
+            | Op::Reshape { .. }
+            | Op::Flatten { .. }
+            | Op::Squeeze
+            | Op::Unsqueeze => {
+                value = input;
+            }
+            _ => return None,
+        }
+    }
+    let one = outer * limit?;
+    if (one - 1.0).abs() > 1e-5 || sharpness <= 0.0 {
+        return None;
+    }
+    let gamma_per_position = (outer * gain.per(&positions)?) as f32;
+    Some((value, SpatialAttention { tau: (1.0 / sharpness) as f32, gamma_per_position }))
+}
+
+/// Whether softmax normalises over exactly the positions of an image.
+fn covers_all_positions(softmax: &Softmax, ty: &TensorType, positions: &Dim) -> bool {
+    let Some(axis) = super::paths::normalise(softmax.axis, ty.dims.len()) else { return false };
+    let end = if softmax.flatten { ty.dims.len() } else { axis + 1 };
+    let covered = ty.dims[axis..end].iter().fold(Dim::from(1), |a, b| &a * b);
+    // What is not covered is the batch and axes of size one.
+    let rest = ty.dims[1..axis].iter().chain(&ty.dims[end..]).all(is_one);
+    axis > 0 && covered == *positions && rest
+}
+
+/// A number times a product of sizes.
+#[derive(Clone)]
+struct Factor {
+    number: f64,
+    sizes: Dim,
+}
+
+impl Factor {
+    fn number(number: f64) -> Self {
+        Factor { number, sizes: 1.into() }
+    }
+
+    fn as_number(&self) -> Option<f64> {
+        Some(self.number * self.sizes.as_const()? as f64)
+    }
+
+    fn recip(&self) -> Option<Self> {
+        Some(Self::number(1.0 / self.as_number()?))
+    }
+
+    fn times(&self, other: &Factor) -> Self {
+        Factor { number: self.number * other.number, sizes: &self.sizes * &other.sizes }
+    }
+
+    /// The factor for each of `positions`.
+    fn per(&self, positions: &Dim) -> Option<f64> {
+        if self.sizes == *positions {
+            return Some(self.number);
+        }
+        Some(self.as_number()? / positions.as_const()? as f64)
+    }
+}
+
+/// `value` as a factor, where it is a scalar made from numbers and sizes.
+fn factor(scope: &Scope, value: ValueId, depth: usize) -> Option<Factor> {
+    if depth > 16 {
+        return None;
+    }
+    if let Some(number) = scope.number(value) {
+        return Some(Factor::number(number));
+    }
+    if let Some([size]) = scope.types.contents(value) {
+        return Some(Factor { number: 1.0, sizes: size.clone() });
+    }
+    let node = scope.graph.node(scope.links.producer(value)?);
+    let input = |i: usize| factor(scope, node.input(i)?, depth + 1);
+    match &node.op {
+        Op::Cast { .. } | Op::Identity | Op::Squeeze | Op::Unsqueeze | Op::Reshape { .. } => {
+            input(0)
+        }
+        Op::Binary(Binary::Mul) => Some(input(0)?.times(&input(1)?)),
+        Op::Binary(Binary::Div) => Some(input(0)?.times(&input(1)?.recip()?)),
+        _ => None,
+    }
+}
+
+/// The number that every element of `value` is, whatever its shape.
+fn uniform(scope: &Scope, value: ValueId) -> Option<f64> {
+    if let Some(number) = scope.number(value) {
+        return Some(number);
+    }
+    if let Some(constant) = scope.graph.constant(value) {
+        let elements = constant.as_f32().ok()?;
+        let first = *elements.first()?;
+        return elements.iter().all(|&e| e == first).then_some(f64::from(first));
+    }
+    let node = scope.graph.node(scope.links.producer(value)?);
+    match &node.op {
+        Op::ConstantOfShape { value } => Some(value.value),
+        Op::Expand => uniform(scope, node.input(0)?),
+        _ => None,
+    }
+}
+
+/// Hands the spatial factor `y = MaxAffine(..) * pi` to the `MaxAffine` itself, as attention where
+/// it is that. Gives how many were handed over.
+pub(super) fn absorb(graph: &mut Graph) -> Result<()> {
+    let facts = Facts::of(graph)?;
+    let scope = facts.scope(graph);
+    let found: Vec<_> = graph.node_ids().filter_map(|id| spatial_factor(&scope, id)).collect();
+    let attentions: Vec<_> = found.iter().map(|f| find(&scope, f.pi)).collect();
+    for (factor, attention) in found.into_iter().zip(attentions) {
+        let name = graph.node(factor.max_affine).name.clone();
+        let pi = match attention {
+            Some((z, op)) => {
+                graph.apply(format!("{name}.attention"), Op::SpatialAttention(op), &[z])
+            }
+            None => factor.pi,
+        };
+        let product = graph.node(factor.product).output();
+        let old = graph.node(factor.max_affine).output();
+        graph.node_mut(factor.max_affine).inputs.push(Some(pi));
+        graph.take_over(product, old);
+    }
+    graph.prune()
+}
+
+struct SpatialFactor {
+    max_affine: NodeId,
+    product: NodeId,
+    pi: ValueId,
+}
+
+fn spatial_factor(scope: &Scope, id: NodeId) -> Option<SpatialFactor> {
+    let node = scope.graph.node(id);
+    if !matches!(node.op, Op::MaxAffine(_)) || node.inputs.len() > 2 {
+        return None;
+    }
+    let y = node.output();
+    let &[product] = scope.links.consumers(y) else { return None };
+    let consumer = scope.graph.node(product);
+    if consumer.op != Op::Binary(Binary::Mul) || scope.graph.outputs().contains(&y) {
+        return None;
+    }
+    let pi = *consumer.inputs.iter().flatten().find(|&&v| v != y)?;
+    let (map, pi_dims) = (&scope.types.get(y)?.dims, &scope.types.get(pi)?.dims);
+    let positions_match = pi_dims.len() == map.len()
+        && (pi_dims[0] == map[0] || is_one(&pi_dims[0]))
+        && is_one(&pi_dims[1])
+        && !is_one(&map[1])
+        && pi_dims[2..] == map[2..];
+    positions_match.then_some(SpatialFactor { max_affine: id, product, pi })
+}

@@ -1,0 +1,170 @@
+//! The coefficients of a recognised activation: read as elements, or rebuilt as graph.
+
+use super::elements::{Element, Elements, Executor};
+use super::paths::{Coefficient, Label};
+use crate::graph::{Binary, Graph, Op, ValueId};
+use crate::tensor::Tensor;
+
+/// Which labels are the batch and the channel of the feature map.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Axes {
+    pub batch: Option<Label>,
+    pub channel: Option<Label>,
+}
+
+/// One piece, `a * x + b`, and the entries that it takes along other axes.
+#[derive(Clone, Debug)]
+pub(super) struct Piece {
+    pub a: Coefficient,
+    pub b: Coefficient,
+    pub selected: Vec<(Label, usize)>,
+}
+
+impl Piece {
+    fn entry(&self, label: Label) -> Option<usize> {
+        self.selected.iter().find(|(l, _)| *l == label).map(|(_, entry)| *entry)
+    }
+}
+
+/// a_1..a_K, b_1..b_K of `pieces` as expressions, each with the piece that it belongs to.
+pub(super) fn in_order(pieces: &[Piece]) -> impl Iterator<Item = (&Piece, &Coefficient)> {
+    pieces.iter().map(|p| (p, &p.a)).chain(pieces.iter().map(|p| (p, &p.b)))
+}
+
+/// A coefficient as elements `[batch or 1, channel or 1]`.
+pub(super) fn as_elements(
+    executor: &mut Executor,
+    axes: Axes,
+    piece: &Piece,
+    coefficient: &Coefficient,
+) -> Option<Elements> {
+    match coefficient {
+        Coefficient::Number(number) => {
+            Some(Elements { shape: vec![1, 1], ..Elements::scalar(*number) })
+        }
+        Coefficient::Value(value, labels) => {
+            let mut elements = (*executor.evaluate(*value)?).clone();
+            for (axis, label) in labels.iter().enumerate() {
+                if let Some(entry) = label.and_then(|l| piece.entry(l)) {
+                    let index = Tensor::vector(vec![i64::try_from(entry).ok()?]);
+                    let axis = i64::try_from(axis).ok()?;
+                    elements = elements.moved(&Op::Gather { axis }, &[&index])?;
+                }
+            }
+            let (perm, batch, channel) = to_batch_and_channel(axes, labels);
+            let size = |axis: Option<usize>| axis.map_or(1, |i| elements.shape[i] as i64);
+            let shape = Tensor::vector(vec![size(batch), size(channel)]);
+            elements
+                .moved(&Op::Transpose { perm }, &[])?
+                .moved(&Op::Reshape { allow_zero: false }, &[&shape])
+        }
+        Coefficient::Mul(a, b) => {
+            let a = as_elements(executor, axes, piece, a)?;
+            a.zip(&as_elements(executor, axes, piece, b)?, Element::mul)
+        }
+        Coefficient::Add(a, b) => {
+            let a = as_elements(executor, axes, piece, a)?;
+            a.zip(&as_elements(executor, axes, piece, b)?, Element::add)
+        }
+        Coefficient::Recip(a) => {
+            let a = as_elements(executor, axes, piece, a)?;
+            a.zip(&Elements::scalar(1.0), |a, _| a.recip())
+        }
+    }
+}
+
+/// The order of axes that puts the batch first and the channel second, and where the two were.
+fn to_batch_and_channel(
+    axes: Axes,
+    labels: &[Option<Label>],
+) -> (Vec<usize>, Option<usize>, Option<usize>) {
+    let find =
+        |wanted: Option<Label>| labels.iter().position(|&label| label.is_some() && label == wanted);
+    let (batch, channel) = (find(axes.batch), find(axes.channel));
+    let first = batch.into_iter().chain(channel);
+    let rest = (0..labels.len()).filter(|&i| Some(i) != batch && Some(i) != channel);
+    (first.chain(rest).collect(), batch, channel)
+}
+
+/// Adds nodes that stack the coefficients of `pieces` into `[N or 1, 2K, C or 1]`, whatever
+/// computes them.
+pub(super) fn emit(
+    graph: &mut Graph,
+    name: &str,
+    axes: Axes,
+    channels: usize,
+    pieces: &[Piece],
+) -> ValueId {
+    let mut emitter = Emitter { graph, name, axes, channels, count: 0 };
+    let parts: Vec<ValueId> =
+        in_order(pieces).map(|(piece, c)| emitter.coefficient(piece, c)).collect();
+    // Some vary with the image or the channel and some do not: unlike Concat, Where broadcasts.
+    let mut stacked = parts[0];
+    for (j, &part) in parts.iter().enumerate().skip(1) {
+        let mask = Tensor::from_bools(&[1, parts.len(), 1], (0..parts.len()).map(|i| i == j));
+        let mask = emitter.constant(mask);
+        stacked = emitter.apply(Op::Where, &[mask, part, stacked]);
+    }
+    stacked
+}
+
+struct Emitter<'g> {
+    graph: &'g mut Graph,
+    name: &'g str,
+    axes: Axes,
+    channels: usize,
+    count: usize,
+}
+
+impl Emitter<'_> {
+    fn apply(&mut self, op: Op, inputs: &[ValueId]) -> ValueId {
+        self.count += 1;
+        let name = format!("{}.coefficients.{}", self.name, self.count);
+        self.graph.apply(name, op, inputs)
+    }
+
+    fn constant(&mut self, tensor: crate::Result<Tensor>) -> ValueId {
+        self.count += 1;
+        let name = format!("{}.coefficients.{}", self.name, self.count);
+        self.graph.add_constant(name, tensor.expect("the shape is that of the data"))
+    }
+
+    /// A coefficient as a value `[N or 1, 1, C or 1]`.
+    fn coefficient(&mut self, piece: &Piece, coefficient: &Coefficient) -> ValueId {
+        match coefficient {
+            Coefficient::Number(number) => {
+                self.constant(Tensor::new(&[1, 1, 1], vec![*number as f32]))
+            }
+            Coefficient::Value(value, labels) => self.value(piece, *value, labels),
+            Coefficient::Mul(a, b) => {
+                let (a, b) = (self.coefficient(piece, a), self.coefficient(piece, b));
+                self.apply(Op::Binary(Binary::Mul), &[a, b])
+            }
+            Coefficient::Add(a, b) => {
+                let (a, b) = (self.coefficient(piece, a), self.coefficient(piece, b));
+                self.apply(Op::Binary(Binary::Add), &[a, b])
+            }
+            Coefficient::Recip(a) => {
+                let a = self.coefficient(piece, a);
+                let one = self.constant(Ok(Tensor::scalar(1f32)));
+                self.apply(Op::Binary(Binary::Div), &[one, a])
+            }
+        }
+    }
+
+    fn value(&mut self, piece: &Piece, value: ValueId, labels: &[Option<Label>]) -> ValueId {
+        let mut value = value;
+        for (axis, label) in labels.iter().enumerate() {
+            if let Some(entry) = label.and_then(|l| piece.entry(l)) {
+                let index = self.constant(Ok(Tensor::vector(vec![entry as i64])));
+                value = self.apply(Op::Gather { axis: axis as i64 }, &[value, index]);
+            }
+        }
+        let (perm, batch, channel) = to_batch_and_channel(self.axes, labels);
+        let width = if channel.is_some() { self.channels as i64 } else { 1 };
+        let shape = vec![if batch.is_some() { -1 } else { 1 }, 1, width];
+        let value = self.apply(Op::Transpose { perm }, &[value]);
+        let shape = self.constant(Ok(Tensor::vector(shape)));
+        self.apply(Op::Reshape { allow_zero: false }, &[value, shape])
+    }
+}

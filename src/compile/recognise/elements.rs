@@ -1,0 +1,339 @@
+//! Small tensors whose elements are known as functions of a fully connected layer's outputs.
+//!
+//! Between the second fully connected layer and the coefficients, published code slices,
+//! interleaves, permutes, scales, squashes and shifts in every order. Here that part of the graph
+//! is executed on symbols: each element is `shift + scale * squash(inner_scale * z[i] +
+//! inner_shift)`, so which output of the layer becomes which coefficient is read off and never
+//! guessed. Operators that only move elements are run by the reference executor, on element
+//! numbers in place of elements.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::{Scope, as_written};
+use crate::graph::{Binary, Op, Squash, Unary, ValueId, Variadic};
+use crate::reference;
+use crate::tensor::{DType, Tensor, num_elements};
+
+/// `shift + scale * squash(inner_scale * source[index] + inner_shift)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Term {
+    pub source: ValueId,
+    pub index: usize,
+    pub inner_scale: f64,
+    pub inner_shift: f64,
+    pub squash: Squash,
+    pub scale: f64,
+    pub shift: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Element {
+    Number(f64),
+    Term(Term),
+}
+
+impl Element {
+    /// `scale * self + shift`.
+    fn affine(self, scale: f64, shift: f64) -> Element {
+        match self {
+            Element::Number(x) => Element::Number(scale * x + shift),
+            Element::Term(t) if t.squash == Squash::None => Element::Term(Term {
+                inner_scale: scale * t.inner_scale,
+                inner_shift: scale * t.inner_shift + shift,
+                ..t
+            }),
+            Element::Term(t) => {
+                Element::Term(Term { scale: scale * t.scale, shift: scale * t.shift + shift, ..t })
+            }
+        }
+    }
+
+    fn sigmoid(self) -> Option<Element> {
+        match self {
+            Element::Number(x) => Some(Element::Number(1.0 / (1.0 + (-x).exp()))),
+            Element::Term(t) if t.squash == Squash::None => {
+                let squash = Squash::Sigmoid;
+                Some(Element::Term(Term { squash, scale: 0.5, shift: 0.5, ..t }))
+            }
+            Element::Term(_) => None,
+        }
+    }
+
+    fn tanh(self) -> Option<Element> {
+        Some(self.affine(2.0, 0.0).sigmoid()?.affine(2.0, -1.0))
+    }
+
+    /// `min(max(self, low), high)`, a hard sigmoid of another scale.
+    fn clip(self, low: f64, high: f64) -> Option<Element> {
+        let (middle, half) = ((low + high) / 2.0, (high - low) / 2.0);
+        match self {
+            Element::Number(x) => Some(Element::Number(x.max(low).min(high))),
+            Element::Term(t) if t.squash == Squash::None && half > 0.0 && half.is_finite() => {
+                Some(Element::Term(Term {
+                    inner_scale: t.inner_scale * 3.0 / half,
+                    inner_shift: (t.inner_shift - middle) * 3.0 / half,
+                    squash: Squash::HardSigmoid,
+                    scale: half,
+                    shift: middle,
+                    ..t
+                }))
+            }
+            Element::Term(_) => None,
+        }
+    }
+
+    pub(super) fn add(self, other: Element) -> Option<Element> {
+        match (self, other) {
+            (Element::Number(x), e) | (e, Element::Number(x)) => Some(e.affine(1.0, x)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn mul(self, other: Element) -> Option<Element> {
+        match (self, other) {
+            (Element::Number(x), e) | (e, Element::Number(x)) => Some(e.affine(x, 0.0)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn recip(self) -> Option<Element> {
+        match self {
+            Element::Number(x) => Some(Element::Number(1.0 / x)),
+            Element::Term(_) => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Elements {
+    pub shape: Vec<usize>,
+    pub elements: Vec<Element>,
+}
+
+impl Elements {
+    pub(super) fn scalar(number: f64) -> Self {
+        Elements { shape: Vec::new(), elements: vec![Element::Number(number)] }
+    }
+
+    fn try_map(&self, f: impl Fn(Element) -> Option<Element>) -> Option<Self> {
+        let elements = self.elements.iter().map(|&e| f(e)).collect::<Option<_>>()?;
+        Some(Elements { shape: self.shape.clone(), elements })
+    }
+
+    /// Broadcasts both and combines them element by element.
+    pub(super) fn zip(
+        &self,
+        other: &Elements,
+        f: impl Fn(Element, Element) -> Option<Element>,
+    ) -> Option<Self> {
+        let a = self.broadcast(&other.shape)?;
+        let b = other.broadcast(&a.shape)?;
+        let pairs = a.elements.iter().zip(&b.elements);
+        let elements = pairs.map(|(&a, &b)| f(a, b)).collect::<Option<_>>()?;
+        Some(Elements { shape: a.shape, elements })
+    }
+
+    fn broadcast(&self, shape: &[usize]) -> Option<Self> {
+        let shape: Vec<i64> =
+            shape.iter().map(|&d| i64::try_from(d).ok()).collect::<Option<_>>()?;
+        self.moved(&Op::Expand, &[&Tensor::vector(shape)])
+    }
+
+    /// What an operator that only moves elements makes of these.
+    pub(super) fn moved(&self, op: &Op, rest: &[&Tensor]) -> Option<Self> {
+        let mut inputs = vec![self.numbers(0)?];
+        inputs.extend(rest.iter().map(|&t| t.clone()));
+        let inputs: Vec<Option<&Tensor>> = inputs.iter().map(Some).collect();
+        let moved = reference::evaluate(op, &inputs, 1).ok()?;
+        gather(&self.elements, moved.first()?)
+    }
+
+    /// A tensor of this shape that counts up from `first`.
+    fn numbers(&self, first: usize) -> Option<Tensor> {
+        let first = i64::try_from(first).ok()?;
+        let count = i64::try_from(self.elements.len()).ok()?;
+        Tensor::new(&self.shape, (first..first.checked_add(count)?).collect::<Vec<i64>>()).ok()
+    }
+}
+
+fn gather(from: &[Element], numbers: &Tensor) -> Option<Elements> {
+    let numbers_flat = numbers.as_slice::<i64>().ok()?;
+    let pick = |&i: &i64| from.get(usize::try_from(i).ok()?).copied();
+    let elements = numbers_flat.iter().map(pick).collect::<Option<_>>()?;
+    Some(Elements { shape: numbers.shape().to_vec(), elements })
+}
+
+/// More elements than the coefficients of any layer.
+const MAX_ELEMENTS: usize = 1 << 18;
+/// Longer than any chain from a fully connected layer to its coefficients.
+const MAX_DEPTH: usize = 64;
+
+/// Executes parts of a graph on symbols, with free sizes set to small numbers.
+pub(super) struct Executor<'s, 'g> {
+    scope: &'s Scope<'g>,
+    done: HashMap<ValueId, Option<Rc<Elements>>>,
+}
+
+impl<'s, 'g> Executor<'s, 'g> {
+    pub(super) fn new(scope: &'s Scope<'g>) -> Self {
+        Executor { scope, done: HashMap::new() }
+    }
+
+    /// The elements of `value`; `None` where its size is not known or too large.
+    pub(super) fn evaluate(&mut self, value: ValueId) -> Option<Rc<Elements>> {
+        self.evaluate_within(value, MAX_DEPTH)
+    }
+
+    fn evaluate_within(&mut self, value: ValueId, depth: usize) -> Option<Rc<Elements>> {
+        if let Some(done) = self.done.get(&value) {
+            return done.clone();
+        }
+        let derived = if depth == 0 { None } else { self.derive(value, depth - 1) };
+        let elements = derived.or_else(|| self.source(value)).map(Rc::new);
+        self.done.insert(value, elements.clone());
+        elements
+    }
+
+    /// The elements of a value that is not looked into.
+    fn source(&self, value: ValueId) -> Option<Elements> {
+        let ty = self.scope.types.get(value)?;
+        let shape = self.scope.probe_shape(value)?;
+        let count = num_elements(&shape).filter(|&n| n <= MAX_ELEMENTS)?;
+        let term = |index| {
+            Element::Term(Term {
+                source: value,
+                index,
+                inner_scale: 1.0,
+                inner_shift: 0.0,
+                squash: Squash::None,
+                scale: 1.0,
+                shift: 0.0,
+            })
+        };
+        (ty.dtype == DType::F32)
+            .then(|| Elements { shape, elements: (0..count).map(term).collect() })
+    }
+
+    /// The elements of a constant, or of a value whose operator is understood.
+    fn derive(&mut self, value: ValueId, depth: usize) -> Option<Elements> {
+        let scope = self.scope;
+        if let Some(constant) = scope.graph.constant(value) {
+            if constant.len() > MAX_ELEMENTS {
+                return None;
+            }
+            if let Some(number) = scope.number(value) {
+                let elements = vec![Element::Number(number)];
+                return Some(Elements { shape: constant.shape().to_vec(), elements });
+            }
+            let numbers = constant.cast(DType::F64).ok()?;
+            let numbers = numbers.as_slice::<f64>().ok()?;
+            let elements = numbers.iter().map(|&x| Element::Number(x)).collect();
+            return Some(Elements { shape: constant.shape().to_vec(), elements });
+        }
+        let node = scope.graph.node(scope.links.producer(value)?);
+        let mut input = |i: usize| self.evaluate_within(node.input(i)?, depth);
+        match &node.op {
+            Op::Identity | Op::Dropout => Some((*input(0)?).clone()),
+            Op::Cast { to: DType::F32 } => Some((*input(0)?).clone()),
+            Op::Unary(Unary::Neg) => input(0)?.try_map(|e| Some(e.affine(-1.0, 0.0))),
+            Op::Unary(Unary::Sigmoid) => input(0)?.try_map(Element::sigmoid),
+            Op::Unary(Unary::Tanh) => input(0)?.try_map(Element::tanh),
+            Op::Unary(Unary::HardSigmoid { alpha, beta }) => {
+                let (alpha, beta) = (as_written(*alpha), as_written(*beta));
+                input(0)?.try_map(|e| e.affine(alpha, beta).clip(0.0, 1.0))
+            }
+            Op::Clip => {
+                let low = scope.number(node.input(1)?)?;
+                let high = scope.number(node.input(2)?)?;
+                input(0)?.try_map(|e| e.clip(low, high))
+            }
+            Op::Binary(Binary::Add) => input(0)?.zip(&*input(1)?, Element::add),
+            Op::Variadic(Variadic::Sum) if node.inputs.len() == 2 => {
+                input(0)?.zip(&*input(1)?, Element::add)
+            }
+            Op::Binary(Binary::Sub) => {
+                input(0)?.zip(&*input(1)?, |a, b| a.add(b.affine(-1.0, 0.0)))
+            }
+            Op::Binary(Binary::Mul) => input(0)?.zip(&*input(1)?, Element::mul),
+            Op::Binary(Binary::Div) => input(0)?.zip(&*input(1)?, |a, b| a.mul(b.recip()?)),
+            Op::BatchNormalization { epsilon } => {
+                let x = input(0)?;
+                let [scale, bias, mean, variance] = [1, 2, 3, 4].map(&mut input);
+                let (scale, bias, mean, variance) = (scale?, bias?, mean?, variance?);
+                batch_norm(&x, &scale, &bias, &mean, &variance, f64::from(*epsilon))
+            }
+            Op::Concat { .. } => {
+                let parts: Vec<_> = (0..node.inputs.len()).map(input).collect::<Option<_>>()?;
+                concat(&node.op, &parts)
+            }
+            Op::Split { .. } => {
+                let part = node.outputs.iter().position(|o| *o == Some(value))?;
+                let x = input(0)?;
+                let sizes = node.outputs.iter().map(|o| scope.probe_shape((*o)?));
+                let axis = match node.op {
+                    Op::Split { axis } => super::paths::normalise(axis, x.shape.len())?,
+                    _ => return None,
+                };
+                let sizes: Vec<i64> =
+                    sizes.map(|shape| i64::try_from(shape?[axis]).ok()).collect::<Option<_>>()?;
+                let numbers = x.numbers(0)?;
+                let split = Tensor::vector(sizes);
+                let inputs = [Some(&numbers), Some(&split)];
+                let parts = reference::evaluate(&node.op, &inputs, node.outputs.len()).ok()?;
+                gather(&x.elements, parts.get(part)?)
+            }
+            Op::Reshape { .. }
+            | Op::Flatten { .. }
+            | Op::Squeeze
+            | Op::Unsqueeze
+            | Op::Expand
+            | Op::Tile
+            | Op::Transpose { .. }
+            | Op::Slice
+            | Op::Gather { .. } => {
+                let x = input(0)?;
+                let rest: Vec<Tensor> = node.inputs[1..]
+                    .iter()
+                    .map(|i| scope.probe_integers((*i)?))
+                    .collect::<Option<_>>()?;
+                x.moved(&node.op, &rest.iter().collect::<Vec<_>>())
+            }
+            _ => None,
+        }
+    }
+}
+
+fn concat(op: &Op, parts: &[Rc<Elements>]) -> Option<Elements> {
+    let mut all = Vec::new();
+    let mut numbers = Vec::new();
+    for part in parts {
+        numbers.push(part.numbers(all.len())?);
+        all.extend_from_slice(&part.elements);
+    }
+    let inputs: Vec<Option<&Tensor>> = numbers.iter().map(Some).collect();
+    gather(&all, reference::evaluate(op, &inputs, 1).ok()?.first()?)
+}
+
+fn batch_norm(
+    x: &Elements,
+    scale: &Elements,
+    bias: &Elements,
+    mean: &Elements,
+    variance: &Elements,
+    epsilon: f64,
+) -> Option<Elements> {
+    let number = |e: &Elements, c: usize| match e.elements.get(c) {
+        Some(Element::Number(x)) => Some(*x),
+        _ => None,
+    };
+    let channels = *x.shape.get(1)?;
+    let inner: usize = x.shape[2..].iter().product();
+    let normalise = |(i, e): (usize, &Element)| {
+        let c = (i / inner) % channels;
+        let factor = number(scale, c)? / (number(variance, c)? + epsilon).sqrt();
+        Some(e.affine(factor, number(bias, c)? - factor * number(mean, c)?))
+    };
+    let elements = x.elements.iter().enumerate().map(normalise).collect::<Option<_>>()?;
+    Some(Elements { shape: x.shape.clone(), elements })
+}

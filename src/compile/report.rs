@@ -1,0 +1,92 @@
+//! What a network's dynamic activations are, for people and programs that ask.
+
+use serde::Serialize;
+
+use super::Unrecognised;
+use crate::error::Result;
+use crate::graph::infer::{Types, infer};
+use crate::graph::{Graph, Hyperfunction, Links, Node, Op, Squash};
+
+/// What the compiler found out about a network.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Report {
+    /// The dynamic activations, in the order in which they run.
+    pub dynamic_activations: Vec<DynamicActivation>,
+    /// Places that look like one and are left to the general operators.
+    pub unrecognised: Vec<Unrecognised>,
+}
+
+/// One dynamic activation.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DynamicActivation {
+    /// The name of its node.
+    pub name: String,
+    /// "A", "B" or "C" for DY-ReLU; "SE", "APReLU" for the relatives.
+    pub form: &'static str,
+    /// The number of affine pieces.
+    pub k: usize,
+    /// The number of channels of the feature map.
+    pub channels: usize,
+    /// The width of the hyperfunction's hidden layer; absent where the coefficients are computed
+    /// in another way, or directly from a given context.
+    pub hidden: Option<usize>,
+    /// The squashing function; absent where the coefficients are computed in another way.
+    pub squash: Option<Squash>,
+}
+
+impl Report {
+    /// Describes the dynamic activations of a graph in which they have been recognised.
+    ///
+    /// # Errors
+    /// `Shape` where the graph contradicts itself.
+    pub fn of(graph: &Graph, unrecognised: Vec<Unrecognised>) -> Result<Self> {
+        let (types, links) = (infer(graph)?, graph.links());
+        let nodes = graph.nodes().iter();
+        let dynamic_activations =
+            nodes.filter_map(|node| describe(graph, &types, &links, node)).collect();
+        Ok(Report { dynamic_activations, unrecognised })
+    }
+}
+
+fn describe(graph: &Graph, types: &Types, links: &Links, node: &Node) -> Option<DynamicActivation> {
+    let Op::MaxAffine(op) = &node.op else { return None };
+    let coefficients = node.input(1)?;
+    if graph.constant(coefficients).is_some() {
+        return None;
+    }
+    let channels = types.get(node.input(0)?)?.dims.get(1)?.as_size()?;
+    let shared = types.get(coefficients)?.dims.get(2)?.as_const() == Some(1);
+    let producer = links.producer(coefficients).map(|id| graph.node(id));
+    let (hyper, hidden) = match producer {
+        Some(Node { op: Op::Hyperfunction(hyper), inputs, .. }) => {
+            let fc1 = inputs.get(1).copied().flatten();
+            let rows = |id| types.get(id)?.dims.first()?.as_size();
+            (Some(hyper), fc1.and_then(rows))
+        }
+        _ => (None, None),
+    };
+    let form = if node.input(2).is_some() {
+        "C"
+    } else {
+        hyper.and_then(relative).unwrap_or(if shared { "A" } else { "B" })
+    };
+    Some(DynamicActivation {
+        name: node.name.clone(),
+        form,
+        k: op.k,
+        channels,
+        hidden,
+        squash: hyper.map(|h| h.squash),
+    })
+}
+
+/// The relative of DY-ReLU whose coefficients have these constants.
+fn relative(hyper: &Hyperfunction) -> Option<&'static str> {
+    let constant = |j: usize, value: f32| hyper.lambda[j] == 0.0 && hyper.init[j] == value;
+    let gate = |j: usize| hyper.init[j] == 0.5 && hyper.lambda[j] == 0.5;
+    match hyper.k {
+        1 if gate(0) && constant(1, 0.0) => Some("SE"),
+        2 if constant(0, 1.0) && gate(1) && constant(2, 0.0) && constant(3, 0.0) => Some("APReLU"),
+        _ => None,
+    }
+}

@@ -1,0 +1,1 @@
+"""Training, export and checking of networks with dynamic ReLU."""

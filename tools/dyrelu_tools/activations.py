@@ -1,0 +1,108 @@
+"""Dynamic ReLU (Chen et al., ECCV 2020, arXiv 2003.10027) for training and export.
+
+    y = max_k(a_k(x) * x + b_k(x))
+
+The coefficients come from the mean of x over its positions through two fully connected layers.
+Written as a chain of multiply, add and maximum, the module needs no permutes, trains fast and
+exports with both of PyTorch's exporters to operators that every engine reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Squash = Callable[[Tensor], Tensor]
+
+SQUASH: dict[str, Squash] = {
+    "sigmoid": lambda z: 2 * torch.sigmoid(z) - 1,
+    "hard_sigmoid": lambda z: 2 * F.hardsigmoid(z) - 1,
+}
+
+
+def hidden_width(channels: int, reduction: int) -> int:
+    """Width of the hidden layer: channels / reduction, but never below 4."""
+    return max(channels // reduction, 4)
+
+
+class DyReLU(nn.Module):
+    """Dynamic ReLU of form A (shared coefficients), B (per channel) or C (B times attention).
+
+    Coefficients follow the order of the paper's equation 2: a_1..a_K, b_1..b_K, each with one
+    entry a channel. They start as alpha and beta, that is as a plain ReLU for the default K = 2.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        form: str = "B",
+        k: int = 2,
+        reduction: int = 8,
+        squash: str = "sigmoid",
+        lambda_a: float = 1.0,
+        lambda_b: float = 0.5,
+        tau: float = 10.0,
+    ) -> None:
+        super().__init__()
+        if form not in ("A", "B", "C"):
+            raise ValueError(f"form must be A, B or C, found {form!r}")
+        self.channels, self.form, self.k, self.squash, self.tau = channels, form, k, squash, tau
+        hidden = hidden_width(channels, reduction)
+        self.fc1 = nn.Linear(channels, hidden)
+        self.fc2 = nn.Linear(hidden, 2 * k * (1 if form == "A" else channels))
+        scale = [lambda_a] * k + [lambda_b] * k
+        start = [1.0] + [0.0] * (2 * k - 1)
+        self.register_buffer("scale", torch.tensor(scale).view(1, 2 * k, 1), persistent=False)
+        self.register_buffer("start", torch.tensor(start).view(1, 2 * k, 1), persistent=False)
+        if form == "C":
+            self.attention = nn.Conv2d(channels, 1, 1)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Small second-layer weights: training begins close to the static activation."""
+        nn.init.normal_(self.fc2.weight, std=0.02)
+        nn.init.zeros_(self.fc2.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.fc2(F.relu(self.fc1(x.mean((2, 3)))))
+        delta = SQUASH[self.squash](z).view(-1, 2 * self.k, z.shape[1] // (2 * self.k))
+        coefficients = (delta * self.scale + self.start).unsqueeze(-1).unsqueeze(-1)
+        y = x * coefficients[:, 0] + coefficients[:, self.k]
+        for k in range(1, self.k):
+            y = torch.maximum(y, x * coefficients[:, k] + coefficients[:, self.k + k])
+        return y * self.attend(x) if self.form == "C" else y
+
+    def attend(self, x: Tensor) -> Tensor:
+        """pi = min(HW/3 * softmax(z / tau), 1) over the positions of each image."""
+        height, width = x.shape[2], x.shape[3]
+        z = self.attention(x).flatten(1) / self.tau
+        pi = torch.softmax(z, 1) * (height * width / 3)
+        return pi.clamp(max=1.0).view(-1, 1, height, width)
+
+    def extra_repr(self) -> str:
+        return f"{self.channels}, form={self.form}, k={self.k}, squash={self.squash}"
+
+
+Activation = Callable[[int], nn.Module]
+
+
+def activation(name: str) -> Activation:
+    """A factory that makes the named activation for a number of channels.
+
+    Names: relu, relu6, leaky_relu, prelu, dyrelu-a, dyrelu-b, dyrelu-c.
+    """
+    plain: dict[str, Activation] = {
+        "relu": lambda _: nn.ReLU(),
+        "relu6": lambda _: nn.ReLU6(),
+        "leaky_relu": lambda _: nn.LeakyReLU(),
+        "prelu": lambda channels: nn.PReLU(channels),
+    }
+    if name in plain:
+        return plain[name]
+    family, _, form = name.partition("-")
+    if family == "dyrelu" and form in ("a", "b", "c"):
+        return lambda channels: DyReLU(channels, form.upper())
+    raise ValueError(f"unknown activation {name!r}")

@@ -1,0 +1,84 @@
+"""Folders of photos inside a tar file, as arrays and as augmented batches."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+@dataclass
+class Photos:
+    """Photos of one size, uint8 NHWC, with class numbers in the order of `classes`."""
+
+    pixels: np.ndarray
+    labels: np.ndarray
+    classes: list[str]
+
+
+def load(tar: Path, size: int, cache: Path) -> Photos:
+    """Decodes and resizes every photo of the tar once; later calls map the cached array."""
+    stem = cache / f"{tar.stem}-{size}"
+    pixels, labels, classes = (stem.with_suffix(s) for s in (".npy", ".labels.npy", ".txt"))
+    if not classes.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        arrays, names = [], []
+        with tarfile.open(tar) as archive:
+            for member in sorted((m for m in archive if m.isfile()), key=lambda m: m.name):
+                data = archive.extractfile(member)
+                assert data is not None
+                arrays.append(np.asarray(prepare(Image.open(io.BytesIO(data.read())), size)))
+                names.append(Path(member.name).parent.name)
+        found = sorted(set(names))
+        np.save(pixels, np.stack(arrays))
+        np.save(labels, np.array([found.index(n) for n in names], np.int64))
+        classes.write_text("\n".join(found))
+    return Photos(np.load(pixels, mmap_mode="r"), np.load(labels), classes.read_text().split("\n"))
+
+
+def prepare(image: Image.Image, size: int) -> Image.Image:
+    """What evaluation does to a photo before normalising it: RGB, squashed to a square."""
+    image = image.convert("RGB")
+    return image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BILINEAR)
+
+
+def normalise(pixels: Tensor) -> Tensor:
+    """uint8 NCHW to float with the statistics of ImageNet."""
+    mean = torch.tensor(MEAN).view(1, 3, 1, 1)
+    std = torch.tensor(STD).view(1, 3, 1, 1)
+    return (pixels.float() / 255 - mean) / std
+
+
+def augment(pixels: Tensor, size: int, generator: torch.Generator, area: tuple[float, float]) -> Tensor:
+    """Random resized crops with flips, brightness and contrast, all photos of a batch at once.
+
+    `pixels` is uint8 NCHW; `area` the smallest and largest share of a photo that a crop keeps.
+    """
+    count = pixels.shape[0]
+
+    def uniform(low: float, high: float) -> Tensor:
+        return torch.empty(count).uniform_(low, high, generator=generator)
+
+    side = uniform(*area).sqrt()
+    aspect = torch.exp(uniform(-0.29, 0.29) / 2)
+    scale_x, scale_y = (side * aspect).clamp(max=1), (side / aspect).clamp(max=1)
+    flip = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
+    theta = torch.zeros(count, 2, 3)
+    theta[:, 0, 0], theta[:, 1, 1] = scale_x * flip, scale_y
+    theta[:, 0, 2] = uniform(-1, 1) * (1 - scale_x)
+    theta[:, 1, 2] = uniform(-1, 1) * (1 - scale_y)
+    grid = F.affine_grid(theta, [count, 3, size, size], align_corners=False)
+    x = F.grid_sample(normalise(pixels), grid, padding_mode="reflection", align_corners=False)
+    mean = x.mean((1, 2, 3), keepdim=True)
+    contrast = uniform(0.7, 1.3).view(-1, 1, 1, 1)
+    return (x - mean) * contrast + mean + (uniform(-0.3, 0.3)).view(-1, 1, 1, 1)

@@ -1,0 +1,21 @@
+"""The networks that the tools train, export and check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from ..activations import activation
+from .mobilenetv2 import MobileNetV2
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "mobilenetv2": MobileNetV2,
+}
+
+
+def build(network: str, act: str, num_classes: int = 1000, **options: object) -> nn.Module:
+    """The named network with the named activation; `options` go to its constructor."""
+    if network not in NETWORKS:
+        raise ValueError(f"unknown network {network!r}, known are {', '.join(NETWORKS)}")
+    return NETWORKS[network](activation(act), num_classes=num_classes, **options)

@@ -1,0 +1,82 @@
+"""MobileNetV2 (Sandler et al., 2018) of any width, with any activation."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ..activations import Activation
+
+# Expansion, channels, blocks, stride of the first block.
+STAGES = [
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+]
+
+
+def round_channels(channels: float, multiple: int = 8) -> int:
+    """The nearest multiple that is not more than a tenth smaller."""
+    rounded = max(multiple, int(channels + multiple / 2) // multiple * multiple)
+    return rounded + multiple if rounded < 0.9 * channels else rounded
+
+
+def conv_norm(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+    return [conv, nn.BatchNorm2d(outputs)]
+
+
+class InvertedResidual(nn.Module):
+    """Expansion, depthwise convolution, projection."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int, act: Activation) -> None:
+        super().__init__()
+        hidden = inputs * expansion
+        layers: list[nn.Module] = []
+        if expansion != 1:
+            layers += [*conv_norm(inputs, hidden, 1), act(hidden)]
+        layers += [*conv_norm(hidden, hidden, 3, stride, hidden), act(hidden)]
+        layers += conv_norm(hidden, outputs, 1)
+        self.layers = nn.Sequential(*layers)
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.layers(x)
+        return x + y if self.residual else y
+
+
+class MobileNetV2(nn.Module):
+    def __init__(
+        self,
+        act: Activation,
+        num_classes: int = 1000,
+        width: float = 1.0,
+        last_channels: int | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        channels = round_channels(32 * width)
+        layers: list[nn.Module] = [*conv_norm(3, channels, 3, 2), act(channels)]
+        for expansion, outputs, blocks, stride in STAGES:
+            outputs = round_channels(outputs * width)
+            for block in range(blocks):
+                step = stride if block == 0 else 1
+                layers.append(InvertedResidual(channels, outputs, step, expansion, act))
+                channels = outputs
+        last = last_channels or round_channels(1280 * max(1.0, width))
+        layers += [*conv_norm(channels, last, 1), act(last)]
+        self.features = nn.Sequential(*layers)
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(last, num_classes)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.dropout(self.features(x).mean((2, 3))))

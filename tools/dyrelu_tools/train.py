@@ -1,0 +1,184 @@
+"""Trains a classifier on folders of photos: `python -m dyrelu_tools.train --help`.
+
+A run is a directory: checkpoint.pt (resumed when present), log.jsonl (a line an epoch), curve.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from . import data
+from .models import build
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="directory of the run")
+    parser.add_argument("--train", type=Path, required=True, help="tar of training photos, a folder a class")
+    parser.add_argument("--val", type=Path, required=True, help="tar of validation photos")
+    parser.add_argument("--cache", type=Path, required=True, help="where decoded photos are kept")
+    parser.add_argument("--network", default="mobilenetv2")
+    parser.add_argument("--width", type=float, default=0.5)
+    parser.add_argument("--activation", default="dyrelu-b")
+    parser.add_argument("--sizes", default="96:0,128:0.5,160:0.85", help="input size from which share of the epochs on, as SIZE:SHARE,...")
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--lr", type=float, default=4e-3)
+    parser.add_argument("--weight-decay", type=float, default=0.05)
+    parser.add_argument("--smoothing", type=float, default=0.1, help="label smoothing")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--bf16", action="store_true", help="bfloat16 convolutions while training")
+    return parser.parse_args()
+
+
+def size_of_epoch(sizes: str, epoch: int, epochs: int) -> int:
+    """The input size of an epoch under a schedule such as 96:0,128:0.5."""
+    steps = [step.split(":") for step in sizes.split(",")]
+    return [int(size) for size, share in steps if epoch >= float(share) * epochs][-1]
+
+
+def learning_rate(step: int, steps: int, peak: float, warm_up: float = 0.05) -> float:
+    """Linear warm-up, then a cosine to zero."""
+    if step < warm_up * steps:
+        return peak * (step + 1) / (warm_up * steps)
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warm_up * steps) / ((1 - warm_up) * steps)))
+
+
+def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict]:
+    """Weight decay is for matrices and kernels, not for biases and normalisation."""
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    rest = [p for p in network.parameters() if p.ndim <= 1]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+
+
+@torch.inference_mode()
+def accuracy(network: nn.Module, photos: data.Photos, batch: int = 128) -> float:
+    """Share of photos whose first guess is right."""
+    network.eval()
+    right = 0
+    for i in range(0, len(photos.labels), batch):
+        x = data.normalise(torch.from_numpy(photos.pixels[i : i + batch]).permute(0, 3, 1, 2))
+        guess = network(x.contiguous(memory_format=torch.channels_last)).argmax(1).numpy()
+        right += int((guess == photos.labels[i : i + batch]).sum())
+    return right / len(photos.labels)
+
+
+def train_epoch(
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    photos: data.Photos,
+    size: int,
+    args: argparse.Namespace,
+    epoch: int,
+) -> float:
+    """One pass over the photos; gives the mean loss."""
+    network.train()
+    generator = torch.Generator().manual_seed(args.seed * 1000 + epoch)
+    order = torch.randperm(len(photos.labels), generator=generator)
+    batches = order.split(args.batch)[: len(order) // args.batch]
+    total = 0.0
+    for i, chosen in enumerate(tqdm(batches, desc=f"epoch {epoch}", disable=not sys.stderr.isatty())):
+        lr = learning_rate(epoch * len(batches) + i, args.epochs * len(batches), args.lr)
+        for group in optimiser.param_groups:
+            group["lr"] = lr
+        pixels = torch.from_numpy(photos.pixels[chosen.numpy()]).permute(0, 3, 1, 2)
+        labels = torch.from_numpy(photos.labels[chosen.numpy()])
+        x = data.augment(pixels, size, generator, area=(0.35, 1.0))
+        x = x.contiguous(memory_format=torch.channels_last)
+        loss = loss_of(network, x, labels, args)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimiser.step()
+        total += loss.item()
+    return total / len(batches)
+
+
+def loss_of(network: nn.Module, x: Tensor, labels: Tensor, args: argparse.Namespace) -> Tensor:
+    with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
+        logits = network(x)
+    return F.cross_entropy(logits.float(), labels, label_smoothing=args.smoothing)
+
+
+def save(path: Path, **state: object) -> None:
+    """Writes a sibling and renames it, so that a cut-off run never leaves half a checkpoint."""
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    os.replace(part, path)
+
+
+def draw_curve(log: Path, picture: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    figure, loss = plt.subplots(figsize=(7, 4))
+    epochs = [row["epoch"] for row in rows]
+    loss.plot(epochs, [row["loss"] for row in rows], color="tab:gray", label="training loss")
+    loss.set(xlabel="epoch", ylabel="training loss")
+    top1 = loss.twinx()
+    known = [(row["epoch"], 100 * row["top1"]) for row in rows if row["top1"] is not None]
+    top1.plot(*zip(*known), color="tab:blue", marker=".", label="validation top-1")
+    top1.set_ylabel("validation top-1 (%)", color="tab:blue")
+    figure.tight_layout()
+    figure.savefig(picture, dpi=120)
+
+
+def main() -> None:
+    args = parse_arguments()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    args.run.mkdir(parents=True, exist_ok=True)
+    final_size = size_of_epoch(args.sizes, args.epochs - 1, args.epochs)
+    photos = data.load(args.train, final_size, args.cache)
+    validation = data.load(args.val, final_size, args.cache)
+    network = build(args.network, args.activation, len(photos.classes), width=args.width)
+    network = network.to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(parameter_groups(network, args.weight_decay), lr=args.lr)
+    checkpoint, log = args.run / "checkpoint.pt", args.run / "log.jsonl"
+    start = 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        network.load_state_dict(state["network"])
+        optimiser.load_state_dict(state["optimiser"])
+        start = state["epoch"]
+    for epoch in range(start, args.epochs):
+        began = time.monotonic()
+        size = size_of_epoch(args.sizes, epoch, args.epochs)
+        loss = train_epoch(network, optimiser, photos, size, args, epoch)
+        last = epoch + 1 == args.epochs
+        top1 = accuracy(network, validation) if last or epoch % 5 == 4 else None
+        row = {"epoch": epoch + 1, "size": size, "loss": round(loss, 4), "top1": top1}
+        row["seconds"] = round(time.monotonic() - began, 1)
+        options = {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items()}
+        save(
+            checkpoint,
+            network=network.state_dict(),
+            optimiser=optimiser.state_dict(),
+            epoch=epoch + 1,
+            options=options,
+            classes=photos.classes,
+            size=final_size,
+        )
+        with log.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        print(row, flush=True)
+    draw_curve(log, args.run / "curve.png")
+
+
+if __name__ == "__main__":
+    main()
