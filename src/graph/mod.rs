@@ -1,6 +1,8 @@
 //! What a network means: values, nodes and their shapes, free of file formats and of speed.
 
 mod dim;
+#[allow(dead_code)] // Until every executor uses it.
+pub(crate) mod geometry;
 pub mod infer;
 mod op;
 mod validate;

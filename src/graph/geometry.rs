@@ -1,0 +1,724 @@
+//! The arithmetic of sizes that shape inference and every executor share, on sizes that are known.
+//!
+//! All of it is checked: attributes and contents come from files that may be hostile.
+
+use super::{AspectRatioPolicy, ConvTranspose, CoordinateTransform, Padding, Resize};
+use crate::error::{Error, Result};
+use crate::tensor::{DType, num_elements};
+
+/// The largest tensor that is made, in bytes: far above any feature map, far below what would
+/// bring the process down by its mere allocation.
+const MAX_TENSOR_BYTES: usize = 1 << 33;
+
+/// The number of elements of a tensor that is about to be made.
+///
+/// # Errors
+/// `Shape` where it would be too large to make.
+pub(crate) fn element_count(shape: &[usize], dtype: DType) -> Result<usize> {
+    num_elements(shape)
+        .filter(|n| n.checked_mul(dtype.size()).is_some_and(|bytes| bytes <= MAX_TENSOR_BYTES))
+        .ok_or_else(|| {
+            Error::shape(format!(
+                "a {dtype} tensor of shape {shape:?} is larger than the {} GiB that are allowed",
+                MAX_TENSOR_BYTES >> 30
+            ))
+        })
+}
+
+/// The axis that `axis` names among `rank` axes; negative ones count from the end.
+pub(crate) fn axis(axis: i64, rank: usize) -> Result<usize> {
+    let from_start = if axis < 0 { axis.saturating_add_unsigned(rank as u64) } else { axis };
+    usize::try_from(from_start).ok().filter(|&a| a < rank).ok_or_else(|| {
+        Error::shape(format!("axis {axis} does not exist: the tensor has {rank} axes"))
+    })
+}
+
+/// The axes that `axes` names among `rank`, in the order given.
+///
+/// # Errors
+/// `Shape` where one does not exist or is named twice.
+pub(crate) fn axes(axes: &[i64], rank: usize) -> Result<Vec<usize>> {
+    let mut seen = vec![false; rank];
+    let mut found = Vec::new();
+    for &name in axes {
+        let a = axis(name, rank)?;
+        if std::mem::replace(&mut seen[a], true) {
+            return Err(Error::shape(format!("axis {a} is named twice in {axes:?}")));
+        }
+        found.push(a);
+    }
+    Ok(found)
+}
+
+/// The shape to which all `shapes` broadcast by ONNX's (numpy's) rules.
+pub(crate) fn broadcast(shapes: &[&[usize]]) -> Result<Vec<usize>> {
+    let rank = shapes.iter().map(|s| s.len()).max().unwrap_or(0);
+    let mut result = vec![1; rank];
+    for shape in shapes {
+        let offset = rank - shape.len();
+        for (size, &other) in result[offset..].iter_mut().zip(*shape) {
+            match (*size, other) {
+                (a, b) if a == b || b == 1 => {}
+                (1, b) => *size = b,
+                (a, b) => {
+                    return Err(Error::shape(format!(
+                        "shapes {shapes:?} do not broadcast: sizes {a} and {b} meet, and neither \
+                         is 1"
+                    )));
+                }
+            }
+        }
+    }
+    Ok(result)
+}
+
+/// How a window moves along one axis, with its padding resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WindowAxis {
+    /// The number of taps.
+    pub kernel: usize,
+    /// The step from one output to the next.
+    pub stride: usize,
+    /// The distance of the taps.
+    pub dilation: usize,
+    /// Elements added before the axis; negative crops. For a transposed convolution: elements cut
+    /// from the start of the full output.
+    pub before: i64,
+    /// Elements added after the axis, or cut from the end of the full output.
+    pub after: i64,
+    /// The number of outputs.
+    pub output: usize,
+}
+
+/// Kernel, stride and dilation of every spatial axis, as written: empty vectors mean ones.
+#[derive(Clone, Copy)]
+pub(crate) struct WindowSpec<'a> {
+    pub kernel: &'a [usize],
+    pub strides: &'a [usize],
+    pub dilations: &'a [usize],
+    pub padding: &'a Padding,
+}
+
+impl WindowSpec<'_> {
+    /// Checks that every vector has `rank` entries (or none, where that has a meaning) and that
+    /// none of them is zero.
+    pub fn check(&self, rank: usize) -> Result<()> {
+        let vectors =
+            [("kernel", self.kernel), ("strides", self.strides), ("dilations", self.dilations)];
+        for (name, values) in vectors {
+            if values.len() != rank && (name == "kernel" || !values.is_empty()) {
+                return Err(Error::shape(format!(
+                    "{name} {values:?} must have one entry for each of the {rank} spatial axes"
+                )));
+            }
+            if values.contains(&0) {
+                return Err(Error::shape(format!("{name} {values:?} must be positive")));
+            }
+        }
+        match self.padding {
+            Padding::Explicit(pads)
+                if !pads.is_empty() && Some(pads.len()) != rank.checked_mul(2) =>
+            {
+                Err(Error::shape(format!(
+                    "pads {pads:?} must have two entries for each of the {rank} spatial axes"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Kernel, stride and dilation of spatial axis `i`.
+    pub fn axis(&self, i: usize) -> (usize, usize, usize) {
+        let or_one = |values: &[usize]| values.get(i).copied().unwrap_or(1);
+        (self.kernel[i], or_one(self.strides), or_one(self.dilations))
+    }
+
+    /// The padding before and after spatial axis `i`, where the network states it.
+    pub fn explicit(&self, i: usize) -> Option<(i64, i64)> {
+        match self.padding {
+            Padding::Explicit(pads) if pads.is_empty() => Some((0, 0)),
+            Padding::Explicit(pads) => Some((pads[i], pads[pads.len() / 2 + i])),
+            Padding::SameUpper | Padding::SameLower => None,
+        }
+    }
+
+    /// The number of input elements that the window of axis `i` spans.
+    pub fn extent(&self, i: usize) -> Result<i64> {
+        let (kernel, _, dilation) = self.axis(i);
+        (kernel - 1)
+            .checked_mul(dilation)
+            .and_then(|n| i64::try_from(n).ok()?.checked_add(1))
+            .ok_or_else(|| too_large("the window"))
+    }
+
+    /// `total` elements of padding as (before, after).
+    fn distribute(&self, total: i64) -> (i64, i64) {
+        match self.padding {
+            Padding::SameLower => (total - total / 2, total / 2),
+            _ => (total / 2, total - total / 2),
+        }
+    }
+}
+
+fn too_large(what: &str) -> Error {
+    Error::shape(format!("{what} is too large to be counted"))
+}
+
+fn signed(size: usize) -> Result<i64> {
+    i64::try_from(size).map_err(|_| too_large("the size"))
+}
+
+/// The windows of a convolution or a pool over spatial axes of sizes `input`.
+///
+/// With `ceil_mode` a last window may reach past the padded input, but must begin inside the
+/// input or the padding before it.
+///
+/// # Errors
+/// `Shape` where vectors have the wrong length, a stride or dilation is zero, or the window does
+/// not fit.
+pub(crate) fn windows(
+    input: &[usize],
+    spec: WindowSpec<'_>,
+    ceil_mode: bool,
+) -> Result<Vec<WindowAxis>> {
+    spec.check(input.len())?;
+    let axis = |(i, &size): (usize, &usize)| {
+        let (kernel, stride, dilation) = spec.axis(i);
+        let (extent, step, size) = (spec.extent(i)?, signed(stride)?, signed(size)?);
+        let (before, after, output) = match spec.explicit(i) {
+            Some((before, after)) => {
+                let span = before
+                    .checked_add(after)
+                    .and_then(|pads| size.checked_add(pads)?.checked_sub(extent))
+                    .ok_or_else(|| too_large("the padded input"))?;
+                let mut output = span.div_euclid(step) + 1;
+                if ceil_mode {
+                    output += i64::from(span.rem_euclid(step) != 0);
+                    let last = (output - 1).saturating_mul(step);
+                    output -= i64::from(last >= size.saturating_add(before));
+                }
+                (before, after, output)
+            }
+            None => {
+                let output = -(-size).div_euclid(step);
+                let needed = (output - 1)
+                    .checked_mul(step)
+                    .and_then(|n| n.checked_add(extent)?.checked_sub(size))
+                    .ok_or_else(|| too_large("the padding"))?;
+                let (before, after) = spec.distribute(needed.max(0));
+                (before, after, output)
+            }
+        };
+        match usize::try_from(output) {
+            Ok(output) if output > 0 => {
+                Ok(WindowAxis { kernel, stride, dilation, before, after, output })
+            }
+            _ => Err(Error::shape(format!(
+                "a window of {extent} elements does not fit spatial axis {i}, which has {size} \
+                 and {before} + {after} of padding; the image is too small for this network"
+            ))),
+        }
+    };
+    input.iter().enumerate().map(axis).collect()
+}
+
+/// The windows of a transposed convolution over spatial axes of sizes `input`: tap `t` of input
+/// `i` adds to output `i * stride + t * dilation - before`.
+///
+/// # Errors
+/// As [`windows`]; also where nothing is left of the output.
+pub(crate) fn transposed_windows(
+    input: &[usize],
+    kernel: &[usize],
+    op: &ConvTranspose,
+) -> Result<Vec<WindowAxis>> {
+    let spec = transposed_spec(kernel, op, input.len())?;
+    let axis = |(i, &size): (usize, &usize)| {
+        let (kernel, stride, dilation) = spec.axis(i);
+        if size == 0 {
+            return Err(Error::shape(format!("spatial axis {i} is empty")));
+        }
+        let full = signed(size)?
+            .checked_sub(1)
+            .and_then(|n| n.checked_mul(i64::try_from(stride).ok()?))
+            .and_then(|n| n.checked_add(spec.extent(i).ok()?))
+            .and_then(|n| {
+                n.checked_add(i64::try_from(*op.output_padding.get(i).unwrap_or(&0)).ok()?)
+            })
+            .ok_or_else(|| too_large("the output"))?;
+        let wanted = match (op.output_shape.get(i), spec.explicit(i)) {
+            (Some(&wanted), _) => Some(signed(wanted)?),
+            (None, None) => {
+                Some(signed(size.checked_mul(stride).ok_or_else(|| too_large("the output"))?)?)
+            }
+            (None, Some(_)) => None,
+        };
+        let (before, after) = match (wanted, spec.explicit(i)) {
+            // What is missing rather than surplus goes to the end.
+            (Some(wanted), _) if wanted >= full => (0, full - wanted),
+            (Some(wanted), _) => match spec.padding {
+                Padding::SameUpper => ((full - wanted) / 2, full - wanted - (full - wanted) / 2),
+                _ => (full - wanted - (full - wanted) / 2, (full - wanted) / 2),
+            },
+            (None, explicit) => explicit.unwrap_or((0, 0)),
+        };
+        let output = full.checked_sub(before).and_then(|n| n.checked_sub(after));
+        match output.ok_or_else(|| too_large("the output"))?.try_into() {
+            Ok(output) if output > 0 => {
+                Ok(WindowAxis { kernel, stride, dilation, before, after, output })
+            }
+            _ => Err(Error::shape(format!(
+                "nothing is left of spatial axis {i}: the full output has {full} elements, and \
+                 {before} + {after} are cut off"
+            ))),
+        }
+    };
+    input.iter().enumerate().map(axis).collect()
+}
+
+/// The windows of a transposed convolution with `rank` spatial axes, checked.
+pub(crate) fn transposed_spec<'a>(
+    kernel: &'a [usize],
+    op: &'a ConvTranspose,
+    rank: usize,
+) -> Result<WindowSpec<'a>> {
+    let ConvTranspose { padding, strides, dilations, output_padding, output_shape, .. } = op;
+    let spec = WindowSpec { kernel, strides, dilations, padding };
+    spec.check(rank)?;
+    for (name, values) in [("output_padding", output_padding), ("output_shape", output_shape)] {
+        if !values.is_empty() && values.len() != rank {
+            return Err(Error::shape(format!(
+                "{name} {values:?} must have one entry for each of the {rank} spatial axes"
+            )));
+        }
+    }
+    Ok(spec)
+}
+
+/// The part of one axis that a slice takes: elements `start`, `start + step`, ... `len` of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SliceAxis {
+    /// The first element; meaningless where `len` is 0.
+    pub start: usize,
+    /// The distance, perhaps negative, never zero.
+    pub step: i64,
+    /// How many.
+    pub len: usize,
+}
+
+/// The elements of an axis of size `size` from `start` to before `end`.
+///
+/// # Errors
+/// `Shape` where the step is zero.
+pub(crate) fn slice(size: usize, start: i64, end: i64, step: i64) -> Result<SliceAxis> {
+    if step == 0 {
+        return Err(Error::shape("a slice needs a step that is not 0"));
+    }
+    let size = signed(size)?;
+    let (low, high) = if step > 0 { (0, size) } else { (-1, size - 1) };
+    let place = |bound: i64| (if bound < 0 { bound + size } else { bound }).clamp(low, high);
+    let (start, end) = (place(start), place(end));
+    let span = if step > 0 { end - start } else { start - end };
+    let len = if span <= 0 { 0 } else { (span as u64).div_ceil(step.unsigned_abs()) as usize };
+    Ok(SliceAxis { start: start.max(0) as usize, step, len })
+}
+
+/// The elements before and after every axis that `Pad` adds, or takes where negative, and the
+/// padded shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Padded {
+    /// (before, after) for every axis.
+    pub pads: Vec<(i64, i64)>,
+    /// The sizes of the result.
+    pub shape: Vec<usize>,
+}
+
+/// Resolves the `pads` of `Pad`, which belong to `axes` or to all.
+///
+/// # Errors
+/// `Shape` where there are not two for every axis, or more is taken than is there.
+pub(crate) fn pad(shape: &[usize], pads: &[i64], names: Option<&[i64]>) -> Result<Padded> {
+    let pads = pads_of_axes(shape.len(), pads, names)?;
+    let size = |(&size, &(before, after)): (&usize, &(i64, i64))| {
+        let kept =
+            signed(size)?.checked_add(before.min(0)).and_then(|n| n.checked_add(after.min(0)));
+        let kept = kept.and_then(|n| usize::try_from(n).ok());
+        let added = before.max(0).checked_add(after.max(0)).map(|n| n as usize);
+        kept.zip(added).and_then(|(kept, added)| kept.checked_add(added)).ok_or_else(|| {
+            Error::shape(format!("an axis of size {size} cannot take padding {before} + {after}"))
+        })
+    };
+    let shape = shape.iter().zip(&pads).map(size).collect::<Result<_>>()?;
+    Ok(Padded { pads, shape })
+}
+
+/// The (before, after) of each of `rank` axes, from a list of all before and then all after.
+pub(crate) fn pads_of_axes(
+    rank: usize,
+    pads: &[i64],
+    names: Option<&[i64]>,
+) -> Result<Vec<(i64, i64)>> {
+    let chosen = match names {
+        Some(names) => axes(names, rank)?,
+        None => (0..rank).collect(),
+    };
+    if pads.len() != 2 * chosen.len() {
+        return Err(Error::shape(format!(
+            "expected {} pads, two for each of {} axes, found {}",
+            2 * chosen.len(),
+            chosen.len(),
+            pads.len()
+        )));
+    }
+    let mut result = vec![(0, 0); rank];
+    for (i, &axis) in chosen.iter().enumerate() {
+        result[axis] = (pads[i], pads[chosen.len() + i]);
+    }
+    Ok(result)
+}
+
+/// The sizes that `Reshape` gives a tensor of `shape`.
+///
+/// # Errors
+/// `Shape` where the numbers of elements differ or the -1 cannot be resolved.
+pub(crate) fn reshape(shape: &[usize], wanted: &[i64], allow_zero: bool) -> Result<Vec<usize>> {
+    let misfit = || Error::shape(format!("shape {shape:?} cannot be viewed as {wanted:?}"));
+    let mut sizes = Vec::new();
+    let mut free = None;
+    for (i, &size) in wanted.iter().enumerate() {
+        match size {
+            -1 if free.is_some() => {
+                return Err(Error::shape(format!("the shape {wanted:?} has more than one -1")));
+            }
+            -1 => {
+                free = Some(i);
+                sizes.push(1);
+            }
+            0 if !allow_zero => sizes.push(*shape.get(i).ok_or_else(misfit)?),
+            size => sizes.push(usize::try_from(size).map_err(|_| misfit())?),
+        }
+    }
+    let (total, rest) = (num_elements(shape), num_elements(&sizes));
+    let (total, rest) = (total.ok_or_else(misfit)?, rest.ok_or_else(misfit)?);
+    match free {
+        Some(i) if rest > 0 && total % rest == 0 => sizes[i] = total / rest,
+        None if total == rest => {}
+        _ => return Err(misfit()),
+    }
+    Ok(sizes)
+}
+
+/// The sizes of the `count` parts into which an axis of size `size` is cut when none are given:
+/// equal, the last perhaps smaller.
+///
+/// # Errors
+/// `Shape` where there are not enough elements for that many parts.
+pub(crate) fn equal_parts(size: usize, count: usize) -> Result<Vec<usize>> {
+    let part = size.div_ceil(count.max(1));
+    match part.checked_mul(count.saturating_sub(1)).and_then(|n| size.checked_sub(n)) {
+        Some(last) if count > 0 => {
+            let mut parts = vec![part; count];
+            parts[count - 1] = last;
+            Ok(parts)
+        }
+        _ => Err(Error::shape(format!("an axis of size {size} cannot be cut into {count} parts"))),
+    }
+}
+
+/// What a resize does to one axis.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct ResizeAxis {
+    /// The size of the result.
+    pub output: usize,
+    /// Output size over input size, as the network states it or as the sizes give it. With
+    /// `scales` the product need not be whole.
+    pub scale: f32,
+    /// First and last coordinate of the region of interest, 0 and 1 being the whole axis.
+    pub roi: (f32, f32),
+}
+
+/// The sizes and scales of all axes of a resize; either `scales` or `sizes` is given, for the
+/// axes that the operator names. `roi` counts for `tf_crop_and_resize` alone.
+///
+/// # Errors
+/// `Shape` where both or neither is given, where there is not one for every axis, or where a size
+/// comes out as nothing or too large.
+pub(crate) fn resize(
+    shape: &[usize],
+    op: &Resize,
+    roi: Option<&[f32]>,
+    scales: Option<&[f32]>,
+    sizes: Option<&[i64]>,
+) -> Result<Vec<ResizeAxis>> {
+    let chosen = resized_axes(op, shape.len())?;
+    let whole = |&size: &usize| ResizeAxis { output: size, scale: 1.0, roi: (0.0, 1.0) };
+    let mut result: Vec<ResizeAxis> = shape.iter().map(whole).collect();
+    let count = |what: &str, found: usize, expected: usize| match found == expected {
+        true => Ok(()),
+        false => Err(Error::shape(format!("expected {expected} {what}, found {found}"))),
+    };
+
+    if op.coordinates == CoordinateTransform::TfCropAndResize {
+        let roi = roi.ok_or_else(|| Error::shape("tf_crop_and_resize needs a roi"))?;
+        count("entries of roi, two for every axis", roi.len(), 2 * chosen.len())?;
+        for (i, &axis) in chosen.iter().enumerate() {
+            result[axis].roi = (roi[i], roi[chosen.len() + i]);
+        }
+    }
+    match (scales, sizes) {
+        (Some(scales), None) => {
+            count("scales, one for every axis", scales.len(), chosen.len())?;
+            for (&axis, &scale) in chosen.iter().zip(scales) {
+                let (from, to) = result[axis].roi;
+                result[axis].output = scaled(shape[axis], scale, to - from)?;
+                result[axis].scale = scale;
+            }
+        }
+        (None, Some(sizes)) => {
+            count("sizes, one for every axis", sizes.len(), chosen.len())?;
+            if let Some(&size) = sizes.iter().find(|&&size| size <= 0) {
+                return Err(Error::shape(format!("a size of {size} must be positive")));
+            }
+            let ratios = chosen.iter().zip(sizes).map(|(&a, &s)| s as f32 / shape[a] as f32);
+            let common = match op.keep_aspect_ratio {
+                AspectRatioPolicy::Stretch => None,
+                AspectRatioPolicy::NotLarger => ratios.reduce(f32::min),
+                AspectRatioPolicy::NotSmaller => ratios.reduce(f32::max),
+            };
+            for (&axis, &size) in chosen.iter().zip(sizes) {
+                result[axis].scale = common.unwrap_or(size as f32 / shape[axis] as f32);
+                result[axis].output = match common {
+                    // Halves go up, so adding one half and rounding down is right.
+                    Some(scale) => whole_size(scale * shape[axis] as f32 + 0.5)?,
+                    None => usize::try_from(size).map_err(|_| too_large("the size"))?,
+                };
+            }
+        }
+        _ => return Err(Error::shape("a resize needs either scales or sizes")),
+    }
+    match shape.iter().zip(&result).find(|(before, after)| **before == 0 && after.output > 0) {
+        Some(_) => Err(Error::shape(format!("an empty axis of {shape:?} cannot grow"))),
+        None => Ok(result),
+    }
+}
+
+/// The axes to which the scales or sizes of a resize belong.
+pub(crate) fn resized_axes(op: &Resize, rank: usize) -> Result<Vec<usize>> {
+    if op.axes.is_empty() { Ok((0..rank).collect()) } else { axes(&op.axes, rank) }
+}
+
+/// The size of an axis after scaling the `part` of it that is of interest, rounded down. In single
+/// precision, as every exporter expects: 10 * 0.7 is 7.
+pub(crate) fn scaled(size: usize, scale: f32, part: f32) -> Result<usize> {
+    if !(scale.is_finite() && scale > 0.0) {
+        return Err(Error::shape(format!("a scale of {scale} must be positive")));
+    }
+    whole_size(size as f32 * part * scale)
+}
+
+fn whole_size(value: f32) -> Result<usize> {
+    let size = value.floor();
+    if (0.0..MAX_TENSOR_BYTES as f32).contains(&size) {
+        return Ok(size as usize);
+    }
+    Err(Error::shape(format!("a size of {size} cannot be made")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{NearestRounding, ResizeMode};
+
+    #[test]
+    fn windows_are_counted_as_pytorch_and_onnx_count_them() {
+        let explicit = |pads: &[i64]| Padding::Explicit(pads.to_vec());
+        // input, kernel, stride, dilation, padding, ceil -> (before, after, output)
+        let table = [
+            (224, 3, 2, 1, explicit(&[1, 1]), false, Some((1, 1, 112))),
+            (224, 3, 2, 1, explicit(&[0, 1]), false, Some((0, 1, 112))),
+            (224, 3, 2, 1, Padding::SameUpper, false, Some((0, 1, 112))),
+            (224, 3, 2, 1, Padding::SameLower, false, Some((1, 0, 112))),
+            (225, 3, 2, 1, Padding::SameUpper, false, Some((1, 1, 113))),
+            (5, 3, 1, 2, Padding::SameUpper, false, Some((2, 2, 5))),
+            (2, 1, 3, 1, Padding::SameUpper, false, Some((0, 0, 1))),
+            (112, 3, 2, 1, explicit(&[]), true, Some((0, 0, 56))),
+            (112, 3, 2, 1, explicit(&[]), false, Some((0, 0, 55))),
+            // The last window would begin in the padding after the input.
+            (4, 1, 2, 1, explicit(&[0, 1]), true, Some((0, 1, 2))),
+            (2, 3, 2, 1, explicit(&[]), true, Some((0, 0, 1))),
+            (2, 3, 2, 1, explicit(&[]), false, None),
+            (7, 3, 1, 1, explicit(&[-1, -2]), false, Some((-1, -2, 2))),
+            (7, 3, 1, 1, explicit(&[-3, -2]), false, None),
+            (0, 3, 1, 1, Padding::SameUpper, false, None),
+            (7, 3, usize::MAX, 1, explicit(&[]), false, None),
+            (7, 3, 1, usize::MAX, explicit(&[]), false, None),
+            (7, 3, 1, 1, explicit(&[i64::MAX, i64::MAX]), false, None),
+            (7, 3, 1, 1, explicit(&[i64::MIN, 0]), true, None),
+            (7, 3, 0, 1, explicit(&[]), false, None),
+            (7, 3, 1, 0, explicit(&[]), false, None),
+            (7, 0, 1, 1, explicit(&[]), false, None),
+            (7, 3, 1, 1, explicit(&[1]), false, None),
+        ];
+        for (i, (input, kernel, stride, dilation, padding, ceil, expected)) in
+            table.into_iter().enumerate()
+        {
+            let spec = WindowSpec {
+                kernel: &[kernel],
+                strides: &[stride],
+                dilations: &[dilation],
+                padding: &padding,
+            };
+            let found = windows(&[input], spec, ceil);
+            let found = found.ok().map(|axes| (axes[0].before, axes[0].after, axes[0].output));
+            assert_eq!(found, expected, "row {i}");
+        }
+    }
+
+    #[test]
+    fn transposed_windows_are_counted_as_onnx_counts_them() {
+        let plain = ConvTranspose {
+            padding: Padding::Explicit(vec![]),
+            strides: vec![2],
+            dilations: vec![],
+            groups: 1,
+            output_padding: vec![],
+            output_shape: vec![],
+        };
+        let padded = ConvTranspose { padding: Padding::Explicit(vec![1, 1]), ..plain.clone() };
+        let same = ConvTranspose { padding: Padding::SameUpper, ..plain.clone() };
+        let longer = ConvTranspose { output_padding: vec![1], ..padded.clone() };
+        let wanted = |n| ConvTranspose { output_shape: vec![n], ..plain.clone() };
+        let all = ConvTranspose { padding: Padding::Explicit(vec![9, 9]), ..plain.clone() };
+        let short = ConvTranspose { output_padding: vec![1, 1], ..plain.clone() };
+        let huge = ConvTranspose { strides: vec![usize::MAX], ..plain.clone() };
+        let table = [
+            (3, &plain, Some((0, 0, 7))),
+            (3, &padded, Some((1, 1, 5))),
+            (3, &same, Some((0, 1, 6))),
+            (3, &longer, Some((1, 1, 6))),
+            (3, &wanted(8), Some((0, -1, 8))),
+            (3, &wanted(6), Some((1, 0, 6))),
+            (3, &all, None),
+            (3, &short, None),
+            (3, &huge, None),
+            (3, &wanted(usize::MAX), None),
+            (0, &plain, None),
+        ];
+        for (i, (input, op, expected)) in table.into_iter().enumerate() {
+            let found = transposed_windows(&[input], &[3], op);
+            let found = found.ok().map(|axes| (axes[0].before, axes[0].after, axes[0].output));
+            assert_eq!(found, expected, "row {i}");
+        }
+    }
+
+    #[test]
+    fn slices_are_numpys() {
+        let (min, max) = (i64::MIN, i64::MAX);
+        let table = [
+            (10, 1, 4, 1, Some((1, 3))),
+            (10, -3, max, 1, Some((7, 3))),
+            (10, 0, max, 3, Some((0, 4))),
+            (10, -1, min, -1, Some((9, 10))),
+            (10, 20, -20, -4, Some((9, 3))),
+            (10, 5, 2, 1, Some((5, 0))),
+            (10, min, max, max, Some((0, 1))),
+            (10, max, min, min, Some((9, 1))),
+            (0, 0, max, 1, Some((0, 0))),
+            (0, -1, min, -1, Some((0, 0))),
+            (10, 0, 1, 0, None),
+        ];
+        for (i, (size, start, end, step, expected)) in table.into_iter().enumerate() {
+            let found = slice(size, start, end, step).ok().map(|s| (s.start, s.len));
+            assert_eq!(found, expected, "row {i}");
+        }
+    }
+
+    #[test]
+    fn shapes_broadcast_as_numpys() {
+        assert_eq!(broadcast(&[&[2, 1, 4], &[3, 1], &[]]).unwrap(), [2, 3, 4]);
+        assert_eq!(broadcast(&[&[0], &[1]]).unwrap(), [0]);
+        assert!(broadcast(&[&[3], &[4]]).unwrap_err().message().contains("3 and 4"));
+    }
+
+    #[test]
+    fn axes_count_from_both_ends() {
+        assert_eq!(axes(&[-1, 0], 3).unwrap(), [2, 0]);
+        assert!(axes(&[1, -2], 3).is_err());
+        for bad in [3, -4, i64::MIN, i64::MAX] {
+            assert!(axis(bad, 3).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn reshape_resolves_what_is_left_open() {
+        assert_eq!(reshape(&[2, 12], &[0, -1, 4], false).unwrap(), [2, 3, 4]);
+        assert_eq!(reshape(&[2, 0], &[0, 5], true).unwrap(), [0, 5]);
+        assert_eq!(reshape(&[], &[1, -1], false).unwrap(), [1, 1]);
+        let bad: [(&[usize], &[i64]); 5] =
+            [(&[6], &[4]), (&[6], &[-1, -1]), (&[6], &[-2, -3]), (&[6], &[6, 0]), (&[0], &[0, -1])];
+        for (shape, wanted) in bad {
+            assert!(reshape(shape, wanted, false).is_err(), "{shape:?} as {wanted:?}");
+        }
+        assert!(reshape(&[4], &[i64::MAX, i64::MAX, -1], false).is_err());
+    }
+
+    #[test]
+    fn pads_add_and_take() {
+        let padded = pad(&[4, 5], &[1, -2], Some(&[-1])).unwrap();
+        assert_eq!((padded.shape, padded.pads), (vec![4, 4], vec![(0, 0), (1, -2)]));
+        assert!(pad(&[4], &[-3, -2], None).is_err());
+        assert!(pad(&[4], &[-5, 9], None).is_err());
+        assert!(pad(&[4], &[1], None).is_err());
+        assert!(pad(&[4], &[i64::MAX, i64::MAX], None).is_err());
+    }
+
+    #[test]
+    fn equal_parts_leave_the_rest_to_the_last() {
+        assert_eq!(equal_parts(6, 3).unwrap(), [2, 2, 2]);
+        assert_eq!(equal_parts(7, 3).unwrap(), [3, 3, 1]);
+        assert!(equal_parts(4, 3).is_ok_and(|parts| parts == [2, 2, 0]));
+        assert!(equal_parts(5, 4).is_err());
+        assert!(equal_parts(5, 0).is_err());
+    }
+
+    #[test]
+    fn resize_rounds_as_the_exporters_do() {
+        let op = Resize {
+            mode: ResizeMode::Nearest(NearestRounding::Floor),
+            coordinates: CoordinateTransform::Asymmetric,
+            axes: vec![],
+            antialias: false,
+            exclude_outside: false,
+            extrapolation_value: 0.0,
+            keep_aspect_ratio: AspectRatioPolicy::Stretch,
+        };
+        let outputs = |op: &Resize, scales: Option<&[f32]>, sizes: Option<&[i64]>| {
+            let found = resize(&[10, 20], op, Some(&[0.0, 0.0, 0.5, 1.0]), scales, sizes);
+            found.ok().map(|axes| axes.iter().map(|a| a.output).collect::<Vec<_>>())
+        };
+        let last = Resize { axes: vec![-1], ..op.clone() };
+        let within = Resize { keep_aspect_ratio: AspectRatioPolicy::NotLarger, ..op.clone() };
+        let around = Resize { keep_aspect_ratio: AspectRatioPolicy::NotSmaller, ..op.clone() };
+        let crop = Resize { coordinates: CoordinateTransform::TfCropAndResize, ..op.clone() };
+        assert_eq!(outputs(&op, Some(&[0.7, 1.96]), None).unwrap(), [7, 39]);
+        assert_eq!(outputs(&last, Some(&[2.0]), None).unwrap(), [10, 40]);
+        assert_eq!(outputs(&op, None, Some(&[3, 4])).unwrap(), [3, 4]);
+        assert_eq!(outputs(&within, None, Some(&[5, 5])).unwrap(), [3, 5]);
+        assert_eq!(outputs(&around, None, Some(&[5, 5])).unwrap(), [5, 10]);
+        assert_eq!(outputs(&crop, Some(&[2.0, 2.0]), None).unwrap(), [10, 40]);
+        for scales in [[f32::NAN, 1.0], [f32::INFINITY, 1.0], [0.0, 1.0], [-1.0, 1.0], [1e30, 1.0]]
+        {
+            assert_eq!(outputs(&op, Some(&scales), None), None, "{scales:?}");
+        }
+        assert_eq!(outputs(&op, None, None), None);
+        assert_eq!(outputs(&op, None, Some(&[0, 4])), None);
+        assert_eq!(outputs(&op, None, Some(&[4])), None);
+    }
+
+    #[test]
+    fn a_tensor_has_a_largest_size() {
+        assert_eq!(element_count(&[2, 3], DType::F32).unwrap(), 6);
+        assert!(element_count(&[1 << 20, 1 << 20], DType::F32).is_err());
+        assert!(element_count(&[usize::MAX, 2], DType::Bool).is_err());
+    }
+}
