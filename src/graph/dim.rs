@@ -16,9 +16,16 @@ use crate::error::{Error, Result};
 enum Atom {
     Symbol(Arc<str>),
     FloorDiv(Dim, Dim),
-    Min(Dim, Dim),
-    Max(Dim, Dim),
+    /// Of two or more, sorted.
+    Min(Vec<Dim>),
+    /// Of two or more, sorted.
+    Max(Vec<Dim>),
 }
+
+/// The most terms of a polynomial, and the most factors of a term: more than any network needs,
+/// few enough that a hostile one cannot make sizes explode.
+const MAX_TERMS: usize = 256;
+const MAX_DEGREE: usize = 32;
 
 /// The size of an axis, or an integer computed from sizes: a sum of products of symbols.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -51,41 +58,128 @@ impl Dim {
         self.as_const().and_then(|v| usize::try_from(v).ok())
     }
 
-    /// The name, where this is one symbol and nothing else.
-    pub fn as_symbol(&self) -> Option<&str> {
+    /// The atom, where this is one and nothing else.
+    fn as_atom(&self) -> Option<&Atom> {
         match self.0.iter().next() {
             Some((atoms, 1)) if self.0.len() == 1 => match atoms.as_slice() {
-                [Atom::Symbol(name)] => Some(name),
+                [atom] => Some(atom),
                 _ => None,
             },
             _ => None,
         }
     }
 
-    /// The quotient, where `divisor` divides every term (a divisor of several terms only where
-    /// it equals this).
-    pub fn div_exact(&self, divisor: &Dim) -> Option<Dim> {
-        if divisor.0.is_empty() {
-            return None;
+    /// The name, where this is one symbol and nothing else.
+    pub fn as_symbol(&self) -> Option<&str> {
+        match self.as_atom() {
+            Some(Atom::Symbol(name)) => Some(name),
+            _ => None,
         }
-        if self == divisor {
-            return Some(1.into());
+    }
+
+    /// The sum; `None` where a coefficient overflows or the polynomial becomes too long.
+    pub fn checked_add(&self, other: &Dim) -> Option<Dim> {
+        let mut sum = self.0.clone();
+        for (atoms, &coefficient) in &other.0 {
+            match sum.get_mut(atoms) {
+                Some(entry) => *entry = entry.checked_add(coefficient)?,
+                None => _ = sum.insert(atoms.clone(), coefficient),
+            }
         }
-        let mut terms = divisor.0.iter();
-        let (Some((by, &factor)), None) = (terms.next(), terms.next()) else { return None };
-        let mut quotient = BTreeMap::new();
+        sum.retain(|_, coefficient| *coefficient != 0);
+        (sum.len() <= MAX_TERMS).then_some(Dim(sum))
+    }
+
+    /// The difference; `None` as with [`checked_add`](Self::checked_add).
+    pub fn checked_sub(&self, other: &Dim) -> Option<Dim> {
+        self.checked_add(&other.checked_mul(&Dim::from(-1))?)
+    }
+
+    /// The product; `None` as with [`checked_add`](Self::checked_add).
+    pub fn checked_mul(&self, other: &Dim) -> Option<Dim> {
+        let mut product = BTreeMap::new();
+        for (a, &x) in &self.0 {
+            for (b, &y) in &other.0 {
+                let mut atoms = [a.as_slice(), b.as_slice()].concat();
+                atoms.sort();
+                let entry = product.entry(atoms).or_insert(0i64);
+                *entry = entry.checked_add(x.checked_mul(y)?)?;
+            }
+        }
+        product.retain(|_, coefficient| *coefficient != 0);
+        let fits = product.len() <= MAX_TERMS && product.keys().all(|a| a.len() <= MAX_DEGREE);
+        fits.then_some(Dim(product))
+    }
+
+    /// The product of several; `None` as with [`checked_add`](Self::checked_add).
+    pub fn product<'a>(dims: impl IntoIterator<Item = &'a Dim>) -> Option<Dim> {
+        dims.into_iter().try_fold(Dim::from(1), |product, dim| product.checked_mul(dim))
+    }
+
+    /// How many symbols and numbers it is written with: a measure of how much it costs to handle.
+    pub fn weight(&self) -> usize {
+        let of_all = |dims: &[Dim]| dims.iter().map(Dim::weight).sum::<usize>();
+        let of_atom = |atom: &Atom| match atom {
+            Atom::Symbol(_) => 1,
+            Atom::FloorDiv(a, b) => a.weight() + b.weight(),
+            Atom::Min(dims) | Atom::Max(dims) => of_all(dims),
+        };
+        self.0.keys().map(|atoms| 1 + atoms.iter().map(of_atom).sum::<usize>()).sum()
+    }
+
+    /// Inclusive bounds, where there are any, given that every symbol stands for 1 or more.
+    pub fn bounds(&self) -> (Option<i64>, Option<i64>) {
+        let mut sum = (Some(0i64), Some(0i64));
+        let add = |a: Option<i64>, b: Option<i64>| a?.checked_add(b?);
+        let mul = |a: Option<i64>, b: Option<i64>| a?.checked_mul(b?);
         for (atoms, &coefficient) in &self.0 {
+            let mut product = (Some(1), Some(1));
+            for atom in atoms {
+                let (low, high) = atom.bounds();
+                // With a factor that may be negative nothing can be said.
+                let low = low.filter(|low| *low >= 0);
+                let high = high.filter(|_| low.is_some());
+                product = (mul(product.0, low), mul(product.1, high));
+            }
+            if coefficient < 0 {
+                std::mem::swap(&mut product.0, &mut product.1);
+            }
+            let factor = Some(coefficient);
+            sum = (add(sum.0, mul(product.0, factor)), add(sum.1, mul(product.1, factor)));
+        }
+        sum
+    }
+
+    /// Whether this is never less than `other`, as far as [`bounds`](Self::bounds) can tell.
+    pub fn is_at_least(&self, other: &Dim) -> bool {
+        self.checked_sub(other).is_some_and(|d| d.bounds().0.is_some_and(|low| low >= 0))
+    }
+
+    /// The term that long division starts with. The order of terms is one that multiplication
+    /// keeps: by degree, then by the sorted factors.
+    fn leading(&self) -> Option<(&Vec<Atom>, i64)> {
+        let term = self.0.iter().max_by_key(|(atoms, _)| (atoms.len(), *atoms));
+        term.map(|(atoms, &coefficient)| (atoms, coefficient))
+    }
+
+    /// The quotient, where `divisor` divides this without a remainder.
+    pub fn div_exact(&self, divisor: &Dim) -> Option<Dim> {
+        let (by, factor) = divisor.leading()?;
+        let (mut quotient, mut rest) = (Dim::default(), self.clone());
+        while let Some((atoms, coefficient)) = rest.leading() {
             if coefficient.checked_rem(factor)? != 0 {
                 return None;
             }
-            let mut rest = atoms.clone();
+            let mut atoms = atoms.clone();
             for atom in by {
-                let at = rest.iter().position(|a| a == atom)?;
-                rest.remove(at);
+                let at = atoms.iter().position(|a| a == atom)?;
+                atoms.remove(at);
             }
-            quotient.insert(rest, coefficient / factor);
+            let term = Dim(BTreeMap::from([(atoms, coefficient / factor)]));
+            rest = rest.checked_sub(&divisor.checked_mul(&term)?)?;
+            quotient = quotient.checked_add(&term)?;
         }
-        Some(Dim(quotient))
+        Some(quotient)
     }
 
     /// The quotient rounded toward minus infinity. A divisor of zero gives zero: shape inference
@@ -94,29 +188,68 @@ impl Dim {
         if let Some(exact) = self.div_exact(divisor) {
             return exact;
         }
-        match (self.as_const(), divisor.as_const()) {
-            (_, Some(0)) => Dim::default(),
-            (Some(a), Some(b)) => floor_div(a, b).into(),
-            _ => Self::atom(Atom::FloorDiv(self.clone(), divisor.clone())),
+        match divisor.as_const() {
+            Some(0) => Dim::default(),
+            Some(by) if by > 0 => self.floor_div_by(by),
+            _ => match (self.as_const(), divisor.as_const()) {
+                (Some(a), Some(b)) => floor_div(a, b).into(),
+                _ => Self::atom(Atom::FloorDiv(self.clone(), divisor.clone())),
+            },
         }
+    }
+
+    /// The quotient by a positive number in a form that is the same however it was come by: what
+    /// `by` divides stands outside, and quotients of quotients are one.
+    fn floor_div_by(&self, mut by: i64) -> Dim {
+        let (mut whole, mut rest) = (BTreeMap::new(), BTreeMap::new());
+        for (atoms, &coefficient) in &self.0 {
+            whole.insert(atoms.clone(), coefficient.div_euclid(by));
+            rest.insert(atoms.clone(), coefficient.rem_euclid(by));
+        }
+        whole.retain(|_, coefficient| *coefficient != 0);
+        rest.retain(|_, coefficient| *coefficient != 0);
+        let constant = rest.remove(&Vec::new()).unwrap_or(0);
+
+        let common = rest.values().fold(by, |a, &b| gcd(a, b));
+        by /= common;
+        rest.values_mut().for_each(|coefficient| *coefficient /= common);
+        let mut constant = constant / common;
+        if by == 1 {
+            // The constant was below `common`, which divides everything else.
+            return &Dim(whole) + &Dim(rest);
+        }
+        let mut dividend = Dim(rest);
+        let inner = match dividend.as_atom() {
+            Some(Atom::FloorDiv(x, y)) => y.as_const().filter(|y| *y > 0).map(|y| (x.clone(), y)),
+            _ => None,
+        };
+        if let Some((x, y)) = inner
+            && let (Some(product), Some(shift)) = (by.checked_mul(y), constant.checked_mul(y))
+        {
+            (dividend, by, constant) = (x, product, shift);
+        }
+        let dividend = &dividend + &constant.into();
+        &Dim(whole) + &Self::atom(Atom::FloorDiv(dividend, by.into()))
     }
 
     /// The smaller of two.
-    pub fn min(&self, other: &Dim) -> Dim {
-        match (self.as_const(), other.as_const()) {
-            (Some(a), Some(b)) => a.min(b).into(),
-            _ if self == other => self.clone(),
-            _ => Self::atom(Atom::Min(self.clone(), other.clone())),
-        }
+    pub fn minimum(&self, other: &Dim) -> Dim {
+        let operands = |dim: &Dim| match dim.as_atom() {
+            Some(Atom::Min(dims)) => dims.clone(),
+            _ => vec![dim.clone()],
+        };
+        let kept = undominated(operands(self), operands(other), |a, b| b.is_at_least(a));
+        <[Dim; 1]>::try_from(kept).map_or_else(|k| Self::atom(Atom::Min(k)), |[only]| only)
     }
 
     /// The larger of two.
-    pub fn max(&self, other: &Dim) -> Dim {
-        match (self.as_const(), other.as_const()) {
-            (Some(a), Some(b)) => a.max(b).into(),
-            _ if self == other => self.clone(),
-            _ => Self::atom(Atom::Max(self.clone(), other.clone())),
-        }
+    pub fn maximum(&self, other: &Dim) -> Dim {
+        let operands = |dim: &Dim| match dim.as_atom() {
+            Some(Atom::Max(dims)) => dims.clone(),
+            _ => vec![dim.clone()],
+        };
+        let kept = undominated(operands(self), operands(other), Dim::is_at_least);
+        <[Dim; 1]>::try_from(kept).map_or_else(|k| Self::atom(Atom::Max(k)), |[only]| only)
     }
 
     /// The value under `bindings`.
@@ -140,8 +273,8 @@ impl Dim {
                         0 => return Err(Error::shape(format!("the size {self} divides by zero"))),
                         b => floor_div(a.evaluate(bindings)?, b),
                     },
-                    Atom::Min(a, b) => a.evaluate(bindings)?.min(b.evaluate(bindings)?),
-                    Atom::Max(a, b) => a.evaluate(bindings)?.max(b.evaluate(bindings)?),
+                    Atom::Min(dims) => evaluate_all(dims, bindings, i64::min)?,
+                    Atom::Max(dims) => evaluate_all(dims, bindings, i64::max)?,
                 };
                 product = product.checked_mul(value).ok_or_else(overflow)?;
             }
@@ -149,6 +282,57 @@ impl Dim {
         }
         Ok(sum)
     }
+}
+
+impl Atom {
+    fn bounds(&self) -> (Option<i64>, Option<i64>) {
+        match self {
+            Atom::Symbol(_) => (Some(1), None),
+            Atom::FloorDiv(a, b) => {
+                let (low, high) = a.bounds();
+                match b.as_const() {
+                    Some(by) if by > 0 => {
+                        (low.map(|a| floor_div(a, by)), high.map(|a| floor_div(a, by)))
+                    }
+                    _ => {
+                        let natural = low >= Some(0) && b.bounds().0 >= Some(1);
+                        (natural.then_some(0), high.filter(|_| natural))
+                    }
+                }
+            }
+            Atom::Min(dims) => {
+                let all: Vec<_> = dims.iter().map(Dim::bounds).collect();
+                let low = all.iter().map(|b| b.0).min().flatten();
+                (low, all.iter().filter_map(|b| b.1).min())
+            }
+            Atom::Max(dims) => {
+                let all: Vec<_> = dims.iter().map(Dim::bounds).collect();
+                let high = all.iter().map(|b| b.1).collect::<Option<Vec<_>>>();
+                (all.iter().filter_map(|b| b.0).max(), high.and_then(|h| h.into_iter().max()))
+            }
+        }
+    }
+}
+
+/// The operands of a minimum or maximum that count, sorted: those that no other `beats`.
+fn undominated(mut kept: Vec<Dim>, more: Vec<Dim>, beats: impl Fn(&Dim, &Dim) -> bool) -> Vec<Dim> {
+    for dim in more {
+        if !kept.iter().any(|k| beats(k, &dim)) {
+            kept.retain(|k| !beats(&dim, k));
+            kept.push(dim);
+        }
+    }
+    kept.sort();
+    kept
+}
+
+fn evaluate_all(dims: &[Dim], bindings: &Bindings, pick: fn(i64, i64) -> i64) -> Result<i64> {
+    let values: Vec<i64> = dims.iter().map(|d| d.evaluate(bindings)).collect::<Result<_>>()?;
+    Ok(values.into_iter().reduce(pick).unwrap_or(0))
+}
+
+fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 fn floor_div(a: i64, b: i64) -> i64 {
@@ -174,40 +358,29 @@ impl From<i32> for Dim {
     }
 }
 
+/// What arithmetic gives that cannot be carried out: a size that no run can bind.
+fn unknowable() -> Dim {
+    Dim::symbol("too large")
+}
+
 impl Add for &Dim {
     type Output = Dim;
     fn add(self, other: &Dim) -> Dim {
-        let mut sum = self.0.clone();
-        for (atoms, &coefficient) in &other.0 {
-            let entry = sum.entry(atoms.clone()).or_insert(0);
-            *entry = entry.saturating_add(coefficient);
-        }
-        sum.retain(|_, coefficient| *coefficient != 0);
-        Dim(sum)
+        self.checked_add(other).unwrap_or_else(unknowable)
     }
 }
 
 impl Sub for &Dim {
     type Output = Dim;
     fn sub(self, other: &Dim) -> Dim {
-        self + &(other * &Dim::from(-1))
+        self.checked_sub(other).unwrap_or_else(unknowable)
     }
 }
 
 impl Mul for &Dim {
     type Output = Dim;
     fn mul(self, other: &Dim) -> Dim {
-        let mut product = BTreeMap::new();
-        for (a, &x) in &self.0 {
-            for (b, &y) in &other.0 {
-                let mut atoms = [a.as_slice(), b.as_slice()].concat();
-                atoms.sort();
-                let entry = product.entry(atoms).or_insert(0i64);
-                *entry = entry.saturating_add(x.saturating_mul(y));
-            }
-        }
-        product.retain(|_, coefficient| *coefficient != 0);
-        Dim(product)
+        self.checked_mul(other).unwrap_or_else(unknowable)
     }
 }
 
@@ -215,11 +388,22 @@ impl fmt::Display for Atom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Atom::Symbol(name) => f.write_str(name),
-            Atom::FloorDiv(a, b) => write!(f, "floor(({a})/({b}))"),
-            Atom::Min(a, b) => write!(f, "min({a}, {b})"),
-            Atom::Max(a, b) => write!(f, "max({a}, {b})"),
+            Atom::FloorDiv(a, b) => {
+                let operand = |dim: &Dim| match dim.as_atom().is_some() || dim.as_const().is_some()
+                {
+                    true => dim.to_string(),
+                    false => format!("({dim})"),
+                };
+                write!(f, "floor({}/{})", operand(a), operand(b))
+            }
+            Atom::Min(dims) => write!(f, "min({})", listed(dims)),
+            Atom::Max(dims) => write!(f, "max({})", listed(dims)),
         }
     }
+}
+
+fn listed(dims: &[Dim]) -> String {
+    dims.iter().map(Dim::to_string).collect::<Vec<_>>().join(", ")
 }
 
 impl fmt::Display for Dim {
@@ -252,37 +436,4 @@ impl fmt::Debug for Dim {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn equal_sizes_are_structurally_equal() {
-        let n = Dim::symbol("N");
-        let four_c = Dim::from(256);
-        let total = &n * &four_c;
-        assert_eq!(total.div_exact(&Dim::from(64)).unwrap(), &n * &Dim::from(4));
-        assert_eq!(total.div_exact(&n).unwrap(), four_c);
-        assert_eq!(&(&n + &Dim::from(3)) - &Dim::from(3), n);
-        assert_eq!((&n - &n).as_const(), Some(0));
-        assert_eq!(total.div_exact(&Dim::from(3)), None);
-    }
-
-    #[test]
-    fn what_cannot_be_divided_is_divided_at_run_time() {
-        let h = Dim::symbol("H");
-        let half = &(&h - &Dim::from(1)).floor_div(&Dim::from(2)) + &Dim::from(1);
-        let bindings = Bindings::from([("H".into(), 225)]);
-        assert_eq!(half.evaluate(&bindings).unwrap(), 113);
-        assert_eq!(half.to_string(), "floor((H-1)/(2))+1");
-        assert!(half.evaluate(&Bindings::new()).is_err());
-        assert_eq!(Dim::from(-7).floor_div(&2.into()).as_const(), Some(-4));
-    }
-
-    #[test]
-    fn names_and_numbers_print_as_written() {
-        assert_eq!(Dim::symbol("batch").to_string(), "batch");
-        assert_eq!(Dim::symbol("batch").as_symbol(), Some("batch"));
-        assert_eq!(Dim::from(0).to_string(), "0");
-        assert_eq!((&Dim::symbol("N") * &Dim::from(3)).to_string(), "3*N");
-    }
-}
+mod tests;

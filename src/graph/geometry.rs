@@ -182,44 +182,51 @@ pub(crate) fn windows(
     ceil_mode: bool,
 ) -> Result<Vec<WindowAxis>> {
     spec.check(input.len())?;
-    let axis = |(i, &size): (usize, &usize)| {
-        let (kernel, stride, dilation) = spec.axis(i);
-        let (extent, step, size) = (spec.extent(i)?, signed(stride)?, signed(size)?);
-        let (before, after, output) = match spec.explicit(i) {
-            Some((before, after)) => {
-                let span = before
-                    .checked_add(after)
-                    .and_then(|pads| size.checked_add(pads)?.checked_sub(extent))
-                    .ok_or_else(|| too_large("the padded input"))?;
-                let mut output = span.div_euclid(step) + 1;
-                if ceil_mode {
-                    output += i64::from(span.rem_euclid(step) != 0);
-                    let last = (output - 1).saturating_mul(step);
-                    output -= i64::from(last >= size.saturating_add(before));
-                }
-                (before, after, output)
+    input.iter().enumerate().map(|(i, &size)| window(i, size, spec, ceil_mode)).collect()
+}
+
+/// The windows along spatial axis `i`, of size `size`, of a checked `spec`.
+pub(crate) fn window(
+    i: usize,
+    size: usize,
+    spec: WindowSpec<'_>,
+    ceil_mode: bool,
+) -> Result<WindowAxis> {
+    let (kernel, stride, dilation) = spec.axis(i);
+    let (extent, step, size) = (spec.extent(i)?, signed(stride)?, signed(size)?);
+    let (before, after, output) = match spec.explicit(i) {
+        Some((before, after)) => {
+            let span = before
+                .checked_add(after)
+                .and_then(|pads| size.checked_add(pads)?.checked_sub(extent))
+                .ok_or_else(|| too_large("the padded input"))?;
+            let mut output = span.div_euclid(step) + 1;
+            if ceil_mode {
+                output += i64::from(span.rem_euclid(step) != 0);
+                let last = (output - 1).saturating_mul(step);
+                output -= i64::from(last >= size.saturating_add(before));
             }
-            None => {
-                let output = -(-size).div_euclid(step);
-                let needed = (output - 1)
-                    .checked_mul(step)
-                    .and_then(|n| n.checked_add(extent)?.checked_sub(size))
-                    .ok_or_else(|| too_large("the padding"))?;
-                let (before, after) = spec.distribute(needed.max(0));
-                (before, after, output)
-            }
-        };
-        match usize::try_from(output) {
-            Ok(output) if output > 0 => {
-                Ok(WindowAxis { kernel, stride, dilation, before, after, output })
-            }
-            _ => Err(Error::shape(format!(
-                "a window of {extent} elements does not fit spatial axis {i}, which has {size} \
-                 and {before} + {after} of padding; the image is too small for this network"
-            ))),
+            (before, after, output)
+        }
+        None => {
+            let output = -(-size).div_euclid(step);
+            let needed = (output - 1)
+                .checked_mul(step)
+                .and_then(|n| n.checked_add(extent)?.checked_sub(size))
+                .ok_or_else(|| too_large("the padding"))?;
+            let (before, after) = spec.distribute(needed.max(0));
+            (before, after, output)
         }
     };
-    input.iter().enumerate().map(axis).collect()
+    match usize::try_from(output) {
+        Ok(output) if output > 0 => {
+            Ok(WindowAxis { kernel, stride, dilation, before, after, output })
+        }
+        _ => Err(Error::shape(format!(
+            "a window of {extent} elements does not fit spatial axis {i}, which has {size} and \
+             {before} + {after} of padding; the image is too small for this network"
+        ))),
+    }
 }
 
 /// The windows of a transposed convolution over spatial axes of sizes `input`: tap `t` of input
@@ -233,47 +240,51 @@ pub(crate) fn transposed_windows(
     op: &ConvTranspose,
 ) -> Result<Vec<WindowAxis>> {
     let spec = transposed_spec(kernel, op, input.len())?;
-    let axis = |(i, &size): (usize, &usize)| {
-        let (kernel, stride, dilation) = spec.axis(i);
-        if size == 0 {
-            return Err(Error::shape(format!("spatial axis {i} is empty")));
+    input.iter().enumerate().map(|(i, &size)| transposed_window(i, size, spec, op)).collect()
+}
+
+/// The windows along spatial axis `i`, of size `size`, of a checked `spec`.
+pub(crate) fn transposed_window(
+    i: usize,
+    size: usize,
+    spec: WindowSpec<'_>,
+    op: &ConvTranspose,
+) -> Result<WindowAxis> {
+    let (kernel, stride, dilation) = spec.axis(i);
+    let last = size
+        .checked_sub(1)
+        .ok_or_else(|| Error::shape(format!("spatial axis {i} of the input is empty")))?;
+    let longer = op.output_padding.get(i).copied().unwrap_or(0);
+    let full = signed(last)?
+        .checked_mul(signed(stride)?)
+        .and_then(|n| n.checked_add(spec.extent(i).ok()?)?.checked_add(signed(longer).ok()?))
+        .ok_or_else(|| too_large("the output"))?;
+    let wanted = match (op.output_shape.get(i), spec.explicit(i)) {
+        (Some(&wanted), _) => Some(signed(wanted)?),
+        (None, None) => {
+            Some(signed(size.checked_mul(stride).ok_or_else(|| too_large("the output"))?)?)
         }
-        let full = signed(size)?
-            .checked_sub(1)
-            .and_then(|n| n.checked_mul(i64::try_from(stride).ok()?))
-            .and_then(|n| n.checked_add(spec.extent(i).ok()?))
-            .and_then(|n| {
-                n.checked_add(i64::try_from(*op.output_padding.get(i).unwrap_or(&0)).ok()?)
-            })
-            .ok_or_else(|| too_large("the output"))?;
-        let wanted = match (op.output_shape.get(i), spec.explicit(i)) {
-            (Some(&wanted), _) => Some(signed(wanted)?),
-            (None, None) => {
-                Some(signed(size.checked_mul(stride).ok_or_else(|| too_large("the output"))?)?)
-            }
-            (None, Some(_)) => None,
-        };
-        let (before, after) = match (wanted, spec.explicit(i)) {
-            // What is missing rather than surplus goes to the end.
-            (Some(wanted), _) if wanted >= full => (0, full - wanted),
-            (Some(wanted), _) => match spec.padding {
-                Padding::SameUpper => ((full - wanted) / 2, full - wanted - (full - wanted) / 2),
-                _ => (full - wanted - (full - wanted) / 2, (full - wanted) / 2),
-            },
-            (None, explicit) => explicit.unwrap_or((0, 0)),
-        };
-        let output = full.checked_sub(before).and_then(|n| n.checked_sub(after));
-        match output.ok_or_else(|| too_large("the output"))?.try_into() {
-            Ok(output) if output > 0 => {
-                Ok(WindowAxis { kernel, stride, dilation, before, after, output })
-            }
-            _ => Err(Error::shape(format!(
-                "nothing is left of spatial axis {i}: the full output has {full} elements, and \
-                 {before} + {after} are cut off"
-            ))),
-        }
+        (None, Some(_)) => None,
     };
-    input.iter().enumerate().map(axis).collect()
+    let (before, after) = match wanted.map(|wanted| full - wanted) {
+        None => spec.explicit(i).unwrap_or((0, 0)),
+        // What is missing rather than surplus goes to the end.
+        Some(surplus) if surplus <= 0 => (0, surplus),
+        Some(surplus) if *spec.padding == Padding::SameUpper => {
+            (surplus / 2, surplus - surplus / 2)
+        }
+        Some(surplus) => (surplus - surplus / 2, surplus / 2),
+    };
+    let output = full.checked_sub(before).and_then(|n| n.checked_sub(after));
+    match output.ok_or_else(|| too_large("the output"))?.try_into() {
+        Ok(output) if output > 0 => {
+            Ok(WindowAxis { kernel, stride, dilation, before, after, output })
+        }
+        _ => Err(Error::shape(format!(
+            "nothing is left of spatial axis {i}: the full output has {full} elements, and \
+             {before} + {after} are cut off"
+        ))),
+    }
 }
 
 /// The windows of a transposed convolution with `rank` spatial axes, checked.
@@ -315,12 +326,16 @@ pub(crate) fn slice(size: usize, start: i64, end: i64, step: i64) -> Result<Slic
         return Err(Error::shape("a slice needs a step that is not 0"));
     }
     let size = signed(size)?;
+    if size == 0 {
+        return Ok(SliceAxis { start: 0, step, len: 0 });
+    }
+    // Going backward, one before the first element is a possible end.
     let (low, high) = if step > 0 { (0, size) } else { (-1, size - 1) };
-    let place = |bound: i64| (if bound < 0 { bound + size } else { bound }).clamp(low, high);
-    let (start, end) = (place(start), place(end));
+    let from_front = |bound: i64| if bound < 0 { bound + size } else { bound };
+    let (start, end) = (from_front(start).clamp(0, high), from_front(end).clamp(low, high));
     let span = if step > 0 { end - start } else { start - end };
     let len = if span <= 0 { 0 } else { (span as u64).div_ceil(step.unsigned_abs()) as usize };
-    Ok(SliceAxis { start: start.max(0) as usize, step, len })
+    Ok(SliceAxis { start: start as usize, step, len })
 }
 
 /// The elements before and after every axis that `Pad` adds, or takes where negative, and the
@@ -465,7 +480,8 @@ pub(crate) fn resize(
             result[axis].roi = (roi[i], roi[chosen.len() + i]);
         }
     }
-    match (scales, sizes) {
+    // Older files give an empty tensor for the one of the two that does not count.
+    match (scales.filter(|s| !s.is_empty()), sizes.filter(|s| !s.is_empty())) {
         (Some(scales), None) => {
             count("scales, one for every axis", scales.len(), chosen.len())?;
             for (&axis, &scale) in chosen.iter().zip(scales) {
