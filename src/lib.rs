@@ -20,5 +20,5 @@ pub mod tensor;
 pub mod vision;
 
 pub use error::{Error, ErrorKind, Result};
-pub use model::{Model, Session};
+pub use model::{Model, Port, Session};
 pub use tensor::{DType, Layout, Tensor};

@@ -1,7 +1,160 @@
 //! What an embedding user holds: a [`Model`] that is shared, and a [`Session`] a caller.
 
-/// An immutable network, ready to run.
-pub struct Model;
+use std::path::Path;
+use std::sync::Arc;
 
-/// The scratch memory of one caller.
-pub struct Session;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::compile::{self, Report};
+use crate::error::{Error, Result};
+use crate::format;
+use crate::graph::{Bindings, Graph, TensorType, bind_inputs};
+use crate::plan::{Plan, StepTime};
+use crate::tensor::Tensor;
+
+/// An input or an output of a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Its name in the file.
+    pub name: String,
+    /// Its element type and sizes; absent for an output whose sizes depend on the data.
+    pub ty: Option<TensorType>,
+}
+
+/// An immutable network, ready to run. Share it between threads behind its [`Arc`]; each thread
+/// that runs it has a [`Session`] of its own.
+pub struct Model {
+    graph: Graph,
+    plan: Plan,
+    report: Report,
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+}
+
+impl Model {
+    /// Opens a network from a native weight file or, with the feature `onnx`, from an ONNX file.
+    ///
+    /// The file is mapped and not read: it must not be changed while the model lives. Replace it
+    /// by renaming a new file over it, which leaves the mapped one as it was.
+    ///
+    /// # Errors
+    /// `Io` and `Format` where the file cannot be read or is not a network, `Unsupported` where it
+    /// asks for something that this version does not have, `Graph` and `Shape` where the network
+    /// contradicts itself.
+    pub fn open(path: impl AsRef<Path>) -> Result<Arc<Self>> {
+        let path = path.as_ref();
+        Self::from_graph(format::open(path)?).map_err(|e| e.in_file(path))
+    }
+
+    /// Compiles a graph.
+    ///
+    /// # Errors
+    /// `Graph` and `Shape` where the network contradicts itself.
+    pub fn from_graph(mut graph: Graph) -> Result<Arc<Self>> {
+        let report = compile::optimise(&mut graph)?;
+        let plan = compile::lower(&graph)?;
+        let types = crate::graph::infer::infer(&graph)?;
+        let ports = |ids: &[_]| {
+            let port =
+                |&id| Port { name: graph.value(id).name.clone(), ty: types.get(id).cloned() };
+            ids.iter().map(port).collect()
+        };
+        let (inputs, outputs) = (ports(graph.inputs()), ports(graph.outputs()));
+        Ok(Arc::new(Model { graph, plan, report, inputs, outputs }))
+    }
+
+    /// The network after optimisation.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// What was recognised in the network.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// What a run takes, in order.
+    pub fn inputs(&self) -> &[Port] {
+        &self.inputs
+    }
+
+    /// What a run gives, in order.
+    pub fn outputs(&self) -> &[Port] {
+        &self.outputs
+    }
+
+    /// What the file says about itself under `key`, such as `preprocess` or `labels`.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.graph.metadata.get(key).map(String::as_str)
+    }
+}
+
+/// The mutable half of running a network: one for each thread that runs it.
+pub struct Session {
+    model: Arc<Model>,
+    pool: Arc<ThreadPool>,
+}
+
+impl Session {
+    /// A session that runs on one thread.
+    ///
+    /// # Errors
+    /// `Io` where the operating system refuses a thread.
+    pub fn new(model: &Arc<Model>) -> Result<Self> {
+        Self::with_threads(model, 1)
+    }
+
+    /// A session that runs on `threads` threads of its own. Results do not depend on how many.
+    ///
+    /// # Errors
+    /// `Input` for no threads at all, `Io` where the operating system refuses them.
+    pub fn with_threads(model: &Arc<Model>, threads: usize) -> Result<Self> {
+        if threads == 0 {
+            return Err(Error::input("a session needs at least one thread"));
+        }
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|i| format!("dyrelu-{i}"))
+            .build()
+            .map_err(|e| {
+                Error::new(crate::ErrorKind::Io, format!("cannot start {threads} threads: {e}"))
+                    .because(e)
+            })?;
+        Ok(Self::with_pool(model, Arc::new(pool)))
+    }
+
+    /// A session that runs in a pool of the caller's, which may serve other sessions too.
+    pub fn with_pool(model: &Arc<Model>, pool: Arc<ThreadPool>) -> Self {
+        Session { model: model.clone(), pool }
+    }
+
+    /// The network that this session runs.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// Runs the network on one tensor an input; gives one an output.
+    ///
+    /// # Errors
+    /// `Input` and `Shape` where the tensors are not what the network takes.
+    pub fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        bind_inputs(&self.model.graph, inputs, &mut Bindings::new())?;
+        self.pool.install(|| self.model.plan.run(inputs, &mut |_, _| {}))
+    }
+
+    /// As [`run`](Self::run), and says how long each step took.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_timed(&mut self, inputs: &[Tensor]) -> Result<(Vec<Tensor>, Vec<StepTime>)> {
+        bind_inputs(&self.model.graph, inputs, &mut Bindings::new())?;
+        let (pool, plan) = (&self.pool, &self.model.plan);
+        pool.install(|| {
+            let mut times = Vec::with_capacity(plan.steps().len());
+            let outputs = plan.run(inputs, &mut |step, seconds| {
+                times.push(StepTime { name: step.name.clone(), op: step.op, seconds });
+            })?;
+            Ok((outputs, times))
+        })
+    }
+}

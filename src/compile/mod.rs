@@ -4,11 +4,13 @@
 //! batch normalisation folded into convolutions, dynamic activations recognised.
 
 mod fold_batch_norm;
+mod lower;
 mod recognise;
 mod report;
 mod simplify;
 
 pub use fold_batch_norm::fold_batch_norm;
+pub use lower::lower;
 pub use recognise::{Unrecognised, recognise};
 pub use report::{DynamicActivation, Report};
 pub use simplify::simplify;

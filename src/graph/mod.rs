@@ -1,5 +1,6 @@
 //! What a network means: values, nodes and their shapes, free of file formats and of speed.
 
+mod bind;
 mod dim;
 #[allow(dead_code)] // Until every executor uses it.
 pub(crate) mod geometry;
@@ -9,6 +10,7 @@ mod validate;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+pub use bind::bind_inputs;
 pub use dim::{Bindings, Dim};
 pub use op::*;
 

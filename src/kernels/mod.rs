@@ -1,1 +1,71 @@
-//! To come.
+//! One operation a file, on slices, single-threaded and without allocation.
+//!
+//! Feature maps are NCHW: a *plane* is the `height * width` elements of one channel.
+
+pub mod conv;
+pub mod depthwise;
+pub mod matmul;
+pub mod max_affine;
+pub mod pool;
+
+/// The size of a convolution's or a pooling's window and how it moves over a plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Height and width of the window.
+    pub kernel: [usize; 2],
+    /// Steps down and to the right.
+    pub stride: [usize; 2],
+    /// Distance of the taps.
+    pub dilation: [usize; 2],
+    /// Rows above and columns left of the plane that read as zero; negative skips some.
+    pub before: [isize; 2],
+    /// Height and width of the input plane.
+    pub input: [usize; 2],
+    /// Height and width of the output plane.
+    pub output: [usize; 2],
+}
+
+impl Window {
+    /// The input row (`axis` 0) or column (`axis` 1) under `tap` of the window at output position
+    /// `at`, unless it lies in the border.
+    fn source(&self, axis: usize, at: usize, tap: usize) -> Option<usize> {
+        let position = at * self.stride[axis] + tap * self.dilation[axis];
+        position.checked_add_signed(-self.before[axis]).filter(|&p| p < self.input[axis])
+    }
+
+    /// The output positions along `axis` whose `tap` lies inside the plane.
+    fn inside(&self, axis: usize, tap: usize) -> std::ops::Range<usize> {
+        // Position `at` reads input `at * stride + offset`.
+        let offset = (tap * self.dilation[axis]) as isize - self.before[axis];
+        let at_or_after =
+            |input: isize| (input - offset).max(0).unsigned_abs().div_ceil(self.stride[axis]);
+        let first = at_or_after(0).min(self.output[axis]);
+        first..at_or_after(self.input[axis] as isize).clamp(first, self.output[axis])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inside_is_where_the_source_exists() {
+        for (stride, dilation, before, input, output) in
+            [(1, 1, 1, 5, 5), (2, 1, 0, 6, 3), (2, 2, 3, 7, 5), (1, 1, -1, 6, 3), (3, 1, 4, 2, 3)]
+        {
+            let w = Window {
+                kernel: [3, 3],
+                stride: [stride; 2],
+                dilation: [dilation; 2],
+                before: [before; 2],
+                input: [input; 2],
+                output: [output; 2],
+            };
+            for tap in 0..3 {
+                let want: Vec<usize> =
+                    (0..output).filter(|&at| w.source(1, at, tap).is_some()).collect();
+                assert_eq!(w.inside(1, tap).collect::<Vec<_>>(), want, "{w:?} tap {tap}");
+            }
+        }
+    }
+}

@@ -1,8 +1,41 @@
 //! The plain executor of a graph: obviously correct, the oracle of every test.
+//!
+//! One family of operators a file, in loops that can be read beside the operator's definition.
+//! Sums are taken in f64 and rounded once.
 
-use crate::error::Result;
-use crate::graph::{Graph, Op, ValueId};
+mod convolution;
+mod dynamic;
+mod elementwise;
+mod linear;
+mod movement;
+mod normalise;
+mod numbers;
+mod pool;
+mod reduce;
+mod resize;
+
+use std::collections::HashMap;
+
+use crate::error::{Error, Result};
+use crate::graph::{Bindings, Graph, Op, ValueId, bind_inputs};
 use crate::tensor::Tensor;
+
+/// The inputs of one node.
+struct Inputs<'t>(&'t [Option<&'t Tensor>]);
+
+impl<'t> Inputs<'t> {
+    fn required(&self, i: usize) -> Result<&'t Tensor> {
+        self.optional(i).ok_or_else(|| Error::graph(format!("input {i} is missing")))
+    }
+
+    fn optional(&self, i: usize) -> Option<&'t Tensor> {
+        self.0.get(i).copied().flatten()
+    }
+
+    fn integers(&self, i: usize) -> Result<Option<Vec<i64>>> {
+        self.optional(i).map(Tensor::to_i64s).transpose()
+    }
+}
 
 /// Applies one operator. Absent optional inputs are `None`; as many outputs as asked for.
 ///
@@ -10,8 +43,81 @@ use crate::tensor::Tensor;
 /// `Shape` where the inputs do not fit the operator or each other, `Unsupported` where the
 /// operator is not implemented for their element type.
 pub fn evaluate(op: &Op, inputs: &[Option<&Tensor>], outputs: usize) -> Result<Vec<Tensor>> {
-    let _ = (op, inputs, outputs);
-    Ok(vec![])
+    let inputs = Inputs(inputs);
+    let x = inputs.optional(0);
+    let first = || inputs.required(0);
+    let second = || inputs.required(1);
+    let one = match op {
+        Op::Conv(conv) => convolution::conv(conv, first()?, second()?, inputs.optional(2)),
+        Op::ConvTranspose(conv) => {
+            convolution::conv_transpose(conv, first()?, second()?, inputs.optional(2))
+        }
+        Op::Gemm(gemm) => linear::gemm(gemm, first()?, second()?, inputs.optional(2)),
+        Op::MatMul => linear::matmul(first()?, second()?),
+        Op::BatchNormalization { epsilon } => normalise::batch(&inputs, *epsilon),
+        Op::InstanceNormalization { epsilon } => normalise::groups(&inputs, None, *epsilon),
+        Op::GroupNormalization { num_groups, epsilon } => {
+            normalise::groups(&inputs, Some(*num_groups), *epsilon)
+        }
+        Op::LayerNormalization { axis, epsilon } => normalise::layer(&inputs, *axis, *epsilon),
+        Op::Softmax(softmax) => normalise::softmax(softmax, first()?, false),
+        Op::LogSoftmax(softmax) => normalise::softmax(softmax, first()?, true),
+        Op::Unary(unary) => elementwise::unary(*unary, first()?),
+        Op::Clip => elementwise::clip(first()?, inputs.optional(1), inputs.optional(2)),
+        Op::PRelu => elementwise::prelu(first()?, second()?),
+        Op::Binary(binary) => elementwise::binary(*binary, first()?, second()?),
+        Op::Variadic(variadic) => elementwise::variadic(*variadic, inputs.0),
+        Op::Where => elementwise::select(first()?, second()?, inputs.required(2)?),
+        Op::Cast { to } => first()?.cast(*to),
+        Op::Pool(attributes) => pool::pool(attributes, first()?),
+        Op::GlobalPool(kind) => pool::global(*kind, first()?),
+        Op::Reduce(reduce) => reduce::reduce(reduce, first()?, inputs.integers(1)?),
+        Op::ArgMax(arg_max) => reduce::arg_max(arg_max, first()?),
+        Op::Resize(resize) => resize::resize(resize, &inputs),
+        Op::Hyperfunction(op) => dynamic::hyperfunction(op, &inputs),
+        Op::MaxAffine(op) => dynamic::max_affine(op, &inputs),
+        Op::SpatialAttention(op) => dynamic::spatial_attention(op, first()?),
+        Op::Split { axis } => {
+            return movement::split(first()?, *axis, inputs.integers(1)?, outputs);
+        }
+        Op::Dropout => return dropout(&inputs, outputs),
+        Op::Identity => first().cloned(),
+        Op::Concat { axis } => movement::concat(inputs.0, *axis),
+        Op::Slice => movement::slice(&inputs),
+        Op::Gather { axis } => movement::gather(first()?, second()?, *axis),
+        Op::Reshape { allow_zero } => {
+            movement::reshape(first()?, &second()?.to_i64s()?, *allow_zero)
+        }
+        Op::Flatten { axis } => movement::flatten(first()?, *axis),
+        Op::Squeeze => movement::squeeze(first()?, inputs.integers(1)?),
+        Op::Unsqueeze => movement::unsqueeze(first()?, &second()?.to_i64s()?),
+        Op::Expand => movement::expand(first()?, &second()?.to_i64s()?),
+        Op::Tile => movement::tile(first()?, &second()?.to_i64s()?),
+        Op::Transpose { perm } => movement::transpose(first()?, perm),
+        Op::Pad { mode } => movement::pad(&inputs, *mode),
+        Op::DepthToSpace { block, order } => movement::depth_to_space(first()?, *block, *order),
+        Op::ConstantOfShape { value } => movement::constant_of_shape(first()?, *value),
+        Op::Range => movement::range(first()?, second()?, inputs.required(2)?),
+        Op::Shape { start, end } => movement::shape_of(first()?, *start, *end),
+        Op::Size => Ok(Tensor::scalar(x.map_or(0, |x| x.len() as i64))),
+    };
+    Ok(vec![one?])
+}
+
+fn dropout(inputs: &Inputs, outputs: usize) -> Result<Vec<Tensor>> {
+    let x = inputs.required(0)?;
+    if let Some(training) = inputs.optional(2)
+        && training.to_bools()?.contains(&true)
+    {
+        return Err(Error::unsupported(
+            "dropout in training mode; export the network for inference",
+        ));
+    }
+    let mut results = vec![x.clone()];
+    if outputs > 1 {
+        results.push(Tensor::from_bools(x.shape(), std::iter::repeat_n(true, x.len()))?);
+    }
+    Ok(results)
 }
 
 /// Runs a validated graph on one tensor an input.
@@ -32,6 +138,38 @@ pub fn trace(
     inputs: &[Tensor],
     observe: &mut dyn FnMut(ValueId, &Tensor),
 ) -> Result<Vec<Tensor>> {
-    let _ = (graph, inputs, observe);
-    Ok(vec![])
+    bind_inputs(graph, inputs, &mut Bindings::new())?;
+    let mut values: HashMap<ValueId, Tensor> =
+        graph.inputs().iter().copied().zip(inputs.iter().cloned()).collect();
+    let mut readers: HashMap<ValueId, usize> = HashMap::new();
+    let reads = graph.nodes().iter().flat_map(|n| n.inputs.iter().flatten());
+    for &id in reads.chain(graph.outputs()) {
+        *readers.entry(id).or_default() += 1;
+    }
+    for node in graph.nodes() {
+        let read = |id: &Option<ValueId>| id.and_then(|id| values.get(&id).or(graph.constant(id)));
+        let inputs: Vec<Option<&Tensor>> = node.inputs.iter().map(read).collect();
+        let outputs = evaluate(&node.op, &inputs, node.outputs.len())
+            .map_err(|e| e.at_node(&node.name, node.op.name()))?;
+        for (id, tensor) in node.outputs.iter().zip(outputs) {
+            if let Some(id) = id {
+                observe(*id, &tensor);
+                values.insert(*id, tensor);
+            }
+        }
+        for id in node.inputs.iter().flatten() {
+            if let Some(count) = readers.get_mut(id) {
+                *count -= 1;
+                if *count == 0 {
+                    values.remove(id);
+                }
+            }
+        }
+    }
+    let output = |id: &ValueId| {
+        values.get(id).or(graph.constant(*id)).cloned().ok_or_else(|| {
+            Error::graph(format!("nothing produces the output {:?}", graph.value(*id).name))
+        })
+    };
+    graph.outputs().iter().map(output).collect()
 }

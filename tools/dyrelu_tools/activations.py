@@ -3,8 +3,8 @@
     y = max_k(a_k(x) * x + b_k(x))
 
 The coefficients come from the mean of x over its positions through two fully connected layers.
-Written as a chain of multiply, add and maximum, the module needs no permutes, trains fast and
-exports with both of PyTorch's exporters to operators that every engine reads.
+Written as a chain of multiply, add and maximum, the module needs no permutes and exports with both
+of PyTorch's exporters to operators that every engine reads; training has a backward pass of its own.
 """
 
 from __future__ import annotations
@@ -26,6 +26,39 @@ SQUASH: dict[str, Squash] = {
 def hidden_width(channels: int, reduction: int) -> int:
     """Width of the hidden layer: channels / reduction, but never below 4."""
     return max(channels // reduction, 4)
+
+
+class MaxAffine(torch.autograd.Function):
+    """max_k(a_k * x + b_k) with a backward pass that visits memory a third as often as autograd's.
+
+    x is [N,C,H,W]; a and b are [N,K,C,1,1] with C possibly 1.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        y = torch.addcmul(b[:, 0], x, a[:, 0])
+        wins = []
+        for k in range(1, a.shape[1]):
+            piece = torch.addcmul(b[:, k], x, a[:, k])
+            wins.append(piece > y)
+            y = torch.maximum(y, piece)
+        ctx.save_for_backward(x, a, *wins)
+        return y
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, a, *wins = ctx.saved_tensors
+        sums = (2, 3) if a.shape[2] > 1 else (1, 2, 3)
+        shape = (a.shape[0], a.shape[2], 1, 1)
+        grad_x, grad_a, grad_b = None, [], []
+        for k in reversed(range(a.shape[1])):
+            share = grad * wins[k - 1] if k > 0 else grad
+            grad = grad - share if k > 0 else grad
+            part = share * a[:, k]
+            grad_x = part if grad_x is None else grad_x.add_(part)
+            grad_b.append(share.sum(sums).view(shape))
+            grad_a.append(share.mul(x).sum(sums).view(shape))
+        return grad_x, torch.stack(grad_a[::-1], 1), torch.stack(grad_b[::-1], 1)
 
 
 class DyReLU(nn.Module):
@@ -70,9 +103,12 @@ class DyReLU(nn.Module):
         z = self.fc2(F.relu(self.fc1(x.mean((2, 3)))))
         delta = SQUASH[self.squash](z).view(-1, 2 * self.k, z.shape[1] // (2 * self.k))
         coefficients = (delta * self.scale + self.start).unsqueeze(-1).unsqueeze(-1)
-        y = x * coefficients[:, 0] + coefficients[:, self.k]
-        for k in range(1, self.k):
-            y = torch.maximum(y, x * coefficients[:, k] + coefficients[:, self.k + k])
+        if self.training:
+            y = MaxAffine.apply(x, coefficients[:, : self.k], coefficients[:, self.k :])
+        else:
+            y = x * coefficients[:, 0] + coefficients[:, self.k]
+            for k in range(1, self.k):
+                y = torch.maximum(y, x * coefficients[:, k] + coefficients[:, self.k + k])
         return y * self.attend(x) if self.form == "C" else y
 
     def attend(self, x: Tensor) -> Tensor:

@@ -1,0 +1,45 @@
+//! Checks tensors against the inputs that a graph declares.
+
+use std::sync::Arc;
+
+use super::{Bindings, Graph};
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// Checks that there is one tensor an input, of the declared element type and sizes, and notes in
+/// `bindings` which size each symbol stands for.
+///
+/// # Errors
+/// `Input`, naming the input, what it wants and what it was given.
+pub fn bind_inputs(graph: &Graph, tensors: &[Tensor], bindings: &mut Bindings) -> Result<()> {
+    if tensors.len() != graph.inputs().len() {
+        let names: Vec<_> = graph.inputs().iter().map(|&id| &graph.value(id).name).collect();
+        return Err(Error::input(format!(
+            "the network takes {} inputs {names:?}, found {}",
+            names.len(),
+            tensors.len()
+        )));
+    }
+    for (&id, tensor) in graph.inputs().iter().zip(tensors) {
+        let value = graph.value(id);
+        let Some(ty) = &value.input else { continue };
+        let wrong = || {
+            let found = format!("{} {:?}", tensor.dtype(), tensor.shape());
+            Error::input(format!("input {:?} wants {ty}, found {found}", value.name))
+        };
+        if tensor.dtype() != ty.dtype || tensor.shape().len() != ty.dims.len() {
+            return Err(wrong());
+        }
+        for (dim, &size) in ty.dims.iter().zip(tensor.shape()) {
+            if let Some(symbol) = dim.as_symbol() {
+                let symbol: Arc<str> = symbol.into();
+                if *bindings.entry(symbol).or_insert(size) != size {
+                    return Err(wrong());
+                }
+            } else if dim.as_size() != Some(size) {
+                return Err(wrong());
+            }
+        }
+    }
+    Ok(())
+}

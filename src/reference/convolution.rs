@@ -1,0 +1,203 @@
+//! Convolution and transposed convolution over any number of spatial axes.
+
+use super::numbers::{float_tensor, floats};
+use crate::error::{Error, Result};
+use crate::graph::geometry::{self, WindowAxis, WindowSpec};
+use crate::graph::{Conv, ConvTranspose};
+use crate::tensor::{DType, Tensor, strides};
+
+/// Sizes of `x [N,C,..]` and `weight [A,B,..]`, and the checked number of groups.
+fn check_ranks(x: &Tensor, weight: &Tensor, groups: usize) -> Result<()> {
+    let (x, weight) = (x.shape(), weight.shape());
+    if x.len() < 3 || weight.len() != x.len() {
+        return Err(Error::shape(format!(
+            "expected an input [N,C,..] and a weight with as many axes, found {x:?} and {weight:?}"
+        )));
+    }
+    if groups == 0 || x[1] % groups != 0 || weight[0] % groups != 0 {
+        return Err(Error::shape(format!(
+            "{} input channels and {} filters do not form {groups} groups",
+            x[1], weight[0]
+        )));
+    }
+    Ok(())
+}
+
+fn bias_of(bias: Option<&Tensor>, filters: usize) -> Result<Vec<f64>> {
+    let bias = bias.map_or_else(|| Ok(vec![0.0; filters]), floats)?;
+    if bias.len() != filters {
+        return Err(Error::shape(format!("expected a bias of {filters}, found {}", bias.len())));
+    }
+    Ok(bias)
+}
+
+/// Every tap of a window: its number along each axis.
+fn taps(kernel: &[usize]) -> Vec<Vec<usize>> {
+    let mut taps = vec![Vec::new()];
+    for &size in kernel {
+        let longer = taps.iter().flat_map(|tap: &Vec<usize>| {
+            (0..size).map(move |i| tap.iter().copied().chain([i]).collect())
+        });
+        taps = longer.collect();
+    }
+    taps
+}
+
+/// For one tap, calls `visit` with the start of every run of positions along the last axis that
+/// the tap connects: place in the strided plane, place in the dense plane, and length. The strided
+/// plane is the input of a convolution, or the output of a transposed one.
+fn for_runs(
+    axes: &[WindowAxis],
+    tap: &[usize],
+    strided: &[usize],
+    dense: &[usize],
+    visit: &mut dyn FnMut(usize, usize, usize),
+) {
+    let (strided_steps, dense_steps) = (strides(strided), strides(dense));
+    // Along each axis, the dense positions whose strided position exists.
+    let ranges: Vec<(usize, usize, i64)> = (0..axes.len())
+        .map(|i| {
+            let axis = &axes[i];
+            let offset = (tap[i] * axis.dilation) as i64 - axis.before;
+            let stride = axis.stride as i64;
+            let first = (-offset).max(0).div_euclid(stride)
+                + i64::from((-offset).max(0).rem_euclid(stride) != 0);
+            let end = (strided[i] as i64 - offset).max(0);
+            let end = end.div_euclid(stride) + i64::from(end.rem_euclid(stride) != 0);
+            let end = end.clamp(first, (dense[i] as i64).max(first));
+            (first as usize, end as usize, offset)
+        })
+        .collect();
+    let last = axes.len() - 1;
+    let mut starts = vec![(0usize, 0usize)];
+    for i in 0..last {
+        let (first, end, offset) = ranges[i];
+        let (strided_step, dense_step) = (strided_steps[i], dense_steps[i]);
+        let longer = starts.iter().flat_map(|&(s, d)| {
+            (first..end).map(move |at| {
+                let place = (at as i64 * axes[i].stride as i64 + offset) as usize;
+                (s + place * strided_step, d + at * dense_step)
+            })
+        });
+        starts = longer.collect();
+    }
+    let (first, end, offset) = ranges[last];
+    if end > first {
+        let place = (first as i64 * axes[last].stride as i64 + offset) as usize;
+        for (s, d) in starts {
+            visit(s + place, d + first, end - first);
+        }
+    }
+}
+
+/// `y[n,o] = bias[o] + sum over c and taps of weight[o,c,tap] * x[n,c]` at the tap's position.
+pub(super) fn conv(
+    op: &Conv,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+) -> Result<Tensor> {
+    check_ranks(x, weight, op.groups)?;
+    let (images, channels, filters) = (x.shape()[0], x.shape()[1], weight.shape()[0]);
+    let depth = channels / op.groups;
+    if weight.shape()[1] != depth {
+        return Err(Error::shape(format!(
+            "the weight {:?} takes {} channels a group, the input {:?} has {depth}",
+            weight.shape(),
+            weight.shape()[1],
+            x.shape()
+        )));
+    }
+    let spec = WindowSpec {
+        kernel: &weight.shape()[2..],
+        strides: &op.strides,
+        dilations: &op.dilations,
+        padding: &op.padding,
+    };
+    let (input, kernel) = (&x.shape()[2..], &weight.shape()[2..]);
+    let axes = geometry::windows(input, spec, false)?;
+    let output: Vec<usize> = axes.iter().map(|a| a.output).collect();
+    let shape = [&[images, filters], output.as_slice()].concat();
+    let count = geometry::element_count(&shape, DType::F64)?;
+    let (x, weight, bias) = (floats(x)?, floats(weight)?, bias_of(bias, filters)?);
+    let (source, plane) = (input.iter().product::<usize>(), output.iter().product::<usize>());
+    let taps = taps(kernel);
+    let step = axes[axes.len() - 1].stride;
+
+    let mut y = Vec::with_capacity(count);
+    for image in 0..images {
+        for filter in 0..filters {
+            let mut sums = vec![bias[filter]; plane];
+            let group = filter / (filters / op.groups);
+            for c in 0..depth {
+                let channel = image * channels + group * depth + c;
+                let x = &x[channel * source..][..source];
+                for (t, tap) in taps.iter().enumerate() {
+                    let weight = weight[(filter * depth + c) * taps.len() + t];
+                    for_runs(&axes, tap, input, &output, &mut |from, to, len| {
+                        let run = x[from..].iter().step_by(step);
+                        for (sum, x) in sums[to..to + len].iter_mut().zip(run) {
+                            *sum += weight * x;
+                        }
+                    });
+                }
+            }
+            y.extend(sums);
+        }
+    }
+    float_tensor(&shape, y)
+}
+
+/// Every input element adds `weight * x` to the output elements under its window.
+pub(super) fn conv_transpose(
+    op: &ConvTranspose,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+) -> Result<Tensor> {
+    check_ranks(x, weight, op.groups)?;
+    let (images, channels, per_group) = (x.shape()[0], x.shape()[1], weight.shape()[1]);
+    if weight.shape()[0] != channels {
+        return Err(Error::shape(format!(
+            "the weight {:?} takes {} channels, the input {:?} has {channels}",
+            weight.shape(),
+            weight.shape()[0],
+            x.shape()
+        )));
+    }
+    let filters = per_group
+        .checked_mul(op.groups)
+        .ok_or_else(|| Error::shape("the number of filters is too large"))?;
+    let (input, kernel) = (&x.shape()[2..], &weight.shape()[2..]);
+    let axes = geometry::transposed_windows(input, kernel, op)?;
+    let output: Vec<usize> = axes.iter().map(|a| a.output).collect();
+    let shape = [&[images, filters], output.as_slice()].concat();
+    let count = geometry::element_count(&shape, DType::F64)?;
+    let (x, weight, bias) = (floats(x)?, floats(weight)?, bias_of(bias, filters)?);
+    let (source, plane) = (input.iter().product::<usize>(), output.iter().product::<usize>());
+    let taps = taps(kernel);
+    let step = axes[axes.len() - 1].stride;
+    let depth = channels / op.groups;
+
+    let mut y = Vec::with_capacity(count);
+    for image in 0..images {
+        for filter in 0..filters {
+            let mut sums = vec![bias[filter]; plane];
+            let (group, within) = (filter / per_group, filter % per_group);
+            for channel in group * depth..(group + 1) * depth {
+                let x = &x[(image * channels + channel) * source..][..source];
+                for (t, tap) in taps.iter().enumerate() {
+                    let weight = weight[(channel * per_group + within) * taps.len() + t];
+                    for_runs(&axes, tap, &output, input, &mut |to, from, len| {
+                        let run = sums[to..].iter_mut().step_by(step);
+                        for (sum, x) in run.zip(&x[from..from + len]) {
+                            *sum += weight * x;
+                        }
+                    });
+                }
+            }
+            y.extend(sums);
+        }
+    }
+    float_tensor(&shape, y)
+}

@@ -1,0 +1,150 @@
+//! The dynamic activation as the paper writes it: hyperfunction, max-affine, attention.
+
+use super::Inputs;
+use super::elementwise::{clamp, erf, sigmoid};
+use super::numbers::{Numbers, floats};
+use crate::error::{Error, Result};
+use crate::graph::{HiddenActivation, Hyperfunction, MaxAffine, SpatialAttention, Squash};
+use crate::tensor::Tensor;
+
+/// `weight [rows, x.len()] * x + bias`.
+fn layer(x: &[f64], weight: &Tensor, bias: Option<&Tensor>) -> Result<Vec<f64>> {
+    let &[rows, columns] = weight.shape() else {
+        return Err(Error::shape(format!("expected a matrix, found {:?}", weight.shape())));
+    };
+    let mut y = bias.map_or_else(|| Ok(vec![0.0; rows]), floats)?;
+    if columns != x.len() || y.len() != rows {
+        return Err(Error::shape(format!(
+            "a layer {rows} x {columns} with a bias of {} does not fit {} inputs",
+            y.len(),
+            x.len()
+        )));
+    }
+    let weight = floats(weight)?;
+    for (y, row) in y.iter_mut().zip(weight.chunks(columns.max(1))) {
+        *y += row.iter().zip(x).map(|(w, x)| w * x).sum::<f64>();
+    }
+    Ok(y)
+}
+
+fn activate(activation: HiddenActivation, x: f64) -> f64 {
+    match activation {
+        HiddenActivation::Relu => {
+            if x < 0.0 {
+                0.0
+            } else {
+                x
+            }
+        }
+        HiddenActivation::Relu6 => clamp(x, 0.0, 6.0),
+        HiddenActivation::HardSwish => x * clamp(x / 6.0 + 0.5, 0.0, 1.0),
+        HiddenActivation::Gelu => 0.5 * x * (1.0 + erf(x / std::f64::consts::SQRT_2)),
+        HiddenActivation::Swish => x * sigmoid(x),
+        HiddenActivation::None => x,
+    }
+}
+
+fn squash(squash: Squash, z: f64) -> f64 {
+    match squash {
+        Squash::Sigmoid => 2.0 * sigmoid(z) - 1.0,
+        Squash::HardSigmoid => clamp(z / 3.0, -1.0, 1.0),
+        Squash::None => z,
+    }
+}
+
+pub(super) fn hyperfunction(op: &Hyperfunction, inputs: &Inputs) -> Result<Tensor> {
+    let context = inputs.required(0)?;
+    let (&[images, width], ones) = context.shape().split_first_chunk().ok_or_else(|| {
+        Error::shape(format!("expected a context [N,C], found {:?}", context.shape()))
+    })?;
+    if ones.iter().any(|&d| d != 1) {
+        return Err(Error::shape(format!("the context {:?} is not pooled", context.shape())));
+    }
+    let values = floats(context)?;
+    let mut y = Vec::new();
+    let mut outputs = 0;
+    for image in 0..images {
+        let mut hidden = values[image * width..][..width].to_vec();
+        if let Some(fc1) = inputs.optional(1) {
+            hidden = layer(&hidden, fc1, inputs.optional(2))?;
+            hidden.iter_mut().for_each(|x| *x = activate(op.hidden, *x));
+        }
+        let z = layer(&hidden, inputs.required(3)?, inputs.optional(4))?;
+        outputs = z.len();
+        if outputs % (2 * op.k) != 0 {
+            return Err(Error::shape(format!("{outputs} outputs do not fit K = {}", op.k)));
+        }
+        let channels = outputs / (2 * op.k);
+        y.extend(z.into_iter().enumerate().map(|(i, z)| {
+            let j = i / channels.max(1);
+            f64::from(op.init[j]) + f64::from(op.lambda[j]) * squash(op.squash, z)
+        }));
+    }
+    Numbers::Float(y).into_tensor(&[images, 2 * op.k, outputs / (2 * op.k)], context.dtype())
+}
+
+pub(super) fn max_affine(op: &MaxAffine, inputs: &Inputs) -> Result<Tensor> {
+    let (x, theta) = (inputs.required(0)?, inputs.required(1)?);
+    let (&[images, channels], spatial) = x.shape().split_first_chunk().ok_or_else(|| {
+        Error::shape(format!("expected a feature map [N,C,..], found {:?}", x.shape()))
+    })?;
+    let &[sets, rows, width] = theta.shape() else {
+        return Err(Error::shape(format!(
+            "expected coefficients [N,2K,C], found {:?}",
+            theta.shape()
+        )));
+    };
+    if rows != 2 * op.k || (sets != 1 && sets != images) || (width != 1 && width != channels) {
+        return Err(Error::shape(format!(
+            "coefficients {:?} do not fit K = {} and a feature map {:?}",
+            theta.shape(),
+            op.k,
+            x.shape()
+        )));
+    }
+    let plane: usize = spatial.iter().product();
+    let pi = inputs.optional(2).map(floats).transpose()?;
+    if pi.as_ref().is_some_and(|pi| pi.len() != plane && pi.len() != images * plane) {
+        return Err(Error::shape("the attention must have one value a position"));
+    }
+    let (values, theta) = (floats(x)?, floats(theta)?);
+    let coefficient = |image: usize, j: usize, channel: usize| {
+        let (set, c) = (if sets == 1 { 0 } else { image }, if width == 1 { 0 } else { channel });
+        theta[(set * rows + j) * width + c]
+    };
+    let element = |(i, x): (usize, &f64)| {
+        let (image, channel) = (i / (channels * plane), i / plane % channels);
+        let piece = |k| coefficient(image, k, channel) * x + coefficient(image, op.k + k, channel);
+        let largest = (1..op.k)
+            .map(piece)
+            .fold(piece(0), |m, piece| if m > piece || m.is_nan() { m } else { piece });
+        match &pi {
+            Some(pi) if pi.len() == plane => pi[i % plane] * largest,
+            Some(pi) => pi[image * plane + i % plane] * largest,
+            None => largest,
+        }
+    };
+    let y = values.iter().enumerate().map(element).collect();
+    Numbers::Float(y).into_tensor(x.shape(), x.dtype())
+}
+
+pub(super) fn spatial_attention(op: &SpatialAttention, z: &Tensor) -> Result<Tensor> {
+    let (&[images, channels], spatial) = z
+        .shape()
+        .split_first_chunk()
+        .ok_or_else(|| Error::shape(format!("expected a map [N,1,H,W], found {:?}", z.shape())))?;
+    if channels != 1 {
+        return Err(Error::shape(format!("an attention has 1 channel, found {channels}")));
+    }
+    let plane: usize = spatial.iter().product();
+    let gamma = f64::from(op.gamma_per_position) * plane as f64;
+    let mut values = floats(z)?;
+    for image in 0..images {
+        let z = &mut values[image * plane..][..plane];
+        let max = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        z.iter_mut().for_each(|z| *z = ((*z - max) / f64::from(op.tau)).exp());
+        let sum: f64 = z.iter().sum();
+        z.iter_mut().for_each(|z| *z = clamp(gamma * *z / sum, f64::NEG_INFINITY, 1.0));
+    }
+    Numbers::Float(values).into_tensor(z.shape(), z.dtype())
+}

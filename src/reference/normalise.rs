@@ -1,0 +1,122 @@
+//! Normalisation by statistics, stored or computed.
+
+use super::Inputs;
+use super::numbers::{Numbers, broadcast_places, floats};
+use crate::error::{Error, Result};
+use crate::graph::{Softmax, geometry};
+use crate::tensor::Tensor;
+
+fn per_channel(inputs: &Inputs, i: usize, channels: usize) -> Result<Vec<f64>> {
+    let values = floats(inputs.required(i)?)?;
+    if values.len() != channels {
+        return Err(Error::shape(format!(
+            "expected {channels} values, one a channel, found {}",
+            values.len()
+        )));
+    }
+    Ok(values)
+}
+
+fn channels_of(x: &Tensor) -> Result<usize> {
+    x.shape()
+        .get(1)
+        .copied()
+        .ok_or_else(|| Error::shape(format!("expected an input [N,C,..], found {:?}", x.shape())))
+}
+
+pub(super) fn batch(inputs: &Inputs, epsilon: f32) -> Result<Tensor> {
+    let x = inputs.required(0)?;
+    let channels = channels_of(x)?;
+    let scale = per_channel(inputs, 1, channels)?;
+    let bias = per_channel(inputs, 2, channels)?;
+    let mean = per_channel(inputs, 3, channels)?;
+    let variance = per_channel(inputs, 4, channels)?;
+    let plane: usize = x.shape()[2..].iter().product();
+    let mut y = floats(x)?;
+    for (i, plane) in y.chunks_mut(plane.max(1)).enumerate() {
+        let c = i % channels;
+        let factor = scale[c] / (variance[c] + f64::from(epsilon)).sqrt();
+        plane.iter_mut().for_each(|x| *x = (*x - mean[c]) * factor + bias[c]);
+    }
+    Numbers::Float(y).into_tensor(x.shape(), x.dtype())
+}
+
+fn standardise(values: &mut [f64], epsilon: f32) {
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let variance = values.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / count;
+    let factor = 1.0 / (variance + f64::from(epsilon)).sqrt();
+    values.iter_mut().for_each(|x| *x = (*x - mean) * factor);
+}
+
+/// Group normalisation; without `count`, every channel is a group of its own.
+pub(super) fn groups(inputs: &Inputs, count: Option<usize>, epsilon: f32) -> Result<Tensor> {
+    let x = inputs.required(0)?;
+    let channels = channels_of(x)?;
+    let count = count.unwrap_or(channels);
+    if count == 0 || channels % count != 0 {
+        return Err(Error::shape(format!("{channels} channels do not form {count} groups")));
+    }
+    let (scale, bias) = (per_channel(inputs, 1, channels)?, per_channel(inputs, 2, channels)?);
+    let plane = x.shape()[2..].iter().product::<usize>().max(1);
+    let mut y = floats(x)?;
+    for group in y.chunks_mut((channels / count * plane).max(1)) {
+        standardise(group, epsilon);
+    }
+    for (i, plane) in y.chunks_mut(plane).enumerate() {
+        let c = i % channels;
+        plane.iter_mut().for_each(|x| *x = *x * scale[c] + bias[c]);
+    }
+    Numbers::Float(y).into_tensor(x.shape(), x.dtype())
+}
+
+pub(super) fn layer(inputs: &Inputs, axis: i64, epsilon: f32) -> Result<Tensor> {
+    let x = inputs.required(0)?;
+    let axis = geometry::axis(axis, x.shape().len())?;
+    let normalised = &x.shape()[axis..];
+    let size = normalised.iter().product::<usize>().max(1);
+    let mut y = floats(x)?;
+    y.chunks_mut(size).for_each(|group| standardise(group, epsilon));
+    for (i, combine) in [(1, mul as fn(f64, f64) -> f64), (2, add)] {
+        let Some(operand) = inputs.optional(i) else { continue };
+        if geometry::broadcast(&[operand.shape(), x.shape()])? != x.shape() {
+            return Err(Error::shape(format!(
+                "input {i} of shape {:?} does not broadcast to {:?}",
+                operand.shape(),
+                x.shape()
+            )));
+        }
+        let (values, places) = (floats(operand)?, broadcast_places(operand.shape(), x.shape()));
+        y.iter_mut().zip(places).for_each(|(y, p)| *y = combine(*y, values[p]));
+    }
+    Numbers::Float(y).into_tensor(x.shape(), x.dtype())
+}
+
+fn mul(a: f64, b: f64) -> f64 {
+    a * b
+}
+
+fn add(a: f64, b: f64) -> f64 {
+    a + b
+}
+
+pub(super) fn softmax(op: &Softmax, x: &Tensor, log: bool) -> Result<Tensor> {
+    let rank = x.shape().len();
+    let axis = geometry::axis(op.axis, rank)?;
+    let end = if op.flatten { rank } else { axis + 1 };
+    let size: usize = x.shape()[axis..end].iter().product();
+    let inner: usize = x.shape()[end..].iter().product();
+    let mut y = floats(x)?;
+    for block in y.chunks_mut((size * inner).max(1)) {
+        for i in 0..inner {
+            let along = || (0..size).map(|j| j * inner + i);
+            let max = along().map(|p| block[p]).fold(f64::NEG_INFINITY, f64::max);
+            let sum: f64 = along().map(|p| (block[p] - max).exp()).sum();
+            for p in along() {
+                let shifted = block[p] - max;
+                block[p] = if log { shifted - sum.ln() } else { shifted.exp() / sum };
+            }
+        }
+    }
+    Numbers::Float(y).into_tensor(x.shape(), x.dtype())
+}
