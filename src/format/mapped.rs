@@ -1,0 +1,44 @@
+//! Files as memory.
+
+use std::fs::File;
+use std::path::Path;
+
+use memmap2::Mmap;
+
+use crate::error::{Error, Result};
+
+/// The contents of a file, mapped and not read.
+///
+/// The file must not change while it is mapped. Replacing it by a rename is safe: the map keeps
+/// the old file. Truncating it in place ends the process with `SIGBUS` at the next access beyond
+/// its new end; writing into it changes weights under a running network.
+pub(super) struct Mapped(Option<Mmap>);
+
+impl Mapped {
+    /// Maps the file at `path` for reading.
+    ///
+    /// # Errors
+    /// `Io` where the operating system refuses.
+    #[allow(unsafe_code)]
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(|e| Error::io(path, e))?;
+        let metadata = file.metadata().map_err(|e| Error::io(path, e))?;
+        if !metadata.is_file() {
+            return Err(Error::input("expected a file, found a folder or a device").in_file(path));
+        }
+        if metadata.len() == 0 {
+            return Ok(Mapped(None));
+        }
+        // SAFETY: the map is read-only and private. That nobody changes the file meanwhile cannot
+        // be checked; it is the documented duty of whoever opens a model, and every value read
+        // from the bytes is checked before it is used as a size or an offset.
+        let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(path, e))?;
+        Ok(Mapped(Some(map)))
+    }
+}
+
+impl AsRef<[u8]> for Mapped {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_deref().unwrap_or(&[])
+    }
+}

@@ -1,0 +1,629 @@
+//! From ONNX's operators, of any opset, to those of a graph.
+//!
+//! A graph has the form of the newest opset. What older files state in attributes becomes
+//! constants here.
+
+use super::attributes::Attributes;
+use super::proto;
+use super::tensors::{TensorReader, dtype};
+use crate::error::{Error, Result};
+use crate::graph::{
+    ArgMax, AspectRatioPolicy, Binary, Conv, ConvTranspose, CoordinateTransform, DepthOrder, Gemm,
+    Graph, NearestRounding, Node, Op, PadMode, Padding, Pool, PoolKind, Reduce, ReduceKind, Resize,
+    ResizeMode, Scalar, Softmax, Unary, ValueId, Variadic,
+};
+use crate::tensor::{DType, Tensor};
+
+/// One node on its way into the graph.
+pub(super) struct NodeReader<'r, 'p> {
+    pub graph: &'r mut Graph,
+    pub tensors: &'r mut TensorReader<'p>,
+    pub node: &'r proto::Node,
+    /// The node's name, never empty.
+    pub name: String,
+    /// The version of the operator set of the node's domain.
+    pub opset: i64,
+    pub inputs: Vec<Option<ValueId>>,
+    pub outputs: Vec<Option<ValueId>>,
+}
+
+impl NodeReader<'_, '_> {
+    /// Adds what the node means to the graph.
+    ///
+    /// # Errors
+    /// `Unsupported`, naming operator, domain and opset, for what this version does not have.
+    pub(super) fn read(mut self) -> Result<()> {
+        let node = self.node;
+        let a = Attributes::of(node);
+        match node.domain.as_str() {
+            "" | "ai.onnx" => self.standard(&a),
+            "com.microsoft" => self.contributed(&a),
+            "com.microsoft.nchwc" => Err(Error::unsupported(format!(
+                "{} is in onnxruntime's blocked layout; optimise the file at most at level \
+                 \"extended\"",
+                node.op_type
+            ))),
+            _ => Err(self.unsupported()),
+        }
+    }
+
+    fn unsupported(&self) -> Error {
+        let domain = match self.node.domain.as_str() {
+            "" => "ai.onnx",
+            other => other,
+        };
+        Error::unsupported(format!(
+            "operator {} of {domain} opset {} is not supported",
+            self.node.op_type, self.opset
+        ))
+    }
+
+    fn standard(&mut self, a: &Attributes) -> Result<()> {
+        let op = match self.node.op_type.as_str() {
+            "Conv" => Op::Conv(self.conv(a)?),
+            "ConvTranspose" => Op::ConvTranspose(ConvTranspose {
+                padding: padding(a)?,
+                strides: a.sizes("strides")?,
+                dilations: a.sizes("dilations")?,
+                groups: a.size("group", 1)?,
+                output_padding: a.sizes("output_padding")?,
+                output_shape: a.sizes("output_shape")?,
+            }),
+            "Gemm" => Op::Gemm(gemm(a)?),
+            "MatMul" => Op::MatMul,
+            "BatchNormalization" => self.batch_normalization(a)?,
+            "InstanceNormalization" => {
+                Op::InstanceNormalization { epsilon: a.float("epsilon", 1e-5)? }
+            }
+            "LayerNormalization" => {
+                self.only_first_output()?;
+                let epsilon = a.float("epsilon", 1e-5)?;
+                Op::LayerNormalization { axis: a.int("axis", -1)?, epsilon }
+            }
+            "GroupNormalization" if self.opset >= 21 => Op::GroupNormalization {
+                num_groups: a.size("num_groups", 0)?,
+                epsilon: a.float("epsilon", 1e-5)?,
+            },
+            "PRelu" => Op::PRelu,
+            "Clip" => return self.clip(a),
+            "Where" => Op::Where,
+            "Softmax" => Op::Softmax(self.softmax(a)?),
+            "LogSoftmax" => Op::LogSoftmax(self.softmax(a)?),
+            "MaxPool" => Op::Pool(self.pool(a, PoolKind::Max)?),
+            "AveragePool" => Op::Pool(self.pool(a, PoolKind::Average)?),
+            "GlobalAveragePool" => Op::GlobalPool(PoolKind::Average),
+            "GlobalMaxPool" => Op::GlobalPool(PoolKind::Max),
+            "ArgMax" => Op::ArgMax(ArgMax {
+                axis: a.int("axis", 0)?,
+                keep_dims: a.flag("keepdims", true)?,
+                select_last: a.flag("select_last_index", false)?,
+            }),
+            "Concat" => Op::Concat { axis: a.int("axis", 1)? },
+            "Split" => {
+                self.lift_ints(a, "split", 1)?;
+                Op::Split { axis: a.int("axis", 0)? }
+            }
+            "Slice" => self.slice(a)?,
+            "Gather" => Op::Gather { axis: a.int("axis", 0)? },
+            "Reshape" => {
+                self.lift_ints(a, "shape", 1)?;
+                Op::Reshape { allow_zero: a.flag("allowzero", false)? }
+            }
+            "Flatten" => Op::Flatten { axis: a.int("axis", 1)? },
+            "Squeeze" => {
+                self.lift_ints(a, "axes", 1)?;
+                Op::Squeeze
+            }
+            "Unsqueeze" => {
+                self.lift_ints(a, "axes", 1)?;
+                Op::Unsqueeze
+            }
+            "Expand" => Op::Expand,
+            "Tile" if self.opset >= 6 => Op::Tile,
+            "Transpose" => Op::Transpose { perm: a.sizes("perm")? },
+            "Resize" => self.resize(a)?,
+            "Upsample" => self.upsample(a)?,
+            "Pad" => self.pad(a)?,
+            "DepthToSpace" => Op::DepthToSpace {
+                block: a.size("blocksize", 0)?,
+                order: match a.string("mode", "DCR")? {
+                    "DCR" => DepthOrder::Dcr,
+                    "CRD" => DepthOrder::Crd,
+                    other => return Err(unknown("mode", other)),
+                },
+            },
+            "Identity" => Op::Identity,
+            "Dropout" => Op::Dropout,
+            "Constant" => return self.constant(a),
+            "ConstantOfShape" => self.constant_of_shape(a)?,
+            "Range" => Op::Range,
+            "Shape" => {
+                let end = if a.has("end") { Some(a.int("end", 0)?) } else { None };
+                Op::Shape { start: a.int("start", 0)?, end }
+            }
+            "Size" => Op::Size,
+            "Cast" => Op::Cast { to: cast_target(a)? },
+            other => match self.by_name(other, a)? {
+                Some(op) => op,
+                None => return Err(self.unsupported()),
+            },
+        };
+        let inputs = std::mem::take(&mut self.inputs);
+        self.finish(op, inputs);
+        Ok(())
+    }
+
+    /// Operators that differ in a name alone.
+    fn by_name(&mut self, name: &str, a: &Attributes) -> Result<Option<Op>> {
+        if let Some(kind) = reduction(name) {
+            self.lift_ints(a, "axes", 1)?;
+            return Ok(Some(Op::Reduce(Reduce {
+                kind,
+                keep_dims: a.flag("keepdims", true)?,
+                noop_with_empty_axes: a.flag("noop_with_empty_axes", false)?,
+            })));
+        }
+        match unary(name, a)? {
+            Some(unary) => Ok(Some(Op::Unary(unary))),
+            None => combination(name, a),
+        }
+    }
+
+    /// Adds the node itself, with the outputs that the file names.
+    fn finish(&mut self, op: Op, inputs: Vec<Option<ValueId>>) {
+        let (name, outputs) = (self.name.clone(), std::mem::take(&mut self.outputs));
+        self.graph.add_node(Node { name, op, inputs, outputs });
+    }
+
+    fn constant_named(&mut self, what: &str, tensor: Tensor) -> ValueId {
+        self.graph.add_constant(format!("{}.{what}", self.name), tensor)
+    }
+
+    /// Puts a list that older opsets state as an attribute where newer ones have an input.
+    fn lift_ints(&mut self, a: &Attributes, name: &str, at: usize) -> Result<()> {
+        if let Some(values) = a.ints(name)? {
+            let value = self.constant_named(name, Tensor::vector(values.to_vec()));
+            self.set_input(at, value);
+        }
+        Ok(())
+    }
+
+    fn set_input(&mut self, at: usize, value: ValueId) {
+        if self.inputs.len() <= at {
+            self.inputs.resize(at + 1, None);
+        }
+        self.inputs[at].get_or_insert(value);
+    }
+
+    /// For operators whose further outputs serve training alone.
+    fn only_first_output(&mut self) -> Result<()> {
+        if self.outputs.iter().skip(1).any(Option::is_some) {
+            return Err(Error::unsupported("only its first output is supported"));
+        }
+        self.outputs.truncate(1);
+        Ok(())
+    }
+
+    fn conv(&self, a: &Attributes) -> Result<Conv> {
+        let kernel = a.sizes("kernel_shape")?;
+        let weight = self.inputs.get(1).copied().flatten().and_then(|id| self.graph.constant(id));
+        if let Some(weight) = weight.filter(|_| !kernel.is_empty())
+            && weight.shape().get(2..) != Some(kernel.as_slice())
+        {
+            return Err(Error::graph(format!(
+                "kernel_shape {kernel:?} contradicts the weight of shape {:?}",
+                weight.shape()
+            )));
+        }
+        Ok(Conv {
+            padding: padding(a)?,
+            strides: a.sizes("strides")?,
+            dilations: a.sizes("dilations")?,
+            groups: a.size("group", 1)?,
+        })
+    }
+
+    fn batch_normalization(&mut self, a: &Attributes) -> Result<Op> {
+        if a.flag("training_mode", false)? {
+            return Err(Error::unsupported(
+                "batch normalisation in training mode; export the network for inference",
+            ));
+        }
+        if self.opset < 9 && a.int("spatial", 1)? == 0 {
+            return Err(Error::unsupported("batch normalisation with statistics an element"));
+        }
+        self.only_first_output()?;
+        Ok(Op::BatchNormalization { epsilon: a.float("epsilon", 1e-5)? })
+    }
+
+    fn clip(&mut self, a: &Attributes) -> Result<()> {
+        for (at, name) in [(1, "min"), (2, "max")] {
+            if a.has(name) {
+                let bound = self.constant_named(name, Tensor::scalar(a.float(name, 0.0)?));
+                self.set_input(at, bound);
+            }
+        }
+        let inputs = std::mem::take(&mut self.inputs);
+        self.finish(Op::Clip, inputs);
+        Ok(())
+    }
+
+    fn softmax(&self, a: &Attributes) -> Result<Softmax> {
+        let flatten = self.opset < 13;
+        Ok(Softmax { axis: a.int("axis", if flatten { 1 } else { -1 })?, flatten })
+    }
+
+    fn pool(&mut self, a: &Attributes, kind: PoolKind) -> Result<Pool> {
+        if a.int("storage_order", 0)? != 0 {
+            return Err(Error::unsupported("pooling with column-major indices"));
+        }
+        self.only_first_output()?;
+        let kernel = a.sizes("kernel_shape")?;
+        if kernel.is_empty() {
+            return Err(Error::format("attribute \"kernel_shape\" is missing"));
+        }
+        Ok(Pool {
+            kind,
+            kernel,
+            strides: a.sizes("strides")?,
+            dilations: a.sizes("dilations")?,
+            padding: padding(a)?,
+            ceil_mode: a.flag("ceil_mode", false)?,
+            count_include_pad: a.flag("count_include_pad", false)?,
+        })
+    }
+
+    fn slice(&mut self, a: &Attributes) -> Result<Op> {
+        if self.opset < 10 {
+            self.lift_ints(a, "starts", 1)?;
+            self.lift_ints(a, "ends", 2)?;
+            self.lift_ints(a, "axes", 3)?;
+        }
+        Ok(Op::Slice)
+    }
+
+    fn resize(&mut self, a: &Attributes) -> Result<Op> {
+        if self.opset < 11 {
+            return self.upsample(a);
+        }
+        let coordinates = match a.string("coordinate_transformation_mode", "half_pixel")? {
+            "half_pixel" => CoordinateTransform::HalfPixel,
+            "half_pixel_symmetric" => CoordinateTransform::HalfPixelSymmetric,
+            "pytorch_half_pixel" => CoordinateTransform::PytorchHalfPixel,
+            "align_corners" => CoordinateTransform::AlignCorners,
+            "asymmetric" => CoordinateTransform::Asymmetric,
+            "tf_crop_and_resize" => CoordinateTransform::TfCropAndResize,
+            other => return Err(unknown("coordinate_transformation_mode", other)),
+        };
+        let mode = match a.string("mode", "nearest")? {
+            "nearest" => {
+                ResizeMode::Nearest(match a.string("nearest_mode", "round_prefer_floor")? {
+                    "round_prefer_floor" => NearestRounding::RoundPreferFloor,
+                    "round_prefer_ceil" => NearestRounding::RoundPreferCeil,
+                    "floor" => NearestRounding::Floor,
+                    "ceil" => NearestRounding::Ceil,
+                    other => return Err(unknown("nearest_mode", other)),
+                })
+            }
+            "linear" => ResizeMode::Linear,
+            "cubic" => ResizeMode::Cubic { coefficient: a.float("cubic_coeff_a", -0.75)? },
+            other => return Err(unknown("mode", other)),
+        };
+        let keep_aspect_ratio = match a.string("keep_aspect_ratio_policy", "stretch")? {
+            "stretch" => AspectRatioPolicy::Stretch,
+            "not_larger" => AspectRatioPolicy::NotLarger,
+            "not_smaller" => AspectRatioPolicy::NotSmaller,
+            other => return Err(unknown("keep_aspect_ratio_policy", other)),
+        };
+        // Empty tensors stand for absent inputs.
+        for input in self.inputs.iter_mut().skip(1) {
+            let empty = |id: &ValueId| self.graph.constant(*id).is_some_and(Tensor::is_empty);
+            *input = input.filter(|id| !empty(id));
+        }
+        Ok(Op::Resize(Resize {
+            mode,
+            coordinates,
+            axes: a.ints("axes")?.unwrap_or(&[]).to_vec(),
+            antialias: a.flag("antialias", false)?,
+            exclude_outside: a.flag("exclude_outside", false)?,
+            extrapolation_value: a.float("extrapolation_value", 0.0)?,
+            keep_aspect_ratio,
+        }))
+    }
+
+    /// `Upsample`, and `Resize` before it got its modes.
+    fn upsample(&mut self, a: &Attributes) -> Result<Op> {
+        if let Some(scales) = a.floats("scales")? {
+            let scales = self.constant_named("scales", Tensor::vector(scales.to_vec()));
+            self.set_input(1, scales);
+        }
+        let scales = self.inputs.get(1).copied().flatten();
+        self.inputs.truncate(1);
+        self.inputs.extend([None, scales]);
+        let mode = match a.string("mode", "nearest")? {
+            "nearest" => ResizeMode::Nearest(NearestRounding::Floor),
+            "linear" | "bilinear" => ResizeMode::Linear,
+            other => return Err(unknown("mode", other)),
+        };
+        Ok(Op::Resize(Resize {
+            mode,
+            coordinates: CoordinateTransform::Asymmetric,
+            axes: Vec::new(),
+            antialias: false,
+            exclude_outside: false,
+            extrapolation_value: 0.0,
+            keep_aspect_ratio: AspectRatioPolicy::Stretch,
+        }))
+    }
+
+    fn pad(&mut self, a: &Attributes) -> Result<Op> {
+        let mode = match a.string("mode", "constant")? {
+            "constant" => PadMode::Constant,
+            "reflect" => PadMode::Reflect,
+            "edge" => PadMode::Edge,
+            "wrap" => PadMode::Wrap,
+            other => return Err(unknown("mode", other)),
+        };
+        self.lift_ints(a, "pads", 1)?;
+        if a.has("value") {
+            let value = self.constant_named("value", Tensor::scalar(a.float("value", 0.0)?));
+            self.set_input(2, value);
+        }
+        Ok(Op::Pad { mode })
+    }
+
+    fn constant(&mut self, a: &Attributes) -> Result<()> {
+        let tensor = if let Some(tensor) = a.tensor("value")? {
+            self.tensors.read(tensor)?
+        } else if a.has("value_float") {
+            Tensor::scalar(a.float("value_float", 0.0)?)
+        } else if a.has("value_int") {
+            Tensor::scalar(a.int("value_int", 0)?)
+        } else if let Some(values) = a.floats("value_floats")? {
+            Tensor::vector(values.to_vec())
+        } else if let Some(values) = a.ints("value_ints")? {
+            Tensor::vector(values.to_vec())
+        } else {
+            return Err(Error::unsupported("a constant that is neither a tensor nor a number"));
+        };
+        match self.outputs.first().copied().flatten() {
+            Some(output) => self.graph.value_mut(output).constant = Some(tensor),
+            None => return Err(Error::graph("it has no output")),
+        }
+        Ok(())
+    }
+
+    fn constant_of_shape(&mut self, a: &Attributes) -> Result<Op> {
+        let value = match a.tensor("value")? {
+            None => Scalar { dtype: DType::F32, value: 0.0 },
+            Some(tensor) => {
+                let tensor = self.tensors.read(tensor)?;
+                let number = tensor.cast(DType::F64)?;
+                match number.as_slice::<f64>()? {
+                    &[value] => Scalar { dtype: tensor.dtype(), value },
+                    _ => return Err(Error::format("attribute \"value\" should be one number")),
+                }
+            }
+        };
+        Ok(Op::ConstantOfShape { value })
+    }
+
+    /// What onnxruntime's offline optimiser writes at its levels "basic" and "extended".
+    fn contributed(&mut self, a: &Attributes) -> Result<()> {
+        match self.node.op_type.as_str() {
+            "FusedConv" => self.fused_conv(a),
+            "FusedGemm" => {
+                let op = Op::Gemm(gemm(a)?);
+                let inputs = std::mem::take(&mut self.inputs);
+                self.then_activation(a, op, inputs)
+            }
+            "FusedMatMul" | "TransposeMatMul" => self.fused_matmul(a),
+            "Gelu" => self.unary_of_sum(Unary::Gelu { tanh: false }),
+            "BiasGelu" => self.unary_of_sum(Unary::Gelu { tanh: false }),
+            "FastGelu" => self.unary_of_sum(Unary::Gelu { tanh: true }),
+            "QuickGelu" => self.unary_of_sum(Unary::Swish { alpha: a.float("alpha", 1.702)? }),
+            _ => Err(self.unsupported()),
+        }
+    }
+
+    fn fused_conv(&mut self, a: &Attributes) -> Result<()> {
+        let op = Op::Conv(self.conv(a)?);
+        let mut inputs = std::mem::take(&mut self.inputs);
+        let sum = if inputs.len() > 3 { inputs.split_off(3)[0] } else { None };
+        let Some(sum) = sum else { return self.then_activation(a, op, inputs) };
+        let conv = self.intermediate("conv", op, inputs);
+        self.then_activation(a, Op::Binary(Binary::Add), vec![Some(conv), Some(sum)])
+    }
+
+    /// A node of the graph between the file's node and its output.
+    fn intermediate(&mut self, what: &str, op: Op, inputs: Vec<Option<ValueId>>) -> ValueId {
+        let name = format!("{}.{what}", self.name);
+        let output = self.graph.add_value(name.clone());
+        self.graph.add_node(Node { name, op, inputs, outputs: vec![Some(output)] });
+        output
+    }
+
+    /// Adds `op` and after it the activation that the attributes name.
+    fn then_activation(
+        &mut self,
+        a: &Attributes,
+        op: Op,
+        inputs: Vec<Option<ValueId>>,
+    ) -> Result<()> {
+        let name = a.string("activation", "")?;
+        if name.is_empty() {
+            self.finish(op, inputs);
+            return Ok(());
+        }
+        let listed = a.floats("activation_params")?.unwrap_or(&[]);
+        let parameter = |i: usize, key: &str, default: f32| match listed.get(i) {
+            Some(&value) => Ok(value),
+            None => a.float(key, default),
+        };
+        let unary = match name {
+            "Relu" => Unary::Relu,
+            "Sigmoid" => Unary::Sigmoid,
+            "Tanh" => Unary::Tanh,
+            "HardSwish" => Unary::HardSwish,
+            "LeakyRelu" => Unary::LeakyRelu { alpha: parameter(0, "activation_alpha", 0.01)? },
+            "HardSigmoid" => Unary::HardSigmoid {
+                alpha: parameter(0, "activation_alpha", 0.2)?,
+                beta: parameter(1, "activation_beta", 0.5)?,
+            },
+            "Clip" => {
+                let x = self.intermediate("before", op, inputs);
+                let low = Tensor::scalar(parameter(0, "activation_min", f32::MIN)?);
+                let high = Tensor::scalar(parameter(1, "activation_max", f32::MAX)?);
+                let low = self.constant_named("min", low);
+                let high = self.constant_named("max", high);
+                self.finish(Op::Clip, vec![Some(x), Some(low), Some(high)]);
+                return Ok(());
+            }
+            other => return Err(unknown("activation", other)),
+        };
+        let x = self.intermediate("before", op, inputs);
+        self.finish(Op::Unary(unary), vec![Some(x)]);
+        Ok(())
+    }
+
+    fn fused_matmul(&mut self, a: &Attributes) -> Result<()> {
+        if a.flag("transBatchA", false)? || a.flag("transBatchB", false)? {
+            return Err(self.unsupported());
+        }
+        let gemm = Gemm {
+            alpha: a.float("alpha", 1.0)?,
+            beta: 0.0,
+            trans_a: a.flag("transA", false)?,
+            trans_b: a.flag("transB", false)?,
+        };
+        // Only constants tell their number of axes here; other operands are features of images.
+        let matrix = |id: &Option<ValueId>| {
+            id.and_then(|id| self.graph.constant(id)).is_none_or(|t| t.shape().len() == 2)
+        };
+        if !self.inputs.iter().all(matrix) {
+            return Err(self.unsupported());
+        }
+        let inputs = std::mem::take(&mut self.inputs);
+        self.finish(Op::Gemm(gemm), inputs);
+        Ok(())
+    }
+
+    /// A function of the first input, or of the sum of both where there are two.
+    fn unary_of_sum(&mut self, unary: Unary) -> Result<()> {
+        let mut inputs = std::mem::take(&mut self.inputs);
+        if inputs.get(1).copied().flatten().is_some() {
+            let sum = self.intermediate("sum", Op::Binary(Binary::Add), inputs);
+            inputs = vec![Some(sum)];
+        }
+        inputs.truncate(1);
+        self.finish(Op::Unary(unary), inputs);
+        Ok(())
+    }
+}
+
+fn unknown(attribute: &str, value: &str) -> Error {
+    Error::unsupported(format!("{attribute} {value:?} is not supported"))
+}
+
+fn cast_target(a: &Attributes) -> Result<DType> {
+    dtype(i32::try_from(a.int("to", 0)?).unwrap_or_default())
+}
+
+fn gemm(a: &Attributes) -> Result<Gemm> {
+    Ok(Gemm {
+        alpha: a.float("alpha", 1.0)?,
+        beta: a.float("beta", 1.0)?,
+        trans_a: a.flag("transA", false)?,
+        trans_b: a.flag("transB", false)?,
+    })
+}
+
+fn padding(a: &Attributes) -> Result<Padding> {
+    match a.string("auto_pad", "NOTSET")? {
+        "NOTSET" | "" => Ok(Padding::Explicit(a.ints("pads")?.unwrap_or(&[]).to_vec())),
+        "VALID" => Ok(Padding::Explicit(Vec::new())),
+        "SAME_UPPER" => Ok(Padding::SameUpper),
+        "SAME_LOWER" => Ok(Padding::SameLower),
+        other => Err(unknown("auto_pad", other)),
+    }
+}
+
+fn reduction(name: &str) -> Option<ReduceKind> {
+    Some(match name {
+        "ReduceMean" => ReduceKind::Mean,
+        "ReduceSum" => ReduceKind::Sum,
+        "ReduceMax" => ReduceKind::Max,
+        "ReduceMin" => ReduceKind::Min,
+        "ReduceProd" => ReduceKind::Prod,
+        "ReduceL1" => ReduceKind::L1,
+        "ReduceL2" => ReduceKind::L2,
+        "ReduceSumSquare" => ReduceKind::SumSquare,
+        "ReduceLogSumExp" => ReduceKind::LogSumExp,
+        _ => return None,
+    })
+}
+
+fn unary(name: &str, a: &Attributes) -> Result<Option<Unary>> {
+    Ok(Some(match name {
+        "Relu" => Unary::Relu,
+        "LeakyRelu" => Unary::LeakyRelu { alpha: a.float("alpha", 0.01)? },
+        "Elu" => Unary::Elu { alpha: a.float("alpha", 1.0)? },
+        "Celu" => Unary::Celu { alpha: a.float("alpha", 1.0)? },
+        "Selu" => Unary::Selu {
+            alpha: a.float("alpha", 1.673_263_2)?,
+            gamma: a.float("gamma", 1.050_701)?,
+        },
+        "ThresholdedRelu" => Unary::ThresholdedRelu { alpha: a.float("alpha", 1.0)? },
+        "Gelu" => Unary::Gelu { tanh: a.string("approximate", "none")? == "tanh" },
+        "Sigmoid" => Unary::Sigmoid,
+        "HardSigmoid" => {
+            Unary::HardSigmoid { alpha: a.float("alpha", 0.2)?, beta: a.float("beta", 0.5)? }
+        }
+        "HardSwish" => Unary::HardSwish,
+        "Swish" => Unary::Swish { alpha: a.float("alpha", 1.0)? },
+        "Mish" => Unary::Mish,
+        "Softplus" => Unary::Softplus,
+        "Softsign" => Unary::Softsign,
+        "Tanh" => Unary::Tanh,
+        "Exp" => Unary::Exp,
+        "Log" => Unary::Log,
+        "Sqrt" => Unary::Sqrt,
+        "Reciprocal" => Unary::Reciprocal,
+        "Neg" => Unary::Neg,
+        "Abs" => Unary::Abs,
+        "Sign" => Unary::Sign,
+        "Floor" => Unary::Floor,
+        "Ceil" => Unary::Ceil,
+        "Round" => Unary::Round,
+        "Erf" => Unary::Erf,
+        "Sin" => Unary::Sin,
+        "Cos" => Unary::Cos,
+        "Not" => Unary::Not,
+        _ => return Ok(None),
+    }))
+}
+
+fn combination(name: &str, a: &Attributes) -> Result<Option<Op>> {
+    let binary = match name {
+        "Add" => Binary::Add,
+        "Sub" => Binary::Sub,
+        "Mul" => Binary::Mul,
+        "Div" => Binary::Div,
+        "Pow" => Binary::Pow,
+        "Mod" => Binary::Mod { fmod: a.flag("fmod", false)? },
+        "Equal" => Binary::Equal,
+        "Less" => Binary::Less,
+        "LessOrEqual" => Binary::LessOrEqual,
+        "Greater" => Binary::Greater,
+        "GreaterOrEqual" => Binary::GreaterOrEqual,
+        "And" => Binary::And,
+        "Or" => Binary::Or,
+        "Xor" => Binary::Xor,
+        "Max" => return Ok(Some(Op::Variadic(Variadic::Max))),
+        "Min" => return Ok(Some(Op::Variadic(Variadic::Min))),
+        "Sum" => return Ok(Some(Op::Variadic(Variadic::Sum))),
+        "Mean" => return Ok(Some(Op::Variadic(Variadic::Mean))),
+        _ => return Ok(None),
+    };
+    Ok(Some(Op::Binary(binary)))
+}
