@@ -354,25 +354,27 @@ pub(crate) struct Padded {
 /// `Shape` where there are not two for every axis, or more is taken than is there.
 pub(crate) fn pad(shape: &[usize], pads: &[i64], names: Option<&[i64]>) -> Result<Padded> {
     let pads = pads_of_axes(shape.len(), pads, names)?;
-    let size = |(&size, &(before, after)): (&usize, &(i64, i64))| {
-        let kept =
-            signed(size)?.checked_add(before.min(0)).and_then(|n| n.checked_add(after.min(0)));
-        let kept = kept.and_then(|n| usize::try_from(n).ok());
-        let added = before.max(0).checked_add(after.max(0)).map(|n| n as usize);
-        kept.zip(added).and_then(|(kept, added)| kept.checked_add(added)).ok_or_else(|| {
-            Error::shape(format!("an axis of size {size} cannot take padding {before} + {after}"))
-        })
-    };
-    let shape = shape.iter().zip(&pads).map(size).collect::<Result<_>>()?;
-    Ok(Padded { pads, shape })
+    let sizes =
+        shape.iter().zip(&pads).map(|(&size, &(before, after))| padded(size, before, after));
+    Ok(Padded { shape: sizes.collect::<Result<_>>()?, pads })
+}
+
+/// The size of an axis after `before` and `after` are added, or taken where negative.
+pub(crate) fn padded(size: usize, before: i64, after: i64) -> Result<usize> {
+    let kept = signed(size)?.checked_add(before.min(0)).and_then(|n| n.checked_add(after.min(0)));
+    let kept = kept.and_then(|n| usize::try_from(n).ok());
+    let added = before.max(0).checked_add(after.max(0)).map(|n| n as usize);
+    kept.zip(added).and_then(|(kept, added)| kept.checked_add(added)).ok_or_else(|| {
+        Error::shape(format!("an axis of size {size} cannot take padding {before} + {after}"))
+    })
 }
 
 /// The (before, after) of each of `rank` axes, from a list of all before and then all after.
-pub(crate) fn pads_of_axes(
+pub(crate) fn pads_of_axes<T: Clone + From<i64>>(
     rank: usize,
-    pads: &[i64],
+    pads: &[T],
     names: Option<&[i64]>,
-) -> Result<Vec<(i64, i64)>> {
+) -> Result<Vec<(T, T)>> {
     let chosen = match names {
         Some(names) => axes(names, rank)?,
         None => (0..rank).collect(),
@@ -385,9 +387,9 @@ pub(crate) fn pads_of_axes(
             pads.len()
         )));
     }
-    let mut result = vec![(0, 0); rank];
+    let mut result = vec![(T::from(0), T::from(0)); rank];
     for (i, &axis) in chosen.iter().enumerate() {
-        result[axis] = (pads[i], pads[chosen.len() + i]);
+        result[axis] = (pads[i].clone(), pads[chosen.len() + i].clone());
     }
     Ok(result)
 }

@@ -1,26 +1,57 @@
 //! Shape inference: the type of every value, with free sizes as polynomials over symbols, and the
 //! contents of small integer tensors that shapes are computed from.
+//!
+//! A size that depends on data gets a symbol of its own, `?1`, `?2` and so on. Where not even the
+//! number of axes is known, the type is unknown, and so is what follows from it; that is no error.
+//! A symbol is taken to stand for at least 1.
 
-use super::{Dim, Graph, TensorType, ValueId};
-use crate::error::Result;
+mod contents;
+mod context;
+mod create;
+mod dynamic;
+mod elementwise;
+mod normalisation;
+mod pieces;
+mod products;
+mod reduce;
+mod resample;
+mod sizes;
+#[cfg(test)]
+mod tests;
+mod views;
+mod windows;
+
+use super::{Dim, Graph, Op, TensorType, ValueId, geometry};
+use crate::error::{Error, Result};
+use crate::tensor::DType;
+use context::{Answer, Context, Fresh, Stop};
 
 /// The types of all values of a graph, and the contents of those that shapes depend on.
 #[derive(Clone, Debug)]
 pub struct Types {
     types: Vec<Option<TensorType>>,
-    contents: Vec<Option<Vec<Dim>>>,
+    /// Contents of tensors of any element type, as long as all elements are whole.
+    elements: Vec<Option<Vec<Dim>>>,
 }
 
 impl Types {
-    /// The type of a value; `None` for a value that nothing produces.
+    /// The type of a value; `None` for a value that nothing produces, or whose number of axes
+    /// depends on data.
     pub fn get(&self, value: ValueId) -> Option<&TensorType> {
-        self.types[value.index()].as_ref()
+        self.types.get(value.index())?.as_ref()
     }
 
     /// The elements of an integer tensor with at most one axis, where they follow from constants
     /// and sizes alone.
     pub fn contents(&self, value: ValueId) -> Option<&[Dim]> {
-        self.contents[value.index()].as_deref()
+        let integers = matches!(self.get(value)?.dtype, DType::I64 | DType::I32);
+        self.elements(value).filter(|_| integers)
+    }
+
+    /// As [`contents`](Self::contents), of truth values (0 or 1) and of floating-point tensors of
+    /// whole numbers too: sizes pass through them on their way from a shape to a shape.
+    fn elements(&self, value: ValueId) -> Option<&[Dim]> {
+        self.elements.get(value.index())?.as_deref()
     }
 }
 
@@ -29,6 +60,111 @@ impl Types {
 /// # Errors
 /// `Shape`, naming the node whose inputs do not fit together.
 pub fn infer(graph: &Graph) -> Result<Types> {
-    let _ = graph;
-    Ok(Types { types: vec![], contents: vec![] })
+    let count = graph.values().len();
+    let mut known = Types { types: vec![None; count], elements: vec![None; count] };
+    for (i, value) in graph.values().iter().enumerate() {
+        known.types[i] = match (&value.constant, &value.input) {
+            (Some(tensor), _) => Some(TensorType::of(tensor)),
+            (None, Some(ty)) => {
+                check_input(&value.name, ty)?;
+                Some(ty.clone())
+            }
+            (None, None) => None,
+        };
+        known.elements[i] = value.constant.as_ref().and_then(contents::of_constant);
+    }
+
+    let fresh = Fresh::new(graph);
+    for node in graph.nodes() {
+        let cx = Context { graph, node, known: &known, fresh: &fresh };
+        let answer = types(&cx).and_then(|types| checked(types, &fresh));
+        let types = match answer {
+            Ok(types) => types,
+            Err(Stop::Unknown) => continue,
+            Err(Stop::Contradiction(e)) => return Err(e.at_node(&node.name, node.op.name())),
+        };
+        let elements = contents::of_outputs(&cx, &types);
+        for ((output, ty), elements) in node.outputs.iter().zip(types).zip(elements) {
+            if let Some(id) = output {
+                known.types[id.index()] = Some(ty);
+                known.elements[id.index()] = elements;
+            }
+        }
+    }
+    Ok(known)
+}
+
+fn check_input(name: &str, ty: &TensorType) -> Result<()> {
+    match ty.dims.iter().find(|dim| dim.as_const().is_some_and(|size| size < 0)) {
+        Some(dim) => Err(Error::shape(format!("the input {name:?} has an axis of size {dim}"))),
+        None => Ok(()),
+    }
+}
+
+/// Checks that tensors of `types` can exist.
+fn checked(mut types: Vec<TensorType>, fresh: &Fresh) -> Answer<Vec<TensorType>> {
+    for ty in &mut types {
+        sizes::simplify(ty, fresh);
+        if let Some(dim) = ty.dims.iter().find(|dim| dim.bounds().1.is_some_and(|high| high < 0)) {
+            return Err(Error::shape(format!("an axis of the result has size {dim}")).into());
+        }
+        if let Some(shape) = ty.fixed_shape() {
+            geometry::element_count(&shape, ty.dtype)?;
+        }
+    }
+    Ok(types)
+}
+
+/// The types of the outputs of a node.
+fn types(cx: &Context) -> Answer<Vec<TensorType>> {
+    let one = match &cx.node.op {
+        Op::Conv(conv) => windows::conv(cx, conv),
+        Op::ConvTranspose(conv) => windows::conv_transpose(cx, conv),
+        Op::Pool(pool) => windows::pool(cx, pool),
+        Op::GlobalPool(_) => windows::global_pool(cx),
+        Op::Gemm(gemm) => products::gemm(cx, gemm),
+        Op::MatMul => products::matmul(cx),
+        Op::BatchNormalization { .. } => normalisation::batch(cx),
+        Op::InstanceNormalization { .. } => normalisation::instance(cx),
+        Op::LayerNormalization { axis, .. } => normalisation::layer(cx, *axis),
+        Op::GroupNormalization { num_groups, .. } => normalisation::group(cx, *num_groups),
+        Op::Softmax(softmax) | Op::LogSoftmax(softmax) => normalisation::softmax(cx, softmax),
+        Op::Unary(unary) => elementwise::unary(cx, *unary),
+        Op::Clip => elementwise::clip(cx),
+        Op::PRelu => elementwise::prelu(cx),
+        Op::Binary(binary) => elementwise::binary(cx, *binary),
+        Op::Variadic(_) => elementwise::variadic(cx),
+        Op::Where => elementwise::select(cx),
+        Op::Cast { to } => elementwise::cast(cx, *to),
+        Op::Reduce(reduce) => reduce::reduce(cx, reduce),
+        Op::ArgMax(arg_max) => reduce::arg_max(cx, arg_max),
+        Op::Concat { axis } => pieces::concat(cx, *axis),
+        Op::Split { axis } => return pieces::split(cx, *axis),
+        Op::Slice => pieces::slice(cx),
+        Op::Gather { axis } => pieces::gather(cx, *axis),
+        Op::Reshape { allow_zero } => views::reshape(cx, *allow_zero),
+        Op::Flatten { axis } => views::flatten(cx, *axis),
+        Op::Squeeze => views::squeeze(cx),
+        Op::Unsqueeze => views::unsqueeze(cx),
+        Op::Transpose { perm } => views::transpose(cx, perm),
+        Op::DepthToSpace { block, .. } => views::depth_to_space(cx, *block),
+        Op::Expand => resample::expand(cx),
+        Op::Tile => resample::tile(cx),
+        Op::Resize(resize) => resample::resize(cx, resize),
+        Op::Pad { .. } => resample::pad(cx),
+        Op::Identity => cx.ty(0).cloned(),
+        Op::Dropout => {
+            let x = cx.ty(0)?;
+            let mask = TensorType { dtype: DType::Bool, dims: x.dims.clone() };
+            return Ok(vec![x.clone(), mask]);
+        }
+        Op::ConstantOfShape { value } => create::constant_of_shape(cx, value.dtype),
+        Op::Range => create::range(cx),
+        Op::Shape { start, end } => create::shape(cx, *start, *end),
+        Op::Size => Ok(TensorType { dtype: DType::I64, dims: vec![] }),
+        Op::Hyperfunction(hyperfunction) => dynamic::hyperfunction(cx, hyperfunction),
+        Op::MaxAffine(max_affine) => dynamic::max_affine(cx, max_affine),
+        Op::SpatialAttention(_) => dynamic::spatial_attention(cx),
+    };
+    Ok(vec![one?])
 }

@@ -1,0 +1,172 @@
+//! What the rule of an operator can ask.
+
+use std::cell::Cell;
+use std::collections::HashSet;
+
+use super::{TensorType, Types};
+use crate::error::{Error, Result};
+use crate::graph::{Dim, Graph, Node};
+use crate::tensor::{DType, Tensor};
+
+/// Why a rule gives no answer.
+pub(super) enum Stop {
+    /// It depends on data, or on something else that is unknown.
+    Unknown,
+    /// The network contradicts itself.
+    Contradiction(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Stop::Contradiction(error)
+    }
+}
+
+/// What a rule gives.
+pub(super) type Answer<T> = std::result::Result<T, Stop>;
+
+/// A size, for rules whose axes are not all alike.
+pub(super) fn one() -> Dim {
+    Dim::from(1)
+}
+
+/// Makes names for sizes that depend on data.
+pub(super) struct Fresh {
+    count: Cell<usize>,
+    taken: HashSet<String>,
+}
+
+impl Fresh {
+    /// Avoids the names that the inputs of `graph` use.
+    pub fn new(graph: &Graph) -> Self {
+        let types = graph.inputs().iter().filter_map(|&id| graph.value(id).input.as_ref());
+        let names = types.flat_map(|ty| ty.dims.iter().filter_map(Dim::as_symbol));
+        Fresh { count: Cell::new(0), taken: names.map(String::from).collect() }
+    }
+
+    pub fn dim(&self) -> Dim {
+        loop {
+            self.count.set(self.count.get() + 1);
+            let name = format!("?{}", self.count.get());
+            if !self.taken.contains(&name) {
+                return Dim::symbol(&name);
+            }
+        }
+    }
+}
+
+/// One node and what is known of its inputs.
+pub(super) struct Context<'a> {
+    pub graph: &'a Graph,
+    pub node: &'a Node,
+    pub known: &'a Types,
+    pub fresh: &'a Fresh,
+}
+
+impl<'a> Context<'a> {
+    /// Whether optional input `i` is given.
+    pub fn has(&self, i: usize) -> bool {
+        self.node.input(i).is_some()
+    }
+
+    /// The type of input `i`.
+    pub fn ty(&self, i: usize) -> Answer<&'a TensorType> {
+        self.node.input(i).and_then(|id| self.known.get(id)).ok_or(Stop::Unknown)
+    }
+
+    /// The sizes of input `i`.
+    pub fn dims(&self, i: usize) -> Answer<&'a [Dim]> {
+        self.ty(i).map(|ty| ty.dims.as_slice())
+    }
+
+    /// Input `i`, where it is a constant.
+    pub fn constant(&self, i: usize) -> Option<&'a Tensor> {
+        self.graph.constant(self.node.input(i)?)
+    }
+
+    /// The elements of input `i`, where they follow from constants and sizes.
+    pub fn elements(&self, i: usize) -> Option<&'a [Dim]> {
+        self.known.elements(self.node.input(i)?)
+    }
+
+    /// The elements of integer input `i` (axes, shapes, pads ...), where they are known.
+    pub fn integer_dims(&self, i: usize) -> Answer<&'a [Dim]> {
+        if let Ok(ty) = self.ty(i)
+            && !matches!(ty.dtype, DType::I64 | DType::I32)
+        {
+            return Err(Error::shape(format!(
+                "input {i} must hold integers of type i64, found {ty}"
+            ))
+            .into());
+        }
+        self.elements(i).ok_or(Stop::Unknown)
+    }
+
+    /// As [`integer_dims`](Self::integer_dims), where all are numbers.
+    pub fn integers(&self, i: usize) -> Answer<Vec<i64>> {
+        self.integer_dims(i)?.iter().map(Dim::as_const).collect::<Option<_>>().ok_or(Stop::Unknown)
+    }
+
+    /// The number of elements of input `i`, an integer vector of which the elements are unknown.
+    pub fn length(&self, i: usize) -> Answer<usize> {
+        let dims = self.dims(i)?;
+        match dims {
+            [] => Ok(1),
+            [length] => length.as_size().filter(|n| *n <= MAX_RANK).ok_or(Stop::Unknown),
+            _ => Err(Error::shape(format!("input {i} must have one axis, found {dims:?}")).into()),
+        }
+    }
+
+    /// Sizes that depend on data, for `rank` axes.
+    pub fn fresh(&self, rank: usize) -> Vec<Dim> {
+        (0..rank).map(|_| self.fresh.dim()).collect()
+    }
+
+    /// Checks that the given inputs have one element type.
+    pub fn same_types(&self, inputs: impl IntoIterator<Item = usize>) -> Result<()> {
+        let mut first: Option<(usize, DType)> = None;
+        for i in inputs {
+            let Ok(ty) = self.ty(i) else { continue };
+            match first {
+                None => first = Some((i, ty.dtype)),
+                Some((_, dtype)) if dtype == ty.dtype => {}
+                Some((j, dtype)) => {
+                    return Err(Error::shape(format!(
+                        "inputs {j} and {i} have element types {dtype} and {}; the operator wants \
+                         one type, so one of them needs a Cast",
+                        ty.dtype
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that input `i`, where known, has elements for which `fits` holds.
+    pub fn expect_type(&self, i: usize, wanted: &str, fits: fn(DType) -> bool) -> Result<()> {
+        match self.ty(i) {
+            Ok(ty) if !fits(ty.dtype) => Err(Error::shape(format!(
+                "input {i} must be {wanted}, found {}; it needs a Cast",
+                ty.dtype
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks that input `i`, where given and known, is a vector of `length` elements.
+    pub fn expect_vector(&self, i: usize, what: &str, length: &Dim) -> Result<()> {
+        let Ok(ty) = self.ty(i) else { return Ok(()) };
+        let fits = match ty.dims.as_slice() {
+            [found] => super::sizes::may_equal(found, length),
+            _ => false,
+        };
+        if fits {
+            return Ok(());
+        }
+        Err(Error::shape(format!("{what} must have shape [{length}], found {:?}", ty.dims)))
+    }
+}
+
+/// The most axes that a vector of unknown contents may give a tensor; ONNX sets no limit, but a
+/// file could ask for a billion.
+const MAX_RANK: usize = 64;

@@ -1,0 +1,73 @@
+//! Normalisation over channels or axes.
+
+use super::context::{Answer, Context};
+use super::sizes::broadcasts_to;
+use crate::error::{Error, Result};
+use crate::graph::{Dim, Softmax, TensorType, geometry};
+use crate::tensor::DType;
+
+pub(super) fn batch(cx: &Context) -> Answer<TensorType> {
+    let x = feature_map(cx, 1)?;
+    // A vector is a batch of images with one channel.
+    let channels = x.dims.get(1).cloned().unwrap_or(1.into());
+    for (i, what) in ["the scale", "the bias", "the mean", "the variance"].into_iter().enumerate() {
+        cx.expect_vector(i + 1, what, &channels)?;
+    }
+    Ok(x.clone())
+}
+
+pub(super) fn instance(cx: &Context) -> Answer<TensorType> {
+    let x = feature_map(cx, 3)?;
+    scale_and_bias(cx, &x.dims[1])?;
+    Ok(x.clone())
+}
+
+pub(super) fn group(cx: &Context, groups: usize) -> Answer<TensorType> {
+    let x = feature_map(cx, 2)?;
+    let channels = &x.dims[1];
+    if groups == 0 || channels.as_size().is_some_and(|c| c % groups != 0) {
+        return Err(Error::shape(format!("{channels} channels cannot form {groups} groups")).into());
+    }
+    scale_and_bias(cx, channels)?;
+    Ok(x.clone())
+}
+
+pub(super) fn layer(cx: &Context, axis: i64) -> Answer<TensorType> {
+    let x = feature_map(cx, 1)?;
+    let axis = geometry::axis(axis, x.dims.len())?;
+    for (i, what) in [(1, "the scale"), (2, "the bias")] {
+        if let Ok(dims) = cx.dims(i) {
+            broadcasts_to(what, dims, &x.dims[axis..])?;
+        }
+    }
+    Ok(x.clone())
+}
+
+pub(super) fn softmax(cx: &Context, op: &Softmax) -> Answer<TensorType> {
+    let x = feature_map(cx, 0)?;
+    let rank = x.dims.len();
+    // Together, no axis at all may be normalised: one past the last is a name too.
+    if !(op.flatten && usize::try_from(op.axis) == Ok(rank)) {
+        geometry::axis(op.axis, rank)?;
+    }
+    Ok(x.clone())
+}
+
+/// Input 0, of floating-point numbers and with at least `rank` axes.
+fn feature_map<'a>(cx: &Context<'a>, rank: usize) -> Answer<&'a TensorType> {
+    cx.expect_type(0, "floating-point", DType::is_float)?;
+    let x = cx.ty(0)?;
+    if x.dims.len() < rank {
+        return Err(Error::shape(format!(
+            "expected an input with {rank} or more axes, found {:?}",
+            x.dims
+        ))
+        .into());
+    }
+    Ok(x)
+}
+
+fn scale_and_bias(cx: &Context, channels: &Dim) -> Result<()> {
+    cx.expect_vector(1, "the scale", channels)?;
+    cx.expect_vector(2, "the bias", channels)
+}

@@ -1,0 +1,115 @@
+//! Arithmetic of sizes of which some are symbols.
+//!
+//! Where two sizes have to be equal and it cannot be told whether they are, they are taken to be:
+//! the executor finds out. Of the two the number is kept, or else the first.
+
+use super::context::Fresh;
+use crate::error::{Error, Result};
+use crate::graph::{Dim, TensorType};
+
+/// Beyond this many symbols and numbers a size is no longer followed.
+const MAX_WEIGHT: usize = 256;
+
+fn too_large() -> Error {
+    Error::shape("a size is too large to be counted")
+}
+
+pub(super) fn add(a: &Dim, b: &Dim) -> Result<Dim> {
+    a.checked_add(b).ok_or_else(too_large)
+}
+
+pub(super) fn sub(a: &Dim, b: &Dim) -> Result<Dim> {
+    a.checked_sub(b).ok_or_else(too_large)
+}
+
+pub(super) fn mul(a: &Dim, b: &Dim) -> Result<Dim> {
+    a.checked_mul(b).ok_or_else(too_large)
+}
+
+pub(super) fn product<'a>(dims: impl IntoIterator<Item = &'a Dim>) -> Result<Dim> {
+    Dim::product(dims).ok_or_else(too_large)
+}
+
+/// The quotient by a positive number, rounded up.
+pub(super) fn ceil_div(a: &Dim, by: i64) -> Result<Dim> {
+    Ok(add(a, &(by - 1).into())?.floor_div(&by.into()))
+}
+
+/// The difference, or 0 where it would be negative.
+pub(super) fn sub_or_zero(a: &Dim, b: &Dim) -> Result<Dim> {
+    Ok(sub(a, b)?.maximum(&Dim::default()))
+}
+
+/// Whether two sizes can be the same in some run: not where they differ by a known amount, or
+/// one of them is certainly larger.
+pub(super) fn may_equal(a: &Dim, b: &Dim) -> bool {
+    // A size that depends on data may be 0 after all.
+    if (a.as_const() == Some(0)) != (b.as_const() == Some(0)) {
+        return a.as_const().is_none() || b.as_const().is_none();
+    }
+    let Some((low, high)) = a.checked_sub(b).map(|d| d.bounds()) else { return true };
+    low.is_none_or(|low| low <= 0) && high.is_none_or(|high| high >= 0)
+}
+
+/// The size that two equal ones have; `None` where they cannot be equal.
+pub(super) fn merge(a: &Dim, b: &Dim) -> Option<Dim> {
+    let kept = if a.as_const().is_none() && b.as_const().is_some() { b } else { a };
+    may_equal(a, b).then(|| kept.clone())
+}
+
+/// The size to which two broadcast. Where it cannot be told whether they are equal or one of them
+/// is 1, it is the larger of the two, which is right in either case.
+fn broadcast_pair(a: &Dim, b: &Dim) -> Option<Dim> {
+    let is = |dim: &Dim, value| dim.as_const() == Some(value);
+    let above_one = |dim: &Dim| dim.is_at_least(&2.into());
+    match (a.as_const(), b.as_const()) {
+        _ if a == b || is(b, 1) => Some(a.clone()),
+        _ if is(a, 1) => Some(b.clone()),
+        (Some(_), Some(_)) => None,
+        (Some(_), None) => Some(a.clone()),
+        (None, Some(_)) => Some(b.clone()),
+        _ if above_one(a) && above_one(b) => merge(a, b),
+        _ if above_one(a) => Some(a.clone()),
+        _ if above_one(b) => Some(b.clone()),
+        _ => Some(a.maximum(b)).filter(|dim| dim.weight() <= MAX_WEIGHT),
+    }
+}
+
+/// The sizes to which all `shapes` broadcast by ONNX's (numpy's) rules.
+pub(super) fn broadcast(shapes: &[&[Dim]]) -> Result<Vec<Dim>> {
+    let rank = shapes.iter().map(|s| s.len()).max().unwrap_or(0);
+    let mut result = vec![Dim::from(1); rank];
+    for shape in shapes {
+        for (size, other) in result[rank - shape.len()..].iter_mut().zip(*shape) {
+            *size = broadcast_pair(size, other).ok_or_else(|| {
+                Error::shape(format!(
+                    "shapes {shapes:?} do not broadcast: sizes {size} and {other} meet, and \
+                     neither is 1"
+                ))
+            })?;
+        }
+    }
+    Ok(result)
+}
+
+/// Checks that `small` broadcasts to exactly `large`.
+pub(super) fn broadcasts_to(what: &str, small: &[Dim], large: &[Dim]) -> Result<()> {
+    let fits = |(a, b): (&Dim, &Dim)| a.as_const() == Some(1) || may_equal(a, b);
+    let aligned = large.len().checked_sub(small.len());
+    if aligned.is_some_and(|offset| small.iter().zip(&large[offset..]).all(fits)) {
+        return Ok(());
+    }
+    Err(Error::shape(format!("{what} of shape {small:?} does not broadcast to {large:?}")))
+}
+
+/// Puts a new symbol in the place of sizes that have become too long to be worth following.
+pub(super) fn simplify(ty: &mut TensorType, fresh: &Fresh) {
+    for dim in ty.dims.iter_mut().filter(|dim| dim.weight() > MAX_WEIGHT) {
+        *dim = fresh.dim();
+    }
+}
+
+/// Whether all of `elements` are short enough to be followed.
+pub(super) fn are_simple(elements: &[Dim]) -> bool {
+    elements.iter().all(|dim| dim.weight() <= MAX_WEIGHT)
+}

@@ -1,0 +1,1 @@
+//! Shape inference, a table for every family of operators.

@@ -1,0 +1,171 @@
+//! Convolutions and pools.
+
+use super::context::{Answer, Context, one};
+use super::sizes::{add, ceil_div, may_equal, mul, sub};
+use crate::error::{Error, Result};
+use crate::graph::geometry::{self, WindowSpec};
+use crate::graph::{Conv, ConvTranspose, Dim, Pool, TensorType};
+use crate::tensor::DType;
+
+pub(super) fn conv(cx: &Context, op: &Conv) -> Answer<TensorType> {
+    cx.same_types(0..3)?;
+    cx.expect_type(0, "floating-point", DType::is_float)?;
+    let (x, weight) = (cx.ty(0)?, cx.dims(1)?);
+    check_ranks(&x.dims, weight)?;
+    let groups = groups(op.groups)?;
+
+    let wanted = mul(&weight[1], &groups)?;
+    if !may_equal(&x.dims[1], &wanted) {
+        return Err(Error::shape(format!(
+            "the weight {weight:?} with {groups} groups wants {wanted} input channels, the input \
+             {:?} has {}",
+            x.dims, x.dims[1]
+        ))
+        .into());
+    }
+    divides(&groups, &weight[0])?;
+    cx.expect_vector(2, "the bias", &weight[0])?;
+
+    let mut dims = vec![x.dims[0].clone(), weight[0].clone()];
+    match fixed(&weight[2..]) {
+        Some(kernel) => {
+            let Conv { padding, strides, dilations, .. } = op;
+            let spec = WindowSpec { kernel: &kernel, strides, dilations, padding };
+            dims.extend(window_sizes(&x.dims[2..], spec, false)?);
+        }
+        None => dims.extend(cx.fresh(x.dims.len() - 2)),
+    }
+    Ok(TensorType { dtype: x.dtype, dims })
+}
+
+pub(super) fn conv_transpose(cx: &Context, op: &ConvTranspose) -> Answer<TensorType> {
+    cx.same_types(0..3)?;
+    cx.expect_type(0, "floating-point", DType::is_float)?;
+    let (x, weight) = (cx.ty(0)?, cx.dims(1)?);
+    check_ranks(&x.dims, weight)?;
+    let groups = groups(op.groups)?;
+
+    if !may_equal(&x.dims[1], &weight[0]) {
+        return Err(Error::shape(format!(
+            "the weight {weight:?} wants {} input channels, the input {:?} has {}",
+            weight[0], x.dims, x.dims[1]
+        ))
+        .into());
+    }
+    divides(&groups, &weight[0])?;
+    let channels = mul(&weight[1], &groups)?;
+    cx.expect_vector(2, "the bias", &channels)?;
+
+    let mut dims = vec![x.dims[0].clone(), channels];
+    match fixed(&weight[2..]) {
+        Some(kernel) => {
+            let spec = geometry::transposed_spec(&kernel, op, x.dims.len() - 2)?;
+            for (i, size) in x.dims[2..].iter().enumerate() {
+                dims.push(transposed_size(i, size, spec, op)?);
+            }
+        }
+        None => dims.extend(cx.fresh(x.dims.len() - 2)),
+    }
+    Ok(TensorType { dtype: x.dtype, dims })
+}
+
+pub(super) fn pool(cx: &Context, op: &Pool) -> Answer<TensorType> {
+    let x = cx.ty(0)?;
+    let Pool { kernel, strides, dilations, padding, .. } = op;
+    if x.dims.len() != kernel.len() + 2 {
+        return Err(Error::shape(format!(
+            "a window {kernel:?} wants an input with {} axes [N, C, ...], found {:?}",
+            kernel.len() + 2,
+            x.dims
+        ))
+        .into());
+    }
+    let spec = WindowSpec { kernel, strides, dilations, padding };
+    let mut dims = x.dims[..2].to_vec();
+    dims.extend(window_sizes(&x.dims[2..], spec, op.ceil_mode)?);
+    Ok(TensorType { dtype: x.dtype, dims })
+}
+
+pub(super) fn global_pool(cx: &Context) -> Answer<TensorType> {
+    let x = cx.ty(0)?;
+    if x.dims.len() < 2 {
+        return Err(
+            Error::shape(format!("expected an input [N, C, ...], found {:?}", x.dims)).into()
+        );
+    }
+    let dims = (0..x.dims.len()).map(|i| if i < 2 { x.dims[i].clone() } else { one() }).collect();
+    Ok(TensorType { dtype: x.dtype, dims })
+}
+
+fn check_ranks(x: &[Dim], weight: &[Dim]) -> Result<()> {
+    if x.len() >= 3 && weight.len() == x.len() {
+        return Ok(());
+    }
+    Err(Error::shape(format!(
+        "expected an input [N, C, ...] and a weight with as many axes, at least 3, found {x:?} and \
+         {weight:?}"
+    )))
+}
+
+fn groups(groups: usize) -> Result<Dim> {
+    match groups {
+        0 => Err(Error::shape("the number of groups must be positive, found 0")),
+        _ => Ok(groups.into()),
+    }
+}
+
+fn divides(groups: &Dim, channels: &Dim) -> Result<()> {
+    match (groups.as_const(), channels.as_const()) {
+        (Some(g), Some(c)) if c % g != 0 => {
+            Err(Error::shape(format!("{channels} channels cannot form {groups} groups")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn fixed(dims: &[Dim]) -> Option<Vec<usize>> {
+    dims.iter().map(Dim::as_size).collect()
+}
+
+/// The numbers of windows along all spatial axes.
+fn window_sizes(input: &[Dim], spec: WindowSpec, ceil_mode: bool) -> Result<Vec<Dim>> {
+    spec.check(input.len())?;
+    let size = |(i, size): (usize, &Dim)| match size.as_size() {
+        Some(size) => Ok(geometry::window(i, size, spec, ceil_mode)?.output.into()),
+        None => window_size(i, size, spec, ceil_mode),
+    };
+    input.iter().enumerate().map(size).collect()
+}
+
+/// The number of windows along spatial axis `i`, of which the size is a symbol.
+fn window_size(i: usize, size: &Dim, spec: WindowSpec, ceil_mode: bool) -> Result<Dim> {
+    let (_, stride, _) = spec.axis(i);
+    let step = i64::try_from(stride).map_err(|_| Error::shape("the stride is too large"))?;
+    let Some((before, after)) = spec.explicit(i) else { return ceil_div(size, step) };
+    let extent = spec.extent(i)?;
+    let start = add(size, &before.into())?;
+    let span = sub(&add(&start, &after.into())?, &extent.into())?;
+    // The beginning of the last window: where rounding up, it has to lie before the padding
+    // after the input.
+    let last = match ceil_mode {
+        false => span,
+        true if after.saturating_add(step) <= extent => add(&span, &(step - 1).into())?,
+        true => sub(&start, &one())?,
+    };
+    add(&last.floor_div(&step.into()), &one())
+}
+
+/// The size that spatial axis `i` of a transposed convolution's output has.
+fn transposed_size(i: usize, size: &Dim, spec: WindowSpec, op: &ConvTranspose) -> Result<Dim> {
+    if let Some(size) = size.as_size() {
+        return Ok(geometry::transposed_window(i, size, spec, op)?.output.into());
+    }
+    if let Some(&wanted) = op.output_shape.get(i) {
+        return Ok(wanted.into());
+    }
+    let stride = Dim::from(spec.axis(i).1);
+    let Some((before, after)) = spec.explicit(i) else { return mul(size, &stride) };
+    let longer = op.output_padding.get(i).copied().unwrap_or(0);
+    let full = add(&mul(&sub(size, &one())?, &stride)?, &spec.extent(i)?.into())?;
+    sub(&sub(&add(&full, &longer.into())?, &before.into())?, &after.into())
+}
