@@ -1,14 +1,470 @@
-//! The native weight file.
+//! The native weight file: safetensors, with the graph as JSON in its metadata.
+//!
+//! `docs/format.md` describes it. Tensor data begins on 64-byte boundaries, so that tensors can be
+//! borrowed from the mapped file and read by vector loads as they are.
 
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
+use half::f16;
+use safetensors::SafeTensors;
+use serde::{Deserialize, Serialize};
+
+use super::mapped::Mapped;
 use crate::error::{Error, Result};
-use crate::graph::Graph;
+use crate::graph::{Dim, Graph, Node, Op, TensorType, ValueId};
+use crate::tensor::{DType, Storage, Tensor};
 
-/// Reads the network in the file at `path`.
+/// The version of the format that this crate writes, and the newest that it reads.
+pub const VERSION: u32 = 1;
+
+const VERSION_KEY: &str = "dyrelu.version";
+const GRAPH_KEY: &str = "dyrelu.graph";
+const ALIGNMENT: usize = 64;
+/// Names of tensors that only fill the space up to the next boundary.
+const PADDING: &str = "__padding";
+
+/// How f32 weights are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum WeightStorage {
+    /// As they are.
+    #[default]
+    F32,
+    /// Rounded to half precision, half the size. Numbers beyond 65504 stay in f32.
+    F16,
+}
+
+/// What was changed in writing a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Written {
+    /// The size of the file in bytes.
+    pub bytes: usize,
+    /// Weights too small for normal numbers, which were stored as zero: arithmetic with them is
+    /// many times slower.
+    pub flushed: usize,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredGraph {
+    name: String,
+    inputs: Vec<StoredInput>,
+    outputs: Vec<String>,
+    nodes: Vec<StoredNode>,
+    /// Tensors whose element type in the network is not the one that they are stored in.
+    #[serde(default)]
+    stored_as: BTreeMap<String, DType>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredInput {
+    name: String,
+    dtype: DType,
+    dims: Vec<StoredDim>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum StoredDim {
+    Size(usize),
+    Symbol(String),
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredNode {
+    name: String,
+    op: Op,
+    inputs: Vec<Option<String>>,
+    outputs: Vec<Option<String>>,
+}
+
+/// Reads the network in the file at `path`. Tensors are borrowed from the mapped file; those
+/// stored in half precision are widened.
 ///
 /// # Errors
-/// To come.
+/// `Io` where the file cannot be read, `Format` where it is damaged or holds no network,
+/// `Unsupported` where a later version wrote it, `Graph` where the network contradicts itself.
 pub fn read(path: impl AsRef<Path>) -> Result<Graph> {
-    Err(Error::unsupported("native files").in_file(path))
+    let path = path.as_ref();
+    let file = Storage::new(Arc::new(Mapped::open(path)?));
+    read_storage(&file).map_err(|e| e.in_file(path))
+}
+
+fn read_storage(file: &Storage) -> Result<Graph> {
+    let damaged = |e: safetensors::SafeTensorError| {
+        Error::format(format!("this is no safetensors file, or a damaged one: {e}")).because(e)
+    };
+    let (header_len, header) = SafeTensors::read_metadata(file.bytes()).map_err(damaged)?;
+    let data = header_len + 8;
+    let none = HashMap::new();
+    let mut metadata = header.metadata().as_ref().unwrap_or(&none).clone();
+    let version = metadata.remove(VERSION_KEY).ok_or_else(|| {
+        Error::format(
+            "these are weights without a network; convert the network's ONNX file with \
+             `dyrelu convert`",
+        )
+    })?;
+    match version.parse::<u32>() {
+        Ok(VERSION) => {}
+        Ok(later) if later > VERSION => {
+            return Err(Error::unsupported(format!(
+                "the file has version {later}, this program reads up to version {VERSION}; use a \
+                 newer dyrelu"
+            )));
+        }
+        _ => return Err(Error::format(format!("the file has no valid version: {version:?}"))),
+    }
+    let stored = metadata.remove(GRAPH_KEY).ok_or_else(|| Error::format("it holds no network"))?;
+    let stored: StoredGraph = serde_json::from_str(&stored)
+        .map_err(|e| Error::format(format!("the network in it cannot be read: {e}")).because(e))?;
+
+    let mut graph = Graph::new(stored.name);
+    graph.metadata = metadata.into_iter().collect();
+    let mut values: HashMap<&str, ValueId> = HashMap::new();
+    for (name, info) in header.tensors() {
+        if name.starts_with(PADDING) {
+            continue;
+        }
+        let (start, end) = info.data_offsets;
+        let dtype = from_safetensors(info.dtype)
+            .map_err(|e| Error::unsupported(format!("tensor {name:?}: {}", e.message())))?;
+        let bytes = file.slice(data + start..data + end).ok_or_else(|| {
+            Error::format(format!("tensor {name:?} leaves the file: bytes {start} to {end}"))
+        })?;
+        let mut tensor = Tensor::from_storage(dtype, &info.shape, bytes)
+            .map_err(|e| Error::format(format!("tensor {name:?}: {}", e.message())))?;
+        if let Some(&original) = stored.stored_as.get(&name) {
+            tensor = tensor.cast(original)?;
+        }
+        graph.add_constant(name, tensor);
+    }
+    let names: Vec<String> = graph.values().iter().map(|v| v.name.clone()).collect();
+    values.extend(names.iter().enumerate().map(|(i, name)| (name.as_str(), ValueId(i))));
+    for input in &stored.inputs {
+        let dims = input.dims.iter().map(|d| match d {
+            StoredDim::Size(size) => Dim::from(*size),
+            StoredDim::Symbol(name) => Dim::symbol(name),
+        });
+        let ty = TensorType { dtype: input.dtype, dims: dims.collect() };
+        let id = graph.add_input(&input.name, ty);
+        if values.insert(&input.name, id).is_some() {
+            return Err(Error::graph(format!("two values are named {:?}", input.name)));
+        }
+    }
+    for node in &stored.nodes {
+        let inputs = lookup(&mut graph, &mut values, &node.inputs);
+        let outputs = lookup(&mut graph, &mut values, &node.outputs);
+        graph.add_node(Node { name: node.name.clone(), op: node.op.clone(), inputs, outputs });
+    }
+    let output = |name: &String| {
+        values
+            .get(name.as_str())
+            .copied()
+            .ok_or_else(|| Error::graph(format!("nothing produces the output {name:?}")))
+    };
+    let outputs = stored.outputs.iter().map(output).collect::<Result<_>>()?;
+    graph.set_outputs(outputs);
+    graph.validate()?;
+    Ok(graph)
+}
+
+/// The element type of a tensor in the file.
+fn from_safetensors(dtype: safetensors::Dtype) -> Result<DType> {
+    use safetensors::Dtype;
+    Ok(match dtype {
+        Dtype::F32 => DType::F32,
+        Dtype::F64 => DType::F64,
+        Dtype::F16 => DType::F16,
+        Dtype::BF16 => DType::BF16,
+        Dtype::I64 => DType::I64,
+        Dtype::I32 => DType::I32,
+        Dtype::I8 => DType::I8,
+        Dtype::U8 => DType::U8,
+        Dtype::BOOL => DType::Bool,
+        other => return Err(Error::unsupported(format!("elements of type {other:?}"))),
+    })
+}
+
+fn to_safetensors(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => "F32",
+        DType::F64 => "F64",
+        DType::F16 => "F16",
+        DType::BF16 => "BF16",
+        DType::I64 => "I64",
+        DType::I32 => "I32",
+        DType::I8 => "I8",
+        DType::U8 => "U8",
+        DType::Bool => "BOOL",
+    }
+}
+
+/// Writes a graph to the file at `path`, beside it first and then renamed over it, so that a
+/// process that has the old file mapped keeps it.
+///
+/// # Errors
+/// `Io` where the file cannot be written, `Graph` where an input's size is a formula.
+pub fn write(graph: &Graph, path: impl AsRef<Path>, weights: WeightStorage) -> Result<Written> {
+    let path = path.as_ref();
+    let (bytes, flushed) = encode(graph, weights).map_err(|e| e.in_file(path))?;
+    let mut sibling = path.as_os_str().to_owned();
+    sibling.push(format!(".{}.part", std::process::id()));
+    let io = |e| Error::io(path, e);
+    let written = fs::File::create(&sibling)
+        .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&sibling, path));
+    if let Err(e) = written {
+        let _ = fs::remove_file(&sibling);
+        return Err(io(e));
+    }
+    Ok(Written { bytes: bytes.len(), flushed })
+}
+
+fn encode(graph: &Graph, weights: WeightStorage) -> Result<(Vec<u8>, usize)> {
+    let names = unique_names(graph);
+    let name = |id: ValueId| names[id.index()].clone();
+    let mut stored = StoredGraph {
+        name: graph.name.clone(),
+        inputs: graph.inputs().iter().map(|&id| stored_input(graph, id)).collect::<Result<_>>()?,
+        outputs: graph.outputs().iter().map(|&id| name(id)).collect(),
+        nodes: graph
+            .nodes()
+            .iter()
+            .map(|node| StoredNode {
+                name: node.name.clone(),
+                op: node.op.clone(),
+                inputs: node.inputs.iter().map(|id| id.map(name)).collect(),
+                outputs: node.outputs.iter().map(|id| id.map(name)).collect(),
+            })
+            .collect(),
+        stored_as: BTreeMap::new(),
+    };
+
+    let mut header = serde_json::Map::new();
+    let mut data: Vec<u8> = Vec::new();
+    let mut flushed = 0;
+    for (value, name) in graph.values().iter().zip(&names) {
+        let Some(constant) = &value.constant else { continue };
+        pad_to_boundary(&mut data, &mut header);
+        let (tensor, zeroed) = to_stored(constant, weights)?;
+        flushed += zeroed;
+        if tensor.dtype() != constant.dtype() {
+            stored.stored_as.insert(name.clone(), constant.dtype());
+        }
+        let start = data.len();
+        data.extend_from_slice(tensor.bytes());
+        header.insert(name.clone(), entry(tensor.dtype(), tensor.shape(), start, data.len()));
+    }
+
+    let mut metadata: serde_json::Map<String, serde_json::Value> =
+        graph.metadata.iter().map(|(k, v)| (k.clone(), v.clone().into())).collect();
+    metadata.insert(VERSION_KEY.into(), VERSION.to_string().into());
+    let json = |e: serde_json::Error| Error::format(format!("the network cannot be stored: {e}"));
+    metadata.insert(GRAPH_KEY.into(), serde_json::to_string(&stored).map_err(json)?.into());
+    header.insert("__metadata__".into(), metadata.into());
+    let mut text = serde_json::to_string(&header).map_err(json)?;
+    // Spaces after the header bring the data to a boundary.
+    let total = (8 + text.len()).next_multiple_of(ALIGNMENT) - 8;
+    text.push_str(&" ".repeat(total - text.len()));
+
+    let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
+    bytes.extend_from_slice(text.as_bytes());
+    bytes.append(&mut data);
+    Ok((bytes, flushed))
+}
+
+fn stored_input(graph: &Graph, id: ValueId) -> Result<StoredInput> {
+    let value = graph.value(id);
+    let ty = value.input.as_ref().ok_or_else(|| Error::graph("an input without a type"))?;
+    let dim = |d: &Dim| match (d.as_size(), d.as_symbol()) {
+        (Some(size), _) => Ok(StoredDim::Size(size)),
+        (_, Some(symbol)) => Ok(StoredDim::Symbol(symbol.into())),
+        _ => Err(Error::graph(format!("input {:?} has a size of {d}", value.name))),
+    };
+    let dims = ty.dims.iter().map(dim).collect::<Result<_>>()?;
+    Ok(StoredInput { name: value.name.clone(), dtype: ty.dtype, dims })
+}
+
+/// Names by which values can be told apart, equal to their own wherever those are unique.
+fn unique_names(graph: &Graph) -> Vec<String> {
+    let mut taken: HashMap<String, usize> = HashMap::new();
+    let mut names = Vec::new();
+    for value in graph.values() {
+        let mut name = value.name.clone();
+        while name.is_empty() || name == "__metadata__" || taken.contains_key(&name) {
+            let count = taken.entry(value.name.clone()).or_insert(1);
+            *count += 1;
+            name = format!("{}.{count}", value.name);
+        }
+        taken.insert(name.clone(), 1);
+        names.push(name);
+    }
+    names
+}
+
+fn entry(dtype: DType, shape: &[usize], start: usize, end: usize) -> serde_json::Value {
+    serde_json::json!({
+        "dtype": to_safetensors(dtype), "shape": shape, "data_offsets": [start, end],
+    })
+}
+
+/// The format allows no holes: what lies between a tensor and the next boundary is a tensor too.
+fn pad_to_boundary(data: &mut Vec<u8>, header: &mut serde_json::Map<String, serde_json::Value>) {
+    let start = data.len();
+    let end = start.next_multiple_of(ALIGNMENT);
+    if end > start {
+        data.resize(end, 0);
+        header.insert(format!("{PADDING}.{start}"), entry(DType::U8, &[end - start], start, end));
+    }
+}
+
+/// A tensor as it is stored, and how many of its elements became zero.
+fn to_stored(tensor: &Tensor, weights: WeightStorage) -> Result<(Cow<'_, Tensor>, usize)> {
+    if tensor.dtype() != DType::F32 {
+        return Ok((Cow::Borrowed(tensor), 0));
+    }
+    let values = tensor.as_f32()?;
+    let subnormal = |x: &&f32| x.is_subnormal();
+    let flushed = values.iter().filter(subnormal).count();
+    let flush = |&x: &f32| if x.is_subnormal() { 0.0 } else { x };
+    let fits = |x: &f32| !x.is_finite() || x.abs() <= f16::MAX.to_f32();
+    let single_number = values.len() == 1;
+    let stored = if weights == WeightStorage::F16 && !single_number && values.iter().all(fits) {
+        let halves: Vec<f16> = values.iter().map(|x| f16::from_f32(flush(x))).collect();
+        Tensor::new(tensor.shape(), halves)?
+    } else if flushed > 0 {
+        Tensor::new(tensor.shape(), values.iter().map(flush).collect::<Vec<f32>>())?
+    } else {
+        return Ok((Cow::Borrowed(tensor), 0));
+    };
+    Ok((Cow::Owned(stored), flushed))
+}
+
+/// The values of `names`, made at their first mention.
+fn lookup<'n>(
+    graph: &mut Graph,
+    values: &mut HashMap<&'n str, ValueId>,
+    names: &'n [Option<String>],
+) -> Vec<Option<ValueId>> {
+    let mut find = |name: &'n String| {
+        *values.entry(name.as_str()).or_insert_with(|| graph.add_value(name.as_str()))
+    };
+    names.iter().map(|name| name.as_ref().map(&mut find)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+    use crate::graph::{Binary, Unary};
+
+    fn network() -> Graph {
+        let mut g = Graph::new("net");
+        g.metadata.insert("labels".into(), "cat\ndog".into());
+        let dims = vec![Dim::symbol("N"), 3.into()];
+        let x = g.add_input("x", TensorType { dtype: DType::F32, dims });
+        let w = g.add_constant("w", Tensor::new(&[1, 3], vec![0.5f32, 1e-40, 3.0]).unwrap());
+        let i = g.add_constant("i", Tensor::vector(vec![1i64, 3]));
+        let sum = g.apply("sum", Op::Binary(Binary::Add), &[x, w]);
+        let same = g.apply("same", Op::Expand, &[sum, i]);
+        let y = g.apply("y", Op::Unary(Unary::LeakyRelu { alpha: 0.1 }), &[same]);
+        g.set_outputs(vec![y]);
+        g
+    }
+
+    fn read_bytes(bytes: &[u8]) -> Result<Graph> {
+        read_storage(&Storage::from_vec(bytes.to_vec()))
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("net.safetensors");
+        for (weights, dtype_loss) in [(WeightStorage::F32, 0.0), (WeightStorage::F16, 1e-3)] {
+            let written = write(&network(), &path, weights).unwrap();
+            assert_eq!(written.flushed, 1);
+            let g = read(&path).unwrap();
+            assert_eq!(g.metadata["labels"], "cat\ndog");
+            assert_eq!(g.nodes().len(), 3);
+            assert_eq!(g.nodes()[2].op, Op::Unary(Unary::LeakyRelu { alpha: 0.1 }));
+            let dims = &g.value(g.inputs()[0]).input.as_ref().unwrap().dims;
+            assert_eq!(dims[0].as_symbol(), Some("N"));
+            let w = g.constant(g.nodes()[0].input(1).unwrap()).unwrap();
+            for (a, b) in w.as_f32().unwrap().iter().zip([0.5, 0.0, 3.0]) {
+                assert!((a - b).abs() <= dtype_loss, "{a} and {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn tensors_lie_on_boundaries_and_leave_no_holes() {
+        let (bytes, _) = encode(&network(), WeightStorage::F32).unwrap();
+        let (header_len, header) = SafeTensors::read_metadata(&bytes).unwrap();
+        assert_eq!((8 + header_len) % ALIGNMENT, 0);
+        for (name, info) in header.tensors() {
+            let boundary = info.data_offsets.0 % ALIGNMENT == 0;
+            assert!(boundary || name.starts_with(PADDING), "{name} at {:?}", info.data_offsets);
+        }
+    }
+
+    #[test]
+    fn hostile_files_are_refused_with_a_sentence() {
+        let (good, _) = encode(&network(), WeightStorage::F32).unwrap();
+        let replaced = |from: &str, to: &str| {
+            assert_eq!(from.len(), to.len());
+            let at = good.windows(from.len()).position(|w| w == from.as_bytes()).unwrap();
+            let mut bytes = good.clone();
+            bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+            bytes
+        };
+        let cases: Vec<(&str, Vec<u8>, ErrorKind, &str)> = vec![
+            ("empty", vec![], ErrorKind::Format, "damaged"),
+            ("truncated", good[..good.len() - 1].to_vec(), ErrorKind::Format, "damaged"),
+            ("huge header", u64::MAX.to_le_bytes().to_vec(), ErrorKind::Format, "damaged"),
+            (
+                "later version",
+                replaced("\"dyrelu.version\":\"1\"", "\"dyrelu.version\":\"9\""),
+                ErrorKind::Unsupported,
+                "version 9",
+            ),
+            (
+                "offsets",
+                replaced("\"data_offsets\":[64,", "\"data_offsets\":[99,"),
+                ErrorKind::Format,
+                "damaged",
+            ),
+            ("unknown op", replaced("Expand", "Explod"), ErrorKind::Format, "Explod"),
+        ];
+        for (case, bytes, kind, words) in cases {
+            match read_bytes(&bytes) {
+                Ok(_) => panic!("{case}: accepted"),
+                Err(e) => {
+                    assert_eq!(e.kind(), kind, "{case}: {e}");
+                    assert!(e.to_string().contains(words), "{case}: {e}");
+                }
+            }
+        }
+        let plain = safetensors::serialize::<String, safetensors::tensor::TensorView, _>([], None);
+        let e = read_bytes(&plain.unwrap()).unwrap_err();
+        assert!(e.to_string().contains("without a network"), "{e}");
+    }
+
+    /// Every prefix, and every byte changed, is either refused or read; none panics.
+    #[test]
+    fn damaged_files_never_panic() {
+        let (whole, _) = encode(&network(), WeightStorage::F32).unwrap();
+        for at in 0..whole.len() {
+            let _ = read_bytes(&whole[..at]);
+            for flip in [0x01, 0x10, 0x80] {
+                let mut damaged = whole.clone();
+                damaged[at] ^= flip;
+                if let Ok(mut graph) = read_bytes(&damaged) {
+                    let _ = crate::compile::optimise(&mut graph);
+                }
+            }
+        }
+    }
 }

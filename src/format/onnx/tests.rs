@@ -124,7 +124,7 @@ fn hostile_files_are_refused_with_a_sentence() {
         ),
         (
             "produced twice",
-            with(&|g| g.node[1].output[0] = "c".into()),
+            with(&|g| g.node.push(node("Relu", &["x"], "c"))),
             ErrorKind::Graph,
             "produced twice",
         ),
