@@ -1,7 +1,7 @@
 //! Tensors made from sizes and numbers, and the sizes of tensors.
 
 use super::context::{Answer, Context, Stop};
-use super::sizes::{ceil_div, sub_or_zero};
+use super::sizes::{ceil_div, sub};
 use crate::error::{Error, Result};
 use crate::graph::{Dim, TensorType};
 use crate::tensor::{DType, Tensor};
@@ -47,16 +47,16 @@ fn whole_steps(start: &Dim, limit: &Dim, delta: &Dim) -> Result<Option<Dim>> {
         Some(by) => (limit, start, by.saturating_neg()),
         None => return Ok(None),
     };
-    Ok(Some(ceil_div(&sub_or_zero(to, from)?, by)?))
+    Ok(Some(ceil_div(&sub(to, from)?.maximum(&0.into()), by)?))
 }
 
 fn steps(start: f64, limit: f64, delta: f64) -> Result<Dim> {
     if delta == 0.0 {
         return Err(no_step());
     }
-    let count = ((limit - start) / delta).ceil().max(0.0);
+    let count = ((limit - start) / delta).ceil();
     if count < i64::MAX as f64 {
-        return Ok((count as i64).into());
+        return Ok((count.max(0.0) as i64).into());
     }
     Err(Error::shape(format!("a range from {start} to {limit} by {delta} never ends")))
 }

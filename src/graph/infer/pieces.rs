@@ -1,7 +1,7 @@
 //! Joining tensors and taking parts of them.
 
 use super::context::{Answer, Context, Stop};
-use super::sizes::{add, ceil_div, merge, mul, sub, sub_or_zero};
+use super::sizes::{add, ceil_div, merge, mul, sub};
 use crate::error::{Error, Result};
 use crate::graph::{Dim, TensorType, geometry};
 use crate::tensor::DType;
@@ -174,34 +174,53 @@ fn sliced(size: &Dim, start: &Dim, end: &Dim, step: i64) -> Result<Option<Dim>> 
     {
         return Ok(Some(geometry::slice(size, start, end, step)?.len.into()));
     }
-    let last = if step > 0 { size.clone() } else { sub(size, &1.into())? };
-    let before_first = if step > 0 { 0 } else { -1 };
-    let (Some(start), Some(end)) =
-        (place(start, size, 0, &last)?, place(end, size, before_first, &last)?)
-    else {
+    let (Some(start), Some(end)) = (counted(start, size)?, counted(end, size)?) else {
         return Ok(None);
     };
-    let (from, to) = if step > 0 { (start, end) } else { (end, start) };
-    let span = sub_or_zero(&to, &from)?;
+    // Going backward, one before the first element is a possible end.
+    let (from, to, first, last) = match step > 0 {
+        true => (start, end, 0, size.clone()),
+        false => (end, start, -1, sub(size, &1.into())?),
+    };
+    let to = match to {
+        Counted::Front(bound) => bound.minimum(&last),
+        Counted::Back(bound) => bound.maximum(&0.into()),
+        Counted::Start => 0.into(),
+        Counted::End => last.clone(),
+    };
+    let span = match from {
+        // Beyond the last element there is nothing in either case.
+        Counted::Front(bound) => sub(&to, &bound)?,
+        Counted::Back(bound) => sub(&to, &bound)?.minimum(&sub(&to, &first.into())?),
+        Counted::Start => sub(&to, &first.into())?,
+        Counted::End => sub(&to, &last)?,
+    };
+    let span = span.maximum(&0.into());
     let by = i64::try_from(step.unsigned_abs()).unwrap_or(i64::MAX);
     Ok(Some(ceil_div(&span, by).unwrap_or_else(|_| span.minimum(&1.into()))))
 }
 
-/// A bound counted from the front and held between `low` and `high`.
-fn place(bound: &Dim, size: &Dim, low: i64, high: &Dim) -> Result<Option<Dim>> {
-    /// Bounds from here on stand for the end of the axis, however long it is.
+/// A bound of a slice, by the end from which it counts.
+enum Counted {
+    /// From the front, and not negative.
+    Front(Dim),
+    /// From the back, with the size added.
+    Back(Dim),
+    /// Before every axis, however long.
+    Start,
+    /// Past every axis, however long.
+    End,
+}
+
+fn counted(bound: &Dim, size: &Dim) -> Result<Option<Counted>> {
+    /// Bounds from here on stand for the end of the axis.
     const ENDLESS: i64 = i32::MAX as i64;
-    let (least, most) = bound.bounds();
-    Ok(if least.is_some_and(|least| least >= ENDLESS) {
-        Some(high.clone())
-    } else if most.is_some_and(|most| most <= -ENDLESS) {
-        Some(low.into())
-    } else if least.is_some_and(|least| least >= 0) {
-        Some(bound.minimum(high))
-    } else if most.is_some_and(|most| most < 0) {
-        Some(add(bound, size)?.maximum(&low.into()))
-    } else {
-        None
+    Ok(match bound.bounds() {
+        (Some(least), _) if least >= ENDLESS => Some(Counted::End),
+        (_, Some(most)) if most <= -ENDLESS => Some(Counted::Start),
+        (Some(least), _) if least >= 0 => Some(Counted::Front(bound.clone())),
+        (_, Some(most)) if most < 0 => Some(Counted::Back(add(bound, size)?)),
+        _ => None,
     })
 }
 

@@ -35,11 +35,6 @@ pub(super) fn ceil_div(a: &Dim, by: i64) -> Result<Dim> {
     Ok(add(a, &(by - 1).into())?.floor_div(&by.into()))
 }
 
-/// The difference, or 0 where it would be negative.
-pub(super) fn sub_or_zero(a: &Dim, b: &Dim) -> Result<Dim> {
-    Ok(sub(a, b)?.maximum(&Dim::default()))
-}
-
 /// Whether two sizes can be the same in some run: not where they differ by a known amount, or
 /// one of them is certainly larger.
 pub(super) fn may_equal(a: &Dim, b: &Dim) -> bool {
