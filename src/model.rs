@@ -133,13 +133,18 @@ impl Session {
         &self.model
     }
 
+    /// Runs `work`, such as preparing inputs, on the threads of this session.
+    pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        self.pool.install(work)
+    }
+
     /// Runs the network on one tensor an input; gives one an output.
     ///
     /// # Errors
     /// `Input` and `Shape` where the tensors are not what the network takes.
     pub fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         bind_inputs(&self.model.graph, inputs, &mut Bindings::new())?;
-        self.pool.install(|| self.model.plan.run(inputs, &mut |_, _| {}))
+        self.pool.install(|| self.model.plan.run(inputs, &mut |_, _, _| {}))
     }
 
     /// As [`run`](Self::run), and says how long each step took.
@@ -151,10 +156,32 @@ impl Session {
         let (pool, plan) = (&self.pool, &self.model.plan);
         pool.install(|| {
             let mut times = Vec::with_capacity(plan.steps().len());
-            let outputs = plan.run(inputs, &mut |step, seconds| {
+            let outputs = plan.run(inputs, &mut |step, seconds, _| {
                 times.push(StepTime { name: step.name.clone(), op: step.op, seconds });
             })?;
             Ok((outputs, times))
+        })
+    }
+
+    /// As [`run`](Self::run), and shows `observe` every value that a step produces, by name.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_observed(
+        &mut self,
+        inputs: &[Tensor],
+        observe: &mut (dyn FnMut(&str, &Tensor) + Send),
+    ) -> Result<Vec<Tensor>> {
+        bind_inputs(&self.model.graph, inputs, &mut Bindings::new())?;
+        let (pool, model) = (&self.pool, &self.model);
+        pool.install(|| {
+            model.plan.run(inputs, &mut |step, _, outputs| {
+                for (slot, tensor) in step.outputs.iter().zip(outputs) {
+                    if let Some(slot) = *slot {
+                        observe(&model.graph.values()[slot].name, tensor);
+                    }
+                }
+            })
         })
     }
 }

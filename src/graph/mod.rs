@@ -1,6 +1,7 @@
 //! What a network means: values, nodes and their shapes, free of file formats and of speed.
 
 mod bind;
+pub mod cost;
 mod dim;
 #[allow(dead_code)] // Until every executor uses it.
 pub(crate) mod geometry;

@@ -92,14 +92,14 @@ impl Plan {
         &self.steps
     }
 
-    /// Runs all steps on one tensor an input; `observe` is told how long each took.
+    /// Runs all steps on one tensor an input; `observe` is told how long each took and what it gave.
     ///
     /// # Errors
     /// What a kernel says, with the node's name.
     pub fn run(
         &self,
         inputs: &[Tensor],
-        observe: &mut dyn FnMut(&Step, f64),
+        observe: &mut dyn FnMut(&Step, f64, &[Tensor]),
     ) -> Result<Vec<Tensor>> {
         let mut values: HashMap<Slot, Tensor> =
             self.inputs.iter().copied().zip(inputs.iter().cloned()).collect();
@@ -110,7 +110,7 @@ impl Plan {
             let inputs: Vec<Option<&Tensor>> = step.inputs.iter().map(read).collect();
             let start = Instant::now();
             let outputs = step.kernel.run(&inputs).map_err(|e| e.at_node(&step.name, step.op))?;
-            observe(step, start.elapsed().as_secs_f64());
+            observe(step, start.elapsed().as_secs_f64(), &outputs);
             for (slot, tensor) in step.outputs.iter().zip(outputs) {
                 if let Some(slot) = slot {
                     values.insert(*slot, tensor);

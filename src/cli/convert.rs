@@ -1,0 +1,69 @@
+//! `dyrelu convert`: ONNX to a native weight file.
+
+use std::path::PathBuf;
+
+use super::{Outcome, print};
+use dyrelu::format::safetensors::{WeightStorage, write};
+use dyrelu::vision::Preprocess;
+use dyrelu::{Error, Result, compile, format};
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dyrelu convert net.onnx net.safetensors
+  dyrelu convert net.onnx net.safetensors --weights f16 \\
+      --preprocess preprocess.json --labels labels.txt")]
+pub(super) struct Arguments {
+    /// The network to convert.
+    input: PathBuf,
+    /// The file to write.
+    output: PathBuf,
+    /// How weights are stored; f16 halves the file and rounds them.
+    #[arg(long, value_enum, default_value = "f32")]
+    weights: Weights,
+    /// How photos are prepared, as JSON, to be kept in the file.
+    #[arg(long, value_name = "FILE.json")]
+    preprocess: Option<PathBuf>,
+    /// Class names, one a line, to be kept in the file.
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Weights {
+    F32,
+    F16,
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
+    let mut graph = format::open(&arguments.input)?;
+    let report = compile::optimise(&mut graph).map_err(|e| e.in_file(&arguments.input))?;
+    let text = |path: &PathBuf| std::fs::read_to_string(path).map_err(|e| Error::io(path, e));
+    if let Some(path) = &arguments.preprocess {
+        let json = text(path)?;
+        Preprocess::from_json(&json).map_err(|e| e.in_file(path))?;
+        graph.metadata.insert("preprocess".into(), json);
+    }
+    if let Some(path) = &arguments.labels {
+        graph.metadata.insert("labels".into(), text(path)?);
+    }
+    let weights = match arguments.weights {
+        Weights::F32 => WeightStorage::F32,
+        Weights::F16 => WeightStorage::F16,
+    };
+    let written = write(&graph, &arguments.output, weights)?;
+    print(&format!(
+        "{}: {} nodes, {} dynamic activations, {:.1} MB\n",
+        arguments.output.display(),
+        graph.nodes().len(),
+        report.dynamic_activations.len(),
+        written.bytes as f64 / 1e6
+    ))?;
+    if written.flushed > 0 {
+        eprintln!("note: {} weights too small for normal numbers became zero", written.flushed);
+    }
+    for place in &report.unrecognised {
+        eprintln!("note: {:?} was not recognised: {}", place.name, place.reason);
+    }
+    Ok(Outcome::Fine)
+}

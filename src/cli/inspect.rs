@@ -1,0 +1,171 @@
+//! `dyrelu inspect`: what a network is made of.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::{Outcome, TextOrJson, models, print, to_json};
+use dyrelu::compile::{DynamicActivation, Unrecognised};
+use dyrelu::graph::{Dim, Graph, TensorType, cost, infer};
+use dyrelu::{Error, Model, Result};
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dyrelu inspect net.onnx
+  dyrelu inspect net.onnx --shape 1,3,320,320
+  dyrelu inspect net.onnx --format json | jq .dynamic_activations")]
+pub(super) struct Arguments {
+    /// The network; the one that ships by default.
+    model: Option<PathBuf>,
+    /// How the description is printed.
+    #[arg(long, value_enum, default_value = "text")]
+    format: TextOrJson,
+    /// The sizes of the first input, where the file leaves some free.
+    #[arg(long, value_name = "N,C,H,W", value_delimiter = ',')]
+    shape: Option<Vec<usize>>,
+}
+
+#[derive(Serialize)]
+struct Description<'a> {
+    name: &'a str,
+    inputs: Vec<String>,
+    outputs: Vec<String>,
+    macs: u64,
+    parameters: u64,
+    weight_bytes: u64,
+    layers: Vec<Layer>,
+    dynamic_activations: &'a [DynamicActivation],
+    unrecognised: &'a [Unrecognised],
+}
+
+#[derive(Serialize)]
+struct Layer {
+    name: String,
+    op: &'static str,
+    output: Option<String>,
+    macs: u64,
+    parameters: u64,
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
+    let model = models::open(arguments.model.as_deref())?;
+    let mut graph = model.graph().clone();
+    if let Some(shape) = &arguments.shape {
+        fix_shape(&mut graph, shape)?;
+    }
+    let description = describe(&model, &graph)?;
+    match arguments.format {
+        TextOrJson::Json => print(&(to_json(&description)? + "\n"))?,
+        TextOrJson::Text => print(&as_text(&description))?,
+    }
+    Ok(Outcome::Fine)
+}
+
+fn fix_shape(graph: &mut Graph, shape: &[usize]) -> Result<()> {
+    let Some(&input) = graph.inputs().first() else { return Ok(()) };
+    let value = graph.value_mut(input);
+    let Some(ty) = &mut value.input else { return Ok(()) };
+    let fits = ty.dims.len() == shape.len()
+        && ty.dims.iter().zip(shape).all(|(d, &s)| d.as_size().is_none_or(|d| d == s));
+    if !fits {
+        return Err(Error::input(format!("--shape {shape:?} does not fit the input, {ty}")));
+    }
+    ty.dims = shape.iter().map(|&d| Dim::from(d)).collect();
+    Ok(())
+}
+
+fn describe<'a>(model: &'a Model, graph: &'a Graph) -> Result<Description<'a>> {
+    let types = infer::infer(graph)?;
+    let port = |id: &_| {
+        let ty = types.get(*id).map_or("of unknown shape".into(), TensorType::to_string);
+        format!("{} {ty}", graph.value(*id).name)
+    };
+    let layers: Vec<Layer> = graph
+        .nodes()
+        .iter()
+        .map(|node| Layer {
+            name: node.name.clone(),
+            op: node.op.name(),
+            output: types.get(node.output()).map(|ty| format!("{:?}", ty.dims)),
+            macs: cost::multiply_adds(&types, node),
+            parameters: cost::parameters(graph, node),
+        })
+        .collect();
+    let constants = graph.values().iter().filter_map(|v| v.constant.as_ref());
+    Ok(Description {
+        name: &graph.name,
+        inputs: graph.inputs().iter().map(port).collect(),
+        outputs: graph.outputs().iter().map(port).collect(),
+        macs: layers.iter().map(|l| l.macs).sum(),
+        parameters: cost::total_parameters(graph),
+        weight_bytes: constants.map(|t| t.bytes().len() as u64).sum(),
+        layers,
+        dynamic_activations: &model.report().dynamic_activations,
+        unrecognised: &model.report().unrecognised,
+    })
+}
+
+fn as_text(d: &Description) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{}", if d.name.is_empty() { "(unnamed network)" } else { d.name });
+    for (what, ports) in [("input", &d.inputs), ("output", &d.outputs)] {
+        for port in ports {
+            let _ = writeln!(text, "  {what:6}  {port}");
+        }
+    }
+    let _ = writeln!(text, "  {:.1} M multiply-adds an image", d.macs as f64 / 1e6);
+    let _ = writeln!(
+        text,
+        "  {:.2} M parameters, {:.1} MB in memory",
+        d.parameters as f64 / 1e6,
+        d.weight_bytes as f64 / 1e6
+    );
+    let _ = writeln!(text, "  runs on {}\n", dyrelu::simd::isa());
+    let header = ["layer", "operator", "output", "k multiply-adds", "parameters"];
+    let rows = d.layers.iter().map(|l| {
+        let output = l.output.clone().unwrap_or_default();
+        let macs = (l.macs / 1000).to_string();
+        [l.name.clone(), l.op.to_string(), output, macs, l.parameters.to_string()]
+    });
+    text.push_str(&table(header.map(String::from), rows.collect(), &[3, 4]));
+    let _ = writeln!(text, "\n{} dynamic activations", d.dynamic_activations.len());
+    if !d.dynamic_activations.is_empty() {
+        let header = ["name", "form", "K", "channels", "hidden", "squash"].map(String::from);
+        let rows = d.dynamic_activations.iter().map(|a| {
+            let hidden = a.hidden.map_or("-".into(), |h| h.to_string());
+            let squash = a.squash.map_or("-".into(), |s| format!("{s:?}"));
+            let (k, channels) = (a.k.to_string(), a.channels.to_string());
+            [a.name.clone(), a.form.to_string(), k, channels, hidden, squash]
+        });
+        text.push_str(&table(header, rows.collect(), &[2, 3, 4]));
+    }
+    for place in d.unrecognised {
+        let _ = writeln!(text, "not recognised: {:?}: {}", place.name, place.reason);
+    }
+    text
+}
+
+/// Columns wide enough for their contents; those in `right` are aligned to the right.
+fn table<const N: usize>(header: [String; N], rows: Vec<[String; N]>, right: &[usize]) -> String {
+    let lines = || std::iter::once(&header).chain(&rows);
+    let widths: Vec<usize> =
+        (0..N).map(|i| lines().map(|l| l[i].chars().count()).max().unwrap_or(0)).collect();
+    let mut text = String::new();
+    for line in lines() {
+        let mut row = String::from(" ");
+        for (i, cell) in line.iter().enumerate() {
+            let width = widths[i];
+            let _ = if right.contains(&i) {
+                write!(row, " {cell:>width$} ")
+            } else {
+                write!(row, " {cell:<width$} ")
+            };
+        }
+        text.push_str(row.trim_end());
+        text.push('\n');
+    }
+    text
+}
