@@ -273,6 +273,16 @@ impl Found {
         self.context
     }
 
+    /// Whether coefficient `j` stays at or below `bound` whatever the input.
+    pub(super) fn never_exceeds(&self, j: usize, bound: f32) -> bool {
+        let reach = match (self.op.squash, self.op.lambda[j]) {
+            (_, 0.0) => 0.0,
+            (Squash::Sigmoid | Squash::HardSigmoid, lambda) => lambda.abs(),
+            (Squash::None, _) => f32::INFINITY,
+        };
+        self.op.init[j] + reach <= bound
+    }
+
     /// Adds the node; gives the coefficients `[N, 2K, C or 1]`.
     pub(super) fn emit(self, graph: &mut Graph, name: &str, context: ValueId) -> ValueId {
         let mut inputs = vec![Some(context), None, None];

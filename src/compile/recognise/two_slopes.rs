@@ -1,9 +1,128 @@
 //! Activations with one slope for positive and one for negative inputs, written as a sum.
+//!
+//! `relu(x) + s * min(x, 0)` has slope 1 above zero and `s` below, and is `max(x, s * x)` as long
+//! as `s` does not exceed 1. Adaptively parametric ReLU (Zhao et al., 2020) is written this way,
+//! with `s` from a hyperfunction that ends in a sigmoid.
 
+use super::coefficients::{Axes, Piece};
+use super::paths::{Coefficient, Labels};
+use super::{Match, Scope, hyperfunction, pooled_maps, rewrite};
 use crate::error::Result;
-use crate::graph::Graph;
+use crate::graph::{Binary, Graph, Node, NodeId, Op, Unary, ValueId, Variadic};
 
-/// To come.
-pub(super) fn recognise(_graph: &mut Graph) -> Result<()> {
-    Ok(())
+/// Replaces such sums whose slope below zero comes from a hyperfunction.
+///
+/// # Errors
+/// `Shape` where the graph contradicts itself.
+pub(super) fn recognise(graph: &mut Graph) -> Result<()> {
+    let facts = super::Facts::of(graph)?;
+    let scope = facts.scope(graph);
+    let mut matches = Vec::new();
+    for id in graph.node_ids() {
+        if let Some(found) = match_sum(&scope, id)
+            && let Ok(hyper) =
+                hyperfunction::find(&scope, found.axes, found.channels, &found.pieces)
+            && hyper.never_exceeds(1, 1.0)
+        {
+            matches.push((found, Some(hyper)));
+        }
+    }
+    let pooled = pooled_maps(&scope, matches.iter().filter_map(|(_, h)| h.as_ref()));
+    rewrite(graph, matches, &pooled)
+}
+
+fn match_sum(scope: &Scope, id: NodeId) -> Option<Match> {
+    let node = scope.graph.node(id);
+    if node.op != Op::Binary(Binary::Add) {
+        return None;
+    }
+    let (left, right) = (node.input(0)?, node.input(1)?);
+    let (map, slope) =
+        scaled_negative(scope, left, right).or_else(|| scaled_negative(scope, right, left))?;
+    let ty = scope.types.get(map)?;
+    let rank = ty.dims.len();
+    let slope_dims = &scope.types.get(slope)?.dims;
+    if rank < 3 || slope_dims.len() != rank || scope.types.get(node.output())?.dims != ty.dims {
+        return None;
+    }
+    let mut labels = Labels::default();
+    let axes = Axes { batch: Some(labels.fresh()), channel: Some(labels.fresh()) };
+    let label = |i: usize| match i {
+        _ if super::is_one(&slope_dims[i]) => Some(None),
+        0 => Some(axes.batch),
+        1 => Some(axes.channel),
+        // A slope that depends on the position is no coefficient.
+        _ => None,
+    };
+    let slope_labels = (0..rank).map(label).collect::<Option<_>>()?;
+    let zero = || Coefficient::Number(0.0);
+    let piece = |a| Piece { a, b: zero(), selected: Vec::new() };
+    Some(Match {
+        anchor: id,
+        map,
+        perm: (0..rank).collect(),
+        axes,
+        channels: ty.dims[1].as_size()?,
+        pieces: vec![
+            piece(Coefficient::Number(1.0)),
+            piece(Coefficient::Value(slope, slope_labels)),
+        ],
+    })
+}
+
+/// The map and the slope, where `positive` is `max(x, 0)` and `product` is `slope * min(x, 0)`.
+fn scaled_negative(
+    scope: &Scope,
+    positive: ValueId,
+    product: ValueId,
+) -> Option<(ValueId, ValueId)> {
+    let producer = |value| Some(scope.graph.node(scope.links.producer(value)?));
+    let map = positive_part(scope, producer(positive)?)?;
+    let product = producer(product).filter(|n| n.op == Op::Binary(Binary::Mul))?;
+    let (a, b) = (product.input(0)?, product.input(1)?);
+    let is_negative = |value| producer(value).and_then(|n| negative_part(scope, n)) == Some(map);
+    match (is_negative(a), is_negative(b)) {
+        (true, false) => Some((map, b)),
+        (false, true) => Some((map, a)),
+        _ => None,
+    }
+}
+
+fn bound(scope: &Scope, node: &Node, at: usize) -> Option<f64> {
+    scope.number(node.input(at)?)
+}
+
+/// `x`, where the node computes `max(x, 0)`.
+fn positive_part(scope: &Scope, node: &Node) -> Option<ValueId> {
+    let zero = |at| bound(scope, node, at) == Some(0.0);
+    match &node.op {
+        Op::Unary(Unary::Relu) => node.input(0),
+        Op::Clip if zero(1) && node.input(2).is_none() => node.input(0),
+        Op::Variadic(Variadic::Max) if node.inputs.len() == 2 && zero(1) => node.input(0),
+        Op::Variadic(Variadic::Max) if node.inputs.len() == 2 && zero(0) => node.input(1),
+        _ => None,
+    }
+}
+
+/// `x`, where the node computes `min(x, 0)`.
+fn negative_part(scope: &Scope, node: &Node) -> Option<ValueId> {
+    let zero = |at| bound(scope, node, at) == Some(0.0);
+    let producer = |value| Some(scope.graph.node(scope.links.producer(value)?));
+    match &node.op {
+        Op::Clip if node.input(1).is_none() && zero(2) => node.input(0),
+        Op::Variadic(Variadic::Min) if node.inputs.len() == 2 && zero(1) => node.input(0),
+        Op::Variadic(Variadic::Min) if node.inputs.len() == 2 && zero(0) => node.input(1),
+        // -relu(-x)
+        Op::Unary(Unary::Neg) => {
+            let relu = producer(node.input(0)?)?;
+            let minus = producer(positive_part(scope, relu)?)?;
+            if minus.op == Op::Unary(Unary::Neg) { minus.input(0) } else { None }
+        }
+        // x - relu(x)
+        Op::Binary(Binary::Sub) => {
+            let x = node.input(0)?;
+            (positive_part(scope, producer(node.input(1)?)?)? == x).then_some(x)
+        }
+        _ => None,
+    }
 }

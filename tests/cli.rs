@@ -1,0 +1,295 @@
+//! The command line as a user meets it, hostile inputs included.
+#![cfg(feature = "cli")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use assert_cmd::assert::Assert;
+use dyrelu::format::safetensors::{WeightStorage, write};
+use dyrelu::graph::{Conv, Dim, Graph, Op, Padding, PoolKind, TensorType};
+use dyrelu::{DType, Tensor};
+use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
+use tempfile::TempDir;
+
+/// A folder with a classifier whose scores are the mean red, green and blue of a photo.
+struct Fixture(TempDir);
+
+impl Fixture {
+    fn new() -> Self {
+        let fixture = Fixture(tempfile::tempdir().unwrap());
+        let mut g = Graph::new("colours");
+        let dims = vec![Dim::symbol("N"), 3.into(), Dim::symbol("H"), Dim::symbol("W")];
+        let x = g.add_input("x", TensorType { dtype: DType::F32, dims });
+        let eye = (0..9).map(|i| if i % 4 == 0 { 10.0 } else { 0.0 }).collect::<Vec<f32>>();
+        let w = g.add_constant("w", Tensor::new(&[3, 3, 1, 1], eye).unwrap());
+        let conv = Conv {
+            padding: Padding::Explicit(vec![]),
+            strides: vec![],
+            dilations: vec![],
+            groups: 1,
+        };
+        let scaled = g.apply("conv", Op::Conv(conv), &[x, w]);
+        let mean = g.apply("mean", Op::GlobalPool(PoolKind::Average), &[scaled]);
+        let y = g.apply("y", Op::Flatten { axis: 1 }, &[mean]);
+        g.set_outputs(vec![y]);
+        let preprocess = r#"{"resize": {"exact": [16, 16]}, "mean": [0, 0, 0], "std": [1, 1, 1]}"#;
+        g.metadata.insert("preprocess".into(), preprocess.into());
+        g.metadata.insert("labels".into(), "red\ngreen\nblue".into());
+        write(&g, fixture.path("colours.safetensors"), WeightStorage::F32).unwrap();
+        fixture
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn photo(&self, name: &str, colour: [u8; 3]) -> PathBuf {
+        let path = self.path(name);
+        RgbImage::from_pixel(20, 10, Rgb(colour)).save(&path).unwrap();
+        path
+    }
+
+    fn file(&self, name: &str, contents: &[u8]) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, contents).unwrap();
+        path
+    }
+
+    fn classify(&self, arguments: &[&str], paths: &[&Path]) -> Assert {
+        dyrelu(&["classify", "--model"])
+            .arg(self.path("colours.safetensors"))
+            .args(arguments)
+            .args(paths)
+            .assert()
+    }
+}
+
+fn dyrelu(arguments: &[&str]) -> Command {
+    let mut command = Command::cargo_bin("dyrelu").unwrap();
+    command.args(arguments);
+    command
+}
+
+fn stdout(assert: &Assert) -> String {
+    String::from_utf8(assert.get_output().stdout.clone()).unwrap()
+}
+
+fn stderr(assert: &Assert) -> String {
+    String::from_utf8(assert.get_output().stderr.clone()).unwrap()
+}
+
+#[test]
+fn csv_has_its_header_and_ranks() {
+    let f = Fixture::new();
+    let photos = [f.photo("a.png", [250, 0, 100]), f.photo("b.png", [0, 250, 0])];
+    let run = f.classify(&["--format", "csv", "--top", "2"], &[&photos[0], &photos[1]]).code(0);
+    let text = stdout(&run);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "path,rank,class,label,score");
+    assert_eq!(lines.len(), 5);
+    assert!(lines[1].contains("a.png,1,0,red,0.99"), "{text}");
+    assert!(lines[2].contains("a.png,2,2,blue,"), "{text}");
+    assert!(lines[3].contains("b.png,1,1,green,"), "{text}");
+}
+
+#[test]
+fn a_broken_image_is_reported_and_the_rest_goes_on() {
+    let f = Fixture::new();
+    let good = f.photo("good.png", [0, 0, 255]);
+    let text = f.file("text.jpg", b"this is no photo");
+    let empty = f.file("empty.jpg", b"");
+    let whole = fs::read(f.photo("whole.jpg", [9, 9, 9])).unwrap();
+    let cut = f.file("cut.jpg", &whole[..whole.len() / 3]);
+    let missing = f.path("missing.jpg");
+    let run = f.classify(&["--format", "json"], &[&text, &good, &empty, &cut, &missing]).code(1);
+    let lines: Vec<serde_json::Value> =
+        stdout(&run).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(lines.len(), 5);
+    for (i, line) in lines.iter().enumerate() {
+        assert_eq!(line.get("error").is_some(), i != 1, "{line}");
+    }
+    assert_eq!(lines[1]["predictions"][0]["label"], "blue");
+    let errors = stderr(&run);
+    for name in ["text.jpg", "empty.jpg", "cut.jpg", "missing.jpg"] {
+        assert!(errors.contains(name), "{name} in {errors}");
+    }
+}
+
+#[test]
+fn unusual_images_are_read_rightly() {
+    let f = Fixture::new();
+    let blue = RgbImage::from_pixel(20, 10, Rgb([0, 0, 255]));
+    let mut paths = Vec::new();
+    let mut transparent = DynamicImage::from(blue.clone()).into_rgba8();
+    transparent.pixels_mut().for_each(|p| p.0[3] = 0);
+    transparent.save(f.path("transparent.png")).unwrap();
+    paths.push(f.path("transparent.png"));
+    DynamicImage::from(blue.clone()).into_rgb16().save(f.path("deep.png")).unwrap();
+    paths.push(f.path("deep.png"));
+    // What a file is called does not matter for what it is.
+    blue.save_with_format(f.path("png.jpg"), ImageFormat::Png).unwrap();
+    paths.push(f.path("png.jpg"));
+    let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images");
+    paths.push(images.join("cmyk-blue.jpg"));
+    let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
+    let run = f.classify(&["--format", "csv", "--top", "1"], &paths).code(0);
+    let text = stdout(&run);
+    assert_eq!(text.matches(",1,2,blue,").count(), 4, "{text}");
+}
+
+#[test]
+fn the_camera_orientation_is_applied() {
+    // Wide as stored, with the left half red; turned by the camera, the upper half is red.
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images/turned.jpg");
+    let photo = dyrelu::vision::load(path).unwrap();
+    assert_eq!(photo.dimensions(), (16, 32));
+    let (above, below) = (photo.get_pixel(8, 4).0, photo.get_pixel(8, 28).0);
+    assert!(above[0] > 200 && above[2] < 60 && below[0] < 60 && below[2] > 200);
+}
+
+#[test]
+fn folders_lists_and_standard_input_name_photos() {
+    let f = Fixture::new();
+    fs::create_dir(f.path("album")).unwrap();
+    let photo = f.photo("album/red.png", [255, 0, 0]);
+    f.file("album/notes.txt", b"not a photo");
+    let list = f.file("list.txt", photo.to_str().unwrap().as_bytes());
+    let folder = f.path("album");
+    let run = f.classify(&["--format", "csv"], &[&folder]).code(0);
+    assert_eq!(stdout(&run).lines().count(), 4);
+    let run = f.classify(&["--format", "csv", "--list", list.to_str().unwrap()], &[]).code(0);
+    assert_eq!(stdout(&run).lines().count(), 4);
+    let mut command = dyrelu(&["classify", "--format", "csv", "--model"]);
+    let run = command.arg(f.path("colours.safetensors")).arg("-");
+    let run = run.write_stdin(photo.to_str().unwrap()).assert().code(0);
+    assert_eq!(stdout(&run).lines().count(), 4);
+}
+
+#[test]
+fn an_empty_folder_and_no_photo_at_all_are_errors() {
+    let f = Fixture::new();
+    fs::create_dir(f.path("empty")).unwrap();
+    let folder = f.path("empty");
+    let run = f.classify(&[], &[&folder]).code(2);
+    assert!(stderr(&run).contains("no photos in this folder"), "{}", stderr(&run));
+    let run = f.classify(&[], &[]).code(2);
+    assert!(stderr(&run).contains("no photos were named"), "{}", stderr(&run));
+}
+
+#[test]
+fn files_that_are_no_networks_are_refused_in_one_line() {
+    let f = Fixture::new();
+    let whole = fs::read(f.path("colours.safetensors")).unwrap();
+    let cases = [
+        f.file("text.onnx", b"hello, this is only text"),
+        f.file("empty.onnx", b""),
+        f.file("cut.safetensors", &whole[..whole.len() - 3]),
+        f.path("missing.onnx"),
+        f.path(""),
+    ];
+    for path in &cases {
+        let run = dyrelu(&["inspect"]).arg(path).assert().code(2);
+        let errors = stderr(&run);
+        assert_eq!(errors.lines().count(), 1, "{path:?}: {errors}");
+        assert!(errors.starts_with("error: "), "{path:?}: {errors}");
+        assert!(stdout(&run).is_empty());
+    }
+}
+
+#[test]
+fn run_reads_and_writes_arrays_in_both_layouts() {
+    let f = Fixture::new();
+    let model = f.path("colours.safetensors");
+    // One pixel: red 1, green 2, blue 3.
+    let array = |shape: &str, values: &[f32]| {
+        let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}");
+        while (10 + header.len() + 1) % 64 != 0 {
+            header.push(' ');
+        }
+        header.push('\n');
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend((header.len() as u16).to_le_bytes());
+        bytes.extend(header.as_bytes());
+        bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+        bytes
+    };
+    let values = |path: &Path| -> Vec<f32> {
+        let bytes = fs::read(path).unwrap();
+        let data = &bytes[bytes.len() - 12..];
+        data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+    };
+    let y = f.path("y.npy");
+    for (layout, shape) in [("nchw", "(1, 3, 1, 1)"), ("nhwc", "(1, 1, 1, 3)")] {
+        let x = f.file("x.npy", &array(shape, &[1.0, 2.0, 3.0]));
+        let mut command = dyrelu(&["run"]);
+        command.arg(&model).arg("--input").arg(format!("x={}", x.display()));
+        command.arg("--output").arg(&y).args(["--layout", layout]).assert().code(0);
+        assert_eq!(values(&y), [10.0, 20.0, 30.0], "{layout}");
+    }
+    let long = f.file("long.npy", &array("(1, 3, 1000000, 1000000)", &[1.0]));
+    let wrong = f.file("wrong.npy", &array("(1, 4, 1, 1)", &[0.0; 4]));
+    for (input, words) in [(long, "too short"), (wrong, "wants f32"), (f.path("no.npy"), "No such")]
+    {
+        let mut command = dyrelu(&["run"]);
+        command.arg(&model).arg("--input").arg(&input).arg("--output").arg(f.path("z.npy"));
+        let run = command.assert().code(2);
+        assert!(stderr(&run).contains(words), "{}", stderr(&run));
+        assert!(!f.path("z.npy").exists());
+    }
+}
+
+#[test]
+fn inspect_and_bench_speak_json() {
+    let f = Fixture::new();
+    let model = f.path("colours.safetensors");
+    let mut command = dyrelu(&["inspect", "--format", "json", "--shape", "1,3,8,8"]);
+    let run = command.arg(&model).assert().code(0);
+    let d: serde_json::Value = serde_json::from_str(&stdout(&run)).unwrap();
+    assert_eq!(d["macs"], 9 * 64);
+    assert_eq!(d["parameters"], 9);
+    assert!(d["dynamic_activations"].as_array().unwrap().is_empty());
+    assert!(d["unrecognised"].as_array().unwrap().is_empty());
+    let mut command = dyrelu(&["bench", "--format", "json", "--seconds", "0.1", "--threads", "1"]);
+    let run = command.arg(&model).args(["--size", "8"]).assert().code(0);
+    let m: serde_json::Value = serde_json::from_str(&stdout(&run)).unwrap();
+    for key in ["median_ms", "p90_ms", "images_per_s"] {
+        assert!(m[key].as_f64().unwrap() > 0.0, "{key} in {m}");
+    }
+    assert_eq!((&m["threads"], &m["batch"]), (&1.into(), &1.into()));
+    assert!(m["isa"].is_string());
+}
+
+#[test]
+fn verify_passes_and_fails_by_exit_code() {
+    let f = Fixture::new();
+    let model = f.path("colours.safetensors");
+    let run = dyrelu(&["verify", "--size", "9"]).arg(&model).assert().code(0);
+    assert!(stdout(&run).contains("ok"), "{}", stdout(&run));
+    // No kernel is exact to the last bit of a sum in double precision, so nothing passes at zero
+    // tolerance but equality.
+    let dialect = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/dialects/chain-sigmoid-B-k2-script-free.onnx");
+    dyrelu(&["verify", "--size", "9"]).arg(&dialect).assert().code(0);
+    dyrelu(&["verify", "--size", "9", "--tolerance", "0"]).arg(&dialect).assert().code(1);
+}
+
+#[test]
+fn convert_keeps_the_network() {
+    let f = Fixture::new();
+    let dialect = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/dialects/interleaved-B-k2-script-free.onnx");
+    let native = f.path("native.safetensors");
+    let run = dyrelu(&["convert", "--weights", "f16"]).arg(&dialect).arg(&native).assert().code(0);
+    assert!(stdout(&run).contains("1 dynamic activations"), "{}", stdout(&run));
+    let run = dyrelu(&["inspect", "--format", "json"]).arg(&native).assert().code(0);
+    let d: serde_json::Value = serde_json::from_str(&stdout(&run)).unwrap();
+    assert_eq!(d["dynamic_activations"][0]["form"], "B");
+    assert_eq!(d["dynamic_activations"][0]["hidden"], 4);
+}
+
+#[test]
+fn a_wrong_argument_exits_with_2() {
+    dyrelu(&["classify", "--format", "xml"]).assert().code(2);
+    dyrelu(&["frobnicate"]).assert().code(2);
+}

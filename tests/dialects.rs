@@ -1,0 +1,166 @@
+//! Dynamic ReLUs in every style of published code, as PyTorch's exporters and the usual optimisers
+//! write them: recognised, and equal to PyTorch's output.
+//!
+//! `tools/dyrelu_tools/goldens.py` made the files.
+#![cfg(feature = "onnx")]
+
+use std::path::{Path, PathBuf};
+
+use dyrelu::compile::DynamicActivation;
+use dyrelu::format::safetensors::{WeightStorage, write};
+use dyrelu::graph::Graph;
+use dyrelu::{Model, Session, Tensor, format, reference};
+use serde::Deserialize;
+
+/// The largest error that passes, as a share of the largest element.
+const TOLERANCE: f32 = 1e-4;
+
+#[derive(Deserialize)]
+struct Case {
+    file: String,
+    style: String,
+    batch: usize,
+    found: Vec<Expected>,
+    unrecognised: usize,
+}
+
+#[derive(Deserialize, PartialEq, Debug)]
+struct Expected {
+    form: String,
+    k: usize,
+    channels: usize,
+    hidden: Option<usize>,
+    squash: Option<String>,
+}
+
+impl From<&DynamicActivation> for Expected {
+    fn from(a: &DynamicActivation) -> Self {
+        let squash = a.squash.map(|s| serde_json::to_value(s).unwrap().as_str().unwrap().into());
+        Expected { form: a.form.into(), k: a.k, channels: a.channels, hidden: a.hidden, squash }
+    }
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dialects")
+}
+
+fn cases() -> Vec<Case> {
+    let text = std::fs::read_to_string(folder().join("cases.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// What PyTorch was given and what it computed.
+struct Goldens(Vec<u8>);
+
+impl Goldens {
+    fn open() -> Self {
+        Goldens(std::fs::read(folder().join("goldens.safetensors")).unwrap())
+    }
+
+    fn tensor(&self, name: &str) -> Tensor {
+        let file = safetensors::SafeTensors::deserialize(&self.0).unwrap();
+        let view = file.tensor(name).unwrap();
+        let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()));
+        Tensor::new(view.shape(), values.collect::<Vec<f32>>()).unwrap()
+    }
+}
+
+/// The largest difference as a share of the largest element.
+fn error(found: &Tensor, expected: &Tensor) -> f32 {
+    assert_eq!(found.shape(), expected.shape());
+    let (found, expected) = (found.as_f32().unwrap(), expected.as_f32().unwrap());
+    let scale = expected.iter().fold(0f32, |m, x| m.max(x.abs()));
+    let worst = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
+    worst.fold(0.0, |m, d| if d.is_nan() || d > m { d } else { m }) / scale
+}
+
+fn check(case: &Case, goldens: &Goldens) -> Vec<String> {
+    let mut failures = Vec::new();
+    let graph: Graph = match format::open(folder().join(&case.file)) {
+        Ok(graph) => graph,
+        Err(e) => return vec![e.to_string()],
+    };
+    let input = goldens.tensor(&format!("{}.input.{}", case.style, case.batch));
+    let output = goldens.tensor(&format!("{}.output.{}", case.style, case.batch));
+    let inputs = [input];
+    let mut compare = |what: &str, result: dyrelu::Result<Vec<Tensor>>| match result {
+        Ok(found) => {
+            let e = error(&found[0], &output);
+            if e.is_nan() || e > TOLERANCE {
+                failures.push(format!("{what}: error {e:.1e}"));
+            }
+        }
+        Err(e) => failures.push(format!("{what}: {e}")),
+    };
+    compare("reference", reference::run(&graph, &inputs));
+    let model = match Model::from_graph(graph) {
+        Ok(model) => model,
+        Err(e) => return vec![e.to_string()],
+    };
+    compare("engine", Session::new(&model).and_then(|mut s| s.run(&inputs)));
+    compare("reference on the optimised graph", reference::run(model.graph(), &inputs));
+
+    let report = model.report();
+    let found: Vec<Expected> = report.dynamic_activations.iter().map(Expected::from).collect();
+    if found != case.found || report.unrecognised.len() != case.unrecognised {
+        failures.push(format!(
+            "expected {:?} and {} unrecognised, found {found:?} and {:?}",
+            case.found, case.unrecognised, report.unrecognised
+        ));
+    }
+    failures
+}
+
+#[test]
+fn every_style_is_recognised_and_equals_pytorch() {
+    let (cases, goldens) = (cases(), Goldens::open());
+    assert!(cases.len() > 200, "only {} cases", cases.len());
+    let mut failures = Vec::new();
+    for case in &cases {
+        failures.extend(check(case, &goldens).into_iter().map(|f| format!("{}: {f}", case.file)));
+    }
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// A native file holds the recognised network: the same activations, and bit for bit the same
+/// results.
+#[test]
+fn native_files_keep_networks_as_they_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("net.safetensors");
+    let goldens = Goldens::open();
+    for case in cases().iter().filter(|c| c.file.ends_with("script-free.onnx")) {
+        let model = Model::open(folder().join(&case.file)).unwrap();
+        write(model.graph(), &path, WeightStorage::F32).unwrap();
+        let native = Model::open(&path).unwrap();
+        let kept = &native.report().dynamic_activations;
+        assert_eq!(*kept, model.report().dynamic_activations, "{}", case.file);
+        let inputs = [goldens.tensor(&format!("{}.input.2", case.style))];
+        let run = |model| Session::new(model).unwrap().run(&inputs).unwrap();
+        assert_eq!(run(&native)[0].bytes(), run(&model)[0].bytes(), "{}", case.file);
+    }
+}
+
+/// An image's result depends neither on the number of threads nor on the batch that it is in.
+#[test]
+fn results_do_not_depend_on_threads_or_batch() {
+    let goldens = Goldens::open();
+    for case in cases().iter().filter(|c| c.file.ends_with("script-free.onnx")) {
+        let model = Model::open(folder().join(&case.file)).unwrap();
+        let batch = goldens.tensor(&format!("{}.input.2", case.style));
+        let run = |threads, x: &Tensor| {
+            let mut session = Session::with_threads(&model, threads).unwrap();
+            session.run(std::slice::from_ref(x)).unwrap().remove(0)
+        };
+        let together = run(1, &batch);
+        for threads in [2, 3, 7] {
+            assert_eq!(run(threads, &batch).bytes(), together.bytes(), "{} threads", threads);
+        }
+        let mut shape = batch.shape().to_vec();
+        let half = batch.len() / 2;
+        shape[0] = 1;
+        let alone = Tensor::new(&shape, batch.as_f32().unwrap()[half..].to_vec()).unwrap();
+        let second = &together.bytes()[together.bytes().len() / 2..];
+        assert_eq!(run(1, &alone).bytes(), second, "{}", case.file);
+    }
+}
