@@ -150,8 +150,14 @@ impl Dim {
         sum
     }
 
-    /// Whether this is never less than `other`, as far as [`bounds`](Self::bounds) can tell.
+    /// Whether this is never less than `other`, as far as can be told from the
+    /// [`bounds`](Self::bounds) of the difference and from what minima and maxima are made of.
     pub fn is_at_least(&self, other: &Dim) -> bool {
+        match (self.as_atom(), other.as_atom()) {
+            (Some(Atom::Max(dims)), _) if dims.contains(other) => return true,
+            (_, Some(Atom::Min(dims))) if dims.contains(self) => return true,
+            _ => {}
+        }
         self.checked_sub(other).is_some_and(|d| d.bounds().0.is_some_and(|low| low >= 0))
     }
 

@@ -3,7 +3,6 @@
 mod bind;
 pub mod cost;
 mod dim;
-#[allow(dead_code)] // Until every executor uses it.
 pub(crate) mod geometry;
 pub mod infer;
 mod op;

@@ -91,6 +91,7 @@ fn extremes_that_are_certain_are_taken() {
         (h().minimum(&n(5)).minimum(&n(7)), h().minimum(&n(5))),
         (h().minimum(&n(5)), n(5).minimum(&h())),
         (h().minimum(&n(5)).maximum(&n(5)), n(5)),
+        (h().maximum(&Dim::symbol("W")).minimum(&h()), h()),
         (h().maximum(&Dim::symbol("W")).maximum(&h()), Dim::symbol("W").maximum(&h())),
     ];
     for (i, (found, expected)) in table.iter().enumerate() {
