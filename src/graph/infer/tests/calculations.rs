@@ -154,7 +154,8 @@ fn the_number_of_positions() {
 
 #[test]
 fn elementwise_arithmetic() {
-    let table: [(Binary, fn(&mut Net) -> (ValueId, ValueId), &str); 12] = [
+    type Operands = fn(&mut Net) -> (ValueId, ValueId);
+    let table: [(Binary, Operands, &str); 12] = [
         (Binary::Add, |n| (n.size(2), n.size(2)), "[2*H]"),
         (Binary::Sub, |n| (n.size(2), n.size(2)), "[0]"),
         (Binary::Sub, |n| (n.size(1), n.size(2)), "[-H+8]"),
