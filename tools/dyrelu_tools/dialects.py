@@ -248,7 +248,7 @@ class ShiftMax(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         s = (self.fc(x.mean((2, 3))).view(-1, 4 * CHANNELS, 1, 1) - 0.5) * 4
         a1, b1, a2, b2 = torch.split(s, CHANNELS, 1)
-        moved = x[:, self.index]
+        moved = x.index_select(1, self.index)
         return torch.max(x * (a1 + 1) + moved * b1, x * (a2 + 1) + moved * b2)
 
 
@@ -372,7 +372,7 @@ def cases() -> dict[str, Case]:
     made["adapter"] = Case(Adapter, [dynamic("B", 2, "sigmoid")])
     made["separate"] = Case(Separate, [dynamic("B", 2, "sigmoid")])
     made["twice"] = Case(Twice, [dynamic("B", 2, "sigmoid")] * 2)
-    made["shift-max"] = Case(ShiftMax, unrecognised=1)
+    made["shift-max"] = Case(ShiftMax, [dynamic("B", 1, "hard_sigmoid")] * 4, unrecognised=1)
     made["positional"] = Case(Positional, unrecognised=1)
     made["se"] = Case(SqueezeExcite, [dynamic("SE", 1, "sigmoid")])
     made["se-hard"] = Case(lambda: SqueezeExcite(hard=True), [dynamic("SE", 1, "hard_sigmoid")])

@@ -252,7 +252,8 @@ fn inside_another(scope: &Scope, id: NodeId) -> bool {
 fn match_maximum(scope: &Scope, anchor: NodeId) -> Outcome {
     let mut labels = Labels::default();
     let Some(starts) = pieces::pieces(scope, &mut labels, anchor) else { return Outcome::Unlike };
-    if starts.len() < 2 || !scope.types.get(starts[0].value).is_some_and(|t| t.dims.len() >= 3) {
+    let first = starts.first().and_then(|start| scope.types.get(start.value));
+    if first.is_none_or(|ty| ty.dims.len() < 3) {
         return Outcome::Unlike;
     }
     let mut ways: Vec<Vec<Path>> = Vec::with_capacity(starts.len());
