@@ -181,8 +181,8 @@ pub(super) fn conv_transpose(
 
     let mut y = Vec::with_capacity(count);
     for image in 0..images {
-        for filter in 0..filters {
-            let mut sums = vec![bias[filter]; plane];
+        for (filter, &bias) in bias.iter().enumerate() {
+            let mut sums = vec![bias; plane];
             let (group, within) = (filter / per_group, filter % per_group);
             for channel in group * depth..(group + 1) * depth {
                 let x = &x[(image * channels + channel) * source..][..source];

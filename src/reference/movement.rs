@@ -316,7 +316,7 @@ pub(super) fn range(start: &Tensor, limit: &Tensor, delta: &Tensor) -> Result<Te
         let [start_, limit, delta] = [start, limit, delta].map(floats);
         let (first, limit, delta) = (start_?[0], limit?[0], delta?[0]);
         let count = ((limit - first) / delta).ceil().max(0.0);
-        if !(count < (1u64 << 30) as f64) {
+        if count.is_nan() || count >= (1u64 << 30) as f64 {
             return Err(Error::shape(format!("a range of {count} elements cannot be made")));
         }
         let values: Vec<f64> = (0..count as usize).map(|i| first + i as f64 * delta).collect();

@@ -117,6 +117,8 @@ macro_rules! each_element {
     };
 }
 
+// Among the types that an element may have is the one that it is cast to.
+#[allow(clippy::unnecessary_cast)]
 pub(super) fn cast(t: &Tensor, to: DType) -> Result<Tensor> {
     if to == t.dtype() {
         return Ok(t.clone());
