@@ -6,6 +6,10 @@
 //! own weight files, however the activation was written, and runs it as one operation.
 #![deny(unsafe_code)]
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 pub mod compile;
 pub mod error;
 pub mod format;
