@@ -63,6 +63,7 @@ impl Net {
             padding: Padding::Explicit(pads.to_vec()),
             ceil_mode,
             count_include_pad: false,
+            column_major: false,
         };
         self.apply(Op::Pool(op), &[x])
     }

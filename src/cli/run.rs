@@ -15,7 +15,7 @@ pub(super) struct Arguments {
     /// The network: an ONNX file or a native weight file.
     model: PathBuf,
     /// An array for an input; with NAME= for networks with several.
-    #[arg(long, value_name = "[NAME=]FILE.npy", required = true)]
+    #[arg(long, value_name = "[NAME=]FILE.npy")]
     input: Vec<String>,
     /// Where an output goes; with NAME= for networks with several.
     #[arg(long, value_name = "[NAME=]FILE.npy", required = true)]

@@ -85,7 +85,7 @@ fn drop_identity(graph: &mut Graph, types: &Types, id: NodeId) -> bool {
     let (Some(before), Some(after)) = (types.get(input), types.get(output)) else { return false };
     let same = match &node.op {
         Op::Identity => true,
-        Op::Dropout => node.outputs.iter().skip(1).all(Option::is_none),
+        Op::Dropout => node.input(2).is_none() && node.outputs.iter().skip(1).all(Option::is_none),
         Op::Cast { to } => before.dtype == *to,
         Op::Reshape { .. } | Op::Flatten { .. } | Op::Expand | Op::Squeeze | Op::Unsqueeze => {
             before.dims == after.dims

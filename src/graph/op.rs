@@ -344,6 +344,9 @@ pub struct Pool {
     pub ceil_mode: bool,
     /// Whether padding counts in a mean.
     pub count_include_pad: bool,
+    /// Whether the positions of maxima, the second output, count columns and not rows.
+    #[serde(default)]
+    pub column_major: bool,
 }
 
 /// What a reduction computes.
@@ -618,6 +621,7 @@ impl Op {
             Op::Resize(_) => (1..=4, 1..=1),
             Op::Pad { .. } => (2..=4, 1..=1),
             Op::Dropout => (1..=3, 1..=2),
+            Op::Pool(Pool { kind: PoolKind::Max, .. }) => (1..=1, 1..=2),
             Op::Hyperfunction(_) => (4..=5, 1..=1),
             Op::MaxAffine(_) => (2..=3, 1..=1),
             Op::Unary(_)

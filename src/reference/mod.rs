@@ -18,7 +18,7 @@ use std::collections::HashMap;
 
 use crate::error::{Error, Result};
 use crate::graph::{Bindings, Graph, Op, ValueId, bind_inputs};
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 
 /// The inputs of one node.
 struct Inputs<'t>(&'t [Option<&'t Tensor>]);
@@ -69,7 +69,7 @@ pub fn evaluate(op: &Op, inputs: &[Option<&Tensor>], outputs: usize) -> Result<V
         Op::Variadic(variadic) => elementwise::variadic(*variadic, inputs.0),
         Op::Where => elementwise::select(first()?, second()?, inputs.required(2)?),
         Op::Cast { to } => first()?.cast(*to),
-        Op::Pool(attributes) => pool::pool(attributes, first()?),
+        Op::Pool(attributes) => return pool::pool(attributes, first()?),
         Op::GlobalPool(kind) => pool::global(*kind, first()?),
         Op::Reduce(reduce) => reduce::reduce(reduce, first()?, inputs.integers(1)?),
         Op::ArgMax(arg_max) => reduce::arg_max(arg_max, first()?),
@@ -104,10 +104,17 @@ pub fn evaluate(op: &Op, inputs: &[Option<&Tensor>], outputs: usize) -> Result<V
     Ok(vec![one?])
 }
 
+/// Whether the ratio is 0; it is 0.5 by default.
+fn drops_nothing(inputs: &Inputs) -> Result<bool> {
+    let Some(ratio) = inputs.optional(1) else { return Ok(false) };
+    Ok(ratio.cast(DType::F64)?.as_slice::<f64>()?.iter().all(|&ratio| ratio == 0.0))
+}
+
 fn dropout(inputs: &Inputs, outputs: usize) -> Result<Vec<Tensor>> {
     let x = inputs.required(0)?;
     if let Some(training) = inputs.optional(2)
         && training.to_bools()?.contains(&true)
+        && !drops_nothing(inputs)?
     {
         return Err(Error::unsupported(
             "dropout in training mode; export the network for inference",

@@ -6,7 +6,8 @@ use crate::graph::geometry::{self, WindowAxis, WindowSpec};
 use crate::graph::{Pool, PoolKind};
 use crate::tensor::{DType, Tensor, strides};
 
-pub(super) fn pool(op: &Pool, x: &Tensor) -> Result<Tensor> {
+/// The pooled values, and the positions of the maxima in the whole of `x`.
+pub(super) fn pool(op: &Pool, x: &Tensor) -> Result<Vec<Tensor>> {
     let Some(spatial) = x.shape().get(2..).filter(|s| !s.is_empty()) else {
         return Err(Error::shape(format!("expected an input [N,C,..], found {:?}", x.shape())));
     };
@@ -27,11 +28,23 @@ pub(super) fn pool(op: &Pool, x: &Tensor) -> Result<Tensor> {
     };
     let plane: usize = spatial.iter().product();
     let own = strides(spatial);
-    let mut y = Vec::new();
-    for x in values.chunks(plane.max(1)) {
+    let (mut y, mut positions) = (Vec::new(), Vec::new());
+    for (number, x) in values.chunks(plane.max(1)).enumerate() {
         let mut at = vec![0usize; axes.len()];
         for _ in 0..output.iter().product() {
-            y.push(window(op, x, &axes, spatial, &own, &at));
+            let (places, counted) = window(&axes, spatial, &own, &at);
+            match op.kind {
+                PoolKind::Max => {
+                    let best = largest(x, &places);
+                    y.push(best.map_or(f64::NEG_INFINITY, |p| x[p]));
+                    let within = best.map_or(0, |p| position(p, spatial, op.column_major));
+                    positions.push((number * plane + within) as i64);
+                }
+                PoolKind::Average => {
+                    let count = if op.count_include_pad { counted } else { places.len() };
+                    y.push(places.iter().map(|&p| x[p]).sum::<f64>() / count as f64);
+                }
+            }
             for i in (0..at.len()).rev() {
                 at[i] += 1;
                 if at[i] < output[i] {
@@ -41,19 +54,39 @@ pub(super) fn pool(op: &Pool, x: &Tensor) -> Result<Tensor> {
             }
         }
     }
-    Numbers::Float(y).into_tensor(&shape, x.dtype())
+    let mut outputs = vec![Numbers::Float(y).into_tensor(&shape, x.dtype())?];
+    if op.kind == PoolKind::Max {
+        outputs.push(Tensor::new(&shape, positions)?);
+    }
+    Ok(outputs)
 }
 
-/// The pooled value of the window at output position `at`.
+/// The place of the largest element, the first of equal ones; a NaN is larger than any.
+fn largest(x: &[f64], places: &[usize]) -> Option<usize> {
+    places.iter().copied().reduce(|best, p| if x[p] > x[best] || x[p].is_nan() { p } else { best })
+}
+
+/// The number of a place of a plane, by rows or by columns.
+fn position(mut place: usize, sizes: &[usize], column_major: bool) -> usize {
+    if !column_major {
+        return place;
+    }
+    let mut number = 0;
+    for &size in sizes.iter().rev() {
+        number = number * size + place % size;
+        place /= size;
+    }
+    number
+}
+
+/// Places of the window at output position `at` inside the input, and how many of its positions
+/// lie inside the input or its padding.
 fn window(
-    op: &Pool,
-    x: &[f64],
     axes: &[WindowAxis],
     sizes: &[usize],
     own: &[usize],
     at: &[usize],
-) -> f64 {
-    // Places inside the input, and how many positions lie inside the input or its padding.
+) -> (Vec<usize>, usize) {
     let mut places = vec![0usize];
     let mut counted = 1usize;
     for (i, axis) in axes.iter().enumerate() {
@@ -66,16 +99,7 @@ fn window(
             (0..axis.kernel).map(position).filter(inside).map(|p| p as usize * own[i]).collect();
         places = places.iter().flat_map(|&p| along.iter().map(move |a| p + a)).collect();
     }
-    match op.kind {
-        PoolKind::Max => places
-            .iter()
-            .map(|&p| x[p])
-            .fold(f64::NEG_INFINITY, |m, v| if v > m || v.is_nan() { v } else { m }),
-        PoolKind::Average => {
-            let count = if op.count_include_pad { counted } else { places.len() };
-            places.iter().map(|&p| x[p]).sum::<f64>() / count as f64
-        }
-    }
+    (places, counted)
 }
 
 pub(super) fn global(kind: PoolKind, x: &Tensor) -> Result<Tensor> {

@@ -1,11 +1,15 @@
-//! Reads ONNX files, opsets 9 to the newest, with weights borrowed from the mapped file.
+//! Reads ONNX files, opsets 6 to the newest, with weights borrowed from the mapped file.
 
 mod attributes;
+mod contributed;
+mod legacy;
+mod names;
 mod operators;
 mod proto;
 mod tensors;
 #[cfg(test)]
 mod tests;
+mod training;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -20,7 +24,7 @@ use operators::NodeReader;
 use tensors::TensorReader;
 
 /// The oldest opset whose operators are known.
-const OLDEST_OPSET: i64 = 7;
+const OLDEST_OPSET: i64 = 6;
 
 /// Reads the network in the file at `path`.
 ///

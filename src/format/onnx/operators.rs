@@ -4,13 +4,14 @@
 //! constants here.
 
 use super::attributes::Attributes;
+use super::names::{combination, reduction, unary};
 use super::proto;
 use super::tensors::{TensorReader, dtype};
 use crate::error::{Error, Result};
 use crate::graph::{
-    ArgMax, AspectRatioPolicy, Binary, Conv, ConvTranspose, CoordinateTransform, DepthOrder, Gemm,
-    Graph, NearestRounding, Node, Op, PadMode, Padding, Pool, PoolKind, Reduce, ReduceKind, Resize,
-    ResizeMode, Scalar, Softmax, Unary, ValueId, Variadic,
+    ArgMax, AspectRatioPolicy, Conv, ConvTranspose, CoordinateTransform, DepthOrder, Gemm, Graph,
+    NearestRounding, Node, Op, PadMode, Padding, Pool, PoolKind, Reduce, Resize, ResizeMode,
+    Scalar, Softmax, ValueId,
 };
 use crate::tensor::{DType, Tensor};
 
@@ -47,7 +48,7 @@ impl NodeReader<'_, '_> {
         }
     }
 
-    fn unsupported(&self) -> Error {
+    pub(super) fn unsupported(&self) -> Error {
         let domain = match self.node.domain.as_str() {
             "" => "ai.onnx",
             other => other,
@@ -59,6 +60,9 @@ impl NodeReader<'_, '_> {
     }
 
     fn standard(&mut self, a: &Attributes) -> Result<()> {
+        if self.opset < 7 {
+            self.align_operands(a)?;
+        }
         let op = match self.node.op_type.as_str() {
             "Conv" => Op::Conv(self.conv(a)?),
             "ConvTranspose" => Op::ConvTranspose(ConvTranspose {
@@ -71,6 +75,9 @@ impl NodeReader<'_, '_> {
             }),
             "Gemm" => Op::Gemm(gemm(a)?),
             "MatMul" => Op::MatMul,
+            "BatchNormalization" if a.flag("training_mode", false)? => {
+                return self.batch_normalization_in_training(a);
+            }
             "BatchNormalization" => self.batch_normalization(a)?,
             "InstanceNormalization" => {
                 Op::InstanceNormalization { epsilon: a.float("epsilon", 1e-5)? }
@@ -133,7 +140,7 @@ impl NodeReader<'_, '_> {
                 },
             },
             "Identity" => Op::Identity,
-            "Dropout" => Op::Dropout,
+            "Dropout" => self.dropout(a)?,
             "Constant" => return self.constant(a),
             "ConstantOfShape" => self.constant_of_shape(a)?,
             "Range" => Op::Range,
@@ -170,12 +177,25 @@ impl NodeReader<'_, '_> {
     }
 
     /// Adds the node itself, with the outputs that the file names.
-    fn finish(&mut self, op: Op, inputs: Vec<Option<ValueId>>) {
+    pub(super) fn finish(&mut self, op: Op, inputs: Vec<Option<ValueId>>) {
         let (name, outputs) = (self.name.clone(), std::mem::take(&mut self.outputs));
         self.graph.add_node(Node { name, op, inputs, outputs });
     }
 
-    fn constant_named(&mut self, what: &str, tensor: Tensor) -> ValueId {
+    /// A node of the graph between the file's node and its output.
+    pub(super) fn intermediate(
+        &mut self,
+        what: &str,
+        op: Op,
+        inputs: Vec<Option<ValueId>>,
+    ) -> ValueId {
+        let name = format!("{}.{what}", self.name);
+        let output = self.graph.add_value(name.clone());
+        self.graph.add_node(Node { name, op, inputs, outputs: vec![Some(output)] });
+        output
+    }
+
+    pub(super) fn constant_named(&mut self, what: &str, tensor: Tensor) -> ValueId {
         self.graph.add_constant(format!("{}.{what}", self.name), tensor)
     }
 
@@ -188,7 +208,7 @@ impl NodeReader<'_, '_> {
         Ok(())
     }
 
-    fn set_input(&mut self, at: usize, value: ValueId) {
+    pub(super) fn set_input(&mut self, at: usize, value: ValueId) {
         if self.inputs.len() <= at {
             self.inputs.resize(at + 1, None);
         }
@@ -204,7 +224,7 @@ impl NodeReader<'_, '_> {
         Ok(())
     }
 
-    fn conv(&self, a: &Attributes) -> Result<Conv> {
+    pub(super) fn conv(&self, a: &Attributes) -> Result<Conv> {
         let kernel = a.sizes("kernel_shape")?;
         let weight = self.inputs.get(1).copied().flatten().and_then(|id| self.graph.constant(id));
         if let Some(weight) = weight.filter(|_| !kernel.is_empty())
@@ -224,10 +244,8 @@ impl NodeReader<'_, '_> {
     }
 
     fn batch_normalization(&mut self, a: &Attributes) -> Result<Op> {
-        if a.flag("training_mode", false)? {
-            return Err(Error::unsupported(
-                "batch normalisation in training mode; export the network for inference",
-            ));
+        if self.opset < 7 && !a.flag("is_test", false)? {
+            return Err(Error::unsupported("batch normalisation in training mode"));
         }
         if self.opset < 9 && a.int("spatial", 1)? == 0 {
             return Err(Error::unsupported("batch normalisation with statistics an element"));
@@ -254,10 +272,6 @@ impl NodeReader<'_, '_> {
     }
 
     fn pool(&mut self, a: &Attributes, kind: PoolKind) -> Result<Pool> {
-        if a.int("storage_order", 0)? != 0 {
-            return Err(Error::unsupported("pooling with column-major indices"));
-        }
-        self.only_first_output()?;
         let kernel = a.sizes("kernel_shape")?;
         if kernel.is_empty() {
             return Err(Error::format("attribute \"kernel_shape\" is missing"));
@@ -270,7 +284,21 @@ impl NodeReader<'_, '_> {
             padding: padding(a)?,
             ceil_mode: a.flag("ceil_mode", false)?,
             count_include_pad: a.flag("count_include_pad", false)?,
+            column_major: a.flag("storage_order", false)?,
         })
+    }
+
+    fn dropout(&mut self, a: &Attributes) -> Result<Op> {
+        if self.opset < 7 && !a.flag("is_test", false)? {
+            return Err(Error::unsupported("dropout in training mode"));
+        }
+        let training = self.inputs.get(2).copied().flatten();
+        if let Some(tensor) = training.and_then(|id| self.graph.constant(id))
+            && !tensor.to_bools()?.contains(&true)
+        {
+            self.inputs.truncate(1);
+        }
+        Ok(Op::Dropout)
     }
 
     fn slice(&mut self, a: &Attributes) -> Result<Op> {
@@ -331,31 +359,6 @@ impl NodeReader<'_, '_> {
         }))
     }
 
-    /// `Upsample`, and `Resize` before it got its modes.
-    fn upsample(&mut self, a: &Attributes) -> Result<Op> {
-        if let Some(scales) = a.floats("scales")? {
-            let scales = self.constant_named("scales", Tensor::vector(scales.to_vec()));
-            self.set_input(1, scales);
-        }
-        let scales = self.inputs.get(1).copied().flatten();
-        self.inputs.truncate(1);
-        self.inputs.extend([None, scales]);
-        let mode = match a.string("mode", "nearest")? {
-            "nearest" => ResizeMode::Nearest(NearestRounding::Floor),
-            "linear" | "bilinear" => ResizeMode::Linear,
-            other => return Err(unknown("mode", other)),
-        };
-        Ok(Op::Resize(Resize {
-            mode,
-            coordinates: CoordinateTransform::Asymmetric,
-            axes: Vec::new(),
-            antialias: false,
-            exclude_outside: false,
-            extrapolation_value: 0.0,
-            keep_aspect_ratio: AspectRatioPolicy::Stretch,
-        }))
-    }
-
     fn pad(&mut self, a: &Attributes) -> Result<Op> {
         let mode = match a.string("mode", "constant")? {
             "constant" => PadMode::Constant,
@@ -407,121 +410,9 @@ impl NodeReader<'_, '_> {
         };
         Ok(Op::ConstantOfShape { value })
     }
-
-    /// What onnxruntime's offline optimiser writes at its levels "basic" and "extended".
-    fn contributed(&mut self, a: &Attributes) -> Result<()> {
-        match self.node.op_type.as_str() {
-            "FusedConv" => self.fused_conv(a),
-            "FusedGemm" => {
-                let op = Op::Gemm(gemm(a)?);
-                let inputs = std::mem::take(&mut self.inputs);
-                self.then_activation(a, op, inputs)
-            }
-            "FusedMatMul" | "TransposeMatMul" => self.fused_matmul(a),
-            "Gelu" => self.unary_of_sum(Unary::Gelu { tanh: false }),
-            "BiasGelu" => self.unary_of_sum(Unary::Gelu { tanh: false }),
-            "FastGelu" => self.unary_of_sum(Unary::Gelu { tanh: true }),
-            "QuickGelu" => self.unary_of_sum(Unary::Swish { alpha: a.float("alpha", 1.702)? }),
-            _ => Err(self.unsupported()),
-        }
-    }
-
-    fn fused_conv(&mut self, a: &Attributes) -> Result<()> {
-        let op = Op::Conv(self.conv(a)?);
-        let mut inputs = std::mem::take(&mut self.inputs);
-        let sum = if inputs.len() > 3 { inputs.split_off(3)[0] } else { None };
-        let Some(sum) = sum else { return self.then_activation(a, op, inputs) };
-        let conv = self.intermediate("conv", op, inputs);
-        self.then_activation(a, Op::Binary(Binary::Add), vec![Some(conv), Some(sum)])
-    }
-
-    /// A node of the graph between the file's node and its output.
-    fn intermediate(&mut self, what: &str, op: Op, inputs: Vec<Option<ValueId>>) -> ValueId {
-        let name = format!("{}.{what}", self.name);
-        let output = self.graph.add_value(name.clone());
-        self.graph.add_node(Node { name, op, inputs, outputs: vec![Some(output)] });
-        output
-    }
-
-    /// Adds `op` and after it the activation that the attributes name.
-    fn then_activation(
-        &mut self,
-        a: &Attributes,
-        op: Op,
-        inputs: Vec<Option<ValueId>>,
-    ) -> Result<()> {
-        let name = a.string("activation", "")?;
-        if name.is_empty() {
-            self.finish(op, inputs);
-            return Ok(());
-        }
-        let listed = a.floats("activation_params")?.unwrap_or(&[]);
-        let parameter = |i: usize, key: &str, default: f32| match listed.get(i) {
-            Some(&value) => Ok(value),
-            None => a.float(key, default),
-        };
-        let unary = match name {
-            "Relu" => Unary::Relu,
-            "Sigmoid" => Unary::Sigmoid,
-            "Tanh" => Unary::Tanh,
-            "HardSwish" => Unary::HardSwish,
-            "LeakyRelu" => Unary::LeakyRelu { alpha: parameter(0, "activation_alpha", 0.01)? },
-            "HardSigmoid" => Unary::HardSigmoid {
-                alpha: parameter(0, "activation_alpha", 0.2)?,
-                beta: parameter(1, "activation_beta", 0.5)?,
-            },
-            "Clip" => {
-                let x = self.intermediate("before", op, inputs);
-                let low = Tensor::scalar(parameter(0, "activation_min", f32::MIN)?);
-                let high = Tensor::scalar(parameter(1, "activation_max", f32::MAX)?);
-                let low = self.constant_named("min", low);
-                let high = self.constant_named("max", high);
-                self.finish(Op::Clip, vec![Some(x), Some(low), Some(high)]);
-                return Ok(());
-            }
-            other => return Err(unknown("activation", other)),
-        };
-        let x = self.intermediate("before", op, inputs);
-        self.finish(Op::Unary(unary), vec![Some(x)]);
-        Ok(())
-    }
-
-    fn fused_matmul(&mut self, a: &Attributes) -> Result<()> {
-        if a.flag("transBatchA", false)? || a.flag("transBatchB", false)? {
-            return Err(self.unsupported());
-        }
-        let gemm = Gemm {
-            alpha: a.float("alpha", 1.0)?,
-            beta: 0.0,
-            trans_a: a.flag("transA", false)?,
-            trans_b: a.flag("transB", false)?,
-        };
-        // Only constants tell their number of axes here; other operands are features of images.
-        let matrix = |id: &Option<ValueId>| {
-            id.and_then(|id| self.graph.constant(id)).is_none_or(|t| t.shape().len() == 2)
-        };
-        if !self.inputs.iter().all(matrix) {
-            return Err(self.unsupported());
-        }
-        let inputs = std::mem::take(&mut self.inputs);
-        self.finish(Op::Gemm(gemm), inputs);
-        Ok(())
-    }
-
-    /// A function of the first input, or of the sum of both where there are two.
-    fn unary_of_sum(&mut self, unary: Unary) -> Result<()> {
-        let mut inputs = std::mem::take(&mut self.inputs);
-        if inputs.get(1).copied().flatten().is_some() {
-            let sum = self.intermediate("sum", Op::Binary(Binary::Add), inputs);
-            inputs = vec![Some(sum)];
-        }
-        inputs.truncate(1);
-        self.finish(Op::Unary(unary), inputs);
-        Ok(())
-    }
 }
 
-fn unknown(attribute: &str, value: &str) -> Error {
+pub(super) fn unknown(attribute: &str, value: &str) -> Error {
     Error::unsupported(format!("{attribute} {value:?} is not supported"))
 }
 
@@ -529,7 +420,7 @@ fn cast_target(a: &Attributes) -> Result<DType> {
     dtype(i32::try_from(a.int("to", 0)?).unwrap_or_default())
 }
 
-fn gemm(a: &Attributes) -> Result<Gemm> {
+pub(super) fn gemm(a: &Attributes) -> Result<Gemm> {
     Ok(Gemm {
         alpha: a.float("alpha", 1.0)?,
         beta: a.float("beta", 1.0)?,
@@ -546,84 +437,4 @@ fn padding(a: &Attributes) -> Result<Padding> {
         "SAME_LOWER" => Ok(Padding::SameLower),
         other => Err(unknown("auto_pad", other)),
     }
-}
-
-fn reduction(name: &str) -> Option<ReduceKind> {
-    Some(match name {
-        "ReduceMean" => ReduceKind::Mean,
-        "ReduceSum" => ReduceKind::Sum,
-        "ReduceMax" => ReduceKind::Max,
-        "ReduceMin" => ReduceKind::Min,
-        "ReduceProd" => ReduceKind::Prod,
-        "ReduceL1" => ReduceKind::L1,
-        "ReduceL2" => ReduceKind::L2,
-        "ReduceSumSquare" => ReduceKind::SumSquare,
-        "ReduceLogSumExp" => ReduceKind::LogSumExp,
-        _ => return None,
-    })
-}
-
-fn unary(name: &str, a: &Attributes) -> Result<Option<Unary>> {
-    Ok(Some(match name {
-        "Relu" => Unary::Relu,
-        "LeakyRelu" => Unary::LeakyRelu { alpha: a.float("alpha", 0.01)? },
-        "Elu" => Unary::Elu { alpha: a.float("alpha", 1.0)? },
-        "Celu" => Unary::Celu { alpha: a.float("alpha", 1.0)? },
-        "Selu" => Unary::Selu {
-            alpha: a.float("alpha", 1.673_263_2)?,
-            gamma: a.float("gamma", 1.050_701)?,
-        },
-        "ThresholdedRelu" => Unary::ThresholdedRelu { alpha: a.float("alpha", 1.0)? },
-        "Gelu" => Unary::Gelu { tanh: a.string("approximate", "none")? == "tanh" },
-        "Sigmoid" => Unary::Sigmoid,
-        "HardSigmoid" => {
-            Unary::HardSigmoid { alpha: a.float("alpha", 0.2)?, beta: a.float("beta", 0.5)? }
-        }
-        "HardSwish" => Unary::HardSwish,
-        "Swish" => Unary::Swish { alpha: a.float("alpha", 1.0)? },
-        "Mish" => Unary::Mish,
-        "Softplus" => Unary::Softplus,
-        "Softsign" => Unary::Softsign,
-        "Tanh" => Unary::Tanh,
-        "Exp" => Unary::Exp,
-        "Log" => Unary::Log,
-        "Sqrt" => Unary::Sqrt,
-        "Reciprocal" => Unary::Reciprocal,
-        "Neg" => Unary::Neg,
-        "Abs" => Unary::Abs,
-        "Sign" => Unary::Sign,
-        "Floor" => Unary::Floor,
-        "Ceil" => Unary::Ceil,
-        "Round" => Unary::Round,
-        "Erf" => Unary::Erf,
-        "Sin" => Unary::Sin,
-        "Cos" => Unary::Cos,
-        "Not" => Unary::Not,
-        _ => return Ok(None),
-    }))
-}
-
-fn combination(name: &str, a: &Attributes) -> Result<Option<Op>> {
-    let binary = match name {
-        "Add" => Binary::Add,
-        "Sub" => Binary::Sub,
-        "Mul" => Binary::Mul,
-        "Div" => Binary::Div,
-        "Pow" => Binary::Pow,
-        "Mod" => Binary::Mod { fmod: a.flag("fmod", false)? },
-        "Equal" => Binary::Equal,
-        "Less" => Binary::Less,
-        "LessOrEqual" => Binary::LessOrEqual,
-        "Greater" => Binary::Greater,
-        "GreaterOrEqual" => Binary::GreaterOrEqual,
-        "And" => Binary::And,
-        "Or" => Binary::Or,
-        "Xor" => Binary::Xor,
-        "Max" => return Ok(Some(Op::Variadic(Variadic::Max))),
-        "Min" => return Ok(Some(Op::Variadic(Variadic::Min))),
-        "Sum" => return Ok(Some(Op::Variadic(Variadic::Sum))),
-        "Mean" => return Ok(Some(Op::Variadic(Variadic::Mean))),
-        _ => return Ok(None),
-    };
-    Ok(Some(Op::Binary(binary)))
 }

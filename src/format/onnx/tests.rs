@@ -3,6 +3,7 @@
 use super::proto::{self, attribute_type};
 use super::*;
 use crate::ErrorKind;
+use crate::tensor::Tensor;
 
 fn tensor(name: &str, dims: &[i64], data: &[f32]) -> proto::Tensor {
     proto::Tensor {
@@ -58,6 +59,10 @@ fn open(model: &proto::Model) -> Result<Graph> {
     read_bytes(model.encode_to_vec().into(), None)
 }
 
+fn run(model: &proto::Model, x: Tensor) -> Vec<Tensor> {
+    crate::reference::run(&open(model).unwrap(), &[x]).unwrap()
+}
+
 #[test]
 fn a_network_is_read() {
     let graph = open(&conv_model()).unwrap();
@@ -84,6 +89,77 @@ fn attributes_of_old_opsets_become_inputs() {
         .map(|id| graph.constant(id.unwrap()).unwrap().as_f32().unwrap()[0])
         .collect();
     assert_eq!(bounds, [0.0, 6.0]);
+}
+
+/// Before opset 7, operands were aligned from an axis on and not at the last ones.
+#[test]
+fn operands_of_opset_6_are_aligned_by_their_axis() {
+    let attribute = |name: &str, i| {
+        let r#type = attribute_type::INT;
+        proto::Attribute { name: name.into(), i, r#type, ..Default::default() }
+    };
+    let mut add = node("Add", &["x", "b"], "a");
+    add.attribute = vec![attribute("broadcast", 1), attribute("axis", 1)];
+    let slope = tensor("s", &[3], &[0.0, 0.5, 2.0]);
+    let bias = tensor("b", &[3], &[-1.0, -2.0, 0.0]);
+    let mut old = model(vec![add, node("PRelu", &["a", "s"], "y")], vec![bias, slope]);
+    old.graph.as_mut().unwrap().input = vec![value("x", &[None, Some(3), Some(1), Some(3)])];
+    old.opset_import[0].version = 6;
+    for (output, want) in [
+        ("a", [0.0, 0.0, 0.0, -1.0, -1.0, -1.0, 1.0, 1.0, 1.0]),
+        ("y", [0.0, 0.0, 0.0, -0.5, -0.5, -0.5, 1.0, 1.0, 1.0]),
+    ] {
+        old.graph.as_mut().unwrap().output[0].name = output.into();
+        let y = run(&old, Tensor::new(&[1, 3, 1, 3], vec![1f32; 9]).unwrap());
+        assert_eq!(y[0].as_f32().unwrap(), want, "{output}");
+    }
+}
+
+#[test]
+fn maxima_have_positions() {
+    let mut pool = node("MaxPool", &["x"], "m");
+    pool.output.push("y".into());
+    let ints = vec![2, 2];
+    let r#type = attribute_type::INTS;
+    let name = "kernel_shape".to_string();
+    pool.attribute.push(proto::Attribute { name, ints, r#type, ..Default::default() });
+    let by_rows = model(vec![pool.clone()], vec![]);
+    let name = "storage_order".to_string();
+    let r#type = attribute_type::INT;
+    pool.attribute.push(proto::Attribute { name, i: 1, r#type, ..Default::default() });
+    let by_columns = model(vec![pool], vec![]);
+    // Two images of 2 x 3, the largest elements at (1, 0) and at (0, 1).
+    let x = vec![0f32, 1.0, 0.0, 5.0, 2.0, 3.0, 0.0, 7.0, 0.0, 1.0, 2.0, 3.0];
+    let x = Tensor::new(&[1, 2, 2, 3], x).unwrap();
+    for (mut model, want) in [(by_rows, [3, 5, 7, 7]), (by_columns, [1, 5, 8, 8])] {
+        let shape = [None, Some(2), Some(2), Some(3)];
+        model.graph.as_mut().unwrap().input = vec![value("x", &shape)];
+        assert_eq!(run(&model, x.clone())[0].to_i64s().unwrap(), want);
+    }
+}
+
+/// Training mode normalises by the statistics of the batch, and updates the running ones.
+#[test]
+fn batch_normalisation_in_training_mode() {
+    let attribute = |name: &str, i, f, r#type| {
+        let name = name.to_string();
+        proto::Attribute { name, i, f, r#type, ..Default::default() }
+    };
+    let mut norm = node("BatchNormalization", &["x", "one", "zero", "zero", "one"], "y");
+    norm.output.extend(["mean".to_string(), "variance".to_string()]);
+    norm.attribute = vec![
+        attribute("training_mode", 1, 0.0, attribute_type::INT),
+        attribute("momentum", 0, 0.75, attribute_type::FLOAT),
+        attribute("epsilon", 0, 0.0, attribute_type::FLOAT),
+    ];
+    let constants = vec![tensor("one", &[1], &[1.0]), tensor("zero", &[1], &[0.0])];
+    let mut model = model(vec![norm], constants);
+    let graph = model.graph.as_mut().unwrap();
+    graph.input = vec![value("x", &[Some(2), Some(1), Some(1), Some(2)])];
+    graph.output.extend([value("mean", &[]), value("variance", &[])]);
+    let results = run(&model, Tensor::new(&[2, 1, 1, 2], vec![1f32, 1.0, 5.0, 5.0]).unwrap());
+    let found: Vec<&[f32]> = results.iter().map(|t| t.as_f32().unwrap()).collect();
+    assert_eq!(found, [&[-1.0, -1.0, 1.0, 1.0][..], &[0.75], &[1.75]]);
 }
 
 #[test]

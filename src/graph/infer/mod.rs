@@ -120,7 +120,11 @@ fn types(cx: &Context) -> Answer<Vec<TensorType>> {
     let one = match &cx.node.op {
         Op::Conv(conv) => windows::conv(cx, conv),
         Op::ConvTranspose(conv) => windows::conv_transpose(cx, conv),
-        Op::Pool(pool) => windows::pool(cx, pool),
+        Op::Pool(pool) => {
+            let values = windows::pool(cx, pool)?;
+            let positions = TensorType { dtype: DType::I64, dims: values.dims.clone() };
+            return Ok(vec![values, positions]);
+        }
         Op::GlobalPool(_) => windows::global_pool(cx),
         Op::Gemm(gemm) => products::gemm(cx, gemm),
         Op::MatMul => products::matmul(cx),

@@ -51,6 +51,7 @@ fn convolutions() {
             padding: Padding::Explicit(vec![]),
             ceil_mode: false,
             count_include_pad: false,
+            column_major: false,
         })
     };
     refused(vec![

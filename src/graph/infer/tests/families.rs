@@ -21,6 +21,7 @@ fn pool(kernel: &[usize], strides: &[usize], padding: Padding, ceil_mode: bool) 
         padding,
         ceil_mode,
         count_include_pad: false,
+        column_major: false,
     })
 }
 

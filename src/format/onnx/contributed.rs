@@ -1,0 +1,113 @@
+//! What onnxruntime's offline optimiser writes at its levels "basic" and "extended".
+
+use super::attributes::Attributes;
+use super::operators::{NodeReader, gemm, unknown};
+use crate::error::Result;
+use crate::graph::{Binary, Gemm, Op, Unary, ValueId};
+use crate::tensor::Tensor;
+
+impl NodeReader<'_, '_> {
+    /// Adds the meaning of an operator of the domain `com.microsoft`.
+    pub(super) fn contributed(&mut self, a: &Attributes) -> Result<()> {
+        match self.node.op_type.as_str() {
+            "FusedConv" => self.fused_conv(a),
+            "FusedGemm" => {
+                let op = Op::Gemm(gemm(a)?);
+                let inputs = std::mem::take(&mut self.inputs);
+                self.then_activation(a, op, inputs)
+            }
+            "FusedMatMul" | "TransposeMatMul" => self.fused_matmul(a),
+            "Gelu" => self.unary_of_sum(Unary::Gelu { tanh: false }),
+            "BiasGelu" => self.unary_of_sum(Unary::Gelu { tanh: false }),
+            "FastGelu" => self.unary_of_sum(Unary::Gelu { tanh: true }),
+            "QuickGelu" => self.unary_of_sum(Unary::Swish { alpha: a.float("alpha", 1.702)? }),
+            _ => Err(self.unsupported()),
+        }
+    }
+
+    fn fused_conv(&mut self, a: &Attributes) -> Result<()> {
+        let op = Op::Conv(self.conv(a)?);
+        let mut inputs = std::mem::take(&mut self.inputs);
+        let sum = if inputs.len() > 3 { inputs.split_off(3)[0] } else { None };
+        let Some(sum) = sum else { return self.then_activation(a, op, inputs) };
+        let conv = self.intermediate("conv", op, inputs);
+        self.then_activation(a, Op::Binary(Binary::Add), vec![Some(conv), Some(sum)])
+    }
+
+    /// Adds `op` and after it the activation that the attributes name.
+    fn then_activation(
+        &mut self,
+        a: &Attributes,
+        op: Op,
+        inputs: Vec<Option<ValueId>>,
+    ) -> Result<()> {
+        let name = a.string("activation", "")?;
+        if name.is_empty() {
+            self.finish(op, inputs);
+            return Ok(());
+        }
+        let listed = a.floats("activation_params")?.unwrap_or(&[]);
+        let parameter = |i: usize, key: &str, default: f32| match listed.get(i) {
+            Some(&value) => Ok(value),
+            None => a.float(key, default),
+        };
+        let unary = match name {
+            "Relu" => Unary::Relu,
+            "Sigmoid" => Unary::Sigmoid,
+            "Tanh" => Unary::Tanh,
+            "HardSwish" => Unary::HardSwish,
+            "LeakyRelu" => Unary::LeakyRelu { alpha: parameter(0, "activation_alpha", 0.01)? },
+            "HardSigmoid" => Unary::HardSigmoid {
+                alpha: parameter(0, "activation_alpha", 0.2)?,
+                beta: parameter(1, "activation_beta", 0.5)?,
+            },
+            "Clip" => {
+                let x = self.intermediate("before", op, inputs);
+                let low = Tensor::scalar(parameter(0, "activation_min", f32::MIN)?);
+                let high = Tensor::scalar(parameter(1, "activation_max", f32::MAX)?);
+                let low = self.constant_named("min", low);
+                let high = self.constant_named("max", high);
+                self.finish(Op::Clip, vec![Some(x), Some(low), Some(high)]);
+                return Ok(());
+            }
+            other => return Err(unknown("activation", other)),
+        };
+        let x = self.intermediate("before", op, inputs);
+        self.finish(Op::Unary(unary), vec![Some(x)]);
+        Ok(())
+    }
+
+    fn fused_matmul(&mut self, a: &Attributes) -> Result<()> {
+        if a.flag("transBatchA", false)? || a.flag("transBatchB", false)? {
+            return Err(self.unsupported());
+        }
+        let gemm = Gemm {
+            alpha: a.float("alpha", 1.0)?,
+            beta: 0.0,
+            trans_a: a.flag("transA", false)?,
+            trans_b: a.flag("transB", false)?,
+        };
+        // Only constants tell their number of axes here; other operands are features of images.
+        let matrix = |id: &Option<ValueId>| {
+            id.and_then(|id| self.graph.constant(id)).is_none_or(|t| t.shape().len() == 2)
+        };
+        if !self.inputs.iter().all(matrix) {
+            return Err(self.unsupported());
+        }
+        let inputs = std::mem::take(&mut self.inputs);
+        self.finish(Op::Gemm(gemm), inputs);
+        Ok(())
+    }
+
+    /// A function of the first input, or of the sum of both where there are two.
+    fn unary_of_sum(&mut self, unary: Unary) -> Result<()> {
+        let mut inputs = std::mem::take(&mut self.inputs);
+        if inputs.get(1).copied().flatten().is_some() {
+            let sum = self.intermediate("sum", Op::Binary(Binary::Add), inputs);
+            inputs = vec![Some(sum)];
+        }
+        inputs.truncate(1);
+        self.finish(Op::Unary(unary), inputs);
+        Ok(())
+    }
+}
