@@ -1,0 +1,119 @@
+"""Two ImageNet classifiers with weights in reach, both from TensorFlow, in the names of their files.
+
+A TensorFlow convolution of stride 2 pads the end more than the beginning: 0 and 1 for a 3x3 window,
+1 and 2 for a 5x5 one.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .mobilenetv2 import STAGES
+
+
+class SameConv(nn.Conv2d):
+    """Padding "same" as TensorFlow means it, for even sizes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        total = self.kernel_size[0] - self.stride[0]
+        before = total // 2
+        return super().forward(F.pad(x, (before, total - before, before, total - before)))
+
+
+class LiteBlock(nn.Module):
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        hidden = inputs * expansion
+        self.residual = stride == 1 and inputs == outputs
+        self._expand_conv = nn.Conv2d(inputs, hidden, 1, bias=False) if expansion != 1 else None
+        self._bn0 = nn.BatchNorm2d(hidden, eps=1e-3) if expansion != 1 else None
+        self._depthwise_conv = SameConv(hidden, hidden, kernel, stride, groups=hidden, bias=False)
+        self._bn1 = nn.BatchNorm2d(hidden, eps=1e-3)
+        self._project_conv = nn.Conv2d(hidden, outputs, 1, bias=False)
+        self._bn2 = nn.BatchNorm2d(outputs, eps=1e-3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x
+        if self._expand_conv is not None and self._bn0 is not None:
+            y = F.relu6(self._bn0(self._expand_conv(y)))
+        y = F.relu6(self._bn1(self._depthwise_conv(y)))
+        y = self._bn2(self._project_conv(y))
+        return x + y if self.residual else y
+
+
+class EfficientNetLite0(nn.Module):
+    # Kernel, stride, expansion, channels, blocks.
+    STAGES = [
+        (3, 1, 1, 16, 1),
+        (3, 2, 6, 24, 2),
+        (5, 2, 6, 40, 2),
+        (3, 2, 6, 80, 3),
+        (5, 1, 6, 112, 3),
+        (5, 2, 6, 192, 4),
+        (3, 1, 6, 320, 1),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._conv_stem = SameConv(3, 32, 3, 2, bias=False)
+        self._bn0 = nn.BatchNorm2d(32, eps=1e-3)
+        blocks, channels = [], 32
+        for kernel, stride, expansion, outputs, count in self.STAGES:
+            for i in range(count):
+                blocks.append(LiteBlock(channels, outputs, kernel, stride if i == 0 else 1, expansion))
+                channels = outputs
+        self._blocks = nn.ModuleList(blocks)
+        self._conv_head = nn.Conv2d(channels, 1280, 1, bias=False)
+        self._bn1 = nn.BatchNorm2d(1280, eps=1e-3)
+        self._fc = nn.Linear(1280, 1000)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu6(self._bn0(self._conv_stem(x)))
+        for block in self._blocks:
+            x = block(x)
+        return self._fc(F.relu6(self._bn1(self._conv_head(x))).mean((2, 3)))
+
+
+class FoldedMobileNetV2(nn.Module):
+    """MobileNetV2 x1.0 with batch norm folded, from a table of weights in torchvision's names."""
+
+    def __init__(self, weights: dict[str, Tensor]) -> None:
+        super().__init__()
+
+        def conv(name: str, stride: int = 1) -> nn.Conv2d:
+            weight = weights[f"{name}.weight"]
+            outputs, inputs, kernel, _ = weight.shape
+            groups = outputs if inputs == 1 else 1
+            layer = SameConv(inputs * groups, outputs, kernel, stride, groups=groups)
+            with torch.no_grad():
+                layer.weight.copy_(weight)
+                layer.bias.copy_(weights[f"{name}.bias"])
+            return layer
+
+        self.stem = conv("features.0.0", 2)
+        self.blocks = nn.ModuleList()
+        self.residual = []
+        number, channels = 1, 32
+        for expansion, outputs, count, stride in STAGES:
+            for i in range(count):
+                step, name = (stride if i == 0 else 1), f"features.{number}.conv"
+                if expansion == 1:
+                    layers = [conv(f"{name}.0.0", step), nn.ReLU6(), conv(f"{name}.1")]
+                else:
+                    layers = [conv(f"{name}.0.0"), nn.ReLU6(), conv(f"{name}.1.0", step), nn.ReLU6(), conv(f"{name}.2")]
+                self.blocks.append(nn.Sequential(*layers))
+                self.residual.append(step == 1 and channels == outputs)
+                number, channels = number + 1, outputs
+        self.head = conv(f"features.{number}.0")
+        self.classifier = nn.Linear(1280, 1000)
+        with torch.no_grad():
+            self.classifier.weight.copy_(weights["classifier.1.weight"])
+            self.classifier.bias.copy_(weights["classifier.1.bias"])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu6(self.stem(x))
+        for block, residual in zip(self.blocks, self.residual):
+            x = x + block(x) if residual else block(x)
+        return self.classifier(F.relu6(self.head(x)).mean((2, 3)))
