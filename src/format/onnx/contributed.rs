@@ -77,25 +77,38 @@ impl NodeReader<'_, '_> {
         Ok(())
     }
 
+    /// A product of matrices, each transposed on request, times a number.
     fn fused_matmul(&mut self, a: &Attributes) -> Result<()> {
         if a.flag("transBatchA", false)? || a.flag("transBatchB", false)? {
             return Err(self.unsupported());
         }
-        let gemm = Gemm {
-            alpha: a.float("alpha", 1.0)?,
-            beta: 0.0,
-            trans_a: a.flag("transA", false)?,
-            trans_b: a.flag("transB", false)?,
-        };
-        // Only constants tell their number of axes here; other operands are features of images.
-        let matrix = |id: &Option<ValueId>| {
-            id.and_then(|id| self.graph.constant(id)).is_none_or(|t| t.shape().len() == 2)
-        };
-        if !self.inputs.iter().all(matrix) {
-            return Err(self.unsupported());
+        let mut inputs = std::mem::take(&mut self.inputs);
+        let alpha = a.float("alpha", 1.0)?;
+        let transposed = [a.flag("transA", false)?, a.flag("transB", false)?];
+        let ranks: Vec<Option<usize>> =
+            inputs.iter().map(|id| id.and_then(|id| self.rank(id))).collect();
+        if ranks == [Some(2), Some(2)] {
+            let [trans_a, trans_b] = transposed;
+            self.finish(Op::Gemm(Gemm { alpha, beta: 0.0, trans_a, trans_b }), inputs);
+            return Ok(());
         }
-        let inputs = std::mem::take(&mut self.inputs);
-        self.finish(Op::Gemm(gemm), inputs);
+        for (i, _) in transposed.iter().enumerate().filter(|(_, transposed)| **transposed) {
+            let Some(rank) = ranks.get(i).copied().flatten().filter(|&rank| rank >= 2) else {
+                return Err(self.unsupported());
+            };
+            let mut perm: Vec<usize> = (0..rank).collect();
+            perm.swap(rank - 2, rank - 1);
+            let transpose = Op::Transpose { perm };
+            let name = format!("transposed_{i}");
+            inputs[i] = Some(self.intermediate(&name, transpose, vec![inputs[i]]));
+        }
+        if alpha == 1.0 {
+            self.finish(Op::MatMul, inputs);
+            return Ok(());
+        }
+        let product = self.intermediate("product", Op::MatMul, inputs);
+        let scale = self.constant_named("alpha", Tensor::scalar(alpha));
+        self.finish(Op::Binary(Binary::Mul), vec![Some(product), Some(scale)]);
         Ok(())
     }
 

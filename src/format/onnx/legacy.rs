@@ -3,9 +3,8 @@
 use super::attributes::Attributes;
 use super::operators::{NodeReader, unknown};
 use crate::error::{Error, Result};
-use crate::graph::infer::infer;
 use crate::graph::{
-    AspectRatioPolicy, CoordinateTransform, NearestRounding, Op, Resize, ResizeMode, ValueId,
+    AspectRatioPolicy, CoordinateTransform, NearestRounding, Op, Resize, ResizeMode,
 };
 use crate::tensor::Tensor;
 
@@ -70,20 +69,5 @@ impl NodeReader<'_, '_> {
             self.inputs[1] = Some(self.intermediate("aligned", Op::Unsqueeze, inputs));
         }
         Ok(())
-    }
-
-    /// The number of axes of a value, as it follows from what has been read so far.
-    fn rank(&self, id: ValueId) -> Option<usize> {
-        let value = self.graph.value(id);
-        if let Some(tensor) = &value.constant {
-            return Some(tensor.shape().len());
-        }
-        if let Some(ty) = &value.input {
-            return Some(ty.dims.len());
-        }
-        let mut part = self.graph.clone();
-        part.set_outputs(vec![id]);
-        part.validate().ok()?;
-        infer(&part).ok()?.get(id).map(|ty| ty.dims.len())
     }
 }

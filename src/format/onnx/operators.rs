@@ -8,6 +8,7 @@ use super::names::{combination, reduction, unary};
 use super::proto;
 use super::tensors::{TensorReader, dtype};
 use crate::error::{Error, Result};
+use crate::graph::infer::infer;
 use crate::graph::{
     ArgMax, AspectRatioPolicy, Conv, ConvTranspose, CoordinateTransform, DepthOrder, Gemm, Graph,
     NearestRounding, Node, Op, PadMode, Padding, Pool, PoolKind, Reduce, Resize, ResizeMode,
@@ -112,6 +113,7 @@ impl NodeReader<'_, '_> {
             }
             "Slice" => self.slice(a)?,
             "Gather" => Op::Gather { axis: a.int("axis", 0)? },
+            "GatherND" => self.gather_nd(a)?,
             "Reshape" => {
                 self.lift_ints(a, "shape", 1)?;
                 Op::Reshape { allow_zero: a.flag("allowzero", false)? }
@@ -215,6 +217,21 @@ impl NodeReader<'_, '_> {
         self.inputs[at].get_or_insert(value);
     }
 
+    /// The number of axes of a value, as it follows from what has been read so far.
+    pub(super) fn rank(&self, id: ValueId) -> Option<usize> {
+        let value = self.graph.value(id);
+        if let Some(tensor) = &value.constant {
+            return Some(tensor.shape().len());
+        }
+        if let Some(ty) = &value.input {
+            return Some(ty.dims.len());
+        }
+        let mut part = self.graph.clone();
+        part.set_outputs(vec![id]);
+        part.validate().ok()?;
+        infer(&part).ok()?.get(id).map(|ty| ty.dims.len())
+    }
+
     /// For operators whose further outputs serve training alone.
     fn only_first_output(&mut self) -> Result<()> {
         if self.outputs.iter().skip(1).any(Option::is_some) {
@@ -308,6 +325,21 @@ impl NodeReader<'_, '_> {
             self.lift_ints(a, "axes", 3)?;
         }
         Ok(Op::Slice)
+    }
+
+    /// `GatherND` where it is `Gather`: PyTorch writes `x[:, [2, 0, 1]]` with it.
+    fn gather_nd(&mut self, a: &Attributes) -> Result<Op> {
+        let indices = self.inputs.get(1).copied().flatten();
+        let indices = indices.and_then(|id| self.graph.constant(id));
+        let list = indices.and_then(|tensor| match tensor.shape() {
+            [shape @ .., 1] => tensor.reshape(shape).ok(),
+            _ => None,
+        });
+        let Some(list) = list.filter(|_| a.int("batch_dims", 0).is_ok_and(|dims| dims == 0)) else {
+            return Err(self.unsupported());
+        };
+        self.inputs[1] = Some(self.constant_named("indices", list));
+        Ok(Op::Gather { axis: 0 })
     }
 
     fn resize(&mut self, a: &Attributes) -> Result<Op> {

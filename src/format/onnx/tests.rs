@@ -138,6 +138,48 @@ fn maxima_have_positions() {
     }
 }
 
+/// onnxruntime folds transposes and scales into its own product, of any number of axes.
+#[test]
+fn fused_products_are_taken_apart() {
+    let mut product = node("FusedMatMul", &["x", "x"], "y");
+    product.domain = "com.microsoft".into();
+    let name = "transB".to_string();
+    let r#type = attribute_type::INT;
+    product.attribute.push(proto::Attribute { name, i: 1, r#type, ..Default::default() });
+    let name = "alpha".to_string();
+    let r#type = attribute_type::FLOAT;
+    product.attribute.push(proto::Attribute { name, f: 0.5, r#type, ..Default::default() });
+    for (shape, want) in
+        [(vec![2, 2], vec![2.5f32, 5.5, 5.5, 12.5]), (vec![2, 1, 2], vec![2.5, 12.5])]
+    {
+        let mut model = model(vec![product.clone()], vec![]);
+        let sizes: Vec<Option<i64>> = shape.iter().map(|&d| Some(d as i64)).collect();
+        model.graph.as_mut().unwrap().input = vec![value("x", &sizes)];
+        let y = run(&model, Tensor::new(&shape, vec![1f32, 2.0, 3.0, 4.0]).unwrap());
+        assert_eq!(y[0].as_f32().unwrap(), want, "{shape:?}");
+    }
+}
+
+/// PyTorch picks channels by `GatherND` with one index a place.
+#[test]
+fn gathering_by_single_indices_is_gather() {
+    let places = |dims: &[i64]| proto::Tensor {
+        dims: dims.to_vec(),
+        data_type: 7,
+        int64_data: vec![2, 0],
+        name: "i".into(),
+        ..Default::default()
+    };
+    let pick = |dims: &[i64]| {
+        let mut model = model(vec![node("GatherND", &["x", "i"], "y")], vec![places(dims)]);
+        model.graph.as_mut().unwrap().input = vec![value("x", &[Some(3), Some(1)])];
+        model
+    };
+    let y = run(&pick(&[2, 1]), Tensor::new(&[3, 1], vec![1f32, 2.0, 3.0]).unwrap());
+    assert_eq!(y[0].as_f32().unwrap(), [3.0, 1.0]);
+    assert_eq!(open(&pick(&[1, 2])).unwrap_err().kind(), ErrorKind::Unsupported);
+}
+
 /// Training mode normalises by the statistics of the batch, and updates the running ones.
 #[test]
 fn batch_normalisation_in_training_mode() {
