@@ -132,7 +132,8 @@ fn macs(model: &Model, inputs: &[Tensor]) -> Result<u64> {
         graph.value_mut(id).input = Some(dyrelu::graph::TensorType::of(tensor));
     }
     let types = infer::infer(&graph)?;
-    Ok(graph.nodes().iter().map(|node| cost::multiply_adds(&types, node)).sum())
+    let macs = graph.nodes().iter().map(|node| cost::multiply_adds(&types, node));
+    Ok(macs.fold(0, u64::saturating_add))
 }
 
 fn as_text(m: &Measured) -> String {

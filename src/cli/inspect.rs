@@ -98,7 +98,7 @@ fn describe<'a>(model: &'a Model, graph: &'a Graph) -> Result<Description<'a>> {
         name: &graph.name,
         inputs: graph.inputs().iter().map(port).collect(),
         outputs: graph.outputs().iter().map(port).collect(),
-        macs: layers.iter().map(|l| l.macs).sum(),
+        macs: layers.iter().map(|l| l.macs).fold(0, u64::saturating_add),
         parameters: cost::total_parameters(graph),
         weight_bytes: constants.map(|t| t.bytes().len() as u64).sum(),
         layers,

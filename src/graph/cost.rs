@@ -19,14 +19,14 @@ pub fn multiply_adds(types: &Types, node: &Node) -> u64 {
     };
     let output = elements(types, node.output()).unwrap_or(0);
     match &node.op {
-        Op::Conv(_) => output * (size(1) / dim(1, 0).max(1)),
-        Op::ConvTranspose(_) => size(0) * (size(1) / dim(1, 0).max(1)),
-        Op::Gemm(gemm) => output * dim(1, if gemm.trans_b { 1 } else { 0 }),
+        Op::Conv(_) => output.saturating_mul(size(1) / dim(1, 0).max(1)),
+        Op::ConvTranspose(_) => size(0).saturating_mul(size(1) / dim(1, 0).max(1)),
+        Op::Gemm(gemm) => output.saturating_mul(dim(1, if gemm.trans_b { 1 } else { 0 })),
         Op::MatMul => {
             let rank = node.input(1).and_then(|id| types.get(id)).map_or(0, |ty| ty.dims.len());
-            output * dim(1, rank.saturating_sub(2))
+            output.saturating_mul(dim(1, rank.saturating_sub(2)))
         }
-        Op::Hyperfunction(_) => size(1) + size(3),
+        Op::Hyperfunction(_) => size(1).saturating_add(size(3)),
         _ => 0,
     }
 }
@@ -41,4 +41,27 @@ pub fn parameters(graph: &Graph, node: &Node) -> u64 {
 pub fn total_parameters(graph: &Graph) -> u64 {
     let constants = graph.values().iter().filter_map(|v| v.constant.as_ref());
     constants.filter(|t| t.dtype().is_float()).map(|t| t.len() as u64).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{TensorType, infer::infer};
+    use crate::tensor::DType;
+
+    /// Sizes in a file are claims: their product may be more than 64 bits hold.
+    #[test]
+    fn the_costs_of_claimed_sizes_do_not_overflow() {
+        let mut g = Graph::new("huge");
+        let matrix = |rows: i64, columns: i64| TensorType {
+            dtype: DType::F32,
+            dims: vec![rows.into(), columns.into()],
+        };
+        let a = g.add_input("a", matrix(1 << 29, 1 << 40));
+        let b = g.add_input("b", matrix(1 << 40, 2));
+        let y = g.apply("y", Op::MatMul, &[a, b]);
+        g.set_outputs(vec![y]);
+        let types = infer(&g).unwrap();
+        assert_eq!(multiply_adds(&types, &g.nodes()[0]), u64::MAX);
+    }
 }
