@@ -293,6 +293,69 @@ fn hostile_files_are_refused_with_a_sentence() {
     }
 }
 
+#[test]
+fn typed_fields_are_read_and_checked() {
+    let typed = |data_type: i32, int32_data: Vec<i32>| {
+        let dims = vec![2];
+        let tensor = proto::Tensor { dims, data_type, int32_data, ..Default::default() };
+        TensorReader::new(None).read(&tensor)
+    };
+    for (data_type, data, want) in [
+        (2, vec![0, 255], Some([0.0, 255.0])),
+        (2, vec![0, 256], None),
+        (3, vec![-128, 127], Some([-128.0, 127.0])),
+        (6, vec![-7, 7], Some([-7.0, 7.0])),
+        (9, vec![0, 1], Some([0.0, 1.0])),
+        (10, vec![0x3c00, 0xc000], Some([1.0, -2.0])),
+        (10, vec![0x3c00, -1], None),
+        (16, vec![0x3f80, 0xc000], Some([1.0, -2.0])),
+        (6, vec![1, 2, 3], None),
+        (8, vec![1, 2], None),
+    ] {
+        let found = typed(data_type, data.clone()).and_then(|t| t.cast(crate::DType::F32));
+        let found = found.ok().map(|t| t.as_f32().unwrap().to_vec());
+        assert_eq!(found, want.map(Vec::from), "{data_type} {data:?}");
+    }
+}
+
+#[test]
+fn external_tensors_stay_inside_their_file_and_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let data: Vec<u8> = [9f32, 1.0, 2.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+    std::fs::write(folder.path().join("weights.bin"), data).unwrap();
+    for (location, offset, length, words) in [
+        ("weights.bin", "4", "8", None),
+        ("weights.bin", "8", "8", Some("which has 12")),
+        ("weights.bin", "18446744073709551615", "8", Some("which has 12")),
+        ("weights.bin", "4", "4", Some("needs 8 bytes, its length is 4")),
+        ("weights.bin", "-4", "8", Some("no number")),
+        ("nobody.bin", "0", "8", Some("nobody.bin")),
+        (".", "0", "8", Some("expected a file")),
+        ("/etc/passwd", "0", "8", Some("leaves the folder")),
+        ("sub/../../x", "0", "8", Some("leaves the folder")),
+    ] {
+        let entry = |(key, value): (&str, &str)| proto::StringEntry {
+            key: key.into(),
+            value: value.into(),
+        };
+        let entries = [("location", location), ("offset", offset), ("length", length)];
+        let tensor = proto::Tensor {
+            data_location: 1,
+            external_data: entries.map(entry).to_vec(),
+            ..tensor("w", &[2], &[])
+        };
+        let found = TensorReader::new(Some(folder.path())).read(&tensor);
+        match (found, words) {
+            (Ok(tensor), None) => assert_eq!(tensor.as_f32().unwrap(), [1.0, 2.0]),
+            (Err(e), Some(words)) => {
+                let text = e.to_string();
+                assert!(text.contains(words) && text.contains("\"w\""), "{location}: {text}");
+            }
+            (found, _) => panic!("{location} {offset} {length}: {found:?}"),
+        }
+    }
+}
+
 /// Every prefix, and every byte changed, is either refused or read; none panics.
 #[test]
 fn damaged_files_never_panic() {
