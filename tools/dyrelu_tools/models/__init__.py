@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import nn
 
 from ..activations import activation
 from .mobilenetv2 import MobileNetV2
+from .mobilenetv3 import MobileNetV3
+from .resnet import Bottleneck, CifarResNet20, ResNet
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "mobilenetv2": MobileNetV2,
+    "mobilenetv3-small": MobileNetV3,
+    "mobilenetv3-large": partial(MobileNetV3, large=True),
+    "resnet18": ResNet,
+    "resnet50": partial(ResNet, block=Bottleneck, depths=(3, 4, 6, 3)),
+    "cifar-resnet20": CifarResNet20,
 }
 
 

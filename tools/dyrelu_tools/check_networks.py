@@ -1,0 +1,126 @@
+"""Whole networks through `dyrelu run` against PyTorch: `python -m dyrelu_tools.check_networks --help`.
+
+Weights are random, batch-norm statistics too, so that every operator matters.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from .activations import DyReLU
+from .models import build
+
+TOLERANCE = 1e-4
+NETWORKS = ["mobilenetv2", "mobilenetv3-small", "mobilenetv3-large", "resnet18", "resnet50"]
+ACTIVATIONS = ["relu", "dyrelu-a", "dyrelu-b", "dyrelu-c"]
+
+
+def randomise(network: nn.Module) -> nn.Module:
+    """Statistics and coefficients away from where training starts."""
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.1)
+                module.running_var.uniform_(0.5, 1.5)
+                module.weight.uniform_(0.5, 1.0)
+                module.bias.normal_(0, 0.1)
+            if isinstance(module, DyReLU):
+                module.fc2.weight.normal_(0, 0.5)
+    return network.eval()
+
+
+def export(network: nn.Module, x: torch.Tensor, path: Path, dynamo: bool) -> None:
+    names = {"input_names": ["input"], "output_names": ["logits"]}
+    if dynamo:
+        shapes = ({0: torch.export.Dim("batch", min=1, max=1024)},)
+        torch.onnx.export(network, (x,), path, dynamo=True, dynamic_shapes=shapes, verbose=False, **names)
+    else:
+        axes = {"input": {0: "batch"}, "logits": {0: "batch"}}
+        torch.onnx.export(network, (x,), path, dynamo=False, opset_version=17, dynamic_axes=axes, **names)
+
+
+def run(binary: Path, model: Path, x: torch.Tensor, work: Path) -> np.ndarray:
+    np.save(work / "x.npy", x.numpy())
+    command = [binary, "run", model, "--input", work / "x.npy", "--output", work / "y.npy"]
+    subprocess.run(command, check=True)
+    return np.load(work / "y.npy")
+
+
+def recognised(binary: Path, model: Path) -> list[str]:
+    done = subprocess.run([binary, "inspect", model, "--format", "json"], capture_output=True, check=True)
+    return [a["form"] for a in json.loads(done.stdout)["dynamic_activations"]]
+
+
+def check(name: str, act: str, dynamo: bool, binary: Path, size: int, work: Path) -> bool:
+    torch.manual_seed(0)
+    network = randomise(build(name, act))
+    x, model = torch.randn(2, 3, size, size), work / "network.onnx"
+    with torch.no_grad():
+        y = network(x).numpy()
+    export(network, x, model, dynamo)
+    error = float(np.abs(run(binary, model, x, work) - y).max() / np.abs(y).max())
+    wanted = [m.form for m in network.modules() if isinstance(m, DyReLU)]
+    found = [form for form in recognised(binary, model) if form in "ABC"]
+    good = error <= TOLERANCE and sorted(found) == sorted(wanted)
+    exporter = "dynamo" if dynamo else "script"
+    print(f"{'ok ' if good else 'OFF'} {name:18} {act:9} {exporter:7} error {error:.1e}  recognised {len(found)} of {len(wanted)}", flush=True)
+    return good
+
+
+def check_parity(weights: Path, binary: Path, work: Path) -> bool:
+    """A dynamic ReLU whose second layer is zero is a plain ReLU."""
+    stored = torch.load(weights, map_location="cpu", weights_only=True)
+    stored = {k.removeprefix("module."): v for k, v in stored.get("state_dict", stored).items()}
+    plain, dynamic = build("cifar-resnet20", "relu", 10), build("cifar-resnet20", "dyrelu-b", 10)
+    plain.load_state_dict(stored)
+    missing, unexpected = dynamic.load_state_dict(stored, strict=False)
+    assert not unexpected and all("act" in key for key in missing), (missing, unexpected)
+    for module in dynamic.modules():
+        if isinstance(module, DyReLU):
+            nn.init.zeros_(module.fc2.weight)
+            nn.init.zeros_(module.fc2.bias)
+    x, model = torch.randn(2, 3, 32, 32), work / "network.onnx"
+    with torch.no_grad():
+        y = plain.eval()(x).numpy()
+    export(dynamic.eval(), x, model, dynamo=False)
+    error = float(np.abs(run(binary, model, x, work) - y).max() / np.abs(y).max())
+    found = len(recognised(binary, model))
+    good = error <= TOLERANCE and found == 19
+    print(f"{'ok ' if good else 'OFF'} parity of ResNet-20: error {error:.1e}, {found} dynamic activations", flush=True)
+    return good
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dyrelu", type=Path, required=True, help="the dyrelu program")
+    parser.add_argument("--resnet20", type=Path, help="weights of the CIFAR-10 ResNet-20, for the parity test")
+    parser.add_argument("--size", type=int, default=96)
+    parser.add_argument("--networks", default=",".join(NETWORKS), help="those to check, with commas")
+    args = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)
+    good = True
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        if args.resnet20:
+            good &= check_parity(args.resnet20, args.dyrelu, work)
+        for name in args.networks.split(","):
+            for act in ACTIVATIONS:
+                for dynamo in (False, True):
+                    good &= check(name, act, dynamo, args.dyrelu, args.size, work)
+    sys.exit(0 if good else 1)
+
+
+if __name__ == "__main__":
+    main()
