@@ -6,11 +6,13 @@ mod legacy;
 mod names;
 mod operators;
 mod proto;
+mod scopes;
 mod tensors;
 #[cfg(test)]
 mod tests;
 mod training;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -19,8 +21,9 @@ use prost::Message;
 
 use super::mapped::Mapped;
 use crate::error::{Error, Result};
-use crate::graph::{Dim, Graph, TensorType, ValueId};
+use crate::graph::{Dim, Graph, TensorType};
 use operators::NodeReader;
+use scopes::{Functions, Scope};
 use tensors::TensorReader;
 
 /// The oldest opset whose operators are known.
@@ -58,27 +61,16 @@ pub fn read_bytes(bytes: Bytes, directory: Option<&Path>) -> Result<Graph> {
 }
 
 struct Reader<'m> {
-    opsets: HashMap<&'m str, i64>,
-    functions: Vec<(&'m str, &'m str)>,
+    functions: Functions<'m>,
+    scopes: Vec<Scope<'m>>,
+    /// Nodes of functions and branches that may still be read.
+    budget: usize,
     tensors: TensorReader<'m>,
     graph: Graph,
-    values: HashMap<&'m str, ValueId>,
 }
 
 impl<'m> Reader<'m> {
     fn new(model: &'m proto::Model, directory: Option<&'m Path>) -> Result<Self> {
-        let mut opsets = HashMap::new();
-        for set in &model.opset_import {
-            let domain = if set.domain == "ai.onnx" { "" } else { set.domain.as_str() };
-            opsets.insert(domain, set.version);
-        }
-        // A file without an opset is from before there were any.
-        let opset = opsets.get("").copied().unwrap_or(1);
-        if opset < OLDEST_OPSET && !opsets.is_empty() {
-            return Err(Error::unsupported(format!(
-                "opset {opset} is too old; convert the file to opset {OLDEST_OPSET} or newer"
-            )));
-        }
         let mut graph = Graph::new(model.graph.as_ref().map_or("", |g| g.name.as_str()));
         for entry in &model.metadata_props {
             let key = match entry.key.as_str() {
@@ -92,44 +84,28 @@ impl<'m> Reader<'m> {
         if !producer.trim().is_empty() {
             graph.metadata.insert("producer".into(), producer.trim().into());
         }
-        let function = |f: &'m proto::Function| (f.domain.as_str(), f.name.as_str());
         Ok(Reader {
-            opsets,
-            functions: model.functions.iter().map(function).collect(),
+            functions: Functions::of(model),
+            scopes: vec![Scope::of_network(opsets(&model.opset_import)?)],
+            budget: scopes::MAX_INLINED,
             tensors: TensorReader::new(directory),
             graph,
-            values: HashMap::new(),
         })
     }
 
     fn read(mut self, graph: &'m proto::Graph) -> Result<Graph> {
-        if !graph.sparse_initializer.is_empty() {
-            return Err(Error::unsupported("sparse initializers; store the weights densely"));
-        }
-        for tensor in &graph.initializer {
-            let constant = self.tensors.read(tensor)?;
-            let id = self.graph.add_constant(&tensor.name, constant);
-            if self.values.insert(&tensor.name, id).is_some() {
-                return Err(Error::graph(format!("two tensors are named {:?}", tensor.name)));
-            }
-        }
+        self.initializers(graph)?;
         for input in &graph.input {
             // Before IR version 4, initializers were listed among the inputs.
-            if !self.values.contains_key(input.name.as_str()) {
+            if !self.scope().defines(&input.name) {
                 let ty = input_type(input)?;
                 let id = self.graph.add_input(&input.name, ty);
-                self.values.insert(&input.name, id);
+                self.scope().define(&input.name, Some(id));
             }
         }
-        for (i, node) in graph.node.iter().enumerate() {
-            let name = match node.name.as_str() {
-                "" => format!("{}_{i}", node.op_type),
-                name => name.to_string(),
-            };
-            self.node(node, name.clone()).map_err(|e| e.at_node(&name, &node.op_type))?;
-        }
+        self.nodes(&graph.node, "")?;
         let outputs = graph.output.iter().map(|output| {
-            self.values.get(output.name.as_str()).copied().ok_or_else(|| {
+            self.known(&output.name).ok_or_else(|| {
                 Error::graph(format!("nothing produces the output {:?}", output.name))
             })
         });
@@ -139,28 +115,76 @@ impl<'m> Reader<'m> {
         Ok(self.graph)
     }
 
-    fn node(&mut self, node: &'m proto::Node, name: String) -> Result<()> {
-        let domain = if node.domain == "ai.onnx" { "" } else { node.domain.as_str() };
-        if self.functions.contains(&(domain, node.op_type.as_str())) {
-            return Err(Error::unsupported(format!(
-                "{} is a function defined in the file; inline it with onnx.inliner",
-                node.op_type
-            )));
+    fn initializers(&mut self, graph: &'m proto::Graph) -> Result<()> {
+        if !graph.sparse_initializer.is_empty() {
+            return Err(Error::unsupported("sparse initializers; store the weights densely"));
+        }
+        for tensor in &graph.initializer {
+            let constant = self.tensors.read(tensor)?;
+            if self.scope().defines(&tensor.name) {
+                return Err(Error::graph(format!("two tensors are named {:?}", tensor.name)));
+            }
+            let name = self.scope().full_name(&tensor.name);
+            let id = self.graph.add_constant(name, constant);
+            self.scope().define(&tensor.name, Some(id));
+        }
+        Ok(())
+    }
+
+    /// Reads `nodes`, whose names get `prefix` in front.
+    fn nodes(&mut self, nodes: &'m [proto::Node], prefix: &str) -> Result<()> {
+        for (i, node) in nodes.iter().enumerate() {
+            let name = match node.name.as_str() {
+                "" => format!("{prefix}{}_{i}", node.op_type),
+                name => format!("{prefix}{name}"),
+            };
+            self.node(node, &name).map_err(|e| e.at_node(&name, &node.op_type))?;
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, node: &'m proto::Node, name: &str) -> Result<()> {
+        let attributes = self.resolved_attributes(node);
+        if let Some(function) = self.functions.called_by(node) {
+            return self.call(node, name, function, attributes.into_owned());
+        }
+        let domain = domain(&node.domain);
+        if domain.is_empty() && node.op_type == "If" {
+            return self.branch(node, name);
         }
         let inputs = node.input.iter().map(|name| self.value(name)).collect();
         let outputs = node.output.iter().map(|name| self.value(name)).collect();
-        let opset = self.opsets.get(domain).copied().unwrap_or(1);
-        let (graph, tensors) = (&mut self.graph, &mut self.tensors);
+        let opset = self.scope().opset(domain);
+        let resolved;
+        let node = match attributes {
+            Cow::Borrowed(_) => node,
+            Cow::Owned(attribute) => {
+                resolved = proto::Node { attribute, ..node.clone() };
+                &resolved
+            }
+        };
+        let (graph, tensors, name) = (&mut self.graph, &mut self.tensors, name.to_string());
         NodeReader { graph, tensors, node, name, opset, inputs, outputs }.read()
     }
+}
 
-    /// The value of a name, made at its first mention; an empty name stands for none.
-    fn value(&mut self, name: &'m str) -> Option<ValueId> {
-        if name.is_empty() {
-            return None;
-        }
-        Some(*self.values.entry(name).or_insert_with(|| self.graph.add_value(name)))
+/// The name of an operator set: empty for ONNX's own.
+fn domain(name: &str) -> &str {
+    if name == "ai.onnx" { "" } else { name }
+}
+
+/// The version of each operator set.
+fn opsets(imports: &[proto::OperatorSet]) -> Result<HashMap<&str, i64>> {
+    let opsets: HashMap<_, _> =
+        imports.iter().map(|set| (domain(&set.domain), set.version)).collect();
+    // A file without an opset is from before there were any.
+    let opset = opsets.get("").copied().unwrap_or(1);
+    if opset < OLDEST_OPSET && !opsets.is_empty() {
+        return Err(Error::unsupported(format!(
+            "opset {opset} is too old; convert the file to opset {OLDEST_OPSET} or newer"
+        )));
     }
+    Ok(opsets)
 }
 
 fn input_type(input: &proto::ValueInfo) -> Result<TensorType> {

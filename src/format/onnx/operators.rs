@@ -422,7 +422,13 @@ impl NodeReader<'_, '_> {
             return Err(Error::unsupported("a constant that is neither a tensor nor a number"));
         };
         match self.outputs.first().copied().flatten() {
-            Some(output) => self.graph.value_mut(output).constant = Some(tensor),
+            Some(output) => {
+                let value = self.graph.value_mut(output);
+                if value.constant.is_some() || value.input.is_some() {
+                    return Err(Error::graph(format!("{:?} is produced twice", value.name)));
+                }
+                value.constant = Some(tensor);
+            }
             None => return Err(Error::graph("it has no output")),
         }
         Ok(())

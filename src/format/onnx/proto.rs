@@ -43,8 +43,21 @@ pub struct StringEntry {
 pub struct Function {
     #[prost(string, tag = "1")]
     pub name: String,
+    #[prost(string, repeated, tag = "4")]
+    pub input: Vec<String>,
+    #[prost(string, repeated, tag = "5")]
+    pub output: Vec<String>,
+    #[prost(message, repeated, tag = "7")]
+    pub node: Vec<Node>,
+    #[prost(message, repeated, tag = "9")]
+    pub opset_import: Vec<OperatorSet>,
     #[prost(string, tag = "10")]
     pub domain: String,
+    /// Attributes with the values that they have unless a caller gives others.
+    #[prost(message, repeated, tag = "11")]
+    pub attribute_proto: Vec<Attribute>,
+    #[prost(string, tag = "13")]
+    pub overload: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -80,6 +93,8 @@ pub struct Node {
     pub attribute: Vec<Attribute>,
     #[prost(string, tag = "7")]
     pub domain: String,
+    #[prost(string, tag = "8")]
+    pub overload: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -94,6 +109,8 @@ pub struct Attribute {
     pub s: Bytes,
     #[prost(message, optional, tag = "5")]
     pub t: Option<Tensor>,
+    #[prost(message, optional, boxed, tag = "6")]
+    pub g: Option<Box<Graph>>,
     #[prost(float, repeated, tag = "7")]
     pub floats: Vec<f32>,
     #[prost(int64, repeated, tag = "8")]
@@ -102,6 +119,9 @@ pub struct Attribute {
     pub strings: Vec<Bytes>,
     #[prost(int32, tag = "20")]
     pub r#type: i32,
+    /// In a function: the attribute of the function's caller that this one is.
+    #[prost(string, tag = "21")]
+    pub ref_attr_name: String,
 }
 
 /// What an attribute holds: the values of `Attribute::type`.

@@ -1,8 +1,13 @@
 //! Files built in memory, whole and hostile.
 
+mod operators;
+mod scopes;
+mod tensors;
+
 use super::proto::{self, attribute_type};
 use super::*;
 use crate::ErrorKind;
+use crate::reference;
 use crate::tensor::Tensor;
 
 fn tensor(name: &str, dims: &[i64], data: &[f32]) -> proto::Tensor {
@@ -53,6 +58,33 @@ fn model(nodes: Vec<proto::Node>, initializer: Vec<proto::Tensor>) -> proto::Mod
 fn conv_model() -> proto::Model {
     let weight = tensor("w", &[4, 3, 3, 3], &[0.5; 108]);
     model(vec![node("Conv", &["x", "w"], "c"), node("Relu", &["c"], "y")], vec![weight])
+}
+
+fn ints(name: &str, ints: &[i64]) -> proto::Attribute {
+    let (name, r#type) = (name.into(), attribute_type::INTS);
+    proto::Attribute { name, r#type, ints: ints.to_vec(), ..Default::default() }
+}
+
+fn float(name: &str, f: f32) -> proto::Attribute {
+    proto::Attribute { name: name.into(), r#type: attribute_type::FLOAT, f, ..Default::default() }
+}
+
+fn with(mut node: proto::Node, attributes: &[proto::Attribute]) -> proto::Node {
+    node.attribute.extend_from_slice(attributes);
+    node
+}
+
+/// What the network of a model makes of an image of ones, 1x3x8x8, scaled by `scale`.
+fn outcome(model: &proto::Model, scale: f32) -> Result<Tensor> {
+    let image = Tensor::new(&[1, 3, 8, 8], vec![scale; 192])?;
+    Ok(reference::run(&open(model)?, &[image])?.swap_remove(0))
+}
+
+/// Asserts that reading fails with an error of `kind` that says `words`.
+#[track_caller]
+fn refused(model: &proto::Model, kind: ErrorKind, words: &str) {
+    let error = open(model).expect_err(words);
+    assert!(error.kind() == kind && error.to_string().contains(words), "{error:?}");
 }
 
 fn open(model: &proto::Model) -> Result<Graph> {

@@ -1,0 +1,235 @@
+//! Names and what they stand for; functions and branches, read in place of the nodes that call them.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use super::{Reader, domain, opsets, proto};
+use crate::error::{Error, Result};
+use crate::graph::infer::infer;
+use crate::graph::{Graph, Node, Op, ValueId};
+use crate::tensor::DType;
+
+/// How deep functions and branches may nest.
+const MAX_DEPTH: usize = 64;
+
+/// How many nodes of functions and branches one network may come to: functions that call functions
+/// multiply.
+pub(super) const MAX_INLINED: usize = 1 << 20;
+
+/// The names of a network, of a branch or of the body of a function.
+pub(super) struct Scope<'m> {
+    values: HashMap<&'m str, Option<ValueId>>,
+    opsets: HashMap<&'m str, i64>,
+    /// Stands before names, so that those of the graph differ.
+    prefix: String,
+    /// The attributes that a call of a function gives; `None` in a branch, which sees what is
+    /// around it.
+    attributes: Option<Vec<proto::Attribute>>,
+}
+
+impl<'m> Scope<'m> {
+    pub(super) fn of_network(opsets: HashMap<&'m str, i64>) -> Self {
+        let (values, prefix) = (HashMap::new(), String::new());
+        Scope { values, opsets, prefix, attributes: Some(Vec::new()) }
+    }
+
+    pub(super) fn opset(&self, domain: &str) -> i64 {
+        self.opsets.get(domain).copied().unwrap_or(1)
+    }
+
+    pub(super) fn full_name(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    pub(super) fn defines(&self, name: &str) -> bool {
+        self.values.contains_key(name)
+    }
+
+    /// Makes `name` stand for `value`, or for an absent optional input.
+    pub(super) fn define(&mut self, name: &'m str, value: Option<ValueId>) {
+        self.values.insert(name, value);
+    }
+
+    fn is_closed(&self) -> bool {
+        self.attributes.is_some()
+    }
+}
+
+/// The functions that a file defines, by domain, name and overload.
+pub(super) struct Functions<'m>(HashMap<[&'m str; 3], &'m proto::Function>);
+
+impl<'m> Functions<'m> {
+    pub(super) fn of(model: &'m proto::Model) -> Self {
+        let key = |f: &'m proto::Function| [domain(&f.domain), &f.name, &f.overload];
+        Functions(model.functions.iter().map(|f| (key(f), f)).collect())
+    }
+
+    pub(super) fn called_by(&self, node: &proto::Node) -> Option<&'m proto::Function> {
+        let key = [domain(&node.domain), node.op_type.as_str(), node.overload.as_str()];
+        self.0.get(&key).copied()
+    }
+}
+
+impl<'m> Reader<'m> {
+    pub(super) fn scope(&mut self) -> &mut Scope<'m> {
+        self.scopes.last_mut().expect("the scope of the network stays")
+    }
+
+    /// From the innermost scope outward, as far as names are seen.
+    fn visible(&self) -> impl Iterator<Item = &Scope<'m>> {
+        let closed = self.scopes.iter().rposition(Scope::is_closed).unwrap_or(0);
+        self.scopes[closed..].iter().rev()
+    }
+
+    /// The value that a name stands for already.
+    pub(super) fn known(&self, name: &str) -> Option<ValueId> {
+        self.visible().find_map(|scope| scope.values.get(name).copied()).flatten()
+    }
+
+    /// The value of a name, made at its first mention; an empty name stands for none.
+    pub(super) fn value(&mut self, name: &'m str) -> Option<ValueId> {
+        if name.is_empty() {
+            return None;
+        }
+        if let Some(id) = self.visible().find_map(|scope| scope.values.get(name).copied()) {
+            return id;
+        }
+        let full_name = self.scope().full_name(name);
+        let id = Some(self.graph.add_value(full_name));
+        self.scope().define(name, id);
+        id
+    }
+
+    /// The attributes of a node, with those that refer to its function's caller looked up there.
+    pub(super) fn resolved_attributes(&self, node: &'m proto::Node) -> Cow<'m, [proto::Attribute]> {
+        if node.attribute.iter().all(|a| a.ref_attr_name.is_empty()) {
+            return Cow::Borrowed(&node.attribute);
+        }
+        let given = self.visible().find_map(|scope| scope.attributes.as_deref()).unwrap_or(&[]);
+        let resolve = |a: &proto::Attribute| {
+            if a.ref_attr_name.is_empty() {
+                return Some(a.clone());
+            }
+            // What neither the caller nor a default gives is absent.
+            let found = given.iter().find(|g| g.name == a.ref_attr_name)?;
+            Some(proto::Attribute { name: a.name.clone(), ..found.clone() })
+        };
+        node.attribute.iter().filter_map(resolve).collect()
+    }
+
+    /// Reads the body of a function in place of a node that calls it.
+    pub(super) fn call(
+        &mut self,
+        node: &'m proto::Node,
+        name: &str,
+        function: &'m proto::Function,
+        mut attributes: Vec<proto::Attribute>,
+    ) -> Result<()> {
+        if node.input.len() > function.input.len() || node.output.len() > function.output.len() {
+            return Err(Error::graph(format!(
+                "its function has {} inputs and {} outputs, the node {} and {}",
+                function.input.len(),
+                function.output.len(),
+                node.input.len(),
+                node.output.len()
+            )));
+        }
+        for default in &function.attribute_proto {
+            if attributes.iter().all(|a| a.name != default.name) {
+                attributes.push(default.clone());
+            }
+        }
+        let given: Vec<_> = node.input.iter().map(|name| self.value(name)).collect();
+        let absent = std::iter::repeat(None);
+        let values = function.input.iter().map(String::as_str).zip(given.into_iter().chain(absent));
+        let inner = Scope {
+            values: values.collect(),
+            opsets: opsets(&function.opset_import)?,
+            prefix: format!("{name}/"),
+            attributes: Some(attributes),
+        };
+        let outputs = function.output.iter().map(String::as_str);
+        self.inline(node, name, inner, None, &function.node, outputs)
+    }
+
+    /// Reads that branch of an `If` which its condition selects.
+    pub(super) fn branch(&mut self, node: &'m proto::Node, name: &str) -> Result<()> {
+        let condition = node.input.first().and_then(|name| self.value(name));
+        let condition = condition.ok_or_else(|| Error::graph("its condition is missing"))?;
+        let key = match holds(&self.graph, condition)? {
+            Some(true) => "then_branch",
+            Some(false) => "else_branch",
+            None => {
+                return Err(Error::unsupported(
+                    "a condition that depends on the input; export the network with fixed sizes",
+                ));
+            }
+        };
+        let graph = node.attribute.iter().find(|a| a.name == key).and_then(|a| a.g.as_deref());
+        let graph =
+            graph.ok_or_else(|| Error::format(format!("attribute {key:?} is no network")))?;
+        if node.output.len() > graph.output.len() {
+            let (wanted, found) = (node.output.len(), graph.output.len());
+            let message = format!("expected {wanted} outputs of {key:?}, found {found}");
+            return Err(Error::graph(message));
+        }
+        let inner = Scope {
+            values: HashMap::new(),
+            opsets: self.scope().opsets.clone(),
+            prefix: format!("{name}/"),
+            attributes: None,
+        };
+        let outputs = graph.output.iter().map(|output| output.name.as_str());
+        self.inline(node, name, inner, Some(graph), &graph.node, outputs)
+    }
+
+    /// Reads `nodes` in a scope of their own and hands their `outputs` to those of `node`.
+    fn inline(
+        &mut self,
+        node: &'m proto::Node,
+        name: &str,
+        scope: Scope<'m>,
+        graph: Option<&'m proto::Graph>,
+        nodes: &'m [proto::Node],
+        outputs: impl Iterator<Item = &'m str>,
+    ) -> Result<()> {
+        if self.scopes.len() > MAX_DEPTH {
+            return Err(Error::graph(format!(
+                "functions and branches nest deeper than {MAX_DEPTH}; does one call itself?"
+            )));
+        }
+        self.budget = self.budget.checked_sub(nodes.len() + 1).ok_or_else(|| {
+            Error::graph(format!("functions and branches come to more than {MAX_INLINED} nodes"))
+        })?;
+        let prefix = scope.prefix.clone();
+        self.scopes.push(scope);
+        if let Some(graph) = graph {
+            self.initializers(graph)?;
+        }
+        self.nodes(nodes, &prefix)?;
+        let inner: Vec<_> = outputs.map(|name| self.value(name)).collect();
+        self.scopes.pop();
+        for (i, (output, inner)) in node.output.iter().zip(inner).enumerate() {
+            if let Some(output) = self.value(output) {
+                let (name, inputs, outputs) =
+                    (format!("{name}.{i}"), vec![inner], vec![Some(output)]);
+                self.graph.add_node(Node { name, op: Op::Identity, inputs, outputs });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a condition is true, where that follows from constants and sizes alone.
+fn holds(graph: &Graph, condition: ValueId) -> Result<Option<bool>> {
+    let mut part = graph.clone();
+    // Inference gives the contents of integers.
+    let number = part.apply("condition", Op::Cast { to: DType::I64 }, &[condition]);
+    part.set_outputs(vec![number]);
+    part.validate()?;
+    let types = infer(&part)?;
+    Ok(match types.contents(number) {
+        Some([value]) => value.as_const().map(|number| number != 0),
+        _ => None,
+    })
+}

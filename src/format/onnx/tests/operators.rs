@@ -1,0 +1,78 @@
+//! Operators whose meaning depends on where they come from.
+
+use super::*;
+
+fn contributed(op: &str, inputs: &[&str], output: &str) -> proto::Node {
+    proto::Node { domain: "com.microsoft".into(), ..node(op, inputs, output) }
+}
+
+#[test]
+fn fused_convolutions_add_and_activate() {
+    let weight = tensor("w", &[3, 3, 1, 1], &[1.0; 9]);
+    let bias = tensor("b", &[3], &[0.0; 3]);
+    let string = |name: &str, s: &'static str| proto::Attribute {
+        name: name.into(),
+        r#type: attribute_type::STRING,
+        s: Bytes::from_static(s.as_bytes()),
+        ..Default::default()
+    };
+    let params = proto::Attribute {
+        name: "activation_params".into(),
+        r#type: attribute_type::FLOATS,
+        floats: vec![-1.5, 6.0],
+        ..Default::default()
+    };
+    let conv = contributed("FusedConv", &["x", "w", "b", "x"], "y");
+    let model =
+        model(vec![with(conv, &[string("activation", "Clip"), params])], vec![weight, bias]);
+    for (scale, expected) in [(1.0, 4.0), (2.0, 6.0), (-1.0, -1.5)] {
+        assert_eq!(outcome(&model, scale).unwrap().as_f32().unwrap()[0], expected);
+    }
+}
+
+#[test]
+fn a_layout_of_onnxruntime_is_named() {
+    let domain = "com.microsoft.nchwc".to_string();
+    let conv = proto::Node { domain, ..node("Conv", &["x", "x"], "y") };
+    refused(&model(vec![conv], vec![]), ErrorKind::Unsupported, "at most at level");
+}
+
+#[test]
+fn attributes_that_contradict_are_refused() {
+    let weight = || tensor("w", &[4, 3, 3, 3], &[0.5; 108]);
+    let conv =
+        |attribute| model(vec![with(node("Conv", &["x", "w"], "y"), &[attribute])], vec![weight()]);
+    refused(&conv(ints("kernel_shape", &[5, 5])), ErrorKind::Graph, "contradicts the weight");
+    refused(&conv(ints("strides", &[-1, 1])), ErrorKind::Format, "must not be negative");
+    refused(&conv(float("group", 1.0)), ErrorKind::Format, "should be an integer");
+}
+
+#[test]
+fn a_constant_node_cannot_replace_a_weight() {
+    let constant = with(node("Constant", &[], "w"), &[float("value_float", 1.0)]);
+    let model =
+        model(vec![constant, node("Mul", &["x", "w"], "y")], vec![tensor("w", &[], &[2.0])]);
+    refused(&model, ErrorKind::Graph, "produced twice");
+}
+
+#[test]
+fn an_initializer_among_the_inputs_is_a_constant() {
+    let mut model = conv_model();
+    let graph = model.graph.as_mut().unwrap();
+    graph.input.push(value("w", &[Some(4), Some(3), Some(3), Some(3)]));
+    assert_eq!(open(&model).unwrap().inputs().len(), 1);
+}
+
+#[test]
+fn metadata_travels_with_the_network() {
+    let mut model = conv_model();
+    model.producer_name = "maker".into();
+    for (key, value) in [("dyrelu.labels", "cat"), ("task", "pets")] {
+        let (key, value) = (key.into(), value.into());
+        model.metadata_props.push(proto::StringEntry { key, value });
+    }
+    let metadata = open(&model).unwrap().metadata;
+    for (key, value) in [("labels", "cat"), ("onnx.task", "pets"), ("producer", "maker")] {
+        assert_eq!(metadata.get(key).map(String::as_str), Some(value), "{key}");
+    }
+}
