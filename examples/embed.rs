@@ -3,6 +3,7 @@
 //!     cargo run --release --example embed -- photo.jpg...
 
 use std::error::Error;
+use std::sync::Arc;
 use std::thread;
 
 use dyrelu::vision::{self, Labels, Preprocess};
@@ -18,20 +19,29 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     thread::scope(|scope| {
         // The model is shared; each thread has a session, which is its scratch memory.
-        for part in photos.chunks(photos.len().div_ceil(2).max(1)) {
-            let (model, preprocess, labels) = (&model, &preprocess, &labels);
-            scope.spawn(move || -> dyrelu::Result<()> {
-                let mut session = Session::new(model)?;
-                for path in part {
-                    let input = preprocess.apply(&vision::load(path)?)?;
-                    let scores = session.run(&[input])?;
-                    let probabilities = vision::probabilities(scores[0].as_f32()?);
-                    let best = &vision::top_k(&probabilities, 1, labels)[0];
-                    println!("{path}: {} ({:.1}%)", best.label, 100.0 * best.score);
-                }
-                Ok(())
-            });
-        }
-    });
+        let parts = photos.chunks(photos.len().div_ceil(2).max(1));
+        let (model, preprocess, labels) = (&model, &preprocess, &labels);
+        let threads: Vec<_> = parts
+            .map(|part| scope.spawn(move || classify(model, preprocess, labels, part)))
+            .collect();
+        threads.into_iter().try_for_each(|t| t.join().expect("a classifying thread panicked"))
+    })?;
+    Ok(())
+}
+
+fn classify(
+    model: &Arc<Model>,
+    preprocess: &Preprocess,
+    labels: &Labels,
+    photos: &[String],
+) -> dyrelu::Result<()> {
+    let mut session = Session::new(model)?;
+    for path in photos {
+        let input = preprocess.apply(&vision::load(path)?)?;
+        let scores = session.run(&[input])?;
+        let probabilities = vision::probabilities(scores[0].as_f32()?);
+        let best = &vision::top_k(&probabilities, 1, labels)[0];
+        println!("{path}: {} ({:.1}%)", best.label, 100.0 * best.score);
+    }
     Ok(())
 }
