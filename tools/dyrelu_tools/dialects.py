@@ -27,14 +27,16 @@ def layers(inputs: int, outputs: int, hidden: int = HIDDEN) -> tuple[nn.Linear, 
 class Interleaved(nn.Module):
     """Coefficients side by side for each channel, positions moved to the front, max over a new last axis."""
 
-    def __init__(self, form: str = "B", k: int = 2, dims: int = 2) -> None:
+    def __init__(
+        self, form: str = "B", k: int = 2, dims: int = 2, channels: int = CHANNELS, hidden: int = HIDDEN
+    ) -> None:
         super().__init__()
-        self.form, self.k, self.dims = form, k, dims
-        self.fc1, self.fc2 = layers(CHANNELS, 2 * k * (1 if form == "A" else CHANNELS))
+        self.form, self.k, self.dims, self.channels = form, k, dims, channels
+        self.fc1, self.fc2 = layers(channels, 2 * k * (1 if form == "A" else channels), hidden)
         self.register_buffer("lambdas", torch.tensor([1.0] * k + [0.5] * k))
         self.register_buffer("init_v", torch.tensor([1.0] + [0.0] * (2 * k - 1)))
         if form == "C":
-            self.conv1x1 = nn.Conv2d(CHANNELS, 1, 1)
+            self.conv1x1 = nn.Conv2d(channels, 1, 1)
 
     def theta(self, x: Tensor) -> Tensor:
         context = x.mean(-1)
@@ -49,7 +51,7 @@ class Interleaved(nn.Module):
             moved = x.transpose(0, -1).unsqueeze(-1)
             pieces = moved * coefficients[:, : self.k] + coefficients[:, self.k :]
             return pieces.max(-1)[0].transpose(0, -1)
-        coefficients = theta.view(-1, CHANNELS, 2 * self.k) * self.lambdas + self.init_v
+        coefficients = theta.view(-1, self.channels, 2 * self.k) * self.lambdas + self.init_v
         there = (2, 3, 0, 1) if self.dims == 2 else (2, 0, 1)
         back = (2, 3, 0, 1) if self.dims == 2 else (1, 2, 0)
         moved = x.permute(*there).unsqueeze(-1)

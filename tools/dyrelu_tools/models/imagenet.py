@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..activations import Activation, activation
 from .mobilenetv2 import STAGES
 
 
@@ -23,22 +24,24 @@ class SameConv(nn.Conv2d):
 
 
 class LiteBlock(nn.Module):
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int, act: Activation) -> None:
         super().__init__()
         hidden = inputs * expansion
         self.residual = stride == 1 and inputs == outputs
         self._expand_conv = nn.Conv2d(inputs, hidden, 1, bias=False) if expansion != 1 else None
         self._bn0 = nn.BatchNorm2d(hidden, eps=1e-3) if expansion != 1 else None
+        self._act0 = act(hidden) if expansion != 1 else None
         self._depthwise_conv = SameConv(hidden, hidden, kernel, stride, groups=hidden, bias=False)
         self._bn1 = nn.BatchNorm2d(hidden, eps=1e-3)
+        self._act1 = act(hidden)
         self._project_conv = nn.Conv2d(hidden, outputs, 1, bias=False)
         self._bn2 = nn.BatchNorm2d(outputs, eps=1e-3)
 
     def forward(self, x: Tensor) -> Tensor:
         y = x
-        if self._expand_conv is not None and self._bn0 is not None:
-            y = F.relu6(self._bn0(self._expand_conv(y)))
-        y = F.relu6(self._bn1(self._depthwise_conv(y)))
+        if self._expand_conv is not None and self._bn0 is not None and self._act0 is not None:
+            y = self._act0(self._bn0(self._expand_conv(y)))
+        y = self._act1(self._bn1(self._depthwise_conv(y)))
         y = self._bn2(self._project_conv(y))
         return x + y if self.residual else y
 
@@ -55,25 +58,25 @@ class EfficientNetLite0(nn.Module):
         (3, 1, 6, 320, 1),
     ]
 
-    def __init__(self) -> None:
+    def __init__(self, act: Activation = activation("relu6"), num_classes: int = 1000) -> None:
         super().__init__()
         self._conv_stem = SameConv(3, 32, 3, 2, bias=False)
-        self._bn0 = nn.BatchNorm2d(32, eps=1e-3)
+        self._bn0, self._act0 = nn.BatchNorm2d(32, eps=1e-3), act(32)
         blocks, channels = [], 32
         for kernel, stride, expansion, outputs, count in self.STAGES:
             for i in range(count):
-                blocks.append(LiteBlock(channels, outputs, kernel, stride if i == 0 else 1, expansion))
+                blocks.append(LiteBlock(channels, outputs, kernel, stride if i == 0 else 1, expansion, act))
                 channels = outputs
         self._blocks = nn.ModuleList(blocks)
         self._conv_head = nn.Conv2d(channels, 1280, 1, bias=False)
-        self._bn1 = nn.BatchNorm2d(1280, eps=1e-3)
-        self._fc = nn.Linear(1280, 1000)
+        self._bn1, self._act1 = nn.BatchNorm2d(1280, eps=1e-3), act(1280)
+        self._fc = nn.Linear(1280, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu6(self._bn0(self._conv_stem(x)))
+        x = self._act0(self._bn0(self._conv_stem(x)))
         for block in self._blocks:
             x = block(x)
-        return self._fc(F.relu6(self._bn1(self._conv_head(x))).mean((2, 3)))
+        return self._fc(self._act1(self._bn1(self._conv_head(x))).mean((2, 3)))
 
 
 class FoldedMobileNetV2(nn.Module):

@@ -30,9 +30,17 @@ def conv_norm(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: i
 
 
 class InvertedResidual(nn.Module):
-    """Expansion, depthwise convolution, projection."""
+    """Expansion, depthwise convolution, projection; an activation follows the first two, or all three."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int, act: Activation) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        stride: int,
+        expansion: int,
+        act: Activation,
+        last_act: Activation | None = None,
+    ) -> None:
         super().__init__()
         hidden = inputs * expansion
         layers: list[nn.Module] = []
@@ -40,6 +48,8 @@ class InvertedResidual(nn.Module):
             layers += [*conv_norm(inputs, hidden, 1), act(hidden)]
         layers += [*conv_norm(hidden, hidden, 3, stride, hidden), act(hidden)]
         layers += conv_norm(hidden, outputs, 1)
+        if last_act is not None:
+            layers.append(last_act(outputs))
         self.layers = nn.Sequential(*layers)
         self.residual = stride == 1 and inputs == outputs
 
@@ -56,6 +66,7 @@ class MobileNetV2(nn.Module):
         width: float = 1.0,
         last_channels: int | None = None,
         dropout: float = 0.0,
+        last_act: Activation | None = None,
     ) -> None:
         super().__init__()
         channels = round_channels(32 * width)
@@ -64,7 +75,7 @@ class MobileNetV2(nn.Module):
             outputs = round_channels(outputs * width)
             for block in range(blocks):
                 step = stride if block == 0 else 1
-                layers.append(InvertedResidual(channels, outputs, step, expansion, act))
+                layers.append(InvertedResidual(channels, outputs, step, expansion, act, last_act))
                 channels = outputs
         last = last_channels or round_channels(1280 * max(1.0, width))
         layers += [*conv_norm(channels, last, 1), act(last)]

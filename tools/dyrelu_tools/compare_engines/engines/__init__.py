@@ -1,0 +1,28 @@
+"""The engines, a file each: `load` makes a function that runs a network once, as fast as settings allow.
+
+A name with a hyphen is a variant of the engine before it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker is to load."""
+
+    folder: Path
+    threads: int
+    batch: int
+    variant: str = ""
+
+    @property
+    def onnx(self) -> Path:
+        return self.folder / "network.onnx"
+
+    def input(self) -> np.ndarray:
+        return np.load(self.folder / f"x{self.batch}.npy")

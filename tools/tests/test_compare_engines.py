@@ -1,0 +1,178 @@
+"""The comparison's parent with workers that pretend, and its tables."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dyrelu_tools.activations import DyReLU
+from dyrelu_tools.compare_engines import cell, contenders, table
+from dyrelu_tools.compare_engines.engines import Job
+from dyrelu_tools.compare_engines.networks import interleaved, networks
+from dyrelu_tools.compare_engines.protocol import Worker, WorkerFailed
+from dyrelu_tools.compare_engines.results import Cell, Results
+from dyrelu_tools.compare_engines.rounds import FEWEST_RUNS, take_turns
+
+TOOLS = Path(__file__).parents[1]
+# Pretends to be an engine: writes its output, then waits as long as it is told for each run.
+FAKE = f"""
+import sys, time
+sys.path.insert(0, {str(TOOLS)!r})
+import numpy as np
+from dyrelu_tools.compare_engines.protocol import serve
+seconds, output = float(sys.argv[1]), sys.argv[2]
+np.save(output, np.array([[1.0, -4.0]]))
+serve(lambda: time.sleep(seconds), sys.stdin, sys.stdout)
+"""
+
+
+def python(code: str, *words: object) -> list[str]:
+    return [sys.executable, "-c", code, *map(str, words)]
+
+
+class Fake(contenders.Contender):
+    def __init__(self, code: str = FAKE, seconds: float = 0.001) -> None:
+        self.code, self.seconds = code, seconds
+
+    def command(self, job: Job, output: Path) -> list[str]:
+        return python(self.code, self.seconds, output)
+
+
+def test_a_worker_answers_with_a_time_for_each_run(tmp_path: Path) -> None:
+    worker = Worker(python(FAKE, 0.01, tmp_path / "y.npy"), tmp_path / "log", 1)
+    worker.wait_until_ready()
+    first, second = worker.run(2), worker.run(1)
+    worker.end()
+    assert len(first) == 2 and len(second) == 1
+    assert all(0.01 <= seconds < 1 for seconds in first + second)
+    assert worker.process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("raise ValueError('no such operator')", "ValueError: no such operator (exit code 1)"),
+        ("import sys; print('Error: bad file\\nSee the manual', file=sys.stderr); sys.exit(2)", "Error: bad file (exit code 2)"),
+        ("import os; os.kill(os.getpid(), 11)", "signal SIGSEGV"),
+        ("print('hello')", "said 'hello' in place of ready"),
+    ],
+)
+def test_a_worker_that_does_not_load_says_why(code: str, reason: str, tmp_path: Path) -> None:
+    worker = Worker(python(code), tmp_path / "log", 1)
+    with pytest.raises(WorkerFailed) as failure:
+        worker.wait_until_ready()
+    worker.end()
+    assert str(failure.value) == reason
+
+
+def test_engines_take_turns_and_a_failure_is_an_entry(tmp_path: Path) -> None:
+    np.save(tmp_path / "y2.npy", np.array([[1.0, -4.002]]))
+    breaks = "print('ready', flush=True); input(); print('1 2 soon', flush=True); input()"
+    wrong = FAKE.replace("-4.0", "-4.1")
+    fakes = {
+        "fast": Fake(),
+        "slow": Fake(seconds=0.02),
+        "wrong": Fake(wrong),
+        "absent": Fake("import nothing_of_that_name"),
+        "breaks": Fake(FAKE.split("serve(")[0] + breaks),
+    }
+    entries = cell.measure(Job(tmp_path, threads=1, batch=2), fakes, seconds=0.5)
+    assert entries["fast"]["runs"] > entries["slow"]["runs"] >= FEWEST_RUNS
+    assert 10 <= entries["slow"]["best_ms"] <= entries["slow"]["median_ms"] < 100
+    assert entries["fast"]["error"] == 5e-4
+    assert "off by 2.4e-02" in entries["wrong"]["does not run"]
+    assert "nothing_of_that_name" in entries["absent"]["does not run"]
+    assert "in place of times" in entries["breaks"]["does not run"]
+
+
+def test_the_order_moves_on_from_round_to_round() -> None:
+    order: list[str] = []
+
+    class Recorder:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def run(self, count: int) -> list[float]:
+            order.append(self.name)
+            return [0.0] * count
+
+    times, failed = take_turns({name: Recorder(name) for name in "abc"}, seconds=0)
+    assert "".join(order) == "abcbcacab" and not failed
+    assert {name: len(found) for name, found in times.items()} == dict.fromkeys("abc", 9)
+
+
+def some_results() -> Results:
+    def at(*medians: float | None) -> dict[str, dict]:
+        names = ("dyrelu", "openvino", "ncnn")
+        return {
+            name: {"does not run": "why"} if value is None else {"median_ms": value}
+            for name, value in zip(names, medians)
+        }
+
+    results = Results("A CPU")
+    results.merge(Cell("net", 1, 1), at(10.0, 8.0, 123.4), {"dyrelu": "0.1", "openvino": "7"})
+    results.merge(Cell("net-b", 1, 1), at(12.5, 16.0, None), {})
+    return results
+
+
+def write(results: Results, threads: int = 1) -> str:
+    titles, plain = {"net": "Net", "net-b": "Net, dynamic", "other": "Other"}, {"net-b": "net"}
+    columns = {"dyrelu": "dyrelu", "openvino": "OpenVINO", "ncnn": "ncnn", "rten": "rten"}
+    return table.document(results, titles, plain, columns, [(threads, 1)])
+
+
+def test_tables_have_times_and_ratios() -> None:
+    assert write(some_results()).splitlines() == [
+        "1 thread, batch 1:",
+        "",
+        "| ms an image | dyrelu | OpenVINO | ncnn | rten | dyrelu / best other |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| Net | 10.0 | 8.00 | 123 | – | 1.25 |",
+        "| Net, dynamic | 12.5 | 16.0 | ✗ | – | 0.78 |",
+        "",
+        "| time over that of the plain network | dyrelu | OpenVINO | ncnn | rten |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        "| Net, dynamic | 1.25 | 2.00 | – | – |",
+        "",
+        "A CPU; f32; medians of runs that took turns; ✗ does not run. dyrelu 0.1, OpenVINO 7.",
+    ]
+    assert "|" not in write(some_results(), threads=2)
+
+
+def test_results_merge_and_survive_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    some_results().write(path)
+    again = Results.read(path)
+    assert again == some_results()
+    again.merge(Cell("net", 1, 1), {"rten": {"median_ms": 5.0}}, {"rten": "2"})
+    assert set(again.of(Cell("net", 1, 1))) == {"dyrelu", "openvino", "ncnn", "rten"}
+    assert again.of(Cell("net", 1, 2)) == {}
+
+
+def test_tables_go_between_the_marks(tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    path.write_text(f"# Title\n{table.BEGIN}\nold\n{table.END}\nafter\n")
+    table.insert(path, "new\n")
+    assert path.read_text() == f"# Title\n{table.BEGIN}\nnew\n{table.END}\nafter\n"
+    path.write_text(f"{table.END} {table.BEGIN}")
+    with pytest.raises(SystemExit):
+        table.insert(path, "new\n")
+    assert path.read_text() == f"{table.END} {table.BEGIN}"
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_the_permuting_form_computes_the_same(k: int) -> None:
+    act = DyReLU(24, k=k).eval()
+    torch.nn.init.normal_(act.fc2.weight)
+    torch.nn.init.normal_(act.fc2.bias)
+    x = torch.randn(3, 24, 5, 7)
+    torch.testing.assert_close(interleaved(act).eval()(x), act(x))
+
+
+def test_every_dynamic_network_names_its_plain_one() -> None:
+    found = networks()
+    assert all(network.plain in found for network in found.values() if network.plain)
+    titles = [network.title for network in found.values()]
+    assert len(set(titles)) == len(titles)
