@@ -87,14 +87,19 @@ class Dyrelu(Contender):
         return np.load(output)
 
 
-# The order is that of the table's columns.
+# Their packages.
 PYTHON = {
     "openvino": "openvino",
     "onnxruntime": "onnxruntime",
+    "mnn": "MNN",
+    "ncnn": "ncnn",
+    "pytorch": "torch",
+    "pytorch-channels_last": "torch",
 }
 # Variants run only when they are named.
 VARIANTS = {"onnxruntime-nospin": "onnxruntime"}
 RUST = {"tract": "tract-onnx", "rten": "rten"}
+# The order is that of the table's columns.
 TITLES = {
     "dyrelu": "dyrelu",
     "openvino": "OpenVINO",

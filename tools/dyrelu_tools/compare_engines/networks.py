@@ -15,8 +15,7 @@ from ..activations import DyReLU
 from ..check_networks import export, randomise
 from ..dialects import Interleaved
 from ..models import build as build_model
-
-SIZE = 224
+from .engines import SIZE
 
 
 @dataclass(frozen=True)

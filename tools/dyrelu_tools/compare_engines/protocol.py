@@ -89,14 +89,14 @@ class Worker:
         return line.decode(errors="replace").strip()
 
     def _reason(self) -> str:
-        """How a worker ended, and the last error that it wrote, or the last line of all."""
+        """How a worker ended, and the last that it wrote on its standard error, an error before all else."""
         try:
             code = self.process.wait(5)
         except subprocess.TimeoutExpired:
             return "closed its output"
         ended = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         lines = [line.strip() for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
-        told = [line for line in lines if "error" in line.lower()] or lines
+        told = [line for line in lines if "error" in line.lower()] or (lines if code > 0 else [])
         return f"{told[-1][:200]} ({ended})" if told else ended
 
 

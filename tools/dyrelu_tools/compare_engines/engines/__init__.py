@@ -10,6 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+# Height and width of the input of every network.
+SIZE = 224
+
 
 @dataclass(frozen=True)
 class Job:

@@ -1,0 +1,57 @@
+"""ncnn, converted from TorchScript by pnnx, in f32; a batch is run image by image."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import ncnn
+import numpy as np
+
+from . import SIZE, Job
+
+
+# What else pnnx writes, into the current folder if not told where.
+OTHERS = {
+    "pnnxparam": "pnnx.param",
+    "pnnxbin": "pnnx.bin",
+    "pnnxpy": "pnnx.py",
+    "pnnxonnx": "pnnx.onnx",
+    "ncnnpy": "ncnn.py",
+}
+
+
+def convert(folder: Path) -> tuple[Path, Path]:
+    """The two files of a network."""
+    graph, weights = folder / "network.ncnn.param", folder / "network.ncnn.bin"
+    if not weights.exists():
+        pnnx = Path(sys.executable).with_name("pnnx")
+        files = [f"{key}={folder / f'network.{end}'}" for key, end in OTHERS.items()]
+        files += [f"ncnnparam={graph}", f"ncnnbin={weights}"]
+        command = [pnnx, folder / "network.pt", f"inputshape=[1,3,{SIZE},{SIZE}]", "fp16=0", *files]
+        subprocess.run(command, check=True, stdout=sys.stderr)
+    return graph, weights
+
+
+def load(job: Job) -> Callable[[], np.ndarray]:
+    graph, weights = convert(job.folder)
+    network = ncnn.Net()
+    network.opt.num_threads = job.threads
+    for option in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage"):
+        setattr(network.opt, option, False)
+    if network.load_param(str(graph)) != 0 or network.load_model(str(weights)) != 0:
+        raise RuntimeError("ncnn cannot load what pnnx wrote")
+    x = job.input()
+    images = [ncnn.Mat(image) for image in x]
+
+    def one(image: ncnn.Mat) -> np.ndarray:
+        extractor = network.create_extractor()
+        extractor.input("in0", image)
+        code, scores = extractor.extract("out0")
+        if code != 0:
+            raise RuntimeError(f"ncnn returned {code}")
+        return np.array(scores)
+
+    return lambda: np.stack([one(image) for image in images])

@@ -1,0 +1,24 @@
+"""PyTorch as a user runs it, in eager mode; the variant `channels_last` has the other memory layout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from ..networks import networks
+from . import Job
+
+
+def load(job: Job) -> Callable[[], np.ndarray]:
+    torch.set_num_threads(job.threads)
+    network, x = networks()[job.folder.name].make(), torch.from_numpy(job.input())
+    if job.variant == "channels_last":
+        network, x = network.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def run() -> np.ndarray:
+        return network(x).numpy()
+
+    return run
