@@ -9,8 +9,9 @@ use crate::compile::{self, Report};
 use crate::error::{Error, Result};
 use crate::format;
 use crate::graph::{Bindings, Graph, TensorType, bind_inputs};
-use crate::plan::{Plan, StepTime};
-use crate::tensor::Tensor;
+use crate::plan::{Bound, Input, Plan, State, Step, StepTime, Watch};
+use crate::simd::Isa;
+use crate::tensor::{Tensor, num_elements};
 
 /// An input or an output of a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +69,11 @@ impl Model {
         &self.graph
     }
 
+    /// The steps that a run consists of.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
     /// What was recognised in the network.
     pub fn report(&self) -> &Report {
         &self.report
@@ -89,14 +95,16 @@ impl Model {
     }
 }
 
-/// The mutable half of running a network: one for each thread that runs it.
+/// The mutable half of running a network: one for each thread that runs it. It owns the memory of a
+/// run, which is planned for the shapes of the first inputs and again whenever shapes change.
 pub struct Session {
     model: Arc<Model>,
     pool: Arc<ThreadPool>,
+    state: State,
 }
 
 impl Session {
-    /// A session that runs on one thread.
+    /// A session that runs on one thread, the calling one.
     ///
     /// # Errors
     /// `Io` where the operating system refuses a thread.
@@ -125,7 +133,8 @@ impl Session {
 
     /// A session that runs in a pool of the caller's, which may serve other sessions too.
     pub fn with_pool(model: &Arc<Model>, pool: Arc<ThreadPool>) -> Self {
-        Session { model: model.clone(), pool }
+        let state = State::new(pool.current_num_threads(), Isa::get());
+        Session { model: model.clone(), pool, state }
     }
 
     /// The network that this session runs.
@@ -138,13 +147,56 @@ impl Session {
         self.pool.install(work)
     }
 
+    /// Where the values of the last run lay in memory; absent before the first.
+    pub fn bound(&self) -> Option<&Bound> {
+        self.state.bound()
+    }
+
     /// Runs the network on one tensor an input; gives one an output.
     ///
     /// # Errors
     /// `Input` and `Shape` where the tensors are not what the network takes.
     pub fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        bind_inputs(&self.model.graph, inputs, &mut Bindings::new())?;
-        self.pool.install(|| self.model.plan.run(inputs, &mut |_, _, _| {}))
+        self.run_watched(inputs, &mut Watch::Nobody)
+    }
+
+    /// Runs the network on f32 inputs, each given by its shape and its elements in row-major
+    /// order, and writes the outputs to slices of as many elements as they have.
+    ///
+    /// Once inputs of these shapes have been seen, a network of which every step has a kernel
+    /// (see `dyrelu inspect --plan`) allocates nothing here on one thread.
+    ///
+    /// # Errors
+    /// `Input` and `Shape` where inputs or outputs are not what the network takes and gives.
+    pub fn run_into(
+        &mut self,
+        inputs: &[(&[usize], &[f32])],
+        outputs: &mut [&mut [f32]],
+    ) -> Result<()> {
+        if inputs.len() > MOST_BORROWED {
+            return Err(Error::input(format!("at most {MOST_BORROWED} inputs can be borrowed")));
+        }
+        let mut list = [Input::F32 { shape: &[], data: &[] }; MOST_BORROWED];
+        for (input, &(shape, data)) in list.iter_mut().zip(inputs) {
+            if num_elements(shape) != Some(data.len()) {
+                let found = data.len();
+                return Err(Error::input(format!(
+                    "shape {shape:?} does not have {found} elements"
+                )));
+            }
+            *input = Input::F32 { shape, data };
+        }
+        let inputs = &list[..inputs.len()];
+        let wanted = self.model.outputs.len();
+        if outputs.len() != wanted {
+            let found = outputs.len();
+            return Err(Error::input(format!("the network gives {wanted} outputs, found {found}")));
+        }
+        self.execute(inputs, &mut Watch::Nobody)?;
+        for (i, out) in outputs.iter_mut().enumerate() {
+            self.model.plan.copy_output(&self.state, inputs, i, out)?;
+        }
+        Ok(())
     }
 
     /// As [`run`](Self::run), and says how long each step took.
@@ -152,18 +204,15 @@ impl Session {
     /// # Errors
     /// As [`run`](Self::run).
     pub fn run_timed(&mut self, inputs: &[Tensor]) -> Result<(Vec<Tensor>, Vec<StepTime>)> {
-        bind_inputs(&self.model.graph, inputs, &mut Bindings::new())?;
-        let (pool, plan) = (&self.pool, &self.model.plan);
-        pool.install(|| {
-            let mut times = Vec::with_capacity(plan.steps().len());
-            let outputs = plan.run(inputs, &mut |step, seconds, _| {
-                times.push(StepTime { name: step.name.clone(), op: step.op, seconds });
-            })?;
-            Ok((outputs, times))
-        })
+        let mut times = Vec::with_capacity(self.model.plan.steps().len());
+        let mut note = |step: &Step, seconds| {
+            times.push(StepTime { name: step.name.clone(), op: step.op.clone(), seconds });
+        };
+        let outputs = self.run_watched(inputs, &mut Watch::Times(&mut note))?;
+        Ok((outputs, times))
     }
 
-    /// As [`run`](Self::run), and shows `observe` every value that a step produces, by name.
+    /// As [`run`](Self::run), and shows `observe` every value that is not fused away, by name.
     ///
     /// # Errors
     /// As [`run`](Self::run).
@@ -172,16 +221,30 @@ impl Session {
         inputs: &[Tensor],
         observe: &mut (dyn FnMut(&str, &Tensor) + Send),
     ) -> Result<Vec<Tensor>> {
-        bind_inputs(&self.model.graph, inputs, &mut Bindings::new())?;
-        let (pool, model) = (&self.pool, &self.model);
-        pool.install(|| {
-            model.plan.run(inputs, &mut |step, _, outputs| {
-                for (slot, tensor) in step.outputs.iter().zip(outputs) {
-                    if let Some(slot) = *slot {
-                        observe(&model.graph.values()[slot].name, tensor);
-                    }
-                }
-            })
-        })
+        self.run_watched(inputs, &mut Watch::Values(observe))
+    }
+
+    fn run_watched(&mut self, inputs: &[Tensor], watch: &mut Watch) -> Result<Vec<Tensor>> {
+        let inputs: Vec<Input> = inputs.iter().map(Input::Tensor).collect();
+        self.execute(&inputs, watch)?;
+        let outputs = 0..self.model.outputs.len();
+        outputs.map(|i| self.model.plan.output(&self.state, &inputs, i)).collect()
+    }
+
+    fn execute(&mut self, inputs: &[Input], watch: &mut Watch) -> Result<()> {
+        let Session { model, pool, state } = self;
+        state.bind(&model.plan, inputs, || {
+            let mut bindings = Bindings::new();
+            let given = inputs.iter().map(|input| (input.dtype(), input.shape()));
+            bind_inputs(&model.graph, given, &mut bindings)?;
+            Ok(bindings)
+        })?;
+        match pool.current_num_threads() {
+            1 => model.plan.run(state, inputs, watch),
+            _ => pool.install(|| model.plan.run(state, inputs, watch)),
+        }
     }
 }
+
+/// The most inputs that can be given as slices.
+const MOST_BORROWED: usize = 8;

@@ -47,7 +47,7 @@ struct Measured {
     threads: usize,
     batch: usize,
     runs: usize,
-    share_by_operation: BTreeMap<&'static str, f64>,
+    share_by_operation: BTreeMap<String, f64>,
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
@@ -62,7 +62,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
         session.run(&inputs)?;
     }
     let mut times = Vec::new();
-    let mut by_operation: BTreeMap<&'static str, f64> = BTreeMap::new();
+    let mut by_operation: BTreeMap<String, f64> = BTreeMap::new();
     let end = Instant::now() + Duration::from_secs_f64(arguments.seconds.clamp(0.1, 3600.0));
     while Instant::now() < end || times.len() < 10 {
         let start = Instant::now();
@@ -82,7 +82,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
         p90_ms: 1e3 * quantile(&times, 0.9) / batch,
         images_per_s: batch / median,
         gmacs_per_s: macs(&model, &inputs)? as f64 / median / 1e9,
-        isa: dyrelu::simd::isa(),
+        isa: dyrelu::simd::Isa::get().name(),
         threads,
         batch: arguments.batch,
         runs: times.len(),

@@ -123,7 +123,7 @@ fn as_text(d: &Description) -> String {
         d.parameters as f64 / 1e6,
         d.weight_bytes as f64 / 1e6
     );
-    let _ = writeln!(text, "  runs on {}\n", dyrelu::simd::isa());
+    let _ = writeln!(text, "  runs on {}\n", dyrelu::simd::Isa::get().name());
     let header = ["layer", "operator", "output", "k multiply-adds", "parameters"];
     let rows = d.layers.iter().map(|l| {
         let output = l.output.clone().unwrap_or_default();

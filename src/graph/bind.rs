@@ -4,14 +4,18 @@ use std::sync::Arc;
 
 use super::{Bindings, Graph};
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::DType;
 
-/// Checks that there is one tensor an input, of the declared element type and sizes, and notes in
-/// `bindings` which size each symbol stands for.
+/// Checks that there is one tensor an input, given by element type and sizes, of the declared element
+/// type and sizes, and notes in `bindings` which size each symbol stands for.
 ///
 /// # Errors
 /// `Input`, naming the input, what it wants and what it was given.
-pub fn bind_inputs(graph: &Graph, tensors: &[Tensor], bindings: &mut Bindings) -> Result<()> {
+pub fn bind_inputs<'a>(
+    graph: &Graph,
+    tensors: impl ExactSizeIterator<Item = (DType, &'a [usize])>,
+    bindings: &mut Bindings,
+) -> Result<()> {
     if tensors.len() != graph.inputs().len() {
         let names: Vec<_> = graph.inputs().iter().map(|&id| &graph.value(id).name).collect();
         return Err(Error::input(format!(
@@ -20,17 +24,17 @@ pub fn bind_inputs(graph: &Graph, tensors: &[Tensor], bindings: &mut Bindings) -
             tensors.len()
         )));
     }
-    for (&id, tensor) in graph.inputs().iter().zip(tensors) {
+    for (&id, (dtype, shape)) in graph.inputs().iter().zip(tensors) {
         let value = graph.value(id);
         let Some(ty) = &value.input else { continue };
         let wrong = || {
-            let found = format!("{} {:?}", tensor.dtype(), tensor.shape());
+            let found = format!("{dtype} {shape:?}");
             Error::input(format!("input {:?} wants {ty}, found {found}", value.name))
         };
-        if tensor.dtype() != ty.dtype || tensor.shape().len() != ty.dims.len() {
+        if dtype != ty.dtype || shape.len() != ty.dims.len() {
             return Err(wrong());
         }
-        for (dim, &size) in ty.dims.iter().zip(tensor.shape()) {
+        for (dim, &size) in ty.dims.iter().zip(shape) {
             if let Some(symbol) = dim.as_symbol() {
                 let symbol: Arc<str> = symbol.into();
                 if *bindings.entry(symbol).or_insert(size) != size {

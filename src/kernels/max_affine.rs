@@ -1,65 +1,226 @@
-//! `y = max over k of (a_k x + b_k)`, the function behind every dynamic ReLU and its relatives.
+//! `y = max over k of (a_k x + b_k)`, the function behind every dynamic ReLU and its relatives, for
+//! those who want it alone. In a network it is an [epilogue](super::epilogue).
 //!
 //! A NaN in any piece makes the result NaN, as in PyTorch's `torch.max`.
+#![allow(unsafe_code)]
 
-/// The larger of two, NaN where either is.
-#[inline(always)]
-fn max(a: f32, b: f32) -> f32 {
-    if a > b || a.is_nan() { a } else { b }
-}
+use crate::simd::{Isa, LANES, Simd, Vectorised};
 
-/// Applies the activation to `x` with the same K slopes `a` and offsets `b` for all elements: one
-/// plane of an NCHW map, or a whole image of form A.
+/// The most pieces that the functions of this module take.
+pub const MOST_PIECES: usize = 8;
+
+/// Applies the function in place to `x`, NCHW with planes of `plane` elements; `a` and `b` are
+/// `[K][channels]`, `x` is one image.
 ///
 /// # Panics
-/// Where `x` and `y` differ in length, or `a` and `b` are empty or differ in length.
-pub fn max_affine(x: &[f32], y: &mut [f32], a: &[f32], b: &[f32]) {
+/// Where the lengths do not fit together, or K is not from 1 to [`MOST_PIECES`].
+pub fn max_affine_nchw(isa: Isa, x: &mut [f32], plane: usize, a: &[f32], b: &[f32]) {
+    let channels = x.len().checked_div(plane).unwrap_or(0);
+    check(x.len(), channels * plane, channels, a, b);
+    let data = x.as_mut_ptr();
+    isa.run(Nchw { from: data, to: data, channels, plane, a, b });
+}
+
+/// As [`max_affine_nchw`], from `x` to `y`.
+///
+/// # Panics
+/// As [`max_affine_nchw`], and where `x` and `y` differ in length.
+pub fn max_affine_nchw_into(
+    isa: Isa,
+    x: &[f32],
+    y: &mut [f32],
+    plane: usize,
+    a: &[f32],
+    b: &[f32],
+) {
+    let channels = x.len().checked_div(plane).unwrap_or(0);
+    check(x.len(), channels * plane, channels, a, b);
     assert_eq!(x.len(), y.len());
-    assert!(!a.is_empty() && a.len() == b.len());
-    match (a, b) {
-        (&[a], &[b]) => each(x, y, |x| a * x + b),
-        (&[a1, a2], &[b1, b2]) => each(x, y, |x| max(a1 * x + b1, a2 * x + b2)),
-        (&[a1, a2, a3], &[b1, b2, b3]) => {
-            each(x, y, |x| max(max(a1 * x + b1, a2 * x + b2), a3 * x + b3));
-        }
-        _ => each(x, y, |x| {
-            let first = a[0] * x + b[0];
-            a[1..].iter().zip(&b[1..]).fold(first, |m, (a, b)| max(m, a * x + b))
-        }),
-    }
+    isa.run(Nchw { from: x.as_ptr(), to: y.as_mut_ptr(), channels, plane, a, b });
 }
 
-/// Applies the activation to `x`, NHWC with `channels` channels; `a` and `b` are `[K][channels]`.
+/// Applies the function in place to `x`, NHWC with any number of `channels`; `a` and `b` are
+/// `[K][channels]`.
 ///
 /// # Panics
-/// Where the lengths do not fit together.
-pub fn max_affine_nhwc(x: &[f32], y: &mut [f32], channels: usize, a: &[f32], b: &[f32]) {
+/// Where the lengths do not fit together, or K is not from 1 to [`MOST_PIECES`].
+pub fn max_affine_nhwc(isa: Isa, x: &mut [f32], channels: usize, a: &[f32], b: &[f32]) {
+    let rows = x.len().checked_div(channels).unwrap_or(0);
+    check(x.len(), rows * channels, channels, a, b);
+    let data = x.as_mut_ptr();
+    isa.run(Nhwc { from: data, to: data, rows, channels, a, b });
+}
+
+/// As [`max_affine_nhwc`], from `x` to `y`.
+///
+/// # Panics
+/// As [`max_affine_nhwc`], and where `x` and `y` differ in length.
+pub fn max_affine_nhwc_into(
+    isa: Isa,
+    x: &[f32],
+    y: &mut [f32],
+    channels: usize,
+    a: &[f32],
+    b: &[f32],
+) {
+    let rows = x.len().checked_div(channels).unwrap_or(0);
+    check(x.len(), rows * channels, channels, a, b);
     assert_eq!(x.len(), y.len());
-    assert!(channels > 0 && x.len().is_multiple_of(channels));
-    assert!(!a.is_empty() && a.len() == b.len() && a.len().is_multiple_of(channels));
-    for (x, y) in x.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
-        for (c, (x, y)) in x.iter().zip(y).enumerate() {
-            let piece = |k: usize| a[k * channels + c] * x + b[k * channels + c];
-            *y = (1..a.len() / channels).fold(piece(0), |m, k| max(m, piece(k)));
+    isa.run(Nhwc { from: x.as_ptr(), to: y.as_mut_ptr(), rows, channels, a, b });
+}
+
+fn check(len: usize, whole: usize, channels: usize, a: &[f32], b: &[f32]) {
+    assert_eq!(len, whole, "a map of whole planes or rows");
+    assert_eq!(a.len(), b.len(), "as many offsets as slopes");
+    let k = a.len().checked_div(channels).unwrap_or(1);
+    assert!(channels == 0 || a.len() == k * channels, "slopes for every channel");
+    assert!((1..=MOST_PIECES).contains(&k), "K is from 1 to {MOST_PIECES}");
+}
+
+/// `max over k of (a_k x + b_k)` with K vectors of each.
+#[inline(always)]
+fn pieces<S: Simd, const K: usize>(
+    s: S,
+    x: S::Vector,
+    a: &[S::Vector; K],
+    b: &[S::Vector; K],
+) -> S::Vector {
+    let mut best = s.mul_add(x, a[0], b[0]);
+    for k in 1..K {
+        best = s.max(best, s.mul_add(x, a[k], b[k]));
+    }
+    best
+}
+
+/// As [`pieces`] for one number.
+#[inline(always)]
+fn one(x: f32, coefficient: impl Fn(usize) -> (f32, f32), k: usize) -> f32 {
+    let piece = |k| {
+        let (a, b) = coefficient(k);
+        x.mul_add(a, b)
+    };
+    (1..k).map(piece).fold(piece(0), |m, p| if m > p || m.is_nan() { m } else { p })
+}
+
+/// Calls `$this.$run::<S, K>($s)` for the K that `$k` is.
+macro_rules! for_k {
+    ($k:expr, $this:ident.$run:ident($s:ident)) => {
+        match $k {
+            1 => $this.$run::<S, 1>($s),
+            2 => $this.$run::<S, 2>($s),
+            3 => $this.$run::<S, 3>($s),
+            4 => $this.$run::<S, 4>($s),
+            5 => $this.$run::<S, 5>($s),
+            6 => $this.$run::<S, 6>($s),
+            7 => $this.$run::<S, 7>($s),
+            _ => $this.$run::<S, 8>($s),
+        }
+    };
+}
+
+/// Both pointers lead to `channels * plane` elements and may be the same.
+struct Nchw<'a> {
+    from: *const f32,
+    to: *mut f32,
+    channels: usize,
+    plane: usize,
+    a: &'a [f32],
+    b: &'a [f32],
+}
+
+impl Vectorised for Nchw<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Some(k) = self.a.len().checked_div(self.channels) else { return };
+        for_k!(k, self.planes(s));
+    }
+}
+
+impl Nchw<'_> {
+    #[inline(always)]
+    fn planes<S: Simd, const K: usize>(&self, s: S) {
+        let zero = s.splat(0.0);
+        for channel in 0..self.channels {
+            let at = |k: usize| k * self.channels + channel;
+            let (mut a, mut b) = ([zero; K], [zero; K]);
+            for k in 0..K {
+                a[k] = s.splat(self.a[at(k)]);
+                b[k] = s.splat(self.b[at(k)]);
+            }
+            let whole = self.plane / LANES * LANES;
+            // SAFETY: the plane lies in both maps.
+            unsafe {
+                let from = self.from.add(channel * self.plane);
+                let to = self.to.add(channel * self.plane);
+                for i in (0..whole).step_by(LANES) {
+                    s.store(to.add(i), pieces(s, s.load(from.add(i)), &a, &b));
+                }
+                for i in whole..self.plane {
+                    *to.add(i) = one(*from.add(i), |k| (self.a[at(k)], self.b[at(k)]), K);
+                }
+            }
         }
     }
 }
 
-/// Multiplies the planes of `y`, one after another, by the attention `pi` of one plane.
-///
-/// # Panics
-/// Where `y` is not a whole number of planes.
-pub fn scale_by_position(y: &mut [f32], pi: &[f32]) {
-    assert!(!pi.is_empty() && y.len().is_multiple_of(pi.len()));
-    for plane in y.chunks_exact_mut(pi.len()) {
-        plane.iter_mut().zip(pi).for_each(|(y, pi)| *y *= pi);
+/// Both pointers lead to `rows * channels` elements and may be the same.
+struct Nhwc<'a> {
+    from: *const f32,
+    to: *mut f32,
+    rows: usize,
+    channels: usize,
+    a: &'a [f32],
+    b: &'a [f32],
+}
+
+impl Vectorised for Nhwc<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Some(k) = self.a.len().checked_div(self.channels) else { return };
+        for_k!(k, self.all(s));
     }
 }
 
-#[inline(always)]
-fn each(x: &[f32], y: &mut [f32], f: impl Fn(f32) -> f32) {
-    for (x, y) in x.iter().zip(y) {
-        *y = f(*x);
+impl Nhwc<'_> {
+    /// Coefficients are loaded once for so many rows.
+    const ROWS: usize = 16;
+
+    #[inline(always)]
+    fn all<S: Simd, const K: usize>(&self, s: S) {
+        let (channels, zero) = (self.channels, s.splat(0.0));
+        let whole = channels / LANES * LANES;
+        for first in (0..self.rows).step_by(Self::ROWS) {
+            let rows = first..self.rows.min(first + Self::ROWS);
+            for channel in (0..whole).step_by(LANES) {
+                // SAFETY: coefficients are `[K][channels]`; rows and channel lie in both maps.
+                unsafe {
+                    let (mut a, mut b) = ([zero; K], [zero; K]);
+                    for k in 0..K {
+                        a[k] = s.load(self.a.as_ptr().add(k * channels + channel));
+                        b[k] = s.load(self.b.as_ptr().add(k * channels + channel));
+                    }
+                    for row in rows.clone() {
+                        let i = row * channels + channel;
+                        s.store(self.to.add(i), pieces(s, s.load(self.from.add(i)), &a, &b));
+                    }
+                }
+            }
+            for channel in whole..channels {
+                let at = |k: usize| k * channels + channel;
+                for row in rows.clone() {
+                    let i = row * channels + channel;
+                    // SAFETY: row and channel lie in both maps.
+                    unsafe {
+                        *self.to.add(i) =
+                            one(*self.from.add(i), |k| (self.a[at(k)], self.b[at(k)]), K);
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -68,41 +229,62 @@ mod tests {
     use super::*;
 
     fn naive(x: f32, a: &[f32], b: &[f32]) -> f32 {
-        let pieces = || a.iter().zip(b).map(|(a, b)| a * x + b);
-        if pieces().any(f32::is_nan) {
-            f32::NAN
-        } else {
-            pieces().fold(f32::NEG_INFINITY, f32::max)
+        let pieces = || a.iter().zip(b).map(|(a, b)| x.mul_add(*a, *b));
+        match pieces().any(f32::is_nan) {
+            true => f32::NAN,
+            false => pieces().fold(f32::NEG_INFINITY, f32::max),
         }
     }
 
+    fn wave(len: usize, frequency: f32) -> Vec<f32> {
+        (0..len).map(|i| (i as f32 * frequency).sin() * 2.0).collect()
+    }
+
     #[test]
-    fn every_k_and_both_layouts_agree_with_the_definition() {
-        let a = [1.0, -0.5, 0.25, 2.0, 0.0, 1.5, -1.0, 0.75];
-        let b = [0.0, 0.5, -0.25, -1.0, 0.1, 0.2, 0.3, -0.4];
-        for k in 1..=8 {
-            for len in [1, 3, 17, 64] {
-                let x: Vec<f32> = (0..len).map(|i| i as f32 * 0.37 - 3.0).collect();
-                let want: Vec<f32> = x.iter().map(|&x| naive(x, &a[..k], &b[..k])).collect();
-                let mut y = vec![f32::NAN; len];
-                max_affine(&x, &mut y, &a[..k], &b[..k]);
-                assert_eq!(y, want, "K = {k}, {len} elements");
-                let spread = |v: &[f32]| -> Vec<f32> {
-                    v.iter().flat_map(|&v| std::iter::repeat_n(v, len)).collect()
-                };
-                max_affine_nhwc(&x, &mut y, len, &spread(&a[..k]), &spread(&b[..k]));
-                assert_eq!(y, want, "NHWC, K = {k}, {len} channels");
+    fn every_k_layout_and_instruction_set_agrees_with_the_definition() {
+        for isa in Isa::available() {
+            for k in 1..=MOST_PIECES {
+                for (channels, plane) in [(1, 1), (3, 35), (17, 7), (8, 16), (24, 33)] {
+                    let x = wave(channels * plane, 0.7);
+                    let (a, b) = (wave(k * channels, 1.3), wave(k * channels, 2.1));
+                    let column = |v: &[f32], c: usize| -> Vec<f32> {
+                        (0..k).map(|k| v[k * channels + c]).collect()
+                    };
+                    let want = |i: usize, c: usize| naive(x[i], &column(&a, c), &column(&b, c));
+                    let nchw: Vec<f32> = (0..x.len()).map(|i| want(i, i / plane)).collect();
+                    let nhwc: Vec<f32> = (0..x.len()).map(|i| want(i, i % channels)).collect();
+                    let case = format!("{} K = {k}, {channels} channels", isa.name());
+                    let close = |got: &[f32], want: &[f32]| {
+                        got.iter().zip(want).all(|(g, w)| (g - w).abs() <= 1e-6 * w.abs().max(1.0))
+                    };
+                    let mut y = vec![f32::NAN; x.len()];
+                    max_affine_nchw_into(isa, &x, &mut y, plane, &a, &b);
+                    assert!(close(&y, &nchw), "NCHW, {case}");
+                    max_affine_nhwc_into(isa, &x, &mut y, channels, &a, &b);
+                    assert!(close(&y, &nhwc), "NHWC, {case}");
+                    y.copy_from_slice(&x);
+                    max_affine_nchw(isa, &mut y, plane, &a, &b);
+                    assert!(close(&y, &nchw), "NCHW in place, {case}");
+                    y.copy_from_slice(&x);
+                    max_affine_nhwc(isa, &mut y, channels, &a, &b);
+                    assert!(close(&y, &nhwc), "NHWC in place, {case}");
+                }
             }
         }
     }
 
     #[test]
     fn a_nan_in_one_piece_is_a_nan() {
-        for (a, b) in [([0.0, 1.0], [0.0, 0.0]), ([1.0, 0.0], [0.0, 0.0])] {
-            let mut y = [0.0; 3];
-            max_affine(&[f32::INFINITY, f32::NAN, 1.0], &mut y, &a, &b);
-            assert!(y[0].is_nan() && y[1].is_nan());
-            assert_eq!(y[2], 1.0);
+        for isa in Isa::available() {
+            for (a, b) in [([0.0, 1.0], [0.0, 0.0]), ([1.0, 0.0], [0.0, 0.0])] {
+                let mut x = [1.0; 11];
+                x[0] = f32::INFINITY;
+                x[9] = f32::INFINITY;
+                x[10] = f32::NAN;
+                max_affine_nchw(isa, &mut x, 11, &a, &b);
+                assert!([0, 9, 10].iter().all(|&i| x[i].is_nan()), "{} {x:?}", isa.name());
+                assert_eq!(x[1], 1.0);
+            }
         }
     }
 }

@@ -1,12 +1,17 @@
 //! One operation a file, on slices, single-threaded and without allocation.
 //!
-//! Feature maps are NCHW: a *plane* is the `height * width` elements of one channel.
+//! Feature maps are NHWC with the channels of a pixel padded to whole vectors of eight; the padding
+//! holds numbers that nobody reads. Kernels compute the [`Block`](crate::tensor::Block)s of a map.
 
+pub mod attention;
 pub mod conv;
 pub mod depthwise;
-pub mod matmul;
+pub mod epilogue;
+pub mod hyperfunction;
 pub mod max_affine;
 pub mod pool;
+pub mod product;
+pub mod transform;
 
 /// The size of a convolution's or a pooling's window and how it moves over a plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +31,11 @@ pub struct Window {
 }
 
 impl Window {
+    /// Whether every output element depends on the input elements at its own place alone.
+    pub fn is_pointwise(&self) -> bool {
+        self.kernel == [1, 1] && self.stride == [1, 1] && self.input == self.output
+    }
+
     /// The input row (`axis` 0) or column (`axis` 1) under `tap` of the window at output position
     /// `at`, unless it lies in the border.
     fn source(&self, axis: usize, at: usize, tap: usize) -> Option<usize> {

@@ -1,33 +1,117 @@
-//! Pooling over all positions of a plane.
+//! Pooling over windows and over whole images, NHWC.
+#![allow(unsafe_code)]
 
-/// The mean of a plane. Sums in eight lanes, each in f32 over runs of 4096 elements and in f64
-/// between runs, in an order that depends on the length alone.
-pub fn mean(plane: &[f32]) -> f32 {
-    const LANES: usize = 8;
-    const RUN: usize = 4096;
-    let mut total = 0f64;
-    for run in plane.chunks(RUN) {
-        let mut lanes = [0f32; LANES];
-        let whole = run.chunks_exact(LANES);
-        let rest = whole.remainder();
-        for chunk in whole {
-            lanes.iter_mut().zip(chunk).for_each(|(lane, x)| *lane += x);
-        }
-        total += lanes.iter().chain(rest).map(|&x| f64::from(x)).sum::<f64>();
-    }
-    (total / plane.len() as f64) as f32
+use super::Window;
+use crate::simd::{Isa, LANES, Simd, Vectorised};
+use crate::tensor::Block;
+
+/// What a pooling window gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooling {
+    /// The largest element; minus infinity for a window without any.
+    Max,
+    /// The mean of the elements inside the image.
+    Average,
+    /// The sum over the size of the window: elements outside count as zero.
+    AverageWithBorder,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The mean of `rows`, each `sums.len()` wide: `y = factor * (row 0 + row 1 + ...)`, in that order.
+/// With partial sums for rows and one over the number of positions for `factor` it is the mean
+/// over those positions.
+///
+/// # Panics
+/// Where `rows` are not whole rows.
+pub fn scaled_sum(isa: Isa, rows: &[f32], factor: f32, y: &mut [f32]) {
+    assert!(y.len().is_multiple_of(LANES) && !y.is_empty() && rows.len().is_multiple_of(y.len()));
+    isa.run(ScaledSum { rows, factor, y });
+}
 
-    #[test]
-    fn means_of_awkward_lengths() {
-        for len in [1, 7, 8, 9, 4095, 4096, 4097, 12544] {
-            let plane: Vec<f32> = (0..len).map(|i| i as f32 / len as f32).collect();
-            let want = (len - 1) as f32 / 2.0 / len as f32;
-            assert!((mean(&plane) - want).abs() < 1e-6, "{len}: {} and {want}", mean(&plane));
+struct ScaledSum<'a> {
+    rows: &'a [f32],
+    factor: f32,
+    y: &'a mut [f32],
+}
+
+impl Vectorised for ScaledSum<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let width = self.y.len();
+        for column in (0..width).step_by(LANES) {
+            // SAFETY: rows and result are whole rows of whole vectors.
+            unsafe {
+                // Runs of rows are summed apart, so that long sums keep their low bits.
+                let mut total = s.splat(0.0);
+                for run in self.rows.chunks(width * 256) {
+                    let mut sum = s.splat(0.0);
+                    for row in run.chunks_exact(width) {
+                        sum = s.add(sum, s.load(row.as_ptr().add(column)));
+                    }
+                    total = s.add(total, sum);
+                }
+                s.store(self.y.as_mut_ptr().add(column), s.mul(total, s.splat(self.factor)));
+            }
+        }
+    }
+}
+
+/// Pools the block's lines of one image; a row of the block is a line of pixels of `width` channels.
+///
+/// # Panics
+/// Where image, window and block do not fit together.
+pub fn pool(isa: Isa, x: &[f32], width: usize, kind: Pooling, window: &Window, block: &mut Block) {
+    assert_eq!(x.len(), window.input[0] * window.input[1] * width);
+    assert_eq!(block.width, window.output[1] * width);
+    assert!(block.rows.end <= window.output[0] && block.columns.len() == block.width);
+    assert!(width.is_multiple_of(LANES));
+    isa.run(Pool { x, width, kind, window, block });
+}
+
+struct Pool<'a, 'b, 'c> {
+    x: &'a [f32],
+    width: usize,
+    kind: Pooling,
+    window: &'a Window,
+    block: &'c mut Block<'b>,
+}
+
+impl Vectorised for Pool<'_, '_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Pool { x, width, kind, window: w, block } = self;
+        let size = (w.kernel[0] * w.kernel[1]) as f32;
+        for line in block.rows.clone() {
+            let rows = || (0..w.kernel[0]).filter_map(|tap| w.source(0, line, tap));
+            for column in 0..w.output[1] {
+                let columns = || (0..w.kernel[1]).filter_map(|tap| w.source(1, column, tap));
+                for channel in (0..width).step_by(LANES) {
+                    let (mut largest, mut sum) = (s.splat(f32::NEG_INFINITY), s.splat(0.0));
+                    let mut count = 0.0;
+                    for y in rows() {
+                        for c in columns() {
+                            let at = (y * w.input[1] + c) * width + channel;
+                            // SAFETY: `source` gives lines and columns of the image.
+                            let value = unsafe { s.load(x.as_ptr().add(at)) };
+                            match kind {
+                                Pooling::Max => largest = s.max(largest, value),
+                                _ => sum = s.add(sum, value),
+                            }
+                            count += 1.0;
+                        }
+                    }
+                    let result = match kind {
+                        Pooling::Max => largest,
+                        Pooling::Average => s.div(sum, s.splat(count)),
+                        Pooling::AverageWithBorder => s.div(sum, s.splat(size)),
+                    };
+                    // SAFETY: line, column and channel are the block's.
+                    unsafe { s.store(block.at(line, column * width + channel), result) };
+                }
+            }
         }
     }
 }

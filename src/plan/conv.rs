@@ -1,112 +1,171 @@
-//! Two-dimensional convolution, depthwise where every channel has a group of its own.
-
-use rayon::prelude::*;
+//! Convolution steps.
 
 use super::Kernel;
-use crate::error::{Error, Result};
-use crate::graph::Conv;
-use crate::graph::geometry::{self, WindowAxis, WindowSpec};
-use crate::kernels::{Window, conv, depthwise};
-use crate::tensor::{DType, Tensor};
+use super::epilogue::Fused;
+use super::extent::{Extent, View};
+use super::io::{Io, MOST_INPUTS, compute_blocks};
+use super::window::WindowShape;
+use crate::error::Result;
+use crate::kernels::conv::{ConvWeights, Image, conv};
+use crate::kernels::depthwise::{DepthwiseWeights, depthwise};
+use crate::simd::padded;
+use crate::tensor::Cut;
 
-/// A convolution whose weights are read as ONNX stores them.
-pub struct ConvStep {
-    attributes: Conv,
+/// Rows of a block where there are many: the weights of a panel are read once for so many.
+const ROWS: usize = 48;
+
+/// How a matrix of `rows` an image is cut. Few rows are cut less finely, for each block reads all
+/// weights; the columns of very few rows are cut instead.
+fn cut(images: usize, rows: usize, width: usize, length: usize) -> Cut {
+    let row_blocks = match rows {
+        0..24 => 1,
+        24..96 => rows / 24,
+        _ => rows / ROWS,
+    };
+    let column_blocks = match rows * width * length {
+        work if rows < 24 && work > 100_000 => (width / 64).clamp(1, 16),
+        _ => 1,
+    };
+    Cut { images, rows, width, row_blocks, column_blocks }
 }
 
-/// Output channels that one task computes. Fixed, so that results do not depend on the number of
-/// threads; large enough that a task is worth its price.
-const CHANNELS_PER_TASK: usize = 64;
+/// A dense convolution, or a fully connected layer as a convolution of single pixels. Input 0 is
+/// the map.
+pub struct ConvStep {
+    /// Packed weights.
+    pub weights: ConvWeights,
+    /// The window.
+    pub window: WindowShape,
+    /// What is applied to the input first; asks for a pointwise window.
+    pub prologue: Option<Fused>,
+    /// What is applied to the output.
+    pub fused: Fused,
+    /// Whether images are single pixels, which are then multiplied together.
+    pub vectors: bool,
+}
 
 impl ConvStep {
-    /// A convolution with these attributes, over two spatial axes.
-    pub fn new(attributes: Conv) -> Self {
-        ConvStep { attributes }
+    /// Whether the images of a batch are the rows of one matrix.
+    fn as_rows(&self) -> bool {
+        self.vectors && self.prologue.is_none() && self.fused.coefficients.is_none()
     }
 
-    fn window(&self, input: [usize; 2], kernel: [usize; 2]) -> Result<Window> {
-        let Conv { padding, strides, dilations, .. } = &self.attributes;
-        let spec = WindowSpec { kernel: &kernel, strides, dilations, padding };
-        let axes = geometry::windows(&input, spec, false)?;
-        let each = |f: &dyn Fn(&WindowAxis) -> usize| [f(&axes[0]), f(&axes[1])];
-        Ok(Window {
-            kernel,
-            stride: each(&|a| a.stride),
-            dilation: each(&|a| a.dilation),
-            before: [axes[0].before as isize, axes[1].before as isize],
-            input,
-            output: each(&|a| a.output),
-        })
+    fn cut(&self, output: Extent) -> Cut {
+        let Extent { images, .. } = output;
+        let packed = self.weights.packed();
+        let (images, rows) = if self.as_rows() { (1, images) } else { (images, output.pixels()) };
+        let mut cut = cut(images, rows, packed.width(), packed.length());
+        if self.prologue.is_some() {
+            cut.column_blocks = 1;
+        }
+        cut
     }
 }
 
 impl Kernel for ConvStep {
-    fn run(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        let (Some(x), Some(weight)) = (inputs[0], inputs[1]) else {
-            return Err(Error::shape("a convolution needs an input and a weight"));
-        };
-        let bias = inputs.get(2).copied().flatten().map(Tensor::as_f32).transpose()?;
-        let groups = self.attributes.groups;
-        let (&[images, channels, height, width], &[filters, depth, kernel_h, kernel_w]) =
-            (x.shape(), weight.shape())
-        else {
-            return Err(Error::shape(format!(
-                "expected an image batch and a weight with four axes, found {:?} and {:?}",
-                x.shape(),
-                weight.shape()
-            )));
-        };
-        if depth.checked_mul(groups) != Some(channels)
-            || groups == 0
-            || !filters.is_multiple_of(groups)
-            || bias.is_some_and(|b| b.len() != filters)
-        {
-            return Err(Error::shape(format!(
-                "the weight {:?} in {groups} groups does not fit the input {:?}",
-                weight.shape(),
-                x.shape()
-            )));
-        }
-        let window = self.window([height, width], [kernel_h, kernel_w])?;
-        let shape = [images, filters, window.output[0], window.output[1]];
-        let elements = geometry::element_count(&shape, DType::F32)?;
-        let plane = window.output[0] * window.output[1];
-        let (x, weight) = (x.as_f32()?, weight.as_f32()?);
-        let zeros = vec![0.0; if bias.is_some() { 0 } else { filters }];
-        let bias = bias.unwrap_or(&zeros);
-        let mut y = vec![0f32; elements];
-        if y.is_empty() {
-            return Ok(vec![Tensor::new(&shape, y)?]);
-        }
+    fn workspace(&self, output: Extent) -> usize {
+        self.weights.workspace(self.cut(output).most_rows(), self.prologue.is_some())
+    }
 
-        let per_group = filters / groups;
-        let taps = depth * kernel_h * kernel_w;
-        let source = height * width;
-        if depth == 1 && per_group == 1 {
-            y.par_chunks_mut(plane).enumerate().for_each(|(i, y)| {
-                let c = i % filters;
-                let x = &x[i * source..][..source];
-                depthwise::depthwise(x, &weight[c * taps..][..taps], bias[c], y, &window);
-            });
-        } else {
-            let rows = CHANNELS_PER_TASK.min(per_group);
-            let group_size = per_group * plane;
-            let tasks = y.par_chunks_mut(group_size).enumerate().flat_map(|(i, group)| {
-                group.par_chunks_mut(rows * plane).enumerate().map(move |(j, y)| (i, j, y))
-            });
-            let work = conv::workspace(&window, depth);
-            tasks.for_each_init(
-                || vec![0f32; work],
-                |work, (i, j, y)| {
-                    let (image, group) = (i / groups, i % groups);
-                    let first = group * per_group + j * rows;
-                    let count = y.len() / plane;
-                    let x = &x[(image * channels + group * depth) * source..][..depth * source];
-                    let weight = &weight[first * taps..][..count * taps];
-                    conv::conv(x, weight, &bias[first..][..count], y, &window, work);
-                },
-            );
+    fn partial_sums(&self, output: Extent) -> usize {
+        self.cut(output).row_blocks
+    }
+
+    fn weight_bytes(&self) -> usize {
+        self.weights.packed().bytes()
+    }
+
+    fn reads_nchw(&self) -> bool {
+        self.weights.gathers() && self.prologue.is_none()
+    }
+
+    fn run(&self, io: Io) -> Result<()> {
+        let (x, result) = (io.input(0), io.result(0));
+        let cut = self.cut(result);
+        let (x, inputs) = if self.as_rows() { rows_of_one(x, &io) } else { (x, io.inputs) };
+        let window = self.window.over(x.extent)?;
+        let cost = cut.images * cut.rows * cut.width * self.weights.packed().length();
+        let [Some(y), sums] = io.outputs else { return Ok(()) };
+        let sums = sums.map(|sums| (sums, cut.width));
+        compute_blocks(y, sums, cut, (io.workspace, io.threads, cost), |mut block, work| {
+            let i = block.image;
+            let image = Image { data: x.image(i), layout: x.layout };
+            let prologue = self.prologue.as_ref().map(|p| p.epilogue(&inputs, i));
+            let epilogue = self.fused.epilogue(&inputs, i);
+            let prologue = prologue.as_ref();
+            let weights = &self.weights;
+            conv(io.isa, image, weights, &window, prologue, &epilogue, &mut block, work);
+        });
+        Ok(())
+    }
+}
+
+/// The images of maps of single pixels as the pixels of one image.
+fn rows_of_one<'a>(x: View<'a>, io: &Io<'a>) -> (View<'a>, [Option<View<'a>>; MOST_INPUTS]) {
+    let as_one = |view: View<'a>| {
+        let Extent { images, channels, .. } = view.extent;
+        View { extent: Extent { images: 1, height: images, width: 1, channels }, ..view }
+    };
+    (as_one(x), io.inputs.map(|view| view.map(as_one)))
+}
+
+/// A depthwise convolution. Input 0 is the map.
+pub struct DepthwiseStep {
+    /// Packed weights.
+    pub weights: DepthwiseWeights,
+    /// The window.
+    pub window: WindowShape,
+    /// What is applied to the output.
+    pub fused: Fused,
+}
+
+impl DepthwiseStep {
+    /// Packs `weight [channels][taps]` and `bias [channels]`.
+    pub fn pack(weight: &[f32], bias: Option<&[f32]>, channels: usize) -> DepthwiseWeights {
+        let (width, taps) = (padded(channels), weight.len() / channels.max(1));
+        let mut packed = vec![0.0; taps * width];
+        for (tap, row) in packed.chunks_exact_mut(width).enumerate() {
+            for (c, w) in row[..channels].iter_mut().enumerate() {
+                *w = weight[c * taps + tap];
+            }
         }
-        Ok(vec![Tensor::new(&shape, y)?])
+        let mut padded_bias = vec![0.0; width];
+        if let Some(bias) = bias {
+            padded_bias[..channels].copy_from_slice(bias);
+        }
+        DepthwiseWeights { taps: packed, bias: padded_bias }
+    }
+
+    fn cut(output: Extent) -> Cut {
+        let width = output.width * output.stride();
+        // About 16000 elements a block stay in the nearest cache.
+        let row_blocks = (output.height * width / 16384).clamp(1, output.height.max(1));
+        Cut { images: output.images, rows: output.height, width, row_blocks, column_blocks: 1 }
+    }
+}
+
+impl Kernel for DepthwiseStep {
+    fn partial_sums(&self, output: Extent) -> usize {
+        Self::cut(output).row_blocks
+    }
+
+    fn weight_bytes(&self) -> usize {
+        4 * (self.weights.taps.len() + self.weights.bias.len())
+    }
+
+    fn run(&self, io: Io) -> Result<()> {
+        let (x, result) = (io.input(0), io.result(0));
+        let window = self.window.over(x.extent)?;
+        let taps = window.kernel[0] * window.kernel[1];
+        let inputs = io.inputs;
+        let [Some(y), sums] = io.outputs else { return Ok(()) };
+        let sums = sums.map(|sums| (sums, result.stride()));
+        let cost = (io.workspace, io.threads, result.len() * taps);
+        compute_blocks(y, sums, Self::cut(result), cost, |mut block, _| {
+            let epilogue = self.fused.epilogue(&inputs, block.image);
+            let image = x.image(block.image);
+            depthwise(io.isa, image, &self.weights, &window, &epilogue, &mut block);
+        });
+        Ok(())
     }
 }

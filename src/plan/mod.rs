@@ -1,42 +1,126 @@
 //! What a plan is, and how its steps run. Threads are met here and nowhere below.
+//!
+//! A plan is a network lowered to steps over slots. The values that kernels read and write are maps
+//! in one arena, whose layout is [bound](Bound) once for the shapes of the inputs; the few values
+//! that only the general operators know are tensors.
 
+mod bound;
 mod conv;
-mod dense;
 mod dynamic;
+mod epilogue;
+mod extent;
+mod io;
+mod pool;
+mod run;
+mod transform;
+mod window;
 
-use std::collections::HashMap;
-use std::time::Instant;
-
-pub use conv::ConvStep;
-pub use dense::DenseStep;
-pub use dynamic::{GlobalAverageStep, HyperfunctionStep, MaxAffineStep};
+pub use bound::Bound;
+pub use conv::{ConvStep, DepthwiseStep};
+pub use dynamic::{AttentionStep, CoefficientsStep};
+pub use epilogue::Fused;
+pub use extent::{Extent, View};
+pub use io::{Io, MOST_INPUTS, MOST_OUTPUTS};
+pub use pool::{GlobalAverageStep, PoolStep};
+pub use run::{Input, State, Watch};
+pub use transform::TransformStep;
+pub use window::WindowShape;
 
 use crate::error::Result;
+use crate::graph::{Dim, Op};
 use crate::tensor::Tensor;
 
-/// One operation of a plan, with whatever it has prepared in advance.
+/// A computation over maps, with whatever it has prepared in advance.
 ///
-/// A kernel runs inside a thread pool and may use rayon; it cuts its work by shape alone, so that
-/// the result does not depend on the number of threads.
+/// It cuts its work by shape alone, so that results do not depend on the number of threads.
 pub trait Kernel: Send + Sync {
-    /// Computes the outputs. Absent optional inputs are `None`.
+    /// Elements of workspace that each thread needs.
+    fn workspace(&self, _output: Extent) -> usize {
+        0
+    }
+
+    /// Rows of partial sums an image that it leaves beside its output, where they are wanted.
+    fn partial_sums(&self, _output: Extent) -> usize {
+        1
+    }
+
+    /// Bytes of the weights that it reads.
+    fn weight_bytes(&self) -> usize {
+        0
+    }
+
+    /// Whether its output may lie where input 0 lies.
+    fn works_in_place(&self) -> bool {
+        false
+    }
+
+    /// Whether input 0 may be an input of the network as the user gave it, NCHW.
+    fn reads_nchw(&self) -> bool {
+        false
+    }
+
+    /// Computes the outputs.
     ///
     /// # Errors
-    /// `Shape` where the inputs do not fit the operation or each other.
-    fn run(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>>;
+    /// `Shape` where the inputs do not fit the operation.
+    fn run(&self, io: Io) -> Result<()>;
+}
+
+/// Names a value of a plan.
+pub type Slot = usize;
+
+/// Where a value is.
+#[derive(Clone, Debug)]
+pub enum Home {
+    /// The input of the network with this number.
+    Input(usize),
+    /// In the weights.
+    Constant(Tensor),
+    /// In the arena, under the shape that it has in the graph.
+    Map(Vec<Dim>),
+    /// The elements of another slot under another shape.
+    Alias {
+        /// A map.
+        of: Slot,
+        /// The shape.
+        dims: Vec<Dim>,
+    },
+    /// In the arena: rows of partial sums over the map of another slot, which the step with this
+    /// number computes.
+    Sums(Slot),
+    /// A tensor that a general operator makes.
+    Tensor,
+    /// Nowhere: it vanished into a step.
+    Fused,
 }
 
 /// A value of a plan.
-pub type Slot = usize;
-
-/// A kernel and the values that it reads and produces.
-pub struct Step {
-    /// The name of the node.
+#[derive(Clone, Debug)]
+pub struct SlotInfo {
+    /// Its name in the graph.
     pub name: String,
-    /// The operator.
-    pub op: &'static str,
+    /// Where it is.
+    pub home: Home,
+}
+
+/// What computes a step.
+pub enum Work {
+    /// A kernel, over maps.
+    Kernel(Box<dyn Kernel>),
+    /// What is not worth a kernel of its own: the reference, over tensors.
+    General(Op),
+    /// Brings a tensor into the arena.
+    Import,
+}
+
+/// Something to be computed, and the values that it reads and produces.
+pub struct Step {
+    /// The name of the node that it began as.
+    pub name: String,
+    /// The operators that it computes, joined by `+`.
+    pub op: String,
     /// What computes it.
-    pub kernel: Box<dyn Kernel>,
+    pub work: Work,
     /// What it reads.
     pub inputs: Vec<Option<Slot>>,
     /// What it produces.
@@ -46,10 +130,10 @@ pub struct Step {
 /// How long a step took.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepTime {
-    /// The name of the node.
+    /// The name of the node that it began as.
     pub name: String,
-    /// The operator.
-    pub op: &'static str,
+    /// The operators that it computes.
+    pub op: String,
     /// Wall time.
     pub seconds: f64,
 }
@@ -57,34 +141,27 @@ pub struct StepTime {
 /// A network lowered to steps in the order in which they run.
 pub struct Plan {
     steps: Vec<Step>,
-    constants: HashMap<Slot, Tensor>,
-    inputs: Vec<Slot>,
+    slots: Vec<SlotInfo>,
     outputs: Vec<Slot>,
-    /// For every step, the values that nobody reads after it.
-    released: Vec<Vec<Slot>>,
+    /// For every slot, the last step that reads or writes it.
+    last_use: Vec<Option<usize>>,
 }
 
 impl Plan {
-    /// A plan of `steps` over `constants`.
-    pub fn new(
-        steps: Vec<Step>,
-        constants: HashMap<Slot, Tensor>,
-        inputs: Vec<Slot>,
-        outputs: Vec<Slot>,
-    ) -> Self {
-        let mut last_use: HashMap<Slot, usize> = HashMap::new();
+    /// A plan of `steps` over `slots`.
+    pub fn new(steps: Vec<Step>, slots: Vec<SlotInfo>, outputs: Vec<Slot>) -> Self {
+        let mut last_use = vec![None; slots.len()];
+        let mut used = |slot: Slot, step: usize| {
+            last_use[slot] = Some(step);
+            if let Home::Alias { of, .. } = slots[slot].home {
+                last_use[of] = last_use[of].max(Some(step));
+            }
+        };
         for (i, step) in steps.iter().enumerate() {
-            for &slot in step.inputs.iter().chain(&step.outputs).flatten() {
-                last_use.insert(slot, i);
-            }
+            step.inputs.iter().chain(&step.outputs).flatten().for_each(|&slot| used(slot, i));
         }
-        let mut released = vec![Vec::new(); steps.len()];
-        for (slot, i) in last_use {
-            if !constants.contains_key(&slot) && !outputs.contains(&slot) {
-                released[i].push(slot);
-            }
-        }
-        Plan { steps, constants, inputs, outputs, released }
+        outputs.iter().for_each(|&slot| used(slot, steps.len()));
+        Plan { steps, slots, outputs, last_use }
     }
 
     /// The steps, in order.
@@ -92,40 +169,17 @@ impl Plan {
         &self.steps
     }
 
-    /// Runs all steps on one tensor an input; `observe` is told how long each took and what it gave.
-    ///
-    /// # Errors
-    /// What a kernel says, with the node's name.
-    pub fn run(
-        &self,
-        inputs: &[Tensor],
-        observe: &mut dyn FnMut(&Step, f64, &[Tensor]),
-    ) -> Result<Vec<Tensor>> {
-        let mut values: HashMap<Slot, Tensor> =
-            self.inputs.iter().copied().zip(inputs.iter().cloned()).collect();
-        for (step, released) in self.steps.iter().zip(&self.released) {
-            let read = |slot: &Option<Slot>| {
-                slot.and_then(|s| values.get(&s).or_else(|| self.constants.get(&s)))
-            };
-            let inputs: Vec<Option<&Tensor>> = step.inputs.iter().map(read).collect();
-            let start = Instant::now();
-            let outputs = step.kernel.run(&inputs).map_err(|e| e.at_node(&step.name, step.op))?;
-            observe(step, start.elapsed().as_secs_f64(), &outputs);
-            for (slot, tensor) in step.outputs.iter().zip(outputs) {
-                if let Some(slot) = slot {
-                    values.insert(*slot, tensor);
-                }
-            }
-            for slot in released {
-                values.remove(slot);
-            }
-        }
-        let output =
-            |slot: &Slot| {
-                values.get(slot).or_else(|| self.constants.get(slot)).cloned().ok_or_else(|| {
-                    crate::Error::graph("an output of the network is never produced")
-                })
-            };
-        self.outputs.iter().map(output).collect()
+    /// All values.
+    pub fn slots(&self) -> &[SlotInfo] {
+        &self.slots
+    }
+
+    /// Bytes of the weights that kernels hold.
+    pub fn weight_bytes(&self) -> usize {
+        let of_step = |step: &Step| match &step.work {
+            Work::Kernel(kernel) => kernel.weight_bytes(),
+            Work::General(_) | Work::Import => 0,
+        };
+        self.steps.iter().map(of_step).sum()
     }
 }

@@ -145,7 +145,8 @@ pub fn trace(
     inputs: &[Tensor],
     observe: &mut dyn FnMut(ValueId, &Tensor),
 ) -> Result<Vec<Tensor>> {
-    bind_inputs(graph, inputs, &mut Bindings::new())?;
+    let given = inputs.iter().map(|tensor| (tensor.dtype(), tensor.shape()));
+    bind_inputs(graph, given, &mut Bindings::new())?;
     let mut values: HashMap<ValueId, Tensor> =
         graph.inputs().iter().copied().zip(inputs.iter().cloned()).collect();
     let mut readers: HashMap<ValueId, usize> = HashMap::new();

@@ -1,6 +1,166 @@
-//! The instruction set that kernels run on.
+//! Vectors of eight f32, one trait over three instruction sets.
+//!
+//! A kernel is written once, generic over [`Simd`], as an implementation of [`Vectorised`];
+//! [`Isa::run`] compiles it for the instruction set that was chosen. Eight lanes everywhere keep
+//! packed weights and the order of sums the same on all of them.
+#![allow(unsafe_code)]
 
-/// The name of the instruction set that kernels use on this machine.
-pub fn isa() -> &'static str {
-    "portable"
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod math;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod portable;
+
+use std::sync::LazyLock;
+
+use half::f16;
+
+pub use math::{exp, sigmoid, tanh};
+
+/// The number of f32 in a vector.
+pub const LANES: usize = 8;
+
+/// `channels` rounded up to whole vectors.
+pub const fn padded(channels: usize) -> usize {
+    channels.next_multiple_of(LANES)
 }
+
+/// Operations on vectors of eight f32. Values of a type that implements this are proof that the
+/// processor has the instructions.
+///
+/// Every method has to be inlined into a function that is compiled for the instruction set, which
+/// [`Isa::run`] sees to.
+pub trait Simd: Copy + Send + Sync {
+    /// Eight f32.
+    type Vector: Copy;
+
+    /// Calls `f` compiled for this instruction set.
+    fn vectorise<R>(self, f: impl FnOnce() -> R) -> R;
+
+    /// Eight times `x`.
+    fn splat(self, x: f32) -> Self::Vector;
+    /// The eight f32 at `from`.
+    ///
+    /// # Safety
+    /// They must be readable. No alignment is asked for.
+    unsafe fn load(self, from: *const f32) -> Self::Vector;
+    /// Writes the eight f32 at `to`.
+    ///
+    /// # Safety
+    /// They must be writable. No alignment is asked for.
+    unsafe fn store(self, to: *mut f32, x: Self::Vector);
+    /// The eight half-precision numbers at `from`, widened.
+    ///
+    /// # Safety
+    /// They must be readable. No alignment is asked for.
+    unsafe fn load_f16(self, from: *const f16) -> Self::Vector;
+    /// `a + b`
+    fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a - b`
+    fn sub(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a * b`
+    fn mul(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a / b`
+    fn div(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a * b + c`, rounded once where the instruction set can.
+    fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// The larger of two, NaN where either is.
+    fn max(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `x`, but at least `low`, which is not NaN; NaN where `x` is.
+    fn at_least(self, x: Self::Vector, low: Self::Vector) -> Self::Vector;
+    /// `x`, but at most `high`, which is not NaN; NaN where `x` is.
+    fn at_most(self, x: Self::Vector, high: Self::Vector) -> Self::Vector;
+    /// The nearest integer, ties to even.
+    fn round(self, x: Self::Vector) -> Self::Vector;
+    /// `2^n` for integers `n` from -126 to 127.
+    fn power_of_two(self, n: Self::Vector) -> Self::Vector;
+    /// The sum of all lanes, in one order on every instruction set:
+    /// `((0+4)+(2+6)) + ((1+5)+(3+7))`.
+    fn sum(self, x: Self::Vector) -> f32;
+}
+
+/// A computation that is written once for every instruction set.
+pub trait Vectorised {
+    /// What it gives.
+    type Output;
+    /// Computes. Has to be `#[inline(always)]`, so that it is compiled for the instruction set of
+    /// the function that it is inlined into.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// An instruction set that kernels can be run with. Values exist only for those that this
+/// processor has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Isa(Level);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Level {
+    #[cfg(target_arch = "x86_64")]
+    Avx2(avx2::Avx2),
+    #[cfg(target_arch = "aarch64")]
+    Neon(neon::Neon),
+    Portable,
+}
+
+impl Isa {
+    /// The instruction sets of this processor, fastest first.
+    pub fn available() -> Vec<Isa> {
+        let levels = [
+            #[cfg(target_arch = "x86_64")]
+            avx2::Avx2::detect().map(Level::Avx2),
+            #[cfg(target_arch = "aarch64")]
+            neon::Neon::detect().map(Level::Neon),
+            Some(Level::Portable),
+        ];
+        levels.into_iter().flatten().map(Isa).collect()
+    }
+
+    /// The instruction set in use: what the environment variable `DYRELU_ISA` names where this
+    /// processor has it, else the fastest. Looked up once a process.
+    pub fn get() -> Isa {
+        static CHOSEN: LazyLock<Isa> = LazyLock::new(|| {
+            let wanted = std::env::var("DYRELU_ISA").unwrap_or_default();
+            let available = Isa::available();
+            available.iter().find(|isa| isa.name() == wanted).copied().unwrap_or(available[0])
+        });
+        *CHOSEN
+    }
+
+    /// Its name: `avx2` (which means AVX2, FMA and F16C), `neon` or `portable`.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2(_) => "avx2",
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon(_) => "neon",
+            Level::Portable => "portable",
+        }
+    }
+
+    /// Runs `computation` with these instructions.
+    pub fn run<C: Vectorised>(self, computation: C) -> C::Output {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2(simd) => simd.vectorise(
+                #[inline(always)]
+                || computation.run(simd),
+            ),
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon(simd) => simd.vectorise(
+                #[inline(always)]
+                || computation.run(simd),
+            ),
+            Level::Portable => computation.run(portable::Portable),
+        }
+    }
+}
+
+/// What `DYRELU_ISA` asks for that this processor does not have.
+pub fn unavailable_choice() -> Option<String> {
+    let wanted = std::env::var("DYRELU_ISA").ok().filter(|w| !w.is_empty())?;
+    Isa::available().iter().all(|isa| isa.name() != wanted).then_some(wanted)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,13 @@
 //! Dense tensors: element types, shapes, layouts, and storage that may be borrowed from a file.
 
+mod arena;
+mod blocks;
 mod buffer;
 mod dtype;
 mod layout;
 
+pub use arena::Arena;
+pub use blocks::{Block, Blocks, COLUMN_UNIT, Cut};
 pub use buffer::{AlignedBuffer, Storage};
 pub use dtype::{DType, Element};
 pub use layout::Layout;

@@ -1,0 +1,222 @@
+//! The product of rows with packed weights, and an epilogue: what every dense convolution and
+//! fully connected layer comes down to.
+//!
+//! A register tile has up to six rows of two vectors. Weights are packed in panels, a panel holding
+//! what one tile of columns needs in the order in which it is read. Rows are found through a table
+//! of offsets, so that a convolution reads its taps where they are.
+#![allow(unsafe_code)]
+
+use super::epilogue::{Epilogue, add_to_sums};
+use crate::simd::{Isa, LANES, Simd, Vectorised, padded};
+use crate::tensor::{Block, COLUMN_UNIT};
+
+/// The offset of a row of zeros, which lies outside of the map.
+pub const OUTSIDE: u32 = u32::MAX;
+
+/// The most elements that a row of zeros has.
+pub const MOST_ZEROS: usize = 4096;
+
+static ZEROS: [f32; MOST_ZEROS] = [0.0; MOST_ZEROS];
+
+/// Weights `[outputs][taps * depth]` and biases in the order in which tiles read them.
+///
+/// Panels have 16 columns; where the number of vectors is odd, the last has 24, or 8 if it is the
+/// only one. A panel is `[taps * depth][columns of the panel]`.
+pub struct Packed {
+    panels: Vec<f32>,
+    bias: Vec<f32>,
+    length: usize,
+}
+
+impl Packed {
+    /// Packs weights; `weight(output, i)` is element `i` of the row for `output`.
+    ///
+    /// # Panics
+    /// Where there is a bias, but not one for each output.
+    pub fn new(
+        outputs: usize,
+        length: usize,
+        bias: Option<&[f32]>,
+        weight: impl Fn(usize, usize) -> f32,
+    ) -> Self {
+        let width = padded(outputs);
+        let mut panels = Vec::with_capacity(width * length);
+        let mut column = 0;
+        while column < width {
+            let columns = panel_columns(column, width);
+            for i in 0..length {
+                let value = |c: usize| if c < outputs { weight(c, i) } else { 0.0 };
+                panels.extend((column..column + columns).map(value));
+            }
+            column += columns;
+        }
+        let mut padded_bias = vec![0.0; width];
+        if let Some(bias) = bias {
+            padded_bias[..outputs].copy_from_slice(bias);
+        }
+        Packed { panels, bias: padded_bias, length }
+    }
+
+    /// Columns of the result: the number of outputs, padded.
+    pub fn width(&self) -> usize {
+        self.bias.len()
+    }
+
+    /// Elements of the rows that are multiplied.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Bytes of the packed weights.
+    pub fn bytes(&self) -> usize {
+        4 * (self.panels.len() + self.bias.len())
+    }
+}
+
+fn panel_columns(column: usize, width: usize) -> usize {
+    match width - column {
+        24 => 24,
+        rest => rest.min(COLUMN_UNIT),
+    }
+}
+
+/// Rows of `taps` pieces each, found in `base` by offset.
+#[derive(Clone, Copy)]
+pub struct Rows<'a> {
+    /// Where offsets count from.
+    pub base: &'a [f32],
+    /// `[taps][rows]`, or [`OUTSIDE`].
+    pub offsets: &'a [u32],
+    /// Elements of a piece.
+    pub depth: usize,
+    /// Distance of the elements of a piece.
+    pub step: usize,
+}
+
+/// Computes a block: row `i` of `rows` times the weights, then the epilogue.
+///
+/// # Panics
+/// Where rows, weights, epilogue and block do not fit together.
+pub fn product(isa: Isa, rows: Rows, weights: &Packed, epilogue: &Epilogue, block: &mut Block) {
+    let count = block.rows.len();
+    assert!(count > 0 && rows.depth > 0 && rows.offsets.len().is_multiple_of(count));
+    assert_eq!(rows.offsets.len() / count * rows.depth, weights.length);
+    let inside = |&o: &u32| match o {
+        OUTSIDE => rows.step == 1 && rows.depth <= MOST_ZEROS,
+        o => o as usize + (rows.depth - 1) * rows.step < rows.base.len(),
+    };
+    assert!(rows.offsets.iter().all(inside));
+    assert_eq!(weights.width(), block.width);
+    if let Some(sums) = &mut block.sums {
+        sums.fill(0.0);
+    }
+    isa.run(Product { rows, weights, epilogue, block });
+}
+
+struct Product<'a, 'b, 'c> {
+    rows: Rows<'a>,
+    weights: &'a Packed,
+    epilogue: &'a Epilogue<'a>,
+    block: &'c mut Block<'b>,
+}
+
+impl Vectorised for Product<'_, '_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let mut column = self.block.columns.start;
+        while column < self.block.columns.end {
+            let columns = panel_columns(column, self.block.width);
+            match columns / LANES {
+                1 => self.panel::<S, 1>(s, column),
+                2 => self.panel::<S, 2>(s, column),
+                _ => self.panel::<S, 3>(s, column),
+            }
+            column += columns;
+        }
+    }
+}
+
+impl Product<'_, '_, '_> {
+    /// One panel of `V` vectors for all rows, which are dealt evenly: 49 rows are four tiles of
+    /// six and five of five, none of one.
+    #[inline(always)]
+    fn panel<S: Simd, const V: usize>(&mut self, s: S, column: usize) {
+        let most = if V == 3 { 4 } else { 6 };
+        let count = self.block.rows.len();
+        let tiles = count.div_ceil(most);
+        for i in 0..tiles {
+            let (row, end) = (i * count / tiles, (i + 1) * count / tiles);
+            // SAFETY: `product` checked every offset, and the panel is as long as the rows.
+            unsafe {
+                match end - row {
+                    1 => self.tile::<S, 1, V>(s, row, column),
+                    2 => self.tile::<S, 2, V>(s, row, column),
+                    3 => self.tile::<S, 3, V>(s, row, column),
+                    4 => self.tile::<S, 4, V>(s, row, column),
+                    5 => self.tile::<S, 5, V>(s, row, column),
+                    _ => self.tile::<S, 6, V>(s, row, column),
+                }
+            }
+        }
+    }
+
+    /// `M` rows from `row` of the block on, `V` vectors from `column` on.
+    ///
+    /// # Safety
+    /// The block has these rows and columns, every offset leads to `depth` readable elements.
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const M: usize, const V: usize>(
+        &mut self,
+        s: S,
+        row: usize,
+        column: usize,
+    ) {
+        let Rows { base, offsets, depth, step } = self.rows;
+        let count = self.block.rows.len();
+        // SAFETY: the caller's.
+        unsafe {
+            let mut bias = [s.splat(0.0); V];
+            for (v, bias) in bias.iter_mut().enumerate() {
+                *bias = s.load(self.weights.bias.as_ptr().add(column + v * LANES));
+            }
+            let mut sum = [bias; M];
+            let mut panel = self.weights.panels.as_ptr().add(column * self.weights.length);
+            for offsets in offsets.chunks_exact(count) {
+                let mut from = [base.as_ptr(); M];
+                for (m, from) in from.iter_mut().enumerate() {
+                    *from = match *offsets.get_unchecked(row + m) {
+                        OUTSIDE => ZEROS.as_ptr(),
+                        offset => base.as_ptr().add(offset as usize),
+                    };
+                }
+                for i in 0..depth {
+                    let mut w = [s.splat(0.0); V];
+                    for (v, w) in w.iter_mut().enumerate() {
+                        *w = s.load(panel.add(v * LANES));
+                    }
+                    for m in 0..M {
+                        let x = s.splat(*from[m].add(i * step));
+                        for v in 0..V {
+                            sum[m][v] = s.mul_add(x, w[v], sum[m][v]);
+                        }
+                    }
+                    panel = panel.add(V * LANES);
+                }
+            }
+            let row = self.block.rows.start + row;
+            self.epilogue.apply(s, &mut sum, row, column, self.block.width);
+            for (m, sum) in sum.iter().enumerate() {
+                let to = self.block.at(row + m, column);
+                for (v, sum) in sum.iter().enumerate() {
+                    s.store(to.add(v * LANES), *sum);
+                }
+            }
+            let first = self.block.columns.start;
+            if let Some(sums) = &mut self.block.sums {
+                add_to_sums(s, &sum, sums.as_mut_ptr().add(column - first));
+            }
+        }
+    }
+}

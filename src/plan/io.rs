@@ -1,0 +1,83 @@
+//! What a step gets to work with.
+
+use rayon::prelude::*;
+
+use super::extent::{Extent, View};
+use crate::simd::Isa;
+use crate::tensor::{Block, Blocks, Cut};
+
+/// The most inputs of a step that a kernel computes.
+pub const MOST_INPUTS: usize = 9;
+
+/// The most outputs of such a step: a map and its partial sums.
+pub const MOST_OUTPUTS: usize = 2;
+
+/// The maps that a step reads and writes, and its workspace.
+pub struct Io<'a> {
+    /// What the step reads; the first is absent where the step works in place.
+    pub inputs: [Option<View<'a>>; MOST_INPUTS],
+    /// The sizes of what the step reads.
+    pub sizes: [Option<Extent>; MOST_INPUTS],
+    /// What the step writes.
+    pub outputs: [Option<&'a mut [f32]>; MOST_OUTPUTS],
+    /// The sizes of what the step writes.
+    pub results: [Option<Extent>; MOST_OUTPUTS],
+    /// A part for every thread.
+    pub workspace: &'a mut [f32],
+    /// The instructions to use.
+    pub isa: Isa,
+    /// How many threads may work.
+    pub threads: usize,
+}
+
+impl<'a> Io<'a> {
+    /// Input `i`.
+    ///
+    /// # Panics
+    /// Where the step has no such input: a mistake of the pass that made the step.
+    pub fn input(&self, i: usize) -> View<'a> {
+        self.inputs[i].expect("the step was made with this input")
+    }
+
+    /// The size of output `i`.
+    ///
+    /// # Panics
+    /// Where the step has no such output: a mistake of the pass that made the step.
+    pub fn result(&self, i: usize) -> Extent {
+        self.results[i].expect("the step was made with this output")
+    }
+}
+
+/// Below this many multiply-adds a step runs on the calling thread: waking another costs more.
+const WORTH_A_THREAD: usize = 200_000;
+
+/// Computes all blocks of `map`, and of `sums` where they are wanted. Each thread that takes part
+/// has a part of the workspace of its own. `cost` is the number of multiply-adds of everything.
+pub fn compute_blocks(
+    map: &mut [f32],
+    sums: Option<(&mut [f32], usize)>,
+    cut: Cut,
+    (workspace, threads, cost): (&mut [f32], usize, usize),
+    compute: impl Fn(Block, &mut [f32]) + Sync,
+) {
+    let blocks = Blocks::new(map, cut);
+    let blocks = match sums {
+        Some((sums, width)) => blocks.with_sums(sums, width),
+        None => blocks,
+    };
+    let part = workspace.len() / threads;
+    let work = |workspace: &mut [f32]| {
+        while let Some(block) = blocks.next() {
+            compute(block, workspace);
+        }
+    };
+    let helpers = threads.min(cut.blocks()).min(cost / WORTH_A_THREAD + 1);
+    if helpers == 1 {
+        work(&mut workspace[..part]);
+    } else if part == 0 {
+        (0..helpers).into_par_iter().with_max_len(1).for_each(|_| work(&mut []));
+    } else {
+        let parts = workspace.par_chunks_exact_mut(part).take(helpers);
+        parts.with_max_len(1).for_each(work);
+    }
+}

@@ -1,0 +1,127 @@
+//! AVX2 with FMA and F16C: every x86 processor since 2013 (Intel) or 2015 (AMD).
+
+use std::arch::x86_64::*;
+
+use half::f16;
+
+use super::Simd;
+
+/// Proof that the processor has AVX2, FMA and F16C.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Avx2(());
+
+impl Avx2 {
+    pub(super) fn detect() -> Option<Self> {
+        let all = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c");
+        all.then_some(Avx2(()))
+    }
+}
+
+/// Wraps an intrinsic whose instruction set `Avx2` proves to be there.
+macro_rules! proven {
+    ($call:expr) => {
+        // SAFETY: a value of `Avx2` exists only where the processor has the instructions.
+        unsafe { $call }
+    };
+}
+
+impl Simd for Avx2 {
+    type Vector = __m256;
+
+    #[inline(always)]
+    fn vectorise<R>(self, f: impl FnOnce() -> R) -> R {
+        #[target_feature(enable = "avx2,fma,f16c")]
+        fn inner<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        proven!(inner(f))
+    }
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m256 {
+        proven!(_mm256_set1_ps(x))
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, from: *const f32) -> __m256 {
+        // SAFETY: the caller's; the instructions are there.
+        unsafe { _mm256_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32, x: __m256) {
+        // SAFETY: the caller's; the instructions are there.
+        unsafe { _mm256_storeu_ps(to, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(self, from: *const f16) -> __m256 {
+        // SAFETY: the caller's; the instructions are there.
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m256, b: __m256) -> __m256 {
+        proven!(_mm256_add_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn sub(self, a: __m256, b: __m256) -> __m256 {
+        proven!(_mm256_sub_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m256, b: __m256) -> __m256 {
+        proven!(_mm256_mul_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn div(self, a: __m256, b: __m256) -> __m256 {
+        proven!(_mm256_div_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+        proven!(_mm256_fmadd_ps(a, b, c))
+    }
+
+    #[inline(always)]
+    fn max(self, a: __m256, b: __m256) -> __m256 {
+        // The instruction gives `b` where either is NaN.
+        proven!(_mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a)))
+    }
+
+    #[inline(always)]
+    fn at_least(self, x: __m256, low: __m256) -> __m256 {
+        proven!(_mm256_max_ps(low, x))
+    }
+
+    #[inline(always)]
+    fn at_most(self, x: __m256, high: __m256) -> __m256 {
+        proven!(_mm256_min_ps(high, x))
+    }
+
+    #[inline(always)]
+    fn round(self, x: __m256) -> __m256 {
+        proven!(_mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x))
+    }
+
+    #[inline(always)]
+    fn power_of_two(self, n: __m256) -> __m256 {
+        proven!({
+            let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))
+        })
+    }
+
+    #[inline(always)]
+    fn sum(self, x: __m256) -> f32 {
+        proven!({
+            let four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        })
+    }
+}

@@ -1,0 +1,39 @@
+//! Functions of vectors that activations need.
+
+use super::Simd;
+
+/// `e^x` to about 2 units in the last place; 0 below -87.3, and the largest finite number above
+/// 88 stands for infinity, which no caller here can tell apart. NaN stays NaN.
+///
+/// `e^x = 2^n e^r` with `n` the nearest integer to `x / ln 2` and `|r| <= ln(2) / 2`, where the
+/// Taylor polynomial of degree 7 is exact to single precision.
+#[inline(always)]
+pub fn exp<S: Simd>(s: S, x: S::Vector) -> S::Vector {
+    // ln 2 in two parts, so that `x - n ln 2` keeps its low bits.
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    let x = s.at_most(s.at_least(x, s.splat(-87.3)), s.splat(88.0));
+    let n = s.round(s.mul(x, s.splat(std::f32::consts::LOG2_E)));
+    let r = s.mul_add(n, s.splat(-LN2_HIGH), x);
+    let r = s.mul_add(n, s.splat(-LN2_LOW), r);
+    let inverse_factorials = [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
+    let mut y = s.splat(1.0 / 5040.0);
+    for c in inverse_factorials {
+        y = s.mul_add(y, r, s.splat(c));
+    }
+    s.mul(y, s.power_of_two(n))
+}
+
+/// `1 / (1 + e^-x)`.
+#[inline(always)]
+pub fn sigmoid<S: Simd>(s: S, x: S::Vector) -> S::Vector {
+    let one = s.splat(1.0);
+    s.div(one, s.add(one, exp(s, s.sub(s.splat(0.0), x))))
+}
+
+/// `tanh(x) = 2 sigmoid(2x) - 1`, to about 1e-7 absolutely.
+#[inline(always)]
+pub fn tanh<S: Simd>(s: S, x: S::Vector) -> S::Vector {
+    let y = sigmoid(s, s.add(x, x));
+    s.sub(s.add(y, y), s.splat(1.0))
+}

@@ -1,0 +1,136 @@
+//! NEON: every 64-bit ARM processor. Eight lanes are two registers.
+
+use std::arch::aarch64::*;
+
+use half::f16;
+
+use super::Simd;
+
+/// Proof that the processor has NEON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Neon(());
+
+impl Neon {
+    pub(super) fn detect() -> Option<Self> {
+        std::arch::is_aarch64_feature_detected!("neon").then_some(Neon(()))
+    }
+}
+
+/// Applies a function of four lanes to both halves.
+macro_rules! halves {
+    ($f:ident $(, $x:expr)+) => {
+        // SAFETY: a value of `Neon` exists only where the processor has the instructions.
+        unsafe { [$f($($x[0]),+), $f($($x[1]),+)] }
+    };
+}
+
+impl Simd for Neon {
+    type Vector = [float32x4_t; 2];
+
+    #[inline(always)]
+    fn vectorise<R>(self, f: impl FnOnce() -> R) -> R {
+        #[target_feature(enable = "neon")]
+        fn inner<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        // SAFETY: a value of `Neon` exists only where the processor has the instructions.
+        unsafe { inner(f) }
+    }
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::Vector {
+        halves!(vdupq_n_f32, [x, x])
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, from: *const f32) -> Self::Vector {
+        // SAFETY: the caller's; the instructions are there.
+        unsafe { [vld1q_f32(from), vld1q_f32(from.add(4))] }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32, x: Self::Vector) {
+        // SAFETY: the caller's; the instructions are there.
+        unsafe {
+            vst1q_f32(to, x[0]);
+            vst1q_f32(to.add(4), x[1]);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(self, from: *const f16) -> Self::Vector {
+        // SAFETY: the caller's; the instructions are there.
+        unsafe {
+            let eight = vld1q_u16(from.cast());
+            let widen = |four| vcvt_f32_f16(vreinterpret_f16_u16(four));
+            [widen(vget_low_u16(eight)), widen(vget_high_u16(eight))]
+        }
+    }
+
+    #[inline(always)]
+    fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
+        halves!(vaddq_f32, a, b)
+    }
+
+    #[inline(always)]
+    fn sub(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
+        halves!(vsubq_f32, a, b)
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
+        halves!(vmulq_f32, a, b)
+    }
+
+    #[inline(always)]
+    fn div(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
+        halves!(vdivq_f32, a, b)
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector {
+        halves!(vfmaq_f32, c, a, b)
+    }
+
+    #[inline(always)]
+    fn max(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
+        halves!(vmaxq_f32, a, b)
+    }
+
+    #[inline(always)]
+    fn at_least(self, x: Self::Vector, low: Self::Vector) -> Self::Vector {
+        halves!(vmaxq_f32, x, low)
+    }
+
+    #[inline(always)]
+    fn at_most(self, x: Self::Vector, high: Self::Vector) -> Self::Vector {
+        halves!(vminq_f32, x, high)
+    }
+
+    #[inline(always)]
+    fn round(self, x: Self::Vector) -> Self::Vector {
+        halves!(vrndnq_f32, x)
+    }
+
+    #[inline(always)]
+    fn power_of_two(self, n: Self::Vector) -> Self::Vector {
+        let half = |n| {
+            // SAFETY: a value of `Neon` exists only where the processor has the instructions.
+            unsafe {
+                let exponent = vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127));
+                vreinterpretq_f32_s32(vshlq_n_s32::<23>(exponent))
+            }
+        };
+        n.map(half)
+    }
+
+    #[inline(always)]
+    fn sum(self, x: Self::Vector) -> f32 {
+        // SAFETY: a value of `Neon` exists only where the processor has the instructions.
+        unsafe {
+            let four = vaddq_f32(x[0], x[1]);
+            let two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
+            vget_lane_f32::<0>(two) + vget_lane_f32::<1>(two)
+        }
+    }
+}

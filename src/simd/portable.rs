@@ -1,0 +1,98 @@
+//! Any processor, by way of `wide`.
+
+use half::f16;
+use wide::f32x8;
+
+use super::Simd;
+
+/// What every processor has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Portable;
+
+impl Simd for Portable {
+    type Vector = f32x8;
+
+    #[inline(always)]
+    fn vectorise<R>(self, f: impl FnOnce() -> R) -> R {
+        f()
+    }
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> f32x8 {
+        f32x8::splat(x)
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, from: *const f32) -> f32x8 {
+        // SAFETY: the caller's.
+        f32x8::new(unsafe { from.cast::<[f32; 8]>().read_unaligned() })
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32, x: f32x8) {
+        // SAFETY: the caller's.
+        unsafe { to.cast::<[f32; 8]>().write_unaligned(x.to_array()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(self, from: *const f16) -> f32x8 {
+        // SAFETY: the caller's.
+        f32x8::new(unsafe { from.cast::<[f16; 8]>().read_unaligned() }.map(f16::to_f32))
+    }
+
+    #[inline(always)]
+    fn add(self, a: f32x8, b: f32x8) -> f32x8 {
+        a + b
+    }
+
+    #[inline(always)]
+    fn sub(self, a: f32x8, b: f32x8) -> f32x8 {
+        a - b
+    }
+
+    #[inline(always)]
+    fn mul(self, a: f32x8, b: f32x8) -> f32x8 {
+        a * b
+    }
+
+    #[inline(always)]
+    fn div(self, a: f32x8, b: f32x8) -> f32x8 {
+        a / b
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: f32x8, b: f32x8, c: f32x8) -> f32x8 {
+        a.mul_add(b, c)
+    }
+
+    #[inline(always)]
+    fn max(self, a: f32x8, b: f32x8) -> f32x8 {
+        b.is_nan().select(b, a.is_nan().select(a, a.fast_max(b)))
+    }
+
+    #[inline(always)]
+    fn at_least(self, x: f32x8, low: f32x8) -> f32x8 {
+        x.is_nan().select(x, x.fast_max(low))
+    }
+
+    #[inline(always)]
+    fn at_most(self, x: f32x8, high: f32x8) -> f32x8 {
+        x.is_nan().select(x, x.fast_min(high))
+    }
+
+    #[inline(always)]
+    fn round(self, x: f32x8) -> f32x8 {
+        x.round()
+    }
+
+    #[inline(always)]
+    fn power_of_two(self, n: f32x8) -> f32x8 {
+        f32x8::new(n.to_array().map(|n| f32::from_bits(((n as i32 + 127) as u32) << 23)))
+    }
+
+    #[inline(always)]
+    fn sum(self, x: f32x8) -> f32 {
+        let [a, b, c, d, e, f, g, h] = x.to_array();
+        ((a + e) + (c + g)) + ((b + f) + (d + h))
+    }
+}

@@ -1,0 +1,181 @@
+//! Cutting a map into blocks that several threads compute at once.
+#![allow(unsafe_code)]
+
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Columns are cut at multiples of this.
+pub const COLUMN_UNIT: usize = 16;
+
+/// How a map of `images` matrices is cut: every image into `row_blocks` times `column_blocks`
+/// blocks of nearly equal size. It follows from shapes alone, so that results do not depend on
+/// the number of threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Matrices, one after another.
+    pub images: usize,
+    /// Rows of each.
+    pub rows: usize,
+    /// Elements of a row.
+    pub width: usize,
+    /// Blocks that the rows of an image fall into.
+    pub row_blocks: usize,
+    /// Blocks that the columns fall into.
+    pub column_blocks: usize,
+}
+
+impl Cut {
+    /// The number of blocks.
+    pub fn blocks(&self) -> usize {
+        self.images * self.row_blocks * self.column_blocks
+    }
+
+    /// The most rows that a block has.
+    pub fn most_rows(&self) -> usize {
+        self.rows.div_ceil(self.row_blocks)
+    }
+
+    fn columns(&self, block: usize) -> Range<usize> {
+        let units = self.width / COLUMN_UNIT;
+        let at = |i: usize| i * units / self.column_blocks * COLUMN_UNIT;
+        let end = if block + 1 == self.column_blocks { self.width } else { at(block + 1) };
+        at(block)..end
+    }
+}
+
+/// A map that is being computed block by block. Each block is handed out once.
+pub struct Blocks<'a> {
+    map: *mut f32,
+    sums: Option<(*mut f32, usize)>,
+    cut: Cut,
+    next: AtomicUsize,
+    borrow: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: threads get blocks, which are disjoint; the pointers are not given to anyone else.
+unsafe impl Sync for Blocks<'_> {}
+
+impl<'a> Blocks<'a> {
+    /// All blocks of `map`.
+    ///
+    /// # Panics
+    /// Where `map` is not as large as `cut` says, or `cut` has no blocks.
+    pub fn new(map: &'a mut [f32], cut: Cut) -> Self {
+        assert_eq!(map.len(), cut.images * cut.rows * cut.width, "{cut:?}");
+        assert!(cut.row_blocks > 0 && cut.column_blocks > 0, "{cut:?}");
+        let map = map.as_mut_ptr();
+        Blocks { map, sums: None, cut, next: AtomicUsize::new(0), borrow: PhantomData }
+    }
+
+    /// Adds a map of sums to be filled, a row of `width` for each block of rows: as wide as the
+    /// map, or of another width where columns are not cut.
+    ///
+    /// # Panics
+    /// Where `sums` is not `[images * row_blocks][width]`.
+    pub fn with_sums(mut self, sums: &'a mut [f32], width: usize) -> Self {
+        assert_eq!(sums.len(), self.cut.images * self.cut.row_blocks * width, "{:?}", self.cut);
+        assert!(width == self.cut.width || self.cut.column_blocks == 1);
+        self.sums = Some((sums.as_mut_ptr(), width));
+        self
+    }
+
+    /// The next block that nobody has taken, image by image for each block of columns.
+    pub fn next(&self) -> Option<Block<'a>> {
+        let taken = self.next.fetch_add(1, Ordering::Relaxed);
+        let Cut { images, rows, width, row_blocks, .. } = self.cut;
+        if taken >= self.cut.blocks() {
+            return None;
+        }
+        let (column_block, of_image) =
+            (taken / (images * row_blocks), taken % (images * row_blocks));
+        let (image, row_block) = (of_image / row_blocks, of_image % row_blocks);
+        let at = |i: usize| i * rows / row_blocks;
+        let columns = self.cut.columns(column_block);
+        let sums = self.sums.map(|(sums, sums_width)| {
+            let columns = if sums_width == width { columns.clone() } else { 0..sums_width };
+            // SAFETY: this row and these columns belong to this block alone, which is handed out
+            // once, and `with_sums` checked that there are so many.
+            unsafe {
+                let first = sums.add(of_image * sums_width + columns.start);
+                std::slice::from_raw_parts_mut(first, columns.len())
+            }
+        });
+        Some(Block {
+            image,
+            rows: at(row_block)..at(row_block + 1),
+            columns,
+            width,
+            // SAFETY: the image lies in the map, as `new` checked.
+            map: unsafe { self.map.add(image * rows * width) },
+            sums,
+            borrow: PhantomData,
+        })
+    }
+}
+
+/// Some rows and columns of one image, to be written by one thread.
+pub struct Block<'a> {
+    /// Which image.
+    pub image: usize,
+    /// Its rows.
+    pub rows: Range<usize>,
+    /// Its columns.
+    pub columns: Range<usize>,
+    /// Elements of a whole row of the map.
+    pub width: usize,
+    /// The sum over the block's rows, a number for each of its columns, where it is wanted.
+    pub sums: Option<&'a mut [f32]>,
+    map: *mut f32,
+    borrow: PhantomData<&'a mut [f32]>,
+}
+
+impl Block<'_> {
+    /// Where `row` of the image starts at `column`. Writing there is sound for rows and columns
+    /// of this block.
+    #[inline(always)]
+    pub fn at(&mut self, row: usize, column: usize) -> *mut f32 {
+        debug_assert!(self.rows.contains(&row) && self.columns.contains(&column));
+        self.map.wrapping_add(row * self.width + column)
+    }
+
+    /// The block's part of one row.
+    ///
+    /// # Panics
+    /// Where the block does not have the row.
+    pub fn row(&mut self, row: usize) -> &mut [f32] {
+        assert!(self.rows.contains(&row));
+        let first = self.at(row, self.columns.start);
+        // SAFETY: the row and the columns are this block's, and the borrow is exclusive.
+        unsafe { std::slice::from_raw_parts_mut(first, self.columns.len()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_cover_the_map_once() {
+        for (images, rows, width, row_blocks, column_blocks) in
+            [(1, 1, 8, 1, 1), (2, 49, 40, 2, 2), (3, 7, 16, 7, 1), (1, 5, 1000, 3, 16)]
+        {
+            let cut = Cut { images, rows, width, row_blocks, column_blocks };
+            let mut map = vec![0f32; images * rows * width];
+            let mut sums = vec![0f32; images * row_blocks * width];
+            let blocks = Blocks::new(&mut map, cut).with_sums(&mut sums, width);
+            let mut count = 0;
+            while let Some(mut block) = blocks.next() {
+                count += 1;
+                assert!(block.rows.len() <= cut.most_rows());
+                assert!(block.columns.start.is_multiple_of(COLUMN_UNIT));
+                for row in block.rows.clone() {
+                    block.row(row).iter_mut().for_each(|x| *x += 1.0);
+                }
+                block.sums.as_mut().unwrap().iter_mut().for_each(|x| *x += 1.0);
+            }
+            assert_eq!(count, cut.blocks());
+            assert!(map.iter().chain(&sums).all(|&x| x == 1.0), "{cut:?}");
+        }
+    }
+}
