@@ -1,6 +1,8 @@
 //! Depthwise convolution, NHWC: vectors run over channels, whatever kernel and stride.
 #![allow(unsafe_code)]
 
+use std::ops::Range;
+
 use super::Window;
 use super::epilogue::{Epilogue, add_to_sums};
 use crate::simd::{Isa, LANES, Simd, Vectorised};
@@ -50,45 +52,18 @@ struct Depthwise<'a, 'b, 'c> {
     width: usize,
 }
 
-/// The most output pixels of a register tile.
-const PIXELS: usize = 8;
+/// The most output pixels of a register tile, which is two vectors of channels deep.
+const PIXELS: usize = 4;
 
 impl Vectorised for Depthwise<'_, '_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        let w = self.window;
-        // Columns whose taps all lie inside the line are computed several at a time.
-        let first = w.inside(1, 0).start;
-        let last = w.inside(1, w.kernel[1] - 1).end.max(first);
-        for line in self.block.rows.clone() {
-            let taps = taps_inside(w, line);
-            for channel in (0..self.width).step_by(LANES) {
-                for column in (0..first).chain(last..w.output[1]) {
-                    // SAFETY: the column and the channel are inside, and one tile checks its taps.
-                    unsafe { self.tile::<S, 1, false>(s, &taps, line, column, channel) };
-                }
-                let count = last - first;
-                let tiles = count.div_ceil(PIXELS);
-                for i in 0..tiles {
-                    let (column, end) = (i * count / tiles, (i + 1) * count / tiles);
-                    let at = first + column;
-                    // SAFETY: all taps of these columns are inside.
-                    unsafe {
-                        match end - column {
-                            1 => self.tile::<S, 1, true>(s, &taps, line, at, channel),
-                            2 => self.tile::<S, 2, true>(s, &taps, line, at, channel),
-                            3 => self.tile::<S, 3, true>(s, &taps, line, at, channel),
-                            4 => self.tile::<S, 4, true>(s, &taps, line, at, channel),
-                            5 => self.tile::<S, 5, true>(s, &taps, line, at, channel),
-                            6 => self.tile::<S, 6, true>(s, &taps, line, at, channel),
-                            7 => self.tile::<S, 7, true>(s, &taps, line, at, channel),
-                            _ => self.tile::<S, 8, true>(s, &taps, line, at, channel),
-                        }
-                    }
-                }
-            }
+        match self.window.kernel[1] {
+            3 => self.lines::<S, 3>(s),
+            5 => self.lines::<S, 5>(s),
+            _ => self.lines::<S, 0>(s),
         }
     }
 }
@@ -102,53 +77,150 @@ fn taps_inside(w: &Window, line: usize) -> std::ops::Range<usize> {
 }
 
 impl Depthwise<'_, '_, '_> {
-    /// `M` pixels of a line from `column` on, one vector of channels.
+    /// All lines, for kernels of `K` columns; 0 stands for any number.
+    #[inline(always)]
+    fn lines<S: Simd, const K: usize>(&mut self, s: S) {
+        let w = self.window;
+        // Columns whose taps all lie inside the line are computed several at a time.
+        let first = w.inside(1, 0).start;
+        let last = w.inside(1, w.kernel[1] - 1).end.max(first);
+        for line in self.block.rows.clone() {
+            let taps = taps_inside(w, line);
+            for column in (0..first).chain(last..w.output[1]) {
+                // SAFETY: the column is the block's, and the taps are checked one by one.
+                unsafe { self.pixels::<S, 1, 0, false>(s, &taps, line, column) };
+            }
+            let count = last - first;
+            let tiles = count.div_ceil(PIXELS);
+            for i in 0..tiles {
+                let (column, end) = (i * count / tiles, (i + 1) * count / tiles);
+                let at = first + column;
+                // SAFETY: all taps of these columns are inside.
+                unsafe {
+                    match end - column {
+                        1 => self.pixels::<S, 1, K, true>(s, &taps, line, at),
+                        2 => self.pixels::<S, 2, K, true>(s, &taps, line, at),
+                        3 => self.pixels::<S, 3, K, true>(s, &taps, line, at),
+                        _ => self.pixels::<S, 4, K, true>(s, &taps, line, at),
+                    }
+                }
+            }
+        }
+    }
+
+    /// All channels of `M` pixels of a line from `column` on.
     ///
     /// # Safety
-    /// Line, columns and channel are the block's; the rows of the kernel in `taps` are inside, and
-    /// with `INSIDE` all of its columns are.
+    /// Line and columns are the block's; the rows of the kernel in `taps` are inside, and with
+    /// `INSIDE` all of its columns are.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const M: usize, const INSIDE: bool>(
+    unsafe fn pixels<S: Simd, const M: usize, const K: usize, const INSIDE: bool>(
         &mut self,
         s: S,
-        taps: &std::ops::Range<usize>,
+        taps: &Range<usize>,
+        line: usize,
+        column: usize,
+    ) {
+        let pairs = self.width / (2 * LANES) * (2 * LANES);
+        // SAFETY: the caller's.
+        unsafe {
+            for channel in (0..pairs).step_by(2 * LANES) {
+                self.tile::<S, M, 2, K, INSIDE>(s, taps, line, column, channel);
+            }
+            if pairs < self.width {
+                self.tile::<S, M, 1, K, INSIDE>(s, taps, line, column, pairs);
+            }
+        }
+    }
+
+    /// `M` pixels and `V` vectors of channels.
+    ///
+    /// # Safety
+    /// As for [`pixels`](Self::pixels); the channels exist.
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const M: usize, const V: usize, const K: usize, const INSIDE: bool>(
+        &mut self,
+        s: S,
+        taps: &Range<usize>,
         line: usize,
         column: usize,
         channel: usize,
     ) {
         let (w, width) = (self.window, self.width);
-        let step = w.stride[1] * width;
         // SAFETY: the caller's.
         unsafe {
-            let bias = s.load(self.weights.bias.as_ptr().add(channel));
-            let mut sum = [[bias]; M];
-            for tap_row in taps.clone() {
+            // A copy, or else the sums would live in memory, where the epilogue takes them.
+            let mut y =
+                self.accumulate::<S, M, V, K, INSIDE>(s, taps.clone(), line, column, channel);
+            let pixel = line * w.output[1] + column;
+            self.epilogue.apply(s, &mut y, pixel, channel, width);
+            for (m, y) in y.iter().enumerate() {
+                let to = self.block.at(line, (column + m) * width + channel);
+                for (v, y) in y.iter().enumerate() {
+                    s.store(to.add(v * LANES), *y);
+                }
+            }
+            if let Some(sums) = &mut self.block.sums {
+                add_to_sums(s, &y, sums.as_mut_ptr().add(channel));
+            }
+        }
+    }
+
+    /// The sums over the taps, with the bias.
+    ///
+    /// # Safety
+    /// As for [`tile`](Self::tile).
+    #[inline(always)]
+    unsafe fn accumulate<
+        S: Simd,
+        const M: usize,
+        const V: usize,
+        const K: usize,
+        const INSIDE: bool,
+    >(
+        &self,
+        s: S,
+        taps: Range<usize>,
+        line: usize,
+        column: usize,
+        channel: usize,
+    ) -> [[S::Vector; V]; M] {
+        let (w, width) = (self.window, self.width);
+        let columns = if K == 0 { w.kernel[1] } else { K };
+        let (step, apart) = (w.stride[1] * width, w.dilation[1] * width);
+        let left = (column * w.stride[1]) as isize - w.before[1];
+        // SAFETY: the caller's.
+        unsafe {
+            let mut bias = [s.splat(0.0); V];
+            for (v, bias) in bias.iter_mut().enumerate() {
+                *bias = s.load(self.weights.bias.as_ptr().add(channel + v * LANES));
+            }
+            let mut sum = [bias; M];
+            for tap_row in taps {
                 let y = (line * w.stride[0] + tap_row * w.dilation[0])
                     .wrapping_add_signed(-w.before[0]);
                 let row = self.x.as_ptr().add(y * w.input[1] * width + channel);
-                let weights =
-                    self.weights.taps.as_ptr().add(tap_row * w.kernel[1] * width + channel);
-                for tap in 0..w.kernel[1] {
-                    let x = (column * w.stride[1] + tap * w.dilation[1])
-                        .wrapping_add_signed(-w.before[1]);
+                let from = row.wrapping_offset(left * width as isize);
+                let weights = self.weights.taps.as_ptr().add(tap_row * columns * width + channel);
+                for tap in 0..columns {
+                    let x = left.wrapping_add((tap * w.dilation[1]) as isize) as usize;
                     if !INSIDE && x >= w.input[1] {
                         continue;
                     }
-                    let weight = s.load(weights.add(tap * width));
-                    let from = row.add(x * width);
+                    let from = from.wrapping_add(tap * apart);
+                    let mut weight = [s.splat(0.0); V];
+                    for (v, weight) in weight.iter_mut().enumerate() {
+                        *weight = s.load(weights.add(tap * width + v * LANES));
+                    }
                     for (m, sum) in sum.iter_mut().enumerate() {
-                        sum[0] = s.mul_add(s.load(from.add(m * step)), weight, sum[0]);
+                        for (v, sum) in sum.iter_mut().enumerate() {
+                            let x = s.load(from.add(m * step + v * LANES));
+                            *sum = s.mul_add(x, weight[v], *sum);
+                        }
                     }
                 }
             }
-            let pixel = line * w.output[1] + column;
-            self.epilogue.apply(s, &mut sum, pixel, channel, width);
-            for (m, sum) in sum.iter().enumerate() {
-                s.store(self.block.at(line, (column + m) * width + channel), sum[0]);
-            }
-            if let Some(sums) = &mut self.block.sums {
-                add_to_sums(s, &sum, sums.as_mut_ptr().add(channel));
-            }
+            sum
         }
     }
 }

@@ -173,6 +173,36 @@ impl Product<'_, '_, '_> {
         row: usize,
         column: usize,
     ) {
+        // SAFETY: the caller's.
+        unsafe {
+            // A copy, or else the sums would live in memory, where the epilogue takes them.
+            let mut y = self.accumulate::<S, M, V>(s, row, column);
+            let row = self.block.rows.start + row;
+            self.epilogue.apply(s, &mut y, row, column, self.block.width);
+            for (m, y) in y.iter().enumerate() {
+                let to = self.block.at(row + m, column);
+                for (v, y) in y.iter().enumerate() {
+                    s.store(to.add(v * LANES), *y);
+                }
+            }
+            let first = self.block.columns.start;
+            if let Some(sums) = &mut self.block.sums {
+                add_to_sums(s, &y, sums.as_mut_ptr().add(column - first));
+            }
+        }
+    }
+
+    /// The products of `M` rows and `V` vectors of columns, with the bias.
+    ///
+    /// # Safety
+    /// As for [`tile`](Self::tile).
+    #[inline(always)]
+    unsafe fn accumulate<S: Simd, const M: usize, const V: usize>(
+        &self,
+        s: S,
+        row: usize,
+        column: usize,
+    ) -> [[S::Vector; V]; M] {
         let Rows { base, offsets, depth, step } = self.rows;
         let count = self.block.rows.len();
         // SAFETY: the caller's.
@@ -205,18 +235,7 @@ impl Product<'_, '_, '_> {
                     panel = panel.add(V * LANES);
                 }
             }
-            let row = self.block.rows.start + row;
-            self.epilogue.apply(s, &mut sum, row, column, self.block.width);
-            for (m, sum) in sum.iter().enumerate() {
-                let to = self.block.at(row + m, column);
-                for (v, sum) in sum.iter().enumerate() {
-                    s.store(to.add(v * LANES), *sum);
-                }
-            }
-            let first = self.block.columns.start;
-            if let Some(sums) = &mut self.block.sums {
-                add_to_sums(s, &sum, sums.as_mut_ptr().add(column - first));
-            }
+            sum
         }
     }
 }
