@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from . import data
+from .activations import DyReLU
 from .models import build
 
 
@@ -35,6 +36,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--lr", type=float, default=4e-3)
+    parser.add_argument(
+        "--hyperfunction-lr", type=float, default=0.1, help="learning rate of the layers that make coefficients, as a share of --lr"
+    )
     parser.add_argument("--weight-decay", type=float, default=0.05)
     parser.add_argument("--smoothing", type=float, default=0.1, help="label smoothing")
     parser.add_argument("--threads", type=int, default=2)
@@ -56,11 +60,21 @@ def learning_rate(step: int, steps: int, peak: float, warm_up: float = 0.05) -> 
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warm_up * steps) / ((1 - warm_up) * steps)))
 
 
-def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict]:
-    """Weight decay is for matrices and kernels, not for biases and normalisation."""
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    rest = [p for p in network.parameters() if p.ndim <= 1]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+def parameter_groups(network: nn.Module, weight_decay: float, hyperfunction_lr: float) -> list[dict]:
+    """Weight decay is for matrices and kernels, not for biases and normalisation.
+
+    A step of the layers that make coefficients moves a whole map of the layer after them: at the
+    learning rate of the convolutions a dynamic network trains worse than its plain twin.
+    """
+    dynamic = {p for m in network.modules() if isinstance(m, DyReLU) for p in m.parameters()}
+    groups = []
+    for share, of_dynamic in ((1.0, False), (hyperfunction_lr, True)):
+        parameters = [p for p in network.parameters() if (p in dynamic) == of_dynamic]
+        for decay, matrices in ((weight_decay, True), (0.0, False)):
+            chosen = [p for p in parameters if (p.ndim > 1) == matrices]
+            if chosen:
+                groups.append({"params": chosen, "weight_decay": decay, "lr_share": share})
+    return groups
 
 
 @torch.inference_mode()
@@ -92,7 +106,7 @@ def train_epoch(
     for i, chosen in enumerate(tqdm(batches, desc=f"epoch {epoch}", disable=not sys.stderr.isatty())):
         lr = learning_rate(epoch * len(batches) + i, args.epochs * len(batches), args.lr)
         for group in optimiser.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["lr_share"]
         pixels = torch.from_numpy(photos.pixels[chosen.numpy()]).permute(0, 3, 1, 2)
         labels = torch.from_numpy(photos.labels[chosen.numpy()])
         x = data.augment(pixels, size, generator, area=(0.35, 1.0))
@@ -148,7 +162,7 @@ def main() -> None:
     validation = data.load(args.val, final_size, args.cache)
     network = build(args.network, args.activation, len(photos.classes), width=args.width)
     network = network.to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(parameter_groups(network, args.weight_decay), lr=args.lr)
+    optimiser = torch.optim.AdamW(parameter_groups(network, args.weight_decay, args.hyperfunction_lr), lr=args.lr)
     checkpoint, log = args.run / "checkpoint.pt", args.run / "log.jsonl"
     start = 0
     if checkpoint.exists():
