@@ -10,7 +10,7 @@ use crate::simd::{Isa, LANES, Simd, Vectorised, exp};
 /// Where the maps differ in size.
 pub fn spatial_attention(isa: Isa, z: &[f32], pi: &mut [f32], tau: f32, gamma: f32) {
     assert!(z.len() == pi.len() && z.len().is_multiple_of(LANES));
-    isa.run(Attention { z, pi, tau, gamma });
+    isa.run_narrow(Attention { z, pi, tau, gamma });
 }
 
 struct Attention<'a> {

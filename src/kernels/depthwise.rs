@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::Window;
 use super::epilogue::{Epilogue, add_to_sums};
-use crate::simd::{Isa, LANES, Simd, Vectorised};
+use crate::simd::{Isa, Simd, Vectorised};
 use crate::tensor::Block;
 
 /// Weights `[taps][width]` and biases `[width]`, channels padded with zeros.
@@ -121,14 +121,20 @@ impl Depthwise<'_, '_, '_> {
         line: usize,
         column: usize,
     ) {
-        let pairs = self.width / (2 * LANES) * (2 * LANES);
+        let mut channel = 0;
         // SAFETY: the caller's.
         unsafe {
-            for channel in (0..pairs).step_by(2 * LANES) {
+            while channel + 2 * S::WIDTH <= self.width {
                 self.tile::<S, M, 2, K, INSIDE>(s, taps, line, column, channel);
+                channel += 2 * S::WIDTH;
             }
-            if pairs < self.width {
-                self.tile::<S, M, 1, K, INSIDE>(s, taps, line, column, pairs);
+            if channel + S::WIDTH <= self.width {
+                self.tile::<S, M, 1, K, INSIDE>(s, taps, line, column, channel);
+                channel += S::WIDTH;
+            }
+            if channel < self.width {
+                let s = s.narrow();
+                self.tile::<S::Narrow, M, 1, K, INSIDE>(s, taps, line, column, channel);
             }
         }
     }
@@ -157,7 +163,7 @@ impl Depthwise<'_, '_, '_> {
             for (m, y) in y.iter().enumerate() {
                 let to = self.block.at(line, (column + m) * width + channel);
                 for (v, y) in y.iter().enumerate() {
-                    s.store(to.add(v * LANES), *y);
+                    s.store(to.add(v * S::WIDTH), *y);
                 }
             }
             if let Some(sums) = &mut self.block.sums {
@@ -193,7 +199,7 @@ impl Depthwise<'_, '_, '_> {
         unsafe {
             let mut bias = [s.splat(0.0); V];
             for (v, bias) in bias.iter_mut().enumerate() {
-                *bias = s.load(self.weights.bias.as_ptr().add(channel + v * LANES));
+                *bias = s.load(self.weights.bias.as_ptr().add(channel + v * S::WIDTH));
             }
             let mut sum = [bias; M];
             for tap_row in taps {
@@ -210,11 +216,11 @@ impl Depthwise<'_, '_, '_> {
                     let from = from.wrapping_add(tap * apart);
                     let mut weight = [s.splat(0.0); V];
                     for (v, weight) in weight.iter_mut().enumerate() {
-                        *weight = s.load(weights.add(tap * width + v * LANES));
+                        *weight = s.load(weights.add(tap * width + v * S::WIDTH));
                     }
                     for (m, sum) in sum.iter_mut().enumerate() {
                         for (v, sum) in sum.iter_mut().enumerate() {
-                            let x = s.load(from.add(m * step + v * LANES));
+                            let x = s.load(from.add(m * step + v * S::WIDTH));
                             *sum = s.mul_add(x, weight[v], *sum);
                         }
                     }

@@ -165,10 +165,6 @@ impl Epilogue<'_> {
                 let (low, high) = (s.splat(low), s.splat(high));
                 each!(|x| s.at_most(s.at_least(*x, low), high));
             }
-            Activation::LeakyRelu { alpha } => {
-                let alpha = s.splat(alpha);
-                each!(|x| s.mul_add(s.at_most(*x, zero), alpha, s.at_least(*x, zero)));
-            }
             Activation::HardSwish => {
                 let (sixth, half) = (s.splat(1.0 / 6.0), s.splat(0.5));
                 each!(|x| {
@@ -176,22 +172,18 @@ impl Epilogue<'_> {
                     s.mul(*x, s.at_most(s.at_least(gate, zero), one))
                 });
             }
-            Activation::HardSigmoid { alpha, beta } => {
-                let (alpha, beta) = (s.splat(alpha), s.splat(beta));
-                each!(|x| s.at_most(s.at_least(s.mul_add(*x, alpha, beta), zero), one));
-            }
-            Activation::Sigmoid => each!(|x| sigmoid(s, *x)),
-            Activation::Swish { alpha } => {
-                let alpha = s.splat(alpha);
-                each!(|x| s.mul(*x, sigmoid(s, s.mul(*x, alpha))));
-            }
-            Activation::Tanh => each!(|x| tanh(s, *x)),
             Activation::MaxAffine { k } => {
                 for v in 0..V {
-                    let at = column + v * LANES;
+                    let at = column + v * S::WIDTH;
                     // SAFETY: the caller's.
                     unsafe { self.max_affine(s, x, k, v, at, width) };
                 }
+            }
+            activation => {
+                // A copy, or else `x` would live in memory whatever the activation.
+                let mut copy = *x;
+                seldom(s, activation, copy.as_flattened_mut());
+                *x = copy;
             }
         }
     }
@@ -255,6 +247,42 @@ impl Epilogue<'_> {
     }
 }
 
+/// Activations that are seldom or slow, once for all tiles: inlined into each of them they would
+/// be most of the program.
+#[inline(never)]
+fn seldom<S: Simd>(s: S, activation: Activation, x: &mut [S::Vector]) {
+    macro_rules! each {
+        (|$x:ident| $y:expr) => {
+            for $x in x {
+                *$x = $y;
+            }
+        };
+    }
+    s.vectorise(
+        #[inline(always)]
+        || {
+            let (zero, one) = (s.splat(0.0), s.splat(1.0));
+            match activation {
+                Activation::LeakyRelu { alpha } => {
+                    let alpha = s.splat(alpha);
+                    each!(|x| s.mul_add(s.at_most(*x, zero), alpha, s.at_least(*x, zero)));
+                }
+                Activation::HardSigmoid { alpha, beta } => {
+                    let (alpha, beta) = (s.splat(alpha), s.splat(beta));
+                    each!(|x| s.at_most(s.at_least(s.mul_add(*x, alpha, beta), zero), one));
+                }
+                Activation::Sigmoid => each!(|x| sigmoid(s, *x)),
+                Activation::Swish { alpha } => {
+                    let alpha = s.splat(alpha);
+                    each!(|x| s.mul(*x, sigmoid(s, s.mul(*x, alpha))));
+                }
+                Activation::Tanh => each!(|x| tanh(s, *x)),
+                _ => unreachable!("{activation:?} is inlined"),
+            }
+        },
+    );
+}
+
 /// Adds the elements of `map` from `row` and `column` on.
 ///
 /// # Safety
@@ -270,7 +298,7 @@ unsafe fn add_map<S: Simd, const M: usize, const V: usize>(
 ) {
     for (m, x) in x.iter_mut().enumerate() {
         for (v, x) in x.iter_mut().enumerate() {
-            let at = (row + m) * width + column + v * LANES;
+            let at = (row + m) * width + column + v * S::WIDTH;
             // SAFETY: the caller's.
             *x = s.add(*x, unsafe { s.load(map.as_ptr().add(at)) });
         }
@@ -290,7 +318,7 @@ pub(super) unsafe fn add_to_sums<S: Simd, const M: usize, const V: usize>(
     for v in 0..V {
         // SAFETY: the caller's.
         unsafe {
-            let to = sums.add(v * LANES);
+            let to = sums.add(v * S::WIDTH);
             let mut sum = s.load(to);
             for x in x {
                 sum = s.add(sum, x[v]);

@@ -134,7 +134,7 @@ pub fn coefficients(
 ) {
     assert_eq!(block.width, layer.outputs());
     assert!(hidden.len() >= block.rows.end * padded(layer.hidden));
-    isa.run(Run { layer, hidden, block, work });
+    isa.run_narrow(Run { layer, hidden, block, work });
 }
 
 struct Run<'a, 'b, 'c> {

@@ -18,7 +18,7 @@ pub fn max_affine_nchw(isa: Isa, x: &mut [f32], plane: usize, a: &[f32], b: &[f3
     let channels = x.len().checked_div(plane).unwrap_or(0);
     check(x.len(), channels * plane, channels, a, b);
     let data = x.as_mut_ptr();
-    isa.run(Nchw { from: data, to: data, channels, plane, a, b });
+    isa.run_narrow(Nchw { from: data, to: data, channels, plane, a, b });
 }
 
 /// As [`max_affine_nchw`], from `x` to `y`.
@@ -36,7 +36,7 @@ pub fn max_affine_nchw_into(
     let channels = x.len().checked_div(plane).unwrap_or(0);
     check(x.len(), channels * plane, channels, a, b);
     assert_eq!(x.len(), y.len());
-    isa.run(Nchw { from: x.as_ptr(), to: y.as_mut_ptr(), channels, plane, a, b });
+    isa.run_narrow(Nchw { from: x.as_ptr(), to: y.as_mut_ptr(), channels, plane, a, b });
 }
 
 /// Applies the function in place to `x`, NHWC with any number of `channels`; `a` and `b` are
@@ -48,7 +48,7 @@ pub fn max_affine_nhwc(isa: Isa, x: &mut [f32], channels: usize, a: &[f32], b: &
     let rows = x.len().checked_div(channels).unwrap_or(0);
     check(x.len(), rows * channels, channels, a, b);
     let data = x.as_mut_ptr();
-    isa.run(Nhwc { from: data, to: data, rows, channels, a, b });
+    isa.run_narrow(Nhwc { from: data, to: data, rows, channels, a, b });
 }
 
 /// As [`max_affine_nhwc`], from `x` to `y`.
@@ -66,7 +66,7 @@ pub fn max_affine_nhwc_into(
     let rows = x.len().checked_div(channels).unwrap_or(0);
     check(x.len(), rows * channels, channels, a, b);
     assert_eq!(x.len(), y.len());
-    isa.run(Nhwc { from: x.as_ptr(), to: y.as_mut_ptr(), rows, channels, a, b });
+    isa.run_narrow(Nhwc { from: x.as_ptr(), to: y.as_mut_ptr(), rows, channels, a, b });
 }
 
 fn check(len: usize, whole: usize, channels: usize, a: &[f32], b: &[f32]) {

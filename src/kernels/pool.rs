@@ -24,7 +24,7 @@ pub enum Pooling {
 /// Where `rows` are not whole rows.
 pub fn scaled_sum(isa: Isa, rows: &[f32], factor: f32, y: &mut [f32]) {
     assert!(y.len().is_multiple_of(LANES) && !y.is_empty() && rows.len().is_multiple_of(y.len()));
-    isa.run(ScaledSum { rows, factor, y });
+    isa.run_narrow(ScaledSum { rows, factor, y });
 }
 
 struct ScaledSum<'a> {
@@ -66,7 +66,7 @@ pub fn pool(isa: Isa, x: &[f32], width: usize, kind: Pooling, window: &Window, b
     assert_eq!(block.width, window.output[1] * width);
     assert!(block.rows.end <= window.output[0] && block.columns.len() == block.width);
     assert!(width.is_multiple_of(LANES));
-    isa.run(Pool { x, width, kind, window, block });
+    isa.run_narrow(Pool { x, width, kind, window, block });
 }
 
 struct Pool<'a, 'b, 'c> {

@@ -125,25 +125,63 @@ impl Vectorised for Product<'_, '_, '_> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        let mut column = self.block.columns.start;
-        while column < self.block.columns.end {
-            let columns = panel_columns(column, self.block.width);
-            match columns / LANES {
-                1 => self.panel::<S, 1>(s, column),
-                2 => self.panel::<S, 2>(s, column),
-                _ => self.panel::<S, 3>(s, column),
+        let Block { width, ref columns, .. } = *self.block;
+        let (mut column, end) = (columns.start, columns.end);
+        while column < end {
+            let panel = panel_columns(column, width);
+            let weights = column * self.weights.length;
+            let mut at = Columns { column, weights, step: panel, apart: S::WIDTH };
+            column += panel;
+            if S::WIDTH == LANES {
+                match panel / LANES {
+                    1 => self.rows::<S, 1>(s, at),
+                    2 => self.rows::<S, 2>(s, at),
+                    _ => self.rows::<S, 3>(s, at),
+                }
+            } else if panel == COLUMN_UNIT {
+                // A vector is a whole panel: two of them where the next is one, too.
+                if column < end && panel_columns(column, width) == panel {
+                    at.apart = panel * self.weights.length;
+                    self.rows::<S, 2>(s, at);
+                    column += panel;
+                } else {
+                    self.rows::<S, 1>(s, at);
+                }
+            } else {
+                if panel > COLUMN_UNIT {
+                    self.rows::<S, 1>(s, at);
+                    at.column += S::WIDTH;
+                    at.weights += S::WIDTH;
+                }
+                self.rows::<S::Narrow, 1>(s.narrow(), at);
             }
-            column += columns;
         }
     }
 }
 
+/// The columns of a register tile.
+#[derive(Clone, Copy)]
+struct Columns {
+    /// The first.
+    column: usize,
+    /// Where its weights start.
+    weights: usize,
+    /// From the weights of one element of the rows to those of the next.
+    step: usize,
+    /// From the weights of one vector to those of the next.
+    apart: usize,
+}
+
 impl Product<'_, '_, '_> {
-    /// One panel of `V` vectors for all rows, which are dealt evenly: 49 rows are four tiles of
-    /// six and five of five, none of one.
+    /// `V` vectors of columns for all rows, which are dealt evenly: 49 rows are four tiles of six
+    /// and five of five, none of one.
     #[inline(always)]
-    fn panel<S: Simd, const V: usize>(&mut self, s: S, column: usize) {
-        let most = if V == 3 { 4 } else { 6 };
+    fn rows<S: Simd, const V: usize>(&mut self, s: S, at: Columns) {
+        let most = match V {
+            1 => 12,
+            2 => S::TILE_ROWS,
+            _ => 4,
+        };
         let count = self.block.rows.len();
         let tiles = count.div_ceil(most);
         for i in 0..tiles {
@@ -151,18 +189,25 @@ impl Product<'_, '_, '_> {
             // SAFETY: `product` checked every offset, and the panel is as long as the rows.
             unsafe {
                 match end - row {
-                    1 => self.tile::<S, 1, V>(s, row, column),
-                    2 => self.tile::<S, 2, V>(s, row, column),
-                    3 => self.tile::<S, 3, V>(s, row, column),
-                    4 => self.tile::<S, 4, V>(s, row, column),
-                    5 => self.tile::<S, 5, V>(s, row, column),
-                    _ => self.tile::<S, 6, V>(s, row, column),
+                    1 => self.tile::<S, 1, V>(s, row, at),
+                    2 => self.tile::<S, 2, V>(s, row, at),
+                    3 => self.tile::<S, 3, V>(s, row, at),
+                    4 => self.tile::<S, 4, V>(s, row, at),
+                    5 if most > 4 => self.tile::<S, 5, V>(s, row, at),
+                    6 if most > 4 => self.tile::<S, 6, V>(s, row, at),
+                    7 if most > 6 => self.tile::<S, 7, V>(s, row, at),
+                    8 if most > 6 => self.tile::<S, 8, V>(s, row, at),
+                    9 if most > 6 => self.tile::<S, 9, V>(s, row, at),
+                    10 if most > 6 => self.tile::<S, 10, V>(s, row, at),
+                    11 if most > 6 => self.tile::<S, 11, V>(s, row, at),
+                    12 if most > 6 => self.tile::<S, 12, V>(s, row, at),
+                    rows => unreachable!("a tile of {rows} rows"),
                 }
             }
         }
     }
 
-    /// `M` rows from `row` of the block on, `V` vectors from `column` on.
+    /// `M` rows from `row` of the block on, `V` vectors of columns.
     ///
     /// # Safety
     /// The block has these rows and columns, every offset leads to `depth` readable elements.
@@ -171,18 +216,19 @@ impl Product<'_, '_, '_> {
         &mut self,
         s: S,
         row: usize,
-        column: usize,
+        at: Columns,
     ) {
+        let column = at.column;
         // SAFETY: the caller's.
         unsafe {
             // A copy, or else the sums would live in memory, where the epilogue takes them.
-            let mut y = self.accumulate::<S, M, V>(s, row, column);
+            let mut y = self.accumulate::<S, M, V>(s, row, at);
             let row = self.block.rows.start + row;
             self.epilogue.apply(s, &mut y, row, column, self.block.width);
             for (m, y) in y.iter().enumerate() {
                 let to = self.block.at(row + m, column);
                 for (v, y) in y.iter().enumerate() {
-                    s.store(to.add(v * LANES), *y);
+                    s.store(to.add(v * S::WIDTH), *y);
                 }
             }
             let first = self.block.columns.start;
@@ -201,7 +247,7 @@ impl Product<'_, '_, '_> {
         &self,
         s: S,
         row: usize,
-        column: usize,
+        at: Columns,
     ) -> [[S::Vector; V]; M] {
         let Rows { base, offsets, depth, step } = self.rows;
         let count = self.block.rows.len();
@@ -209,10 +255,10 @@ impl Product<'_, '_, '_> {
         unsafe {
             let mut bias = [s.splat(0.0); V];
             for (v, bias) in bias.iter_mut().enumerate() {
-                *bias = s.load(self.weights.bias.as_ptr().add(column + v * LANES));
+                *bias = s.load(self.weights.bias.as_ptr().add(at.column + v * S::WIDTH));
             }
             let mut sum = [bias; M];
-            let mut panel = self.weights.panels.as_ptr().add(column * self.weights.length);
+            let mut weights = self.weights.panels.as_ptr().add(at.weights);
             for offsets in offsets.chunks_exact(count) {
                 let mut from = [base.as_ptr(); M];
                 for (m, from) in from.iter_mut().enumerate() {
@@ -224,7 +270,7 @@ impl Product<'_, '_, '_> {
                 for i in 0..depth {
                     let mut w = [s.splat(0.0); V];
                     for (v, w) in w.iter_mut().enumerate() {
-                        *w = s.load(panel.add(v * LANES));
+                        *w = s.load(weights.add(v * at.apart));
                     }
                     for m in 0..M {
                         let x = s.splat(*from[m].add(i * step));
@@ -232,7 +278,7 @@ impl Product<'_, '_, '_> {
                             sum[m][v] = s.mul_add(x, w[v], sum[m][v]);
                         }
                     }
-                    panel = panel.add(V * LANES);
+                    weights = weights.add(at.step);
                 }
             }
             sum

@@ -34,7 +34,7 @@ fn start(isa: Isa, x: *const f32, rows: usize, epilogue: &Epilogue, block: &mut 
         assert_eq!(sums.len(), width);
         sums.fill(0.0);
     }
-    isa.run(Transform { x, epilogue, block });
+    isa.run_narrow(Transform { x, epilogue, block });
 }
 
 struct Transform<'a, 'b, 'c> {

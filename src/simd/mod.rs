@@ -1,12 +1,16 @@
-//! Vectors of eight f32, one trait over three instruction sets.
+//! Vectors of f32, one trait over the instruction sets.
 //!
 //! A kernel is written once, generic over [`Simd`], as an implementation of [`Vectorised`];
-//! [`Isa::run`] compiles it for the instruction set that was chosen. Eight lanes everywhere keep
-//! packed weights and the order of sums the same on all of them.
+//! [`Isa::run`] compiles it for the instruction set that was chosen. Maps and packed weights come in
+//! units of eight lanes everywhere. AVX-512 has sixteen: kernels that spend their time in
+//! arithmetic count with [`Simd::WIDTH`] and take what is left over with [`Simd::narrow`]; the
+//! others are run by [`Isa::run_narrow`]. No lane depends on another, so that results are the same either way.
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod math;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -18,7 +22,7 @@ use half::f16;
 
 pub use math::{exp, sigmoid, tanh};
 
-/// The number of f32 in a vector.
+/// The number of f32 in a narrow vector: channels are padded to a multiple of it.
 pub const LANES: usize = 8;
 
 /// `channels` rounded up to whole vectors.
@@ -26,31 +30,40 @@ pub const fn padded(channels: usize) -> usize {
     channels.next_multiple_of(LANES)
 }
 
-/// Operations on vectors of eight f32. Values of a type that implements this are proof that the
+/// Operations on vectors of [`WIDTH`](Self::WIDTH) f32. Values of a type that implements this are proof that the
 /// processor has the instructions.
 ///
 /// Every method has to be inlined into a function that is compiled for the instruction set, which
 /// [`Isa::run`] sees to.
 pub trait Simd: Copy + Send + Sync {
-    /// Eight f32.
+    /// The number of f32 in a vector: [`LANES`], or twice that.
+    const WIDTH: usize;
+    /// Rows of a register tile of a matrix product that is two vectors wide.
+    const TILE_ROWS: usize;
+    /// `WIDTH` f32.
     type Vector: Copy;
+    /// The same instructions on vectors of [`LANES`].
+    type Narrow: Simd<Narrow = Self::Narrow>;
+
+    /// Proof of the same instructions, for vectors of [`LANES`].
+    fn narrow(self) -> Self::Narrow;
 
     /// Calls `f` compiled for this instruction set.
     fn vectorise<R>(self, f: impl FnOnce() -> R) -> R;
 
-    /// Eight times `x`.
+    /// `x` in every lane.
     fn splat(self, x: f32) -> Self::Vector;
-    /// The eight f32 at `from`.
+    /// The f32 at `from`.
     ///
     /// # Safety
     /// They must be readable. No alignment is asked for.
     unsafe fn load(self, from: *const f32) -> Self::Vector;
-    /// Writes the eight f32 at `to`.
+    /// Writes the f32 at `to`.
     ///
     /// # Safety
     /// They must be writable. No alignment is asked for.
     unsafe fn store(self, to: *mut f32, x: Self::Vector);
-    /// The eight half-precision numbers at `from`, widened.
+    /// The half-precision numbers at `from`, widened.
     ///
     /// # Safety
     /// They must be readable. No alignment is asked for.
@@ -76,7 +89,7 @@ pub trait Simd: Copy + Send + Sync {
     /// `2^n` for integers `n` from -126 to 127.
     fn power_of_two(self, n: Self::Vector) -> Self::Vector;
     /// The sum of all lanes, in one order on every instruction set:
-    /// `((0+4)+(2+6)) + ((1+5)+(3+7))`.
+    /// `((0+4)+(2+6)) + ((1+5)+(3+7))`, to which the upper eight of sixteen were added first.
     fn sum(self, x: Self::Vector) -> f32;
 }
 
@@ -97,6 +110,8 @@ pub struct Isa(Level);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Level {
     #[cfg(target_arch = "x86_64")]
+    Avx512(avx512::Avx512),
+    #[cfg(target_arch = "x86_64")]
     Avx2(avx2::Avx2),
     #[cfg(target_arch = "aarch64")]
     Neon(neon::Neon),
@@ -107,6 +122,8 @@ impl Isa {
     /// The instruction sets of this processor, fastest first.
     pub fn available() -> Vec<Isa> {
         let levels = [
+            #[cfg(target_arch = "x86_64")]
+            avx512::Avx512::detect().map(Level::Avx512),
             #[cfg(target_arch = "x86_64")]
             avx2::Avx2::detect().map(Level::Avx2),
             #[cfg(target_arch = "aarch64")]
@@ -127,9 +144,11 @@ impl Isa {
         *CHOSEN
     }
 
-    /// Its name: `avx2` (which means AVX2, FMA and F16C), `neon` or `portable`.
+    /// Its name: `avx512` (AVX-512F, DQ and VL), `avx2` (AVX2, FMA and F16C), `neon` or `portable`.
     pub fn name(self) -> &'static str {
         match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512(_) => "avx512",
             #[cfg(target_arch = "x86_64")]
             Level::Avx2(_) => "avx2",
             #[cfg(target_arch = "aarch64")]
@@ -138,9 +157,19 @@ impl Isa {
         }
     }
 
+    /// Runs `computation` with these instructions on vectors of [`LANES`].
+    pub fn run_narrow<C: Vectorised>(self, computation: C) -> C::Output {
+        self.run(Narrow(computation))
+    }
+
     /// Runs `computation` with these instructions.
     pub fn run<C: Vectorised>(self, computation: C) -> C::Output {
         match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512(simd) => simd.vectorise(
+                #[inline(always)]
+                || computation.run(simd),
+            ),
             #[cfg(target_arch = "x86_64")]
             Level::Avx2(simd) => simd.vectorise(
                 #[inline(always)]
@@ -153,6 +182,17 @@ impl Isa {
             ),
             Level::Portable => computation.run(portable::Portable),
         }
+    }
+}
+
+struct Narrow<C>(C);
+
+impl<C: Vectorised> Vectorised for Narrow<C> {
+    type Output = C::Output;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> C::Output {
+        self.0.run(s.narrow())
     }
 }
 

@@ -4,7 +4,7 @@ use std::arch::aarch64::*;
 
 use half::f16;
 
-use super::Simd;
+use super::{LANES, Simd};
 
 /// Proof that the processor has NEON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,15 @@ macro_rules! halves {
 }
 
 impl Simd for Neon {
+    const WIDTH: usize = LANES;
+    const TILE_ROWS: usize = 6;
     type Vector = [float32x4_t; 2];
+    type Narrow = Self;
+
+    #[inline(always)]
+    fn narrow(self) -> Self {
+        self
+    }
 
     #[inline(always)]
     fn vectorise<R>(self, f: impl FnOnce() -> R) -> R {

@@ -3,14 +3,22 @@
 use half::f16;
 use wide::f32x8;
 
-use super::Simd;
+use super::{LANES, Simd};
 
 /// What every processor has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Portable;
 
 impl Simd for Portable {
+    const WIDTH: usize = LANES;
+    const TILE_ROWS: usize = 6;
     type Vector = f32x8;
+    type Narrow = Self;
+
+    #[inline(always)]
+    fn narrow(self) -> Self {
+        self
+    }
 
     #[inline(always)]
     fn vectorise<R>(self, f: impl FnOnce() -> R) -> R {

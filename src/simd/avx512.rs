@@ -1,0 +1,137 @@
+//! AVX-512F with DQ and VL: servers since 2017 (Intel), every processor since 2022 (AMD).
+
+use std::arch::x86_64::*;
+
+use half::f16;
+
+use super::avx2::Avx2;
+use super::{LANES, Simd};
+
+/// Proof that the processor has AVX-512F, DQ and VL, and all that [`Avx2`] stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Avx512(Avx2);
+
+impl Avx512 {
+    pub(super) fn detect() -> Option<Self> {
+        let all = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl");
+        Avx2::detect().filter(|_| all).map(Avx512)
+    }
+}
+
+/// Wraps an intrinsic whose instruction set `Avx512` proves to be there.
+macro_rules! proven {
+    ($call:expr) => {
+        // SAFETY: a value of `Avx512` exists only where the processor has the instructions.
+        unsafe { $call }
+    };
+}
+
+impl Simd for Avx512 {
+    const WIDTH: usize = 2 * LANES;
+    const TILE_ROWS: usize = 12;
+    type Vector = __m512;
+    type Narrow = Avx2;
+
+    #[inline(always)]
+    fn narrow(self) -> Avx2 {
+        self.0
+    }
+
+    #[inline(always)]
+    fn vectorise<R>(self, f: impl FnOnce() -> R) -> R {
+        #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx2,fma,f16c")]
+        fn inner<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        proven!(inner(f))
+    }
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m512 {
+        proven!(_mm512_set1_ps(x))
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, from: *const f32) -> __m512 {
+        // SAFETY: the caller's; the instructions are there.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32, x: __m512) {
+        // SAFETY: the caller's; the instructions are there.
+        unsafe { _mm512_storeu_ps(to, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(self, from: *const f16) -> __m512 {
+        // SAFETY: the caller's; the instructions are there.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        proven!(_mm512_add_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn sub(self, a: __m512, b: __m512) -> __m512 {
+        proven!(_mm512_sub_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        proven!(_mm512_mul_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn div(self, a: __m512, b: __m512) -> __m512 {
+        proven!(_mm512_div_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        proven!(_mm512_fmadd_ps(a, b, c))
+    }
+
+    #[inline(always)]
+    fn max(self, a: __m512, b: __m512) -> __m512 {
+        // The instruction gives `b` where either is NaN.
+        proven!(_mm512_mask_mov_ps(
+            _mm512_max_ps(a, b),
+            _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a),
+            a
+        ))
+    }
+
+    #[inline(always)]
+    fn at_least(self, x: __m512, low: __m512) -> __m512 {
+        proven!(_mm512_max_ps(low, x))
+    }
+
+    #[inline(always)]
+    fn at_most(self, x: __m512, high: __m512) -> __m512 {
+        proven!(_mm512_min_ps(high, x))
+    }
+
+    #[inline(always)]
+    fn round(self, x: __m512) -> __m512 {
+        proven!(_mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x))
+    }
+
+    #[inline(always)]
+    fn power_of_two(self, n: __m512) -> __m512 {
+        proven!({
+            let exponent = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(exponent))
+        })
+    }
+
+    #[inline(always)]
+    fn sum(self, x: __m512) -> f32 {
+        let halves = proven!((_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x)));
+        self.0.sum(self.0.add(halves.0, halves.1))
+    }
+}
