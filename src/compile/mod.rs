@@ -1,16 +1,19 @@
 //! From a network as read to a network as run, one pass a file.
 //!
 //! [`optimise`] rewrites a graph into an equal one that says what it means: constants folded,
-//! batch normalisation folded into convolutions, dynamic activations recognised.
+//! batch normalisation folded into convolutions, dynamic activations recognised, their contexts taken
+//! from before the convolutions that they follow.
 
 mod fold_batch_norm;
 mod lower;
+mod pool_before_conv;
 mod recognise;
 mod report;
 mod simplify;
 
 pub use fold_batch_norm::fold_batch_norm;
 pub use lower::lower;
+pub use pool_before_conv::pool_before_conv;
 pub use recognise::{Unrecognised, recognise};
 pub use report::{DynamicActivation, Report};
 pub use simplify::simplify;
@@ -28,5 +31,7 @@ pub fn optimise(graph: &mut Graph) -> Result<Report> {
     fold_batch_norm(graph)?;
     let unrecognised = recognise(graph)?;
     simplify(graph)?;
-    Report::of(graph, unrecognised)
+    let report = Report::of(graph, unrecognised)?;
+    pool_before_conv(graph)?;
+    Ok(report)
 }

@@ -6,14 +6,14 @@ use std::ops::Range;
 use super::Window;
 use super::epilogue::{Epilogue, add_to_sums};
 use crate::simd::{Isa, Simd, Vectorised};
-use crate::tensor::Block;
+use crate::tensor::{Aligned, Block};
 
 /// Weights `[taps][width]` and biases `[width]`, channels padded with zeros.
 pub struct DepthwiseWeights {
     /// A vector of channels for every tap, taps by row.
-    pub taps: Vec<f32>,
+    pub taps: Aligned<f32>,
     /// One for every channel.
-    pub bias: Vec<f32>,
+    pub bias: Aligned<f32>,
 }
 
 /// Computes a block of rows of one image; a row of the block is a line of pixels of `width`

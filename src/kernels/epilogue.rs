@@ -172,13 +172,14 @@ impl Epilogue<'_> {
                     s.mul(*x, s.at_most(s.at_least(gate, zero), one))
                 });
             }
-            Activation::MaxAffine { k } => {
-                for v in 0..V {
-                    let at = column + v * S::WIDTH;
-                    // SAFETY: the caller's.
-                    unsafe { self.max_affine(s, x, k, v, at, width) };
+            // SAFETY: the caller's.
+            Activation::MaxAffine { k } => unsafe {
+                match k {
+                    1 => self.max_affine::<S, M, V, 1>(s, x, k, column, width),
+                    2 => self.max_affine::<S, M, V, 2>(s, x, k, column, width),
+                    _ => self.max_affine::<S, M, V, 0>(s, x, k, column, width),
                 }
-            }
+            },
             activation => {
                 // A copy, or else `x` would live in memory whatever the activation.
                 let mut copy = *x;
@@ -188,35 +189,42 @@ impl Epilogue<'_> {
         }
     }
 
-    /// The max-affine function of vector `v` of every row, which is at column `at`.
+    /// The max-affine function of `k` pieces, which is `K` unless that is 0.
     ///
     /// # Safety
-    /// The coefficients fit K pieces and a map of `width` that has this column.
+    /// The coefficients fit K pieces and a map of `width` that has these columns.
     #[inline(always)]
-    unsafe fn max_affine<S: Simd, const M: usize, const V: usize>(
+    unsafe fn max_affine<S: Simd, const M: usize, const V: usize, const K: usize>(
         &self,
         s: S,
         x: &mut [[S::Vector; V]; M],
         k: usize,
-        v: usize,
-        at: usize,
+        column: usize,
         width: usize,
     ) {
         // SAFETY: the caller's.
-        let (a, b) = unsafe { self.piece(s, 0, k, at, width) };
-        let mut best = [s.splat(0.0); M];
-        for (best, x) in best.iter_mut().zip(x.iter()) {
-            *best = s.mul_add(x[v], a, b);
-        }
-        for piece in 1..k {
-            // SAFETY: the caller's.
-            let (a, b) = unsafe { self.piece(s, piece, k, at, width) };
-            for (best, x) in best.iter_mut().zip(x.iter()) {
-                *best = s.max(*best, s.mul_add(x[v], a, b));
+        let piece = |piece, v| unsafe { self.piece(s, piece, k, column + v * S::WIDTH, width) };
+        if K == 0 {
+            let mut copy = *x;
+            for v in 0..V {
+                let each = copy.as_flattened_mut().iter_mut().skip(v).step_by(V);
+                many_pieces(s, each, k, |at| piece(at, v));
             }
+            *x = copy;
+            return;
         }
-        for (best, x) in best.iter().zip(x) {
-            x[v] = *best;
+        for v in 0..V {
+            let mut pieces = [(s.splat(0.0), s.splat(0.0)); K];
+            for (at, pieces) in pieces.iter_mut().enumerate() {
+                *pieces = piece(at, v);
+            }
+            for x in x.iter_mut() {
+                let mut best = s.mul_add(x[v], pieces[0].0, pieces[0].1);
+                for &(a, b) in &pieces[1..] {
+                    best = s.max(best, s.mul_add(x[v], a, b));
+                }
+                x[v] = best;
+            }
         }
     }
 
@@ -244,6 +252,27 @@ impl Epilogue<'_> {
                 (s.load(row.add(piece * width)), s.load(row.add((k + piece) * width)))
             }
         }
+    }
+}
+
+/// The max-affine function of any number of pieces.
+#[inline(always)]
+fn many_pieces<'x, S: Simd>(
+    s: S,
+    xs: impl Iterator<Item = &'x mut S::Vector>,
+    k: usize,
+    piece: impl Fn(usize) -> (S::Vector, S::Vector),
+) where
+    S::Vector: 'x,
+{
+    for x in xs {
+        let (a, b) = piece(0);
+        let mut best = s.mul_add(*x, a, b);
+        for at in 1..k {
+            let (a, b) = piece(at);
+            best = s.max(best, s.mul_add(*x, a, b));
+        }
+        *x = best;
     }
 }
 

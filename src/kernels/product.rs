@@ -8,7 +8,7 @@
 
 use super::epilogue::{Epilogue, add_to_sums};
 use crate::simd::{Isa, LANES, Simd, Vectorised, padded};
-use crate::tensor::{Block, COLUMN_UNIT};
+use crate::tensor::{Aligned, Block, COLUMN_UNIT};
 
 /// The offset of a row of zeros, which lies outside of the map.
 pub const OUTSIDE: u32 = u32::MAX;
@@ -23,8 +23,8 @@ static ZEROS: [f32; MOST_ZEROS] = [0.0; MOST_ZEROS];
 /// Panels have 16 columns; where the number of vectors is odd, the last has 24, or 8 if it is the
 /// only one. A panel is `[taps * depth][columns of the panel]`.
 pub struct Packed {
-    panels: Vec<f32>,
-    bias: Vec<f32>,
+    panels: Aligned<f32>,
+    bias: Aligned<f32>,
     length: usize,
 }
 
@@ -54,7 +54,7 @@ impl Packed {
         if let Some(bias) = bias {
             padded_bias[..outputs].copy_from_slice(bias);
         }
-        Packed { panels, bias: padded_bias, length }
+        Packed { panels: panels.as_slice().into(), bias: padded_bias.as_slice().into(), length }
     }
 
     /// Columns of the result: the number of outputs, padded.

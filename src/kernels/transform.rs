@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::epilogue::{Epilogue, add_to_sums};
-use crate::simd::{Isa, LANES, Simd, Vectorised};
+use crate::simd::{Isa, Simd, Vectorised};
 use crate::tensor::Block;
 
 /// Applies `epilogue` to the block's rows of `x`, an image of rows as wide as the block's.
@@ -34,7 +34,7 @@ fn start(isa: Isa, x: *const f32, rows: usize, epilogue: &Epilogue, block: &mut 
         assert_eq!(sums.len(), width);
         sums.fill(0.0);
     }
-    isa.run_narrow(Transform { x, epilogue, block });
+    isa.run(Transform { x, epilogue, block });
 }
 
 struct Transform<'a, 'b, 'c> {
@@ -55,25 +55,35 @@ impl Vectorised for Transform<'_, '_, '_> {
         let rows = self.block.rows.clone();
         let mut row = rows.start;
         while row < rows.end {
-            let tile = ROWS.min(rows.end - row);
-            for column in (0..self.block.width).step_by(LANES) {
-                // SAFETY: the rows and columns are the block's and, as `transform` checked, x's.
-                unsafe {
-                    if tile == ROWS {
-                        self.tile::<S, ROWS>(s, row, column);
-                    } else {
-                        for row in row..row + tile {
-                            self.tile::<S, 1>(s, row, column);
-                        }
-                    }
-                }
+            let count = ROWS.min(rows.end - row);
+            if count == ROWS {
+                self.columns::<S, ROWS>(s, row);
+            } else {
+                (row..row + count).for_each(|row| self.columns::<S, 1>(s, row));
             }
-            row += tile;
+            row += count;
         }
     }
 }
 
 impl Transform<'_, '_, '_> {
+    /// All columns of `M` rows of the block.
+    #[inline(always)]
+    fn columns<S: Simd, const M: usize>(&mut self, s: S, row: usize) {
+        let width = self.block.width;
+        let mut column = 0;
+        // SAFETY: the rows and columns are the block's and, as `start` requires, x's.
+        unsafe {
+            while column + S::WIDTH <= width {
+                self.tile::<S, M>(s, row, column);
+                column += S::WIDTH;
+            }
+            if column < width {
+                self.tile::<S::Narrow, M>(s.narrow(), row, column);
+            }
+        }
+    }
+
     /// # Safety
     /// The block and `x` have `M` rows from `row` on and a vector at `column`.
     #[inline(always)]

@@ -133,7 +133,7 @@ impl DepthwiseStep {
         if let Some(bias) = bias {
             padded_bias[..channels].copy_from_slice(bias);
         }
-        DepthwiseWeights { taps: packed, bias: padded_bias }
+        DepthwiseWeights { taps: packed.as_slice().into(), bias: padded_bias.as_slice().into() }
     }
 
     fn cut(output: Extent) -> Cut {

@@ -27,10 +27,11 @@ impl Kernel for CoefficientsStep {
     fn run(&self, io: Io) -> Result<()> {
         let (hidden, result) = (io.input(0), io.result(0));
         let width = self.layer.outputs();
-        // One block of columns after another for all images, so that weights are read once.
-        let tiles = (width / 64).max(1);
-        let column_blocks = (tiles / 4).clamp(1, 16);
-        let column_blocks = if tiles.is_multiple_of(column_blocks) { column_blocks } else { 1 };
+        // For several images, few columns at a time: their weights are read from memory once.
+        let column_blocks = match result.images {
+            1 => (width / 512).clamp(1, 4),
+            _ => (width / 256).clamp(1, 16),
+        };
         let cut = Cut { images: 1, rows: result.images, width, row_blocks: 1, column_blocks };
         let [Some(y), _] = io.outputs else { return Ok(()) };
         let cost = (io.workspace, io.threads, cut.rows * width * self.layer.hidden());

@@ -99,11 +99,7 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn max(self, a: __m512, b: __m512) -> __m512 {
         // The instruction gives `b` where either is NaN.
-        proven!(_mm512_mask_mov_ps(
-            _mm512_max_ps(a, b),
-            _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a),
-            a
-        ))
+        proven!(_mm512_mask_max_ps(a, _mm512_cmp_ps_mask::<_CMP_ORD_Q>(a, a), a, b))
     }
 
     #[inline(always)]

@@ -1,6 +1,7 @@
 //! Bytes behind a tensor: owned, shared, or borrowed from a mapped file.
 
-use std::ops::Range;
+use std::marker::PhantomData;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use super::Element;
@@ -43,6 +44,35 @@ struct TypedVec<T>(Vec<T>);
 impl<T: Element> AsRef<[u8]> for TypedVec<T> {
     fn as_ref(&self) -> &[u8] {
         bytemuck::cast_slice(&self.0)
+    }
+}
+
+/// Numbers that start on a 64-byte boundary.
+pub struct Aligned<T> {
+    bytes: AlignedBuffer,
+    numbers: PhantomData<T>,
+}
+
+impl<T: Element> FromIterator<T> for Aligned<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(numbers: I) -> Self {
+        Self::from(numbers.into_iter().collect::<Vec<T>>().as_slice())
+    }
+}
+
+impl<T: Element> From<&[T]> for Aligned<T> {
+    fn from(numbers: &[T]) -> Self {
+        let mut bytes = AlignedBuffer::zeroed(size_of_val(numbers));
+        bytes.as_mut_bytes().copy_from_slice(bytemuck::cast_slice(numbers));
+        Aligned { bytes, numbers: PhantomData }
+    }
+}
+
+impl<T: Element> Deref for Aligned<T> {
+    type Target = [T];
+
+    #[inline]
+    fn deref(&self) -> &[T] {
+        bytemuck::cast_slice(self.bytes.as_ref())
     }
 }
 
