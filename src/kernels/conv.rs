@@ -4,11 +4,13 @@
 //! read where they are; with few they are gathered; where an epilogue is still to be applied to the
 //! input of a pointwise convolution, its rows are computed into the workspace.
 
+use std::ops::Range;
+
 use super::Window;
 use super::epilogue::Epilogue;
 use super::product::{MOST_ZEROS, OUTSIDE, Packed, Rows, product};
 use super::transform::transform;
-use crate::simd::{Isa, padded};
+use crate::simd::{Isa, Simd, Vectorised, padded};
 use crate::tensor::{Block, Blocks, Cut, Layout};
 
 /// Below this many input channels, taps are gathered.
@@ -121,72 +123,105 @@ pub fn conv(
         }
         let depth = weights.packed.length();
         let work = &mut work[..rows * depth];
-        gather(x, weights.channels, window, block.rows.clone(), work);
-        let rows = Rows { base: work, offsets, depth, step: rows };
+        let (channels, rows) = (weights.channels, block.rows.clone());
+        isa.run(Gather { x, channels, window, rows, out: work });
+        let rows = Rows { base: work, offsets, depth, step: block.rows.len() };
         product(isa, rows, &weights.packed, epilogue, block);
     } else {
         assert!(x.layout == Layout::Nhwc && x.data.len() < OUTSIDE as usize);
         let taps = window.kernel[0] * window.kernel[1];
         let offsets: &mut [u32] = bytemuck::cast_slice_mut(&mut work[..rows * taps]);
-        find_taps(window, width, block.rows.clone(), offsets);
+        if window.is_pointwise() {
+            let all = block.rows.clone().zip(&mut *offsets);
+            all.for_each(|(row, offset)| *offset = (row * width) as u32);
+        } else {
+            find_taps(window, width, block.rows.clone(), offsets);
+        }
         let rows = Rows { base: x.data, offsets, depth: weights.channels, step: 1 };
         product(isa, rows, &weights.packed, epilogue, block);
     }
 }
 
+/// A part of a line of output positions under which a tap reads one line of the input.
+struct Run {
+    /// Positions, counted from the first of the rows.
+    rows: Range<usize>,
+    /// The pixel of the input that the first of them reads.
+    pixel: usize,
+}
+
+/// The runs of `rows` in which a tap of the window lies inside the input.
+fn runs(
+    window: &Window,
+    [tap_y, tap_x]: [usize; 2],
+    rows: Range<usize>,
+) -> impl Iterator<Item = Run> {
+    let columns = window.output[1];
+    let inside = window.inside(1, tap_x);
+    let lines = rows.start / columns..rows.end.div_ceil(columns);
+    lines.filter_map(move |line| {
+        let y = window.source(0, line, tap_y)?;
+        let first = rows.start.max(line * columns + inside.start);
+        let end = rows.end.min(line * columns + inside.end);
+        if first >= end {
+            return None;
+        }
+        let x = window.source(1, first - line * columns, tap_x)?;
+        let pixel = y * window.input[1] + x;
+        Some(Run { rows: first - rows.start..end - rows.start, pixel })
+    })
+}
+
 /// Notes where every tap of the window reads at each of `rows`: `[taps][rows]`.
-fn find_taps(window: &Window, width: usize, rows: std::ops::Range<usize>, offsets: &mut [u32]) {
-    let (count, columns) = (rows.len(), window.output[1]);
-    for (tap, offsets) in offsets.chunks_exact_mut(count).enumerate() {
-        let (tap_y, tap_x) = (tap / window.kernel[1], tap % window.kernel[1]);
-        for (row, offset) in rows.clone().zip(offsets) {
-            let y = window.source(0, row / columns, tap_y);
-            let x = window.source(1, row % columns, tap_x);
-            *offset = match (y, x) {
-                (Some(y), Some(x)) => ((y * window.input[1] + x) * width) as u32,
-                _ => OUTSIDE,
-            };
+fn find_taps(window: &Window, width: usize, rows: Range<usize>, offsets: &mut [u32]) {
+    for (tap, offsets) in offsets.chunks_exact_mut(rows.len()).enumerate() {
+        offsets.fill(OUTSIDE);
+        let tap = [tap / window.kernel[1], tap % window.kernel[1]];
+        for run in runs(window, tap, rows.clone()) {
+            let (mut offset, step) = (run.pixel * width, window.stride[1] * width);
+            for to in &mut offsets[run.rows] {
+                *to = offset as u32;
+                offset += step;
+            }
         }
     }
 }
 
 /// Copies what the window sees at each of `rows`: `out` is `[taps][channels][rows]`.
-fn gather(
-    x: Image,
+struct Gather<'a> {
+    x: Image<'a>,
     channels: usize,
-    window: &Window,
-    rows: std::ops::Range<usize>,
-    out: &mut [f32],
-) {
-    let plane = window.input[0] * window.input[1];
-    let (pixel, channel_step) = match x.layout {
-        Layout::Nhwc => (padded(channels), 1),
-        Layout::Nchw => (1, plane),
-    };
-    let (columns, stride) = (window.output[1], window.stride[1]);
-    for (i, out) in out.chunks_exact_mut(rows.len()).enumerate() {
-        let (tap, channel) = (i / channels, i % channels);
-        let (tap_y, tap_x) = (tap / window.kernel[1], tap % window.kernel[1]);
-        let inside = window.inside(1, tap_x);
+    window: &'a Window,
+    rows: Range<usize>,
+    out: &'a mut [f32],
+}
+
+impl Vectorised for Gather<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Gather { x, channels, window, rows, out } = self;
+        let (pixel, channel_step) = match x.layout {
+            Layout::Nhwc => (padded(channels), 1),
+            Layout::Nchw => (1, window.input[0] * window.input[1]),
+        };
         out.fill(0.0);
-        // Line by line of the output, the run of positions that the tap sees.
-        for line in rows.start / columns..=(rows.end - 1) / columns {
-            let Some(y) = window.source(0, line, tap_y) else { continue };
-            let first = rows.start.max(line * columns + inside.start);
-            let last = rows.end.min(line * columns + inside.end);
-            if first >= last {
-                continue;
-            }
-            let Some(left) = window.source(1, first - line * columns, tap_x) else { continue };
-            let from = (y * window.input[1] + left) * pixel + channel * channel_step;
-            let run = &mut out[first - rows.start..last - rows.start];
-            let from = &x.data[from..];
-            match stride * pixel {
-                1 => run.copy_from_slice(&from[..run.len()]),
-                2 => strided::<2>(from, run),
-                step => {
-                    for (out, from) in run.iter_mut().zip(from.iter().step_by(step)) {
-                        *out = *from;
+        let count = rows.len();
+        for (tap, out) in out.chunks_exact_mut(channels * count).enumerate() {
+            let tap = [tap / window.kernel[1], tap % window.kernel[1]];
+            for run in runs(window, tap, rows.clone()) {
+                for (channel, out) in out.chunks_exact_mut(count).enumerate() {
+                    let out = &mut out[run.rows.clone()];
+                    let from = &x.data[run.pixel * pixel + channel * channel_step..];
+                    match window.stride[1] * pixel {
+                        1 => out.copy_from_slice(&from[..out.len()]),
+                        2 => strided::<2>(from, out),
+                        step => {
+                            for (out, from) in out.iter_mut().zip(from.iter().step_by(step)) {
+                                *out = *from;
+                            }
+                        }
                     }
                 }
             }
@@ -195,11 +230,9 @@ fn gather(
 }
 
 /// Every `STEP`-th element, in a form that the compiler turns into vector shuffles.
+#[inline(always)]
 fn strided<const STEP: usize>(from: &[f32], out: &mut [f32]) {
-    let (last, most) = match out.split_last_mut() {
-        Some(parts) => parts,
-        None => return,
-    };
+    let Some((last, most)) = out.split_last_mut() else { return };
     let whole = &from[..most.len() * STEP];
     for (out, from) in most.iter_mut().zip(whole.chunks_exact(STEP)) {
         *out = from[0];

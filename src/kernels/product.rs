@@ -7,7 +7,7 @@
 #![allow(unsafe_code)]
 
 use super::epilogue::{Epilogue, add_to_sums};
-use crate::simd::{Isa, LANES, Simd, Vectorised, padded};
+use crate::simd::{Isa, LANES, Simd, Vectorised, Wider, padded};
 use crate::tensor::{Aligned, Block, COLUMN_UNIT};
 
 /// The offset of a row of zeros, which lies outside of the map.
@@ -147,12 +147,9 @@ impl Vectorised for Product<'_, '_, '_> {
                 } else {
                     self.rows::<S, 1>(s, at);
                 }
+            } else if panel > COLUMN_UNIT {
+                self.rows::<Wider<S>, 1>(Wider(s), at);
             } else {
-                if panel > COLUMN_UNIT {
-                    self.rows::<S, 1>(s, at);
-                    at.column += S::WIDTH;
-                    at.weights += S::WIDTH;
-                }
                 self.rows::<S::Narrow, 1>(s.narrow(), at);
             }
         }

@@ -14,6 +14,9 @@ use crate::tensor::Cut;
 /// Rows of a block where there are many: the weights of a panel are read once for so many.
 const ROWS: usize = 48;
 
+/// Lines of output up to this are gathered whole, for long runs of elements.
+const MOST_GATHERED_ROWS: usize = 256;
+
 /// How a matrix of `rows` an image is cut. Few rows are cut less finely, for each block reads all
 /// weights; the columns of very few rows are cut instead.
 fn cut(images: usize, rows: usize, width: usize, length: usize) -> Cut {
@@ -57,6 +60,9 @@ impl ConvStep {
         let mut cut = cut(images, rows, packed.width(), packed.length());
         if self.prologue.is_some() {
             cut.column_blocks = 1;
+        }
+        if self.reads_nchw() && (ROWS..=MOST_GATHERED_ROWS).contains(&output.width) {
+            cut.row_blocks = output.height;
         }
         cut
     }

@@ -15,12 +15,14 @@ mod math;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
+mod wider;
 
 use std::sync::LazyLock;
 
 use half::f16;
 
 pub use math::{exp, sigmoid, tanh};
+pub use wider::Wider;
 
 /// The number of f32 in a narrow vector: channels are padded to a multiple of it.
 pub const LANES: usize = 8;
@@ -36,7 +38,7 @@ pub const fn padded(channels: usize) -> usize {
 /// Every method has to be inlined into a function that is compiled for the instruction set, which
 /// [`Isa::run`] sees to.
 pub trait Simd: Copy + Send + Sync {
-    /// The number of f32 in a vector: [`LANES`], or twice that.
+    /// The number of f32 in a vector: a multiple of [`LANES`].
     const WIDTH: usize;
     /// Rows of a register tile of a matrix product that is two vectors wide.
     const TILE_ROWS: usize;
