@@ -9,7 +9,7 @@ use crate::compile::{self, Report};
 use crate::error::{Error, Result};
 use crate::format;
 use crate::graph::{Bindings, Graph, TensorType, bind_inputs};
-use crate::plan::{Bound, Input, Plan, State, Step, StepTime, Watch};
+use crate::plan::{Batching, Bound, Input, Plan, State, Step, StepTime, Watch};
 use crate::simd::Isa;
 use crate::tensor::{Tensor, num_elements};
 
@@ -147,9 +147,15 @@ impl Session {
         self.pool.install(work)
     }
 
-    /// Where the values of the last run lay in memory; absent before the first.
+    /// Where the values of the last run lay in memory; absent before the first. Of a batch whose
+    /// images go through the first steps one by one, only the later steps are in it.
     pub fn bound(&self) -> Option<&Bound> {
         self.state.bound()
+    }
+
+    /// Bytes of working memory that the last run had.
+    pub fn arena_bytes(&self) -> usize {
+        self.state.arena_bytes()
     }
 
     /// Runs the network on one tensor an input; gives one an output.
@@ -233,9 +239,15 @@ impl Session {
 
     fn execute(&mut self, inputs: &[Input], watch: &mut Watch) -> Result<()> {
         let Session { model, pool, state } = self;
-        state.bind(&model.plan, inputs, || {
+        // Whoever looks at values wants those of the whole batch.
+        let batching = match watch {
+            Watch::Values(_) => Batching::Whole,
+            Watch::Nobody | Watch::Times(_) => Batching::ByImage,
+        };
+        state.bind(&model.plan, inputs, batching, |shapes| {
             let mut bindings = Bindings::new();
-            let given = inputs.iter().map(|input| (input.dtype(), input.shape()));
+            let types = inputs.iter().map(|input| input.dtype());
+            let given = types.zip(shapes.iter().map(Vec::as_slice));
             bind_inputs(&model.graph, given, &mut bindings)?;
             Ok(bindings)
         })?;

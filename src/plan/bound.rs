@@ -7,8 +7,10 @@ use super::{Home, Plan, Slot, Work};
 use crate::error::{Error, Result};
 use crate::graph::{Bindings, Dim};
 
-/// Where the values of a plan lie for inputs of given shapes.
+/// Where the values of a plan, or of some of its steps, lie for inputs of given shapes.
 pub struct Bound {
+    /// The steps.
+    pub(super) steps: Range<usize>,
     /// The shapes of the inputs.
     pub(super) inputs: Vec<Vec<usize>>,
     /// The shape that each map has in the graph.
@@ -26,13 +28,15 @@ pub struct Bound {
 const LINE: usize = 16;
 
 impl Bound {
-    /// Plans the memory of `plan` for inputs of shapes `inputs`, given the sizes that the symbols
-    /// of the graph stand for, and `threads` threads.
+    /// Plans the memory of these `steps` of `plan` for inputs of shapes `inputs`, given the sizes
+    /// that the symbols of the graph stand for, and `threads` threads. Maps that earlier steps
+    /// compute have a place from the beginning on, those that later steps read to the end.
     ///
     /// # Errors
     /// `Shape` where sizes do not follow from the inputs or are too large.
     pub fn new(
         plan: &Plan,
+        steps: Range<usize>,
         inputs: Vec<Vec<usize>>,
         bindings: &Bindings,
         threads: usize,
@@ -50,18 +54,20 @@ impl Bound {
             shapes[slot] = shape;
         }
         let mut workspace = 0;
-        for step in &plan.steps {
+        for (i, step) in plan.steps.iter().enumerate() {
             let Work::Kernel(kernel) = &step.work else { continue };
             let result = step.outputs.first().copied().flatten();
             let Some(extent) = result.and_then(|slot| extents[slot]) else { continue };
-            workspace = workspace.max(kernel.workspace(extent));
+            if steps.contains(&i) {
+                workspace = workspace.max(kernel.workspace(extent));
+            }
             if let Some(&Some(sums)) = step.outputs.get(1) {
                 let height = kernel.partial_sums(extent);
                 extents[sums] = Some(Extent { height, width: 1, ..extent }.checked()?);
             }
         }
-        let (roots, in_place) = share_places(plan, &extents);
-        let maps = lifetimes(plan, &extents, &roots);
+        let (roots, in_place) = share_places(plan, &steps, &extents);
+        let maps = lifetimes(plan, &steps, &extents, &roots);
         let (places, total) = arrange(&maps)?;
         let ranges = (0..count)
             .map(|slot| {
@@ -79,7 +85,7 @@ impl Bound {
             .and_then(|w| w.checked_add(total))
             .filter(|&end| end < isize::MAX as usize / 4)
             .ok_or_else(|| Error::shape("the network needs too much memory for such inputs"))?;
-        Ok(Bound { inputs, shapes, extents, ranges, in_place, workspace: total..end })
+        Ok(Bound { steps, inputs, shapes, extents, ranges, in_place, workspace: total..end })
     }
 
     /// Elements of the arena: all maps and the workspace of all threads.
@@ -118,10 +124,15 @@ fn evaluate(dims: &[Dim], bindings: &Bindings) -> Result<Vec<usize>> {
 }
 
 /// For every slot, the slot whose place it takes; for every step, whether it works in place.
-fn share_places(plan: &Plan, extents: &[Option<Extent>]) -> (Vec<Slot>, Vec<bool>) {
+fn share_places(
+    plan: &Plan,
+    steps: &Range<usize>,
+    extents: &[Option<Extent>],
+) -> (Vec<Slot>, Vec<bool>) {
     let mut roots: Vec<Slot> = (0..plan.slots.len()).collect();
     let mut in_place = vec![false; plan.steps.len()];
-    for (i, step) in plan.steps.iter().enumerate() {
+    for i in steps.clone() {
+        let step = &plan.steps[i];
         let Work::Kernel(kernel) = &step.work else { continue };
         let (Some(&Some(input)), Some(&Some(output))) = (step.inputs.first(), step.outputs.first())
         else {
@@ -146,22 +157,25 @@ struct Lifetime {
     len: usize,
 }
 
-fn lifetimes(plan: &Plan, extents: &[Option<Extent>], roots: &[Slot]) -> Vec<Lifetime> {
+fn lifetimes(
+    plan: &Plan,
+    steps: &Range<usize>,
+    extents: &[Option<Extent>],
+    roots: &[Slot],
+) -> Vec<Lifetime> {
     let mut maps: Vec<Option<Lifetime>> = (0..plan.slots.len()).map(|_| None).collect();
-    for (i, step) in plan.steps.iter().enumerate() {
-        for &slot in step.outputs.iter().flatten() {
-            let is_map = matches!(plan.slots[slot].home, Home::Map(_) | Home::Sums(_));
-            let (Some(extent), true) = (extents[slot], is_map) else { continue };
-            let last = plan.last_use[slot].unwrap_or(i);
-            let len = extent.len().next_multiple_of(LINE);
-            let map = maps[roots[slot]].get_or_insert(Lifetime {
-                slot: roots[slot],
-                first: i,
-                last,
-                len,
-            });
-            map.last = map.last.max(last);
-        }
+    let mut live = |slot: Slot, first: usize| {
+        let is_map = matches!(plan.slots[slot].home, Home::Map(_) | Home::Sums(_));
+        let (Some(extent), true) = (extents[slot], is_map) else { return };
+        let last = plan.last_use[slot].unwrap_or(first).min(steps.end);
+        let len = extent.len().next_multiple_of(LINE);
+        let slot = roots[slot];
+        let map = maps[slot].get_or_insert(Lifetime { slot, first, last, len });
+        map.last = map.last.max(last);
+    };
+    plan.crossing(steps.start).for_each(|slot| live(slot, steps.start));
+    for i in steps.clone() {
+        plan.steps[i].outputs.iter().flatten().for_each(|&slot| live(slot, i));
     }
     maps.into_iter().flatten().collect()
 }

@@ -4,6 +4,8 @@
 //! in one arena, whose layout is [bound](Bound) once for the shapes of the inputs; the few values
 //! that only the general operators know are tensors.
 
+mod awake;
+mod batch;
 mod bound;
 mod conv;
 mod dynamic;
@@ -12,6 +14,7 @@ mod extent;
 mod io;
 mod pool;
 mod run;
+mod state;
 mod transform;
 mod window;
 
@@ -22,7 +25,8 @@ pub use epilogue::Fused;
 pub use extent::{Extent, View};
 pub use io::{Io, MOST_INPUTS, MOST_OUTPUTS};
 pub use pool::{GlobalAverageStep, PoolStep};
-pub use run::{Input, State, Watch};
+pub use run::{Input, Watch};
+pub use state::{Batching, State};
 pub use transform::TransformStep;
 pub use window::WindowShape;
 
@@ -172,6 +176,12 @@ impl Plan {
     /// All values.
     pub fn slots(&self) -> &[SlotInfo] {
         &self.slots
+    }
+
+    /// The maps that steps before `step` compute and it or later ones read.
+    fn crossing(&self, step: usize) -> impl Iterator<Item = Slot> {
+        let earlier = self.steps[..step].iter().flat_map(|step| step.outputs.iter().flatten());
+        earlier.copied().filter(move |&slot| self.last_use[slot] >= Some(step))
     }
 
     /// Bytes of the weights that kernels hold.

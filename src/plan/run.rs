@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
+use super::awake::with_helpers;
 use super::extent::{self, View};
 use super::io::{Io, MOST_INPUTS, MOST_OUTPUTS};
-use super::{Bound, Home, Kernel, Plan, Slot, Step, Work};
+use super::state::{Memory, State};
+use super::{Home, Kernel, Plan, Slot, Step, Work};
 use crate::error::{Error, Result};
-use crate::graph::Bindings;
 use crate::reference;
-use crate::simd::Isa;
-use crate::tensor::{Arena, DType, Layout, Tensor};
+use crate::tensor::{DType, Layout, Tensor};
 
 /// What a run is given for an input of the network.
 #[derive(Clone, Copy)]
@@ -42,7 +42,7 @@ impl Input<'_> {
         }
     }
 
-    fn as_f32(&self) -> Result<&[f32]> {
+    pub(super) fn as_f32(&self) -> Result<&[f32]> {
         match self {
             Input::Tensor(tensor) => tensor.as_f32(),
             Input::F32 { data, .. } => Ok(data),
@@ -67,68 +67,34 @@ pub enum Watch<'a> {
     Values(&'a mut (dyn FnMut(&str, &Tensor) + Send)),
 }
 
-/// The memory of one caller: the arena, and what it was planned for.
-pub struct State {
-    bound: Option<Bound>,
-    arena: Arena,
-    tensors: Vec<Option<Tensor>>,
-    threads: usize,
-    isa: Isa,
-}
-
-impl State {
-    /// Memory for runs on `threads` threads.
-    pub fn new(threads: usize, isa: Isa) -> Self {
-        State { bound: None, arena: Arena::new(0), tensors: Vec::new(), threads, isa }
-    }
-
-    /// What the memory was last planned for.
-    pub fn bound(&self) -> Option<&Bound> {
-        self.bound.as_ref()
-    }
-
-    /// Plans memory for these inputs, unless the last run had the same shapes. `bindings` says
-    /// which sizes the symbols of the graph stand for.
-    ///
-    /// # Errors
-    /// `Shape` where the inputs do not fit the network or ask for too much memory.
-    pub fn bind(
-        &mut self,
-        plan: &Plan,
-        inputs: &[Input],
-        bindings: impl FnOnce() -> Result<Bindings>,
-    ) -> Result<()> {
-        let same = |bound: &Bound| {
-            bound.inputs.len() == inputs.len()
-                && bound.inputs.iter().zip(inputs).all(|(shape, input)| shape == input.shape())
-        };
-        if self.bound.as_ref().is_some_and(same) {
-            return Ok(());
-        }
-        let shapes = inputs.iter().map(|input| input.shape().to_vec()).collect();
-        let bound = Bound::new(plan, shapes, &bindings()?, self.threads)?;
-        if bound.arena_len() > self.arena.len() {
-            self.arena = Arena::new(bound.arena_len());
-        }
-        self.tensors = vec![None; plan.slots.len()];
-        self.bound = Some(bound);
-        Ok(())
-    }
-}
-
 impl Plan {
     /// Runs all steps. [`State::bind`] comes first; [`output`](Self::output) gives the results.
     ///
     /// # Errors
     /// What a step says, with the node's name.
     pub fn run(&self, state: &mut State, inputs: &[Input], watch: &mut Watch) -> Result<()> {
-        for (i, step) in self.steps.iter().enumerate() {
+        let State { heads, memory: Some(memory), .. } = state else { return Ok(()) };
+        with_helpers(memory.threads - 1, || {
+            self.run_heads(heads, memory, inputs, watch)?;
+            self.run_steps(memory, inputs, watch)
+        })
+    }
+
+    /// Runs the steps that `memory` is bound for.
+    pub(super) fn run_steps(
+        &self,
+        memory: &mut Memory,
+        inputs: &[Input],
+        watch: &mut Watch,
+    ) -> Result<()> {
+        for i in memory.bound.steps.clone() {
+            let step = &self.steps[i];
             let start = matches!(watch, Watch::Times(_)).then(Instant::now);
             let done = match &step.work {
-                Work::Kernel(kernel) => self.run_kernel(state, inputs, i, &**kernel),
+                Work::Kernel(kernel) => self.run_kernel(memory, inputs, i, &**kernel),
                 Work::General(op) => {
                     let tensors = step.inputs.iter().map(|slot| match slot {
-                        Some(slot) => self.tensor(state, inputs, *slot).map(Some),
+                        Some(slot) => self.tensor(memory, inputs, *slot).map(Some),
                         None => Ok(None),
                     });
                     tensors.collect::<Result<Vec<_>>>().and_then(|tensors| {
@@ -136,13 +102,13 @@ impl Plan {
                         let results = reference::evaluate(op, &tensors, step.outputs.len())?;
                         for (slot, tensor) in step.outputs.iter().zip(results) {
                             if let Some(slot) = *slot {
-                                state.tensors[slot] = Some(tensor);
+                                memory.tensors[slot] = Some(tensor);
                             }
                         }
                         Ok(())
                     })
                 }
-                Work::Import => self.import(state, inputs, step),
+                Work::Import => self.import(memory, inputs, step),
             };
             done.map_err(|e| e.at_node(&step.name, &step.op))?;
             match watch {
@@ -154,14 +120,14 @@ impl Plan {
                 Watch::Values(told) => {
                     for &slot in step.outputs.iter().flatten() {
                         if !matches!(self.slots[slot].home, Home::Sums(_)) {
-                            told(&self.slots[slot].name, &self.tensor(state, inputs, slot)?);
+                            told(&self.slots[slot].name, &self.tensor(memory, inputs, slot)?);
                         }
                     }
                 }
             }
             for &slot in step.inputs.iter().flatten() {
                 if self.last_use[slot] == Some(i) {
-                    state.tensors[slot] = None;
+                    memory.tensors[slot] = None;
                 }
             }
         }
@@ -174,9 +140,10 @@ impl Plan {
     /// `Graph` where nothing produces it.
     pub fn output_shape(&self, state: &State, inputs: &[Input], i: usize) -> Result<Vec<usize>> {
         let slot = self.outputs[i];
-        match (&self.slots[slot].home, &state.bound) {
-            (Home::Map(_) | Home::Alias { .. }, Some(bound)) => Ok(bound.shapes[slot].clone()),
-            _ => Ok(self.tensor(state, inputs, slot)?.shape().to_vec()),
+        let memory = state.memory()?;
+        match &self.slots[slot].home {
+            Home::Map(_) | Home::Alias { .. } => Ok(memory.bound.shapes[slot].clone()),
+            _ => Ok(self.tensor(memory, inputs, slot)?.shape().to_vec()),
         }
     }
 
@@ -185,7 +152,7 @@ impl Plan {
     /// # Errors
     /// `Graph` where nothing produces it.
     pub fn output(&self, state: &State, inputs: &[Input], i: usize) -> Result<Tensor> {
-        self.tensor(state, inputs, self.outputs[i])
+        self.tensor(state.memory()?, inputs, self.outputs[i])
     }
 
     /// Copies output `i` of the last run to `out`, in row-major order. Nothing is allocated for
@@ -205,18 +172,19 @@ impl Plan {
             let name = &self.slots[slot].name;
             Error::input(format!("output {name:?} has {expected} elements, room is for {found}"))
         };
-        match (&self.slots[slot].home, &state.bound) {
-            (Home::Map(_) | Home::Alias { .. }, Some(bound)) => {
+        let Memory { bound, arena, .. } = state.memory()?;
+        match &self.slots[slot].home {
+            Home::Map(_) | Home::Alias { .. } => {
                 let shape = &bound.shapes[slot];
                 let expected = shape.iter().product();
                 if out.len() != expected {
                     return Err(wrong(expected, out.len()));
                 }
                 let range = bound.ranges[slot].clone().unwrap_or_default();
-                extent::from_map(state.arena.read(range), shape, out);
+                extent::from_map(arena.read(range), shape, out);
             }
             _ => {
-                let tensor = self.tensor(state, inputs, slot)?;
+                let tensor = self.tensor(state.memory()?, inputs, slot)?;
                 if out.len() != tensor.len() {
                     return Err(wrong(tensor.len(), out.len()));
                 }
@@ -228,13 +196,13 @@ impl Plan {
 
     fn run_kernel(
         &self,
-        state: &mut State,
+        memory: &mut Memory,
         inputs: &[Input],
         index: usize,
         kernel: &dyn Kernel,
     ) -> Result<()> {
         let step = &self.steps[index];
-        let Some(bound) = &state.bound else { return Ok(()) };
+        let Memory { bound, arena, threads, isa, .. } = memory;
         let mut reads = [const { None }; MOST_INPUTS];
         let mut sizes = [None; MOST_INPUTS];
         for (i, slot) in step.inputs.iter().enumerate() {
@@ -252,7 +220,7 @@ impl Plan {
             writes[i] = bound.ranges[slot].clone();
         }
         writes[MOST_OUTPUTS] = Some(bound.workspace.clone());
-        let (reads, writes) = state.arena.borrow(&reads, &writes);
+        let (reads, writes) = arena.borrow(&reads, &writes);
         let mut views = [None; MOST_INPUTS];
         for (i, (view, slot)) in views.iter_mut().zip(&step.inputs).enumerate() {
             let Some(slot) = *slot else { continue };
@@ -272,17 +240,17 @@ impl Plan {
             outputs: [first, second],
             results,
             workspace: workspace.unwrap_or_default(),
-            isa: state.isa,
-            threads: state.threads,
+            isa: *isa,
+            threads: *threads,
         })
     }
 
-    fn import(&self, state: &mut State, inputs: &[Input], step: &Step) -> Result<()> {
+    fn import(&self, memory: &mut Memory, inputs: &[Input], step: &Step) -> Result<()> {
         let (Some(&Some(from)), Some(&Some(to))) = (step.inputs.first(), step.outputs.first())
         else {
             return Ok(());
         };
-        let State { bound: Some(bound), arena, tensors, .. } = state else { return Ok(()) };
+        let Memory { bound, arena, tensors, .. } = memory;
         let (shape, data) = match &self.slots[from].home {
             Home::Input(n) => (inputs[*n].shape(), inputs[*n].as_f32()?),
             Home::Constant(tensor) => (tensor.shape(), tensor.as_f32()?),
@@ -299,16 +267,16 @@ impl Plan {
         Ok(())
     }
 
-    fn tensor(&self, state: &State, inputs: &[Input], slot: Slot) -> Result<Tensor> {
+    fn tensor(&self, memory: &Memory, inputs: &[Input], slot: Slot) -> Result<Tensor> {
         let missing = || Error::graph(format!("nothing produces {:?}", self.slots[slot].name));
-        match (&self.slots[slot].home, &state.bound) {
-            (Home::Input(n), _) => inputs[*n].to_tensor(),
-            (Home::Constant(tensor), _) => Ok(tensor.clone()),
-            (Home::Map(_) | Home::Alias { .. }, Some(bound)) => {
-                let range = bound.ranges[slot].clone().ok_or_else(missing)?;
-                extent::tensor_of(state.arena.read(range), &bound.shapes[slot])
+        match &self.slots[slot].home {
+            Home::Input(n) => inputs[*n].to_tensor(),
+            Home::Constant(tensor) => Ok(tensor.clone()),
+            Home::Map(_) | Home::Alias { .. } => {
+                let range = memory.bound.ranges[slot].clone().ok_or_else(missing)?;
+                extent::tensor_of(memory.arena.read(range), &memory.bound.shapes[slot])
             }
-            _ => state.tensors[slot].clone().ok_or_else(missing),
+            _ => memory.tensors[slot].clone().ok_or_else(missing),
         }
     }
 }

@@ -1,0 +1,117 @@
+//! The memory of one caller, planned for the shapes of its inputs.
+
+use super::batch::head_of;
+use super::run::Input;
+use super::{Bound, Plan};
+use crate::error::{Error, Result};
+use crate::graph::Bindings;
+use crate::simd::Isa;
+use crate::tensor::{Arena, Tensor};
+
+/// The arena of some steps, and what it was planned for.
+pub(super) struct Memory {
+    pub bound: Bound,
+    pub arena: Arena,
+    /// The values that only general operators know.
+    pub tensors: Vec<Option<Tensor>>,
+    pub threads: usize,
+    pub isa: Isa,
+}
+
+impl Memory {
+    /// Memory for `bound`; `old` is used again where it is large enough.
+    fn new(plan: &Plan, bound: Bound, old: Option<Memory>, threads: usize, isa: Isa) -> Self {
+        let arena = match old {
+            Some(old) if old.arena.len() >= bound.arena_len() => old.arena,
+            _ => Arena::new(bound.arena_len()),
+        };
+        Memory { bound, arena, tensors: vec![None; plan.slots.len()], threads, isa }
+    }
+}
+
+/// How much of a batch goes through the network at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Batching {
+    /// Through the first steps, whose maps are larger than their weights, image by image.
+    ByImage,
+    /// All of it.
+    Whole,
+}
+
+/// The memory of one caller.
+pub struct State {
+    /// For the first steps, run image by image: one for each thread, or one for all of them.
+    pub(super) heads: Vec<Memory>,
+    /// For the other steps.
+    pub(super) memory: Option<Memory>,
+    batching: Batching,
+    threads: usize,
+    isa: Isa,
+}
+
+impl State {
+    /// Memory for runs on `threads` threads.
+    pub fn new(threads: usize, isa: Isa) -> Self {
+        State { heads: Vec::new(), memory: None, batching: Batching::Whole, threads, isa }
+    }
+
+    /// What the memory was last planned for; the steps that are run image by image are not in it.
+    pub fn bound(&self) -> Option<&Bound> {
+        self.memory.as_ref().map(|memory| &memory.bound)
+    }
+
+    /// Bytes of all arenas.
+    pub fn arena_bytes(&self) -> usize {
+        self.heads.iter().chain(&self.memory).map(|memory| memory.bound.arena_bytes()).sum()
+    }
+
+    pub(super) fn memory(&self) -> Result<&Memory> {
+        self.memory.as_ref().ok_or_else(|| Error::graph("the network has not been run"))
+    }
+
+    /// Plans memory for these inputs, unless the last run had the same shapes. `bindings` says
+    /// which sizes the symbols of the graph stand for when inputs have these shapes.
+    ///
+    /// # Errors
+    /// `Shape` where the inputs do not fit the network or ask for too much memory.
+    pub fn bind(
+        &mut self,
+        plan: &Plan,
+        inputs: &[Input],
+        batching: Batching,
+        bindings: impl Fn(&[Vec<usize>]) -> Result<Bindings>,
+    ) -> Result<()> {
+        let same = |bound: &Bound| {
+            bound.inputs.len() == inputs.len()
+                && bound.inputs.iter().zip(inputs).all(|(shape, input)| shape == input.shape())
+        };
+        if self.batching == batching && self.bound().is_some_and(same) {
+            return Ok(());
+        }
+        let shapes: Vec<_> = inputs.iter().map(|input| input.shape().to_vec()).collect();
+        let (threads, all) = (self.threads, plan.steps.len());
+        let sizes = bindings(&shapes)?;
+        let mut whole = Bound::new(plan, 0..all, shapes.clone(), &sizes, threads)?;
+        let mut heads = Vec::new();
+        if batching == Batching::ByImage
+            && let Some(head) = head_of(plan, &whole, inputs, &bindings)
+        {
+            // Every thread takes images where that keeps them all busy, else all share each image.
+            let apart = head.images.is_multiple_of(threads) || head.images >= 4 * threads;
+            let (count, threads) = if apart { (threads.min(head.images), 1) } else { (1, threads) };
+            for _ in 0..count {
+                let (inputs, sizes) = (head.inputs.clone(), &head.sizes);
+                heads.push(Bound::new(plan, 0..head.steps, inputs, sizes, threads)?);
+            }
+            whole = Bound::new(plan, head.steps..all, shapes, &sizes, self.threads)?;
+        }
+        let isa = self.isa;
+        let shared = if heads.len() == 1 { threads } else { 1 };
+        let mut old = std::mem::take(&mut self.heads).into_iter();
+        self.heads =
+            heads.into_iter().map(|b| Memory::new(plan, b, old.next(), shared, isa)).collect();
+        self.memory = Some(Memory::new(plan, whole, self.memory.take(), threads, isa));
+        self.batching = batching;
+        Ok(())
+    }
+}
