@@ -253,11 +253,36 @@ fn inspect_and_bench_speak_json() {
     let mut command = dyrelu(&["bench", "--format", "json", "--seconds", "0.1", "--threads", "1"]);
     let run = command.arg(&model).args(["--size", "8"]).assert().code(0);
     let m: serde_json::Value = serde_json::from_str(&stdout(&run)).unwrap();
-    for key in ["median_ms", "p90_ms", "images_per_s"] {
+    for key in ["median_ms", "p90_ms", "first_result_ms", "images_per_s"] {
         assert!(m[key].as_f64().unwrap() > 0.0, "{key} in {m}");
     }
     assert_eq!((&m["threads"], &m["batch"]), (&1.into(), &1.into()));
     assert!(m["isa"].is_string());
+}
+
+#[test]
+fn bench_measures_when_it_is_told_to() {
+    let f = Fixture::new();
+    let (x, y) = (f.path("x.npy"), f.path("y.npy"));
+    let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3, 1, 1), }";
+    let mut array = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
+    array.extend(format!("{header:117}\n").bytes());
+    array.extend([0f32, 0.5, 1.0, 1.5, 2.0, 2.5].map(f32::to_le_bytes).as_flattened());
+    fs::write(&x, array).unwrap();
+    let serve = |commands: &'static str| {
+        let mut command = dyrelu(&["bench", "--threads", "1", "--input"]);
+        command.arg(&x).arg("--serve").arg(&y).arg(f.path("colours.safetensors"));
+        command.write_stdin(commands).assert()
+    };
+    let said = stdout(&serve("run 2\nrun 1\nquit\nrun 1\n").code(0));
+    let lines: Vec<&str> = said.lines().collect();
+    let times = |line: &str| line.split(' ').map(|s| s.parse::<f64>().unwrap()).collect::<Vec<_>>();
+    assert_eq!((lines[0], lines.len()), ("ready", 3), "{said}");
+    assert_eq!((times(lines[1]).len(), times(lines[2]).len()), (2, 1), "{said}");
+    let scores = [0f32, 5.0, 10.0, 15.0, 20.0, 25.0].map(f32::to_le_bytes);
+    assert!(fs::read(&y).unwrap().ends_with(scores.as_flattened()));
+    let refused = stderr(&serve("run few\n").code(2));
+    assert!(refused.contains("found \"run few\""), "{refused}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::{Outcome, TextOrJson, models, print, threads, to_json};
+use super::{Outcome, TextOrJson, arrays, models, print, serve, threads, to_json};
 use dyrelu::graph::{cost, infer};
 use dyrelu::{DType, Error, Model, Result, Session, Tensor};
 
@@ -15,7 +15,8 @@ use dyrelu::{DType, Error, Model, Result, Session, Tensor};
 #[command(after_help = "\
 Examples:
   dyrelu bench net.onnx --threads 1
-  dyrelu bench net.onnx --batch 8 --format json")]
+  dyrelu bench net.onnx --batch 8 --format json
+  dyrelu bench net.onnx --input x.npy")]
 pub(super) struct Arguments {
     /// The network; the one that ships by default.
     model: Option<PathBuf>,
@@ -31,9 +32,15 @@ pub(super) struct Arguments {
     /// The size that stands for free sizes of the input beyond the batch.
     #[arg(long, value_name = "PIXELS", default_value_t = 224)]
     size: usize,
+    /// An array for an input, in place of a made-up one; several in the order of the inputs.
+    #[arg(long, value_name = "FILE.npy", conflicts_with_all = ["batch", "size"])]
+    input: Vec<PathBuf>,
     /// How the result is printed.
     #[arg(long, value_enum, default_value = "text")]
     format: TextOrJson,
+    /// Leaves the first output here, then measures when told to on standard input.
+    #[arg(long, value_name = "FILE.npy", hide = true)]
+    serve: Option<PathBuf>,
 }
 
 /// Times are for one image.
@@ -41,6 +48,8 @@ pub(super) struct Arguments {
 struct Measured {
     median_ms: f64,
     p90_ms: f64,
+    /// From opening the file to the end of the first run.
+    first_result_ms: f64,
     images_per_s: f64,
     gmacs_per_s: f64,
     isa: &'static str,
@@ -51,15 +60,30 @@ struct Measured {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
-    let model = models::open(arguments.model.as_deref())?;
-    let threads = threads(arguments.threads);
     if arguments.batch == 0 {
         return Err(Error::input("--batch must be at least 1"));
     }
-    let inputs = inputs(&model, arguments.batch, arguments.size)?;
+    let threads = threads(arguments.threads);
+    let start = Instant::now();
+    let model = models::open(arguments.model.as_deref())?;
+    let mut first_result = start.elapsed();
+    let inputs = match arguments.input.as_slice() {
+        [] => made_up(&model, arguments.batch, arguments.size)?,
+        files => files.iter().map(|file| arrays::read(file)).collect::<Result<_>>()?,
+    };
+    let batch = *inputs.first().and_then(|x| x.shape().first()).unwrap_or(&1);
+    let start = Instant::now();
     let mut session = Session::with_threads(&model, threads)?;
+    let outputs = session.run(&inputs)?;
+    first_result += start.elapsed();
     for _ in 0..3 {
         session.run(&inputs)?;
+    }
+    if let Some(file) = &arguments.serve {
+        let output = outputs.first().ok_or_else(|| Error::input("the network has no output"))?;
+        arrays::write(file, output)?;
+        serve::serve(&mut session, &inputs)?;
+        return Ok(Outcome::Fine);
     }
     let mut times = Vec::new();
     let mut by_operation: BTreeMap<String, f64> = BTreeMap::new();
@@ -75,16 +99,17 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     times.sort_by(f64::total_cmp);
     let all: f64 = by_operation.values().sum();
     by_operation.values_mut().for_each(|t| *t /= all);
-    let batch = arguments.batch as f64;
+    let images = batch as f64;
     let median = quantile(&times, 0.5);
     let measured = Measured {
-        median_ms: 1e3 * median / batch,
-        p90_ms: 1e3 * quantile(&times, 0.9) / batch,
-        images_per_s: batch / median,
+        median_ms: 1e3 * median / images,
+        p90_ms: 1e3 * quantile(&times, 0.9) / images,
+        first_result_ms: 1e3 * first_result.as_secs_f64(),
+        images_per_s: images / median,
         gmacs_per_s: macs(&model, &inputs)? as f64 / median / 1e9,
         isa: dyrelu::simd::Isa::get().name(),
         threads,
-        batch: arguments.batch,
+        batch,
         runs: times.len(),
         share_by_operation: by_operation,
     };
@@ -100,7 +125,7 @@ fn quantile(values: &[f64], q: f64) -> f64 {
     values[((values.len() - 1) as f64 * q).round() as usize]
 }
 
-fn inputs(model: &Model, batch: usize, size: usize) -> Result<Vec<Tensor>> {
+fn made_up(model: &Model, batch: usize, size: usize) -> Result<Vec<Tensor>> {
     let tensor = |port: &dyrelu::Port| {
         let ty = port.ty.as_ref().filter(|ty| ty.dtype == DType::F32).ok_or_else(|| {
             Error::input(format!("input {:?} is not a feature map of f32", port.name))
@@ -144,6 +169,7 @@ fn as_text(m: &Measured) -> String {
         "{:.3} ms an image (median of {} runs), 90% below {:.3} ms",
         m.median_ms, m.runs, m.p90_ms
     );
+    let _ = writeln!(text, "{:.3} ms from opening the file to the first result", m.first_result_ms);
     let _ = writeln!(
         text,
         "{:.1} images/s, {:.2} G multiply-adds/s, batch {}, {} threads, {}",

@@ -7,6 +7,7 @@ mod convert;
 mod inspect;
 mod models;
 mod run;
+mod serve;
 mod verify;
 
 use std::io::Write;
