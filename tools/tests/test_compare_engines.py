@@ -10,10 +10,10 @@ import torch
 from dyrelu_tools.activations import DyReLU
 from dyrelu_tools.compare_engines import cell, contenders, table
 from dyrelu_tools.compare_engines.engines import Job
-from dyrelu_tools.compare_engines.networks import interleaved, networks
+from dyrelu_tools.compare_engines.networks import interleaved, networks, operations
 from dyrelu_tools.compare_engines.protocol import Worker, WorkerFailed
-from dyrelu_tools.compare_engines.results import Cell, Results
-from dyrelu_tools.compare_engines.rounds import FEWEST_RUNS, take_turns
+from dyrelu_tools.compare_engines.results import Cell, Cpu, Results
+from dyrelu_tools.compare_engines.rounds import FEWEST_RUNS, FEWEST_SLOW_RUNS, take_turns
 
 TOOLS = Path(__file__).parents[1]
 # Pretends to be an engine: writes its output, then waits as long as it is told for each run.
@@ -33,8 +33,8 @@ def python(code: str, *words: object) -> list[str]:
 
 
 class Fake(contenders.Contender):
-    def __init__(self, code: str = FAKE, seconds: float = 0.001) -> None:
-        self.code, self.seconds = code, seconds
+    def __init__(self, code: str = FAKE, seconds: float = 0.001, checked: bool = True) -> None:
+        self.code, self.seconds, self.checked = code, seconds, checked
 
     def command(self, job: Job, output: Path) -> list[str]:
         return python(self.code, self.seconds, output)
@@ -75,6 +75,7 @@ def test_engines_take_turns_and_a_failure_is_an_entry(tmp_path: Path) -> None:
         "fast": Fake(),
         "slow": Fake(seconds=0.02),
         "wrong": Fake(wrong),
+        "yardstick": Fake(wrong, checked=False),
         "absent": Fake("import nothing_of_that_name"),
         "breaks": Fake(FAKE.split("serve(")[0] + breaks),
     }
@@ -82,6 +83,7 @@ def test_engines_take_turns_and_a_failure_is_an_entry(tmp_path: Path) -> None:
     assert entries["fast"]["runs"] > entries["slow"]["runs"] >= FEWEST_RUNS
     assert 10 <= entries["slow"]["best_ms"] <= entries["slow"]["median_ms"] < 100
     assert entries["fast"]["error"] == 5e-4
+    assert "median_ms" in entries["yardstick"]
     assert "off by 2.4e-02" in entries["wrong"]["does not run"]
     assert "nothing_of_that_name" in entries["absent"]["does not run"]
     assert "in place of times" in entries["breaks"]["does not run"]
@@ -103,6 +105,19 @@ def test_the_order_moves_on_from_round_to_round() -> None:
     assert {name: len(found) for name, found in times.items()} == dict.fromkeys("abc", 9)
 
 
+def test_a_slow_engine_has_few_runs_and_a_failing_one_is_left_out() -> None:
+    class Slow:
+        def run(self, count: int) -> list[float]:
+            return [2.0] * count
+
+    class Failing:
+        def run(self, count: int) -> list[float]:
+            raise WorkerFailed("signal SIGSEGV")
+
+    times, failed = take_turns({"slow": Slow(), "failing": Failing()}, seconds=0)
+    assert times == {"slow": [2.0] * FEWEST_SLOW_RUNS} and failed == {"failing": "signal SIGSEGV"}
+
+
 def some_results() -> Results:
     def at(*medians: float | None) -> dict[str, dict]:
         names = ("dyrelu", "openvino", "ncnn")
@@ -111,34 +126,55 @@ def some_results() -> Results:
             for name, value in zip(names, medians)
         }
 
-    results = Results("A CPU")
-    results.merge(Cell("net", 1, 1), at(10.0, 8.0, 123.4), {"dyrelu": "0.1", "openvino": "7"})
-    results.merge(Cell("net-b", 1, 1), at(12.5, 16.0, None), {})
+    results = Results(Cpu("A CPU", "avx2 fma", 2))
+    results.merge(Cell("net", 1, 1), at(10.0, 8.0, 123.4), {"dyrelu": "0.1", "openvino": "7"}, 9.5)
+    results.merge(Cell("net-b", 1, 1), at(12.5, 16.0, None), {}, 9.5)
+    results.measured_on = "2026-11-24"
     return results
 
 
 def write(results: Results, threads: int = 1) -> str:
     titles, plain = {"net": "Net", "net-b": "Net, dynamic", "other": "Other"}, {"net-b": "net"}
     columns = {"dyrelu": "dyrelu", "openvino": "OpenVINO", "ncnn": "ncnn", "rten": "rten"}
-    return table.document(results, titles, plain, columns, [(threads, 1)])
+    return table.document(results, titles, plain, columns, [(threads, 1)], {"op": "Activation"})
 
 
 def test_tables_have_times_and_ratios() -> None:
     assert write(some_results()).splitlines() == [
         "1 thread, batch 1:",
         "",
-        "| ms an image | dyrelu | OpenVINO | ncnn | rten | dyrelu / best other |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-        "| Net | 10.0 | 8.00 | 123 | – | 1.25 |",
-        "| Net, dynamic | 12.5 | 16.0 | ✗ | – | 0.78 |",
-        "",
-        "| time over that of the plain network | dyrelu | OpenVINO | ncnn | rten |",
+        "| ms an image | dyrelu | OpenVINO | ncnn | dyrelu / best other |",
         "| --- | ---: | ---: | ---: | ---: |",
-        "| Net, dynamic | 1.25 | 2.00 | – | – |",
+        "| Net | 10.0 | 8.00 | 123 | 1.25 |",
+        "| Net, dynamic | 12.5 | 16.0 | ✗ | 0.78 |",
         "",
-        "A CPU; f32; medians of runs that took turns; ✗ does not run. dyrelu 0.1, OpenVINO 7.",
+        "| time over that of the plain network | dyrelu | OpenVINO | ncnn |",
+        "| --- | ---: | ---: | ---: |",
+        "| Net, dynamic | 1.25 | 2.00 | – |",
+        "",
+        "Measured on 2026-11-24: A CPU with avx2 fma, 2 cores. f32; medians of runs that took turns; ✗ does not run, or is wrong.",
+        "dyrelu 0.1, OpenVINO 7. Command, in `tools/` (its README says how to prepare):",
+        "",
+        "```sh",
+        "python -m dyrelu_tools.compare_engines --work DIR --dyrelu ../target/release/dyrelu \\",
+        "    --peers-rust peers-rust/target/release/peers-rust \\",
+        "    --threads 1 --batch 1 --seconds 9.5",
+        "```",
     ]
     assert "|" not in write(some_results(), threads=2)
+
+
+def test_operations_are_compared_with_copying() -> None:
+    results = some_results()
+    entries = {"memcpy": {"median_ms": 0.1}, "dyrelu": {"median_ms": 0.12345}, "openvino": {"does not run": "why"}}
+    results.merge(Cell("op", 1, 1), entries, {}, 1)
+    columns = {"memcpy": "memcpy", "dyrelu": "dyrelu", "openvino": "OpenVINO"}
+    assert table.operations(results, {"op": "Activation", "other": "Other"}, columns, 1) == [
+        "| µs | memcpy | dyrelu | OpenVINO | dyrelu / memcpy |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        "| Activation | 100 | 123 | ✗ | 1.23 |",
+    ]
+    assert "The activation alone, NCHW in and out, 1 thread:" in write(results).splitlines()
 
 
 def test_results_merge_and_survive_a_file(tmp_path: Path) -> None:
@@ -146,9 +182,16 @@ def test_results_merge_and_survive_a_file(tmp_path: Path) -> None:
     some_results().write(path)
     again = Results.read(path)
     assert again == some_results()
-    again.merge(Cell("net", 1, 1), {"rten": {"median_ms": 5.0}}, {"rten": "2"})
+    again.merge(Cell("net", 1, 1), {"rten": {"median_ms": 5.0}}, {"rten": "2"}, 3)
     assert set(again.of(Cell("net", 1, 1))) == {"dyrelu", "openvino", "ncnn", "rten"}
     assert again.of(Cell("net", 1, 2)) == {}
+    assert again.seconds == 3 and again.measured_on > "2026"
+
+
+def test_this_cpu_has_a_name_and_cores() -> None:
+    here = Cpu.here()
+    assert here.name and here.cores > 0
+    assert str(Cpu("A CPU", "", 1)) == "A CPU with no vectors that we know, 1 cores"
 
 
 def test_tables_go_between_the_marks(tmp_path: Path) -> None:
@@ -172,7 +215,7 @@ def test_the_permuting_form_computes_the_same(k: int) -> None:
 
 
 def test_every_dynamic_network_names_its_plain_one() -> None:
-    found = networks()
+    found = networks() | operations()
     assert all(network.plain in found for network in found.values() if network.plain)
     titles = [network.title for network in found.values()]
     assert len(set(titles)) == len(titles)

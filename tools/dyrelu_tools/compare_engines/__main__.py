@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 from . import cell, table
-from .contenders import TITLES, contenders
+from .contenders import FOR_OPERATIONS, TITLES, contenders
 from .engines import Job
-from .networks import Network, networks, prepare
-from .results import Cell, Results, cpu_name
+from .networks import Network, networks, operations, prepare
+from .results import Cell, Cpu, Results
 
 
 def names(text: str) -> list[str]:
@@ -31,17 +31,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--peers-rust", type=Path, help="the program of tools/peers-rust")
     parser.add_argument("--only", type=names, help="networks, with commas; all by default")
     parser.add_argument("--engines", type=names, help="engines, with commas; all by default")
+    parser.add_argument("--operations", action="store_true", help="the activation alone, at batch 1, in place of networks")
     parser.add_argument("--threads", type=numbers, default=[1], help="numbers of threads, with commas")
     parser.add_argument("--batch", type=numbers, default=[1], help="batch sizes, with commas")
-    parser.add_argument("--seconds", type=float, default=20, help="for one network at one setting, all engines together")
+    parser.add_argument("--seconds", type=float, default=15, help="for one network at one setting, all engines together")
     parser.add_argument("--again", action="store_true", help="measure also what has been measured")
     parser.add_argument("--table", action="store_true", help="measure nothing, print the tables")
     parser.add_argument("--readme", type=Path, help="measure nothing, write the tables between the marks of a document")
     return parser.parse_args()
 
 
-def chosen(only: list[str] | None) -> dict[str, Network]:
-    known = networks()
+def chosen(known: dict[str, Network], only: list[str] | None) -> dict[str, Network]:
     if unknown := [name for name in only or [] if name not in known]:
         raise SystemExit(f"unknown network {unknown[0]!r}, known are {', '.join(known)}")
     return {name: network for name, network in known.items() if only is None or name in only}
@@ -49,18 +49,21 @@ def chosen(only: list[str] | None) -> dict[str, Network]:
 
 def measure(args: argparse.Namespace, path: Path, results: Results) -> None:
     """Cell by cell, all engines of a cell together; written after each."""
-    engines = contenders(args.engines, args.dyrelu, args.peers_rust)
+    named = args.engines
+    if args.operations and named is None:
+        named = [name for name in FOR_OPERATIONS if name != "dyrelu" or args.dyrelu]
+    engines = contenders(named, args.dyrelu, args.peers_rust)
     versions = {name: one.version() for name, one in engines.items()}
-    for network in chosen(args.only):
+    for network in chosen(operations() if args.operations else networks(), args.only):
         folder = args.work.resolve() / network
-        for batch in args.batch:
+        for batch in [1] if args.operations else args.batch:
             for threads in args.threads:
                 here = Cell(network, threads, batch)
                 if not args.again and engines.keys() <= results.of(here).keys():
                     continue
                 prepare(network, batch, folder)
                 entries = cell.measure(Job(folder, threads, batch), engines, args.seconds)
-                results.merge(here, entries, versions)
+                results.merge(here, entries, versions, args.seconds)
                 results.write(path)
                 for name in engines:
                     print(f"{here}  {name:22} {entries[name]}", flush=True)
@@ -73,19 +76,19 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     path = args.results or args.work / "results.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    results = Results.read(path) if path.exists() else Results(cpu_name())
+    results = Results.read(path) if path.exists() else Results(Cpu.here())
     if not args.table and not args.readme:
-        if results.cpu != cpu_name():
-            raise SystemExit(f"{path} has figures of another CPU, {results.cpu}")
+        if results.cpu != Cpu.here():
+            raise SystemExit(f"{path} has figures of another CPU, {results.cpu}: choose another --results")
         measure(args, path, results)
         return
-    shown = chosen(args.only)
-    seen = {name for entries in results.cells.values() for name in entries}
-    columns = {name: title for name, title in TITLES.items() if name in (args.engines or seen)}
+    shown = chosen(networks(), args.only)
+    columns = {name: title for name, title in TITLES.items() if args.engines is None or name in args.engines}
+    alone = {name: operation.title for name, operation in operations().items()}
     titles = {name: network.title for name, network in shown.items()}
     plain = {name: network.plain for name, network in shown.items() if network.plain}
     settings = [(threads, batch) for threads in args.threads for batch in args.batch]
-    text = table.document(results, titles, plain, columns, settings)
+    text = table.document(results, titles, plain, columns, settings, alone)
     if args.readme:
         table.insert(args.readme, text)
     else:

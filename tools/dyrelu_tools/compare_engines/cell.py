@@ -22,7 +22,7 @@ def error_of(found: np.ndarray, wanted: np.ndarray) -> float:
 
 def measure(job: Job, contenders: dict[str, Contender], seconds: float) -> dict[str, dict]:
     """Entries of all engines: figures, or why there are none."""
-    wanted = np.load(job.folder / f"y{job.batch}.npy")
+    wanted = np.load(job.y)
     workers: dict[str, Worker] = {}
     errors: dict[str, float] = {}
     entries: dict[str, dict] = {}
@@ -32,9 +32,9 @@ def measure(job: Job, contenders: dict[str, Contender], seconds: float) -> dict[
             worker = workers[name] = Worker(contender.command(job, output), output.with_suffix(".log"), job.threads)
             try:
                 worker.wait_until_ready()
-                errors[name] = error_of(contender.output(job, output), wanted)
+                errors[name] = error_of(np.load(output), wanted)
                 # Not a number fails, too.
-                if not errors[name] <= TOLERANCE:
+                if contender.checked and not errors[name] <= TOLERANCE:
                     raise WorkerFailed(f"its output is off by {errors[name]:.1e} of the scale")
             except WorkerFailed as reason:
                 entries[name] = results.failed(str(reason))

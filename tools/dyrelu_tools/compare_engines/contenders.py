@@ -1,4 +1,4 @@
-"""Who takes part: how each engine's worker is started, and how its output is had."""
+"""Who takes part: how each engine's worker is started."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-import numpy as np
-
 from .engines import Job
-from .protocol import WorkerFailed
+from .table import YARDSTICK
 
 RUST_PACKAGE = Path(__file__).parents[2] / "peers-rust"
 
 
 class Contender:
     """An engine as the parent sees it."""
+
+    # Whether its output has to be right.
+    checked = True
 
     def version(self) -> str:
         raise NotImplementedError
@@ -27,10 +28,6 @@ class Contender:
         """Starts a worker; `output` is where it leaves its first output."""
         raise NotImplementedError
 
-    def output(self, job: Job, output: Path) -> np.ndarray:
-        """What the engine computes, once its worker is ready."""
-        return np.load(output)
-
 
 @dataclass(frozen=True)
 class Python(Contender):
@@ -38,6 +35,7 @@ class Python(Contender):
 
     name: str
     package: str
+    checked: bool = True
 
     def version(self) -> str:
         return metadata.version(self.package)
@@ -60,8 +58,7 @@ class Rust(Contender):
         return next(package["version"] for package in lock["package"] if package["name"] == self.crate)
 
     def command(self, job: Job, output: Path) -> list[str]:
-        words = [self.program, self.name, job.onnx, job.threads, job.batch]
-        return [*map(str, words), str(job.folder / f"x{job.batch}.npy"), str(output)]
+        return [*map(str, [self.program, self.name, job.onnx, job.threads, job.batch, job.x, output])]
 
 
 @dataclass(frozen=True)
@@ -75,16 +72,8 @@ class Dyrelu(Contender):
         return said.split()[-1]
 
     def command(self, job: Job, output: Path) -> list[str]:
-        limits = ["--threads", str(job.threads), "--batch", str(job.batch)]
-        return [str(self.program), "bench", str(job.onnx), *limits, "--serve"]
-
-    def output(self, job: Job, output: Path) -> np.ndarray:
-        files = ["--input", job.folder / f"x{job.batch}.npy", "--output", output]
-        command = [self.program, "run", job.onnx, *files, "--threads", str(job.threads)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode != 0:
-            raise WorkerFailed(done.stderr.strip().splitlines()[-1])
-        return np.load(output)
+        words = [self.program, "bench", job.onnx, "--input", job.x, "--threads", job.threads, "--serve", output]
+        return [*map(str, words)]
 
 
 # Their packages.
@@ -97,10 +86,13 @@ PYTHON = {
     "pytorch-channels_last": "torch",
 }
 # Variants run only when they are named.
-VARIANTS = {"onnxruntime-nospin": "onnxruntime"}
+VARIANTS = {"onnxruntime-nospin": "onnxruntime", "pytorch-compiled": "torch"}
+# What an operation alone is compared with by default.
+FOR_OPERATIONS = [YARDSTICK, "dyrelu", "openvino", "onnxruntime", "pytorch", "pytorch-compiled"]
 RUST = {"tract": "tract-onnx", "rten": "rten"}
 # The order is that of the table's columns.
 TITLES = {
+    YARDSTICK: "memcpy",
     "dyrelu": "dyrelu",
     "openvino": "OpenVINO",
     "onnxruntime": "ONNX Runtime",
@@ -109,6 +101,7 @@ TITLES = {
     "ncnn": "ncnn",
     "pytorch": "PyTorch",
     "pytorch-channels_last": "PyTorch, channels last",
+    "pytorch-compiled": "PyTorch, compiled",
     "tract": "tract",
     "rten": "rten",
 }
@@ -116,7 +109,7 @@ TITLES = {
 
 def contenders(names: list[str] | None, dyrelu: Path | None, peers_rust: Path | None) -> dict[str, Contender]:
     """The named engines; by default all whose program is given, without variants."""
-    found: dict[str, Contender] = {}
+    found: dict[str, Contender] = {YARDSTICK: Python(YARDSTICK, "numpy", checked=False)}
     if dyrelu:
         found["dyrelu"] = Dyrelu(dyrelu.resolve())
     for name, package in (PYTHON | VARIANTS).items():
@@ -125,7 +118,7 @@ def contenders(names: list[str] | None, dyrelu: Path | None, peers_rust: Path | 
         for name, crate in RUST.items():
             found[name] = Rust(name, crate, peers_rust.resolve())
     if names is None:
-        return {name: one for name, one in found.items() if name not in VARIANTS}
+        return {name: one for name, one in found.items() if name not in (*VARIANTS, YARDSTICK)}
     if unknown := [name for name in names if name not in found]:
-        raise SystemExit(f"unknown engine {unknown[0]!r}, known are {', '.join(found)} (two need their program)")
+        raise SystemExit(f"unknown engine {unknown[0]!r}, known are {', '.join(found)} (three need their program)")
     return {name: found[name] for name in names}

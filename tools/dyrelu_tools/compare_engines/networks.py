@@ -25,6 +25,7 @@ class Network:
     title: str
     make: Callable[[], nn.Module]
     plain: str | None = None
+    input: tuple[int, int, int] = (3, SIZE, SIZE)
 
 
 def permuting(network: nn.Module) -> nn.Module:
@@ -86,14 +87,35 @@ def networks() -> dict[str, Network]:
     return found
 
 
+def operations() -> dict[str, Network]:
+    """The dynamic ReLU alone, as networks of one activation."""
+    found: dict[str, Network] = {}
+    for channels, size in ((96, 112), (576, 14)):
+
+        def make(channels: int = channels) -> nn.Module:
+            torch.manual_seed(0)
+            return randomise(DyReLU(channels))
+
+        found[f"dyrelu-b-{channels}x{size}"] = Network(
+            f"DY-ReLU-B on {channels}x{size}x{size}", make, input=(channels, size, size)
+        )
+    return found
+
+
+def find(name: str) -> Network:
+    """The network or operation of that name."""
+    return (networks() | operations())[name]
+
+
 def prepare(name: str, batch: int, folder: Path) -> None:
     """Writes `network.onnx`, a traced `network.pt`, and an input and output of the batch size, where missing."""
     model, x_path, y_path = folder / "network.onnx", folder / f"x{batch}.npy", folder / f"y{batch}.npy"
     if model.exists() and y_path.exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    network = networks()[name].make()
-    x = torch.randn(batch, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(batch))
+    chosen = find(name)
+    network = chosen.make()
+    x = torch.randn(batch, *chosen.input, generator=torch.Generator().manual_seed(batch))
     with torch.inference_mode():
         y = network(x)
     np.save(x_path, x.numpy())
@@ -101,7 +123,7 @@ def prepare(name: str, batch: int, folder: Path) -> None:
     if not model.exists():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            one = torch.zeros(1, 3, SIZE, SIZE)
+            one = torch.zeros(1, *chosen.input)
             torch.jit.trace(network, one).save(folder / "network.pt")
             unfinished = folder / "unfinished.onnx"
             export(network, one, unfinished, dynamo=False)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from datetime import date
 from pathlib import Path
 from statistics import median
+
+# Beginnings of the names of vector instruction sets, as /proc/cpuinfo has them.
+VECTORS = ("avx", "f16c", "fma", "amx", "asimd", "sve", "i8mm", "bf16")
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,32 @@ class Cell:
 
     def __str__(self) -> str:
         return f"{self.network} threads={self.threads} batch={self.batch}"
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """What the figures of one file were measured on. The name alone may stand for several generations."""
+
+    name: str
+    instructions: str
+    cores: int
+
+    def __str__(self) -> str:
+        return f"{self.name} with {self.instructions or 'no vectors that we know'}, {self.cores} cores"
+
+    @classmethod
+    def here(cls) -> Cpu:
+        info = Path("/proc/cpuinfo")
+        fields: dict[str, str] = {}
+        for line in info.read_text().splitlines() if info.exists() else ():
+            key, _, value = line.partition(":")
+            fields.setdefault(key.strip(), value.strip())
+        name = fields.get("model name") or platform.processor() or platform.machine()
+        if "cpu family" in fields:
+            name += f" (family {fields['cpu family']}, model {fields.get('model', '?')})"
+        flags = (fields.get("flags") or fields.get("Features") or "").split()
+        vectors = [flag for flag in flags if flag.startswith(VECTORS)]
+        return cls(name, " ".join(sorted(vectors)), len(os.sched_getaffinity(0)))
 
 
 def measured(seconds: list[float], batch: int, error: float) -> dict:
@@ -35,36 +66,30 @@ def failed(reason: str) -> dict:
     return {"does not run": reason}
 
 
-def cpu_name() -> str:
-    """As the system calls it."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
 @dataclass
 class Results:
-    """Entries by cell and engine, of one CPU."""
+    """Entries by cell and engine, of one CPU; when and how long a cell was last measured."""
 
-    cpu: str
+    cpu: Cpu
     versions: dict[str, str] = field(default_factory=dict)
     cells: dict[str, dict[str, dict]] = field(default_factory=dict)
+    seconds: float = 0.0
+    measured_on: str = ""
 
     @classmethod
     def read(cls, path: Path) -> Results:
-        return cls(**json.loads(path.read_text()))
+        found = json.loads(path.read_text())
+        return cls(**found | {"cpu": Cpu(**found["cpu"])})
 
     def write(self, path: Path) -> None:
         new = path.with_suffix(".new")
-        new.write_text(json.dumps(vars(self), indent=1) + "\n")
+        new.write_text(json.dumps(asdict(self), indent=1) + "\n")
         new.replace(path)
 
     def of(self, cell: Cell) -> dict[str, dict]:
         return self.cells.get(str(cell), {})
 
-    def merge(self, cell: Cell, entries: dict[str, dict], versions: dict[str, str]) -> None:
+    def merge(self, cell: Cell, entries: dict[str, dict], versions: dict[str, str], seconds: float) -> None:
         self.cells.setdefault(str(cell), {}).update(entries)
         self.versions.update(versions)
+        self.seconds, self.measured_on = seconds, date.today().isoformat()

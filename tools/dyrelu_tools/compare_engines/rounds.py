@@ -8,6 +8,9 @@ from .protocol import Worker, WorkerFailed
 
 RUNS_A_TURN = 3
 FEWEST_RUNS = 9
+# Fewer will do of an engine that takes longer than this for a run.
+SLOW_SECONDS = 1.0
+FEWEST_SLOW_RUNS = 3
 
 
 def take_turns(workers: dict[str, Worker], seconds: float) -> tuple[dict[str, list[float]], dict[str, str]]:
@@ -20,8 +23,11 @@ def take_turns(workers: dict[str, Worker], seconds: float) -> tuple[dict[str, li
     failed: dict[str, str] = {}
     share, start, first = seconds / max(len(workers), 1), time.monotonic(), 0
 
+    def slow(name: str) -> bool:
+        return bool(times[name]) and min(times[name]) > SLOW_SECONDS
+
     def runs_short(name: str) -> bool:
-        return len(times[name]) < FEWEST_RUNS
+        return len(times[name]) < (FEWEST_SLOW_RUNS if slow(name) else FEWEST_RUNS)
 
     while running := [name for name in workers if name not in failed]:
         over = time.monotonic() - start >= seconds

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from .results import Cell, Results
 
 BEGIN, END = "<!-- comparison:begin -->", "<!-- comparison:end -->"
-OURS = "dyrelu"
+OURS, YARDSTICK = "dyrelu", "memcpy"
 
 
-def milliseconds(entry: dict | None) -> str:
-    """A time to three figures; a dash for what was not measured, a cross for what does not run."""
+def three_figures(entry: dict | None, unit: float = 1.0) -> str:
+    """Milliseconds, times `unit`; a dash for what was not measured, a cross for what does not run."""
     if entry is None:
         return "–"
     if "median_ms" not in entry:
         return "✗"
-    value = entry["median_ms"]
+    value = entry["median_ms"] * unit
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
@@ -29,6 +30,16 @@ def to_best_peer(entries: dict[str, dict]) -> str:
     found = medians(entries)
     peers = [value for name, value in found.items() if name != OURS]
     return f"{found[OURS] / min(peers):.2f}" if OURS in found and peers else "–"
+
+
+def count(threads: int) -> str:
+    return "1 thread" if threads == 1 else f"{threads} threads"
+
+
+def among(results: Results, names: Iterable[str], engines: dict[str, str], threads: int, batch: int) -> dict[str, str]:
+    """The engines that took part in any of the named networks."""
+    seen = {engine for name in names for engine in results.of(Cell(name, threads, batch))}
+    return {engine: title for engine, title in engines.items() if engine in seen}
 
 
 def lines(rows: list[list[str]]) -> list[str]:
@@ -44,7 +55,7 @@ def times(results: Results, titles: dict[str, str], engines: dict[str, str], thr
     for network, title in titles.items():
         entries = {name: entry for name, entry in results.of(Cell(network, threads, batch)).items() if name in engines}
         if entries:
-            rows.append([title, *(milliseconds(entries.get(name)) for name in engines), to_best_peer(entries)])
+            rows.append([title, *(three_figures(entries.get(name)) for name in engines), to_best_peer(entries)])
     return lines(rows) if len(rows) > 1 else []
 
 
@@ -57,9 +68,38 @@ def price(
         dynamic = medians(results.of(Cell(network, threads, batch)))
         static = medians(results.of(Cell(of, threads, batch)))
         ratios = [f"{dynamic[name] / static[name]:.2f}" if name in dynamic.keys() & static.keys() else "–" for name in engines]
-        if set(ratios) != {"–"}:
+        if any(ratio != "–" for ratio in ratios):
             rows.append([titles[network], *ratios])
     return lines(rows) if len(rows) > 1 else []
+
+
+def operations(results: Results, titles: dict[str, str], engines: dict[str, str], threads: int) -> list[str]:
+    """Microseconds for the activation alone, and ours over the time of copying its input."""
+    rows = [["µs", *engines.values(), "dyrelu / memcpy"]]
+    for name, title in titles.items():
+        entries = results.of(Cell(name, threads, 1))
+        found = medians(entries)
+        if found:
+            both = {OURS, YARDSTICK} <= found.keys()
+            ratio = f"{found[OURS] / found[YARDSTICK]:.2f}" if both else "–"
+            rows.append([title, *(three_figures(entries.get(engine), 1e3) for engine in engines), ratio])
+    return lines(rows) if len(rows) > 1 else []
+
+
+def footer(results: Results, engines: dict[str, str], settings: list[tuple[int, int]]) -> list[str]:
+    """What the figures are, what they were measured on and with, and how to measure them again."""
+    versions = ", ".join(f"{title} {results.versions[name]}" for name, title in engines.items() if name in results.versions)
+    threads, batches = (",".join(str(n) for n in sorted(set(column))) for column in zip(*settings))
+    return [
+        f"Measured on {results.measured_on}: {results.cpu}. f32; medians of runs that took turns; ✗ does not run, or is wrong.",
+        f"{versions}. Command, in `tools/` (its README says how to prepare):",
+        "",
+        "```sh",
+        "python -m dyrelu_tools.compare_engines --work DIR --dyrelu ../target/release/dyrelu \\",
+        "    --peers-rust peers-rust/target/release/peers-rust \\",
+        f"    --threads {threads} --batch {batches} --seconds {results.seconds:g}",
+        "```",
+    ]
 
 
 def document(
@@ -68,24 +108,29 @@ def document(
     plain: dict[str, str],
     engines: dict[str, str],
     settings: list[tuple[int, int]],
+    alone: dict[str, str],
 ) -> str:
-    """Both tables for each number of threads and batch size, and what they were measured on.
+    """Both tables for each number of threads and batch size, that of operations, and what was measured how.
 
-    `titles` names networks and `engines` engines, in the order of rows and columns; `plain` has the
-    plain network of each dynamic one.
+    `titles` names networks, `alone` operations and `engines` engines, in the order of rows and
+    columns; `plain` has the plain network of each dynamic one.
     """
     text: list[str] = []
     for threads, batch in settings:
+        columns = among(results, titles, engines, threads, batch)
         tables = [
-            times(results, titles, engines, threads, batch),
-            price(results, titles, plain, engines, threads, batch),
+            times(results, titles, columns, threads, batch),
+            price(results, titles, plain, columns, threads, batch),
         ]
         if any(tables):
-            text += [f"{threads} thread{'s' if threads != 1 else ''}, batch {batch}:", ""]
+            text += [f"{count(threads)}, batch {batch}:", ""]
             for table in filter(None, tables):
                 text += [*table, ""]
-    versions = ", ".join(f"{title} {results.versions[name]}" for name, title in engines.items() if name in results.versions)
-    text.append(f"{results.cpu}; f32; medians of runs that took turns; ✗ does not run. {versions}.")
+    for threads in dict.fromkeys(threads for threads, _ in settings):
+        columns = among(results, alone, engines, threads, 1)
+        if found := operations(results, alone, columns, threads):
+            text += [f"The activation alone, NCHW in and out, {count(threads)}:", "", *found, ""]
+    text += footer(results, engines, settings)
     return "\n".join(text) + "\n"
 
 

@@ -6,6 +6,7 @@ A name with a hyphen is a variant of the engine before it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -27,5 +28,15 @@ class Job:
     def onnx(self) -> Path:
         return self.folder / "network.onnx"
 
+    @property
+    def x(self) -> Path:
+        return self.folder / f"x{self.batch}.npy"
+
+    @property
+    def y(self) -> Path:
+        return self.folder / f"y{self.batch}.npy"
+
+    @cached_property
     def input(self) -> np.ndarray:
-        return np.load(self.folder / f"x{self.batch}.npy")
+        """Kept as long as the job: some engines only point at it."""
+        return np.load(self.x)

@@ -24,6 +24,6 @@ def load(job: Job) -> Callable[[], np.ndarray]:
     settings = {"backend": "CPU", "numThread": job.threads, "precision": "high"}
     manager = nn.create_runtime_manager((settings,))
     network = nn.load_module_from_file(str(model), ["input"], ["logits"], runtime_manager=manager)
-    x = job.input()
+    x = job.input
     held = expr.const(x, list(x.shape), expr.NCHW)
     return lambda: network.forward([held])[0].read()

@@ -10,8 +10,7 @@ from pathlib import Path
 import ncnn
 import numpy as np
 
-from . import SIZE, Job
-
+from . import Job
 
 # What else pnnx writes, into the current folder if not told where.
 OTHERS = {
@@ -23,28 +22,27 @@ OTHERS = {
 }
 
 
-def convert(folder: Path) -> tuple[Path, Path]:
+def convert(folder: Path, shape: list[int]) -> tuple[Path, Path]:
     """The two files of a network."""
     graph, weights = folder / "network.ncnn.param", folder / "network.ncnn.bin"
     if not weights.exists():
         pnnx = Path(sys.executable).with_name("pnnx")
         files = [f"{key}={folder / f'network.{end}'}" for key, end in OTHERS.items()]
         files += [f"ncnnparam={graph}", f"ncnnbin={weights}"]
-        command = [pnnx, folder / "network.pt", f"inputshape=[1,3,{SIZE},{SIZE}]", "fp16=0", *files]
+        command = [pnnx, folder / "network.pt", f"inputshape={shape}".replace(" ", ""), "fp16=0", *files]
         subprocess.run(command, check=True, stdout=sys.stderr)
     return graph, weights
 
 
 def load(job: Job) -> Callable[[], np.ndarray]:
-    graph, weights = convert(job.folder)
+    graph, weights = convert(job.folder, [1, *job.input.shape[1:]])
     network = ncnn.Net()
     network.opt.num_threads = job.threads
     for option in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage"):
         setattr(network.opt, option, False)
     if network.load_param(str(graph)) != 0 or network.load_model(str(weights)) != 0:
         raise RuntimeError("ncnn cannot load what pnnx wrote")
-    x = job.input()
-    images = [ncnn.Mat(image) for image in x]
+    images = [ncnn.Mat(image) for image in job.input]
 
     def one(image: ncnn.Mat) -> np.ndarray:
         extractor = network.create_extractor()

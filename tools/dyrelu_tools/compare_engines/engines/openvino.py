@@ -12,9 +12,8 @@ from . import Job
 
 def load(job: Job) -> Callable[[], np.ndarray]:
     core = openvino.Core()
-    x = job.input()
     model = core.read_model(job.onnx)
-    model.reshape(list(x.shape))
+    model.reshape(list(job.input.shape))
     settings = {
         "INFERENCE_NUM_THREADS": job.threads,
         "NUM_STREAMS": 1,
@@ -22,4 +21,5 @@ def load(job: Job) -> Callable[[], np.ndarray]:
         "INFERENCE_PRECISION_HINT": "f32",
     }
     request = core.compile_model(model, "CPU", settings).create_infer_request()
-    return lambda: request.infer({0: x}, share_inputs=True)[0]
+    request.set_input_tensor(openvino.Tensor(job.input, shared_memory=True))
+    return lambda: request.infer(share_outputs=True)[0]
