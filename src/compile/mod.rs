@@ -1,10 +1,11 @@
 //! From a network as read to a network as run, one pass a file.
 //!
 //! [`optimise`] rewrites a graph into an equal one that says what it means: constants folded,
-//! batch normalisation folded into convolutions, dynamic activations recognised, their contexts taken
+//! batch normalisation and padding folded into convolutions, dynamic activations recognised, their contexts taken
 //! from before the convolutions that they follow.
 
 mod fold_batch_norm;
+mod fold_pad;
 mod lower;
 mod pool_before_conv;
 mod recognise;
@@ -12,6 +13,7 @@ mod report;
 mod simplify;
 
 pub use fold_batch_norm::fold_batch_norm;
+pub use fold_pad::fold_pad;
 pub use lower::lower;
 pub use pool_before_conv::pool_before_conv;
 pub use recognise::{Unrecognised, recognise};
@@ -29,6 +31,7 @@ pub fn optimise(graph: &mut Graph) -> Result<Report> {
     graph.validate()?;
     simplify(graph)?;
     fold_batch_norm(graph)?;
+    fold_pad(graph)?;
     let unrecognised = recognise(graph)?;
     simplify(graph)?;
     let report = Report::of(graph, unrecognised)?;

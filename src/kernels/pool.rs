@@ -84,34 +84,49 @@ impl Vectorised for Pool<'_, '_, '_> {
     fn run<S: Simd>(self, s: S) {
         let Pool { x, width, kind, window: w, block } = self;
         let size = (w.kernel[0] * w.kernel[1]) as f32;
+        let start = match kind {
+            Pooling::Max => f32::NEG_INFINITY,
+            _ => 0.0,
+        };
         for line in block.rows.clone() {
-            let rows = || (0..w.kernel[0]).filter_map(|tap| w.source(0, line, tap));
-            for column in 0..w.output[1] {
-                let columns = || (0..w.kernel[1]).filter_map(|tap| w.source(1, column, tap));
-                for channel in (0..width).step_by(LANES) {
-                    let (mut largest, mut sum) = (s.splat(f32::NEG_INFINITY), s.splat(0.0));
-                    let mut count = 0.0;
-                    for y in rows() {
-                        for c in columns() {
-                            let at = (y * w.input[1] + c) * width + channel;
-                            // SAFETY: `source` gives lines and columns of the image.
-                            let value = unsafe { s.load(x.as_ptr().add(at)) };
-                            match kind {
-                                Pooling::Max => largest = s.max(largest, value),
-                                _ => sum = s.add(sum, value),
-                            }
-                            count += 1.0;
-                        }
+            let (pixels, _) = block.row(line).as_chunks_mut::<LANES>();
+            for (column, pixel) in pixels.chunks_exact_mut(width / LANES).enumerate() {
+                pixel.as_flattened_mut().fill(start);
+                let mut count = 0.0;
+                let rows = (0..w.kernel[0]).filter_map(|tap| w.source(0, line, tap));
+                for y in rows {
+                    for c in (0..w.kernel[1]).filter_map(|tap| w.source(1, column, tap)) {
+                        let from = &x[(y * w.input[1] + c) * width..][..width];
+                        take_in(s, kind, from.as_chunks().0, pixel);
+                        count += 1.0;
                     }
-                    let result = match kind {
-                        Pooling::Max => largest,
-                        Pooling::Average => s.div(sum, s.splat(count)),
-                        Pooling::AverageWithBorder => s.div(sum, s.splat(size)),
-                    };
-                    // SAFETY: line, column and channel are the block's.
-                    unsafe { s.store(block.at(line, column * width + channel), result) };
+                }
+                let divisor = match kind {
+                    Pooling::Max => continue,
+                    Pooling::Average => s.splat(count),
+                    Pooling::AverageWithBorder => s.splat(size),
+                };
+                for y in pixel {
+                    // SAFETY: eight numbers.
+                    unsafe { s.store(y.as_mut_ptr(), s.div(s.load(y.as_ptr()), divisor)) };
                 }
             }
+        }
+    }
+}
+
+/// Takes the elements under one tap into the results of a pixel.
+#[inline(always)]
+fn take_in<S: Simd>(s: S, kind: Pooling, from: &[[f32; LANES]], pixel: &mut [[f32; LANES]]) {
+    for (x, y) in from.iter().zip(pixel) {
+        // SAFETY: both are eight numbers.
+        unsafe {
+            let (x, so_far) = (s.load(x.as_ptr()), s.load(y.as_ptr()));
+            let result = match kind {
+                Pooling::Max => s.max(so_far, x),
+                _ => s.add(so_far, x),
+            };
+            s.store(y.as_mut_ptr(), result);
         }
     }
 }

@@ -175,9 +175,8 @@ impl Product<'_, '_, '_> {
     #[inline(always)]
     fn rows<S: Simd, const V: usize>(&mut self, s: S, at: Columns) {
         let most = match V {
-            1 => 12,
-            2 => S::TILE_ROWS,
-            _ => 4,
+            3 => 4,
+            _ => S::TILE_ROWS,
         };
         let count = self.block.rows.len();
         let tiles = count.div_ceil(most);
