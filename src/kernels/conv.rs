@@ -11,7 +11,7 @@ use super::epilogue::Epilogue;
 use super::product::{MOST_ZEROS, OUTSIDE, Packed, Rows, product};
 use super::transform::transform;
 use crate::simd::{Isa, Simd, Vectorised, padded};
-use crate::tensor::{Block, Blocks, Cut, Layout};
+use crate::tensor::{Block, Layout};
 
 /// Below this many input channels, taps are gathered.
 const FEW_CHANNELS: usize = 16;
@@ -108,11 +108,8 @@ pub fn conv(
         }
         let first = block.rows.start;
         let part = prologue.rows(first..block.rows.end, width);
-        let cut = Cut { images: 1, rows, width, row_blocks: 1, column_blocks: 1 };
-        let whole = Blocks::new(work, cut);
-        if let Some(mut all) = whole.next() {
-            transform(isa, &x.data[first * width..block.rows.end * width], &part, &mut all);
-        }
+        let from = &x.data[first * width..block.rows.end * width];
+        transform(isa, from, &part, &mut Block::whole(work, width));
         let rows = Rows { base: work, offsets, depth: weights.channels, step: 1 };
         product(isa, rows, &weights.packed, epilogue, block);
     } else if weights.gathers() {

@@ -12,6 +12,7 @@ pub mod max_affine;
 pub mod pool;
 pub mod product;
 pub mod transform;
+pub mod winograd;
 
 /// The size of a convolution's or a pooling's window and how it moves over a plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

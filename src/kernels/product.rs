@@ -16,6 +16,9 @@ pub const OUTSIDE: u32 = u32::MAX;
 /// The most elements that a row of zeros has.
 pub const MOST_ZEROS: usize = 4096;
 
+/// Weights are asked for so many steps ahead: as long as memory takes to answer.
+const AHEAD: usize = 40;
+
 static ZEROS: [f32; MOST_ZEROS] = [0.0; MOST_ZEROS];
 
 /// Weights `[outputs][taps * depth]` and biases in the order in which tiles read them.
@@ -266,7 +269,9 @@ impl Product<'_, '_, '_> {
                 for i in 0..depth {
                     let mut w = [s.splat(0.0); V];
                     for (v, w) in w.iter_mut().enumerate() {
-                        *w = s.load(weights.add(v * at.apart));
+                        let from = weights.add(v * at.apart);
+                        *w = s.load(from);
+                        s.prefetch(from.wrapping_add(AHEAD * at.step));
                     }
                     for m in 0..M {
                         let x = s.splat(*from[m].add(i * step));

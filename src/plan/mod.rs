@@ -17,6 +17,7 @@ mod run;
 mod state;
 mod transform;
 mod window;
+mod winograd;
 
 pub use bound::Bound;
 pub use conv::{ConvStep, DepthwiseStep};
@@ -29,6 +30,7 @@ pub use run::{Input, Watch};
 pub use state::{Batching, State};
 pub use transform::TransformStep;
 pub use window::WindowShape;
+pub use winograd::WinogradStep;
 
 use crate::error::Result;
 use crate::graph::{Dim, Op};

@@ -65,6 +65,11 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn prefetch(self, from: *const f32) {
+        proven!(_mm_prefetch::<_MM_HINT_T0>(from.cast()));
+    }
+
+    #[inline(always)]
     unsafe fn load_f16(self, from: *const f16) -> __m256 {
         // SAFETY: the caller's; the instructions are there.
         unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }

@@ -66,6 +66,11 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn prefetch(self, from: *const f32) {
+        proven!(_mm_prefetch::<_MM_HINT_T0>(from.cast()));
+    }
+
+    #[inline(always)]
     unsafe fn load_f16(self, from: *const f16) -> __m512 {
         // SAFETY: the caller's; the instructions are there.
         unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }

@@ -65,6 +65,8 @@ pub trait Simd: Copy + Send + Sync {
     /// # Safety
     /// They must be writable. No alignment is asked for.
     unsafe fn store(self, to: *mut f32, x: Self::Vector);
+    /// Asks for the cache line at `from`, which need not be readable.
+    fn prefetch(self, _from: *const f32) {}
     /// The half-precision numbers at `from`, widened.
     ///
     /// # Safety

@@ -52,6 +52,11 @@ impl<S: Simd> Simd for Wider<S> {
     }
 
     #[inline(always)]
+    fn prefetch(self, from: *const f32) {
+        self.0.prefetch(from);
+    }
+
+    #[inline(always)]
     unsafe fn load_f16(self, from: *const f16) -> Self::Vector {
         // SAFETY: the caller's.
         unsafe { (self.0.load_f16(from), self.narrow().load_f16(from.add(S::WIDTH))) }

@@ -130,7 +130,25 @@ pub struct Block<'a> {
     borrow: PhantomData<&'a mut [f32]>,
 }
 
-impl Block<'_> {
+impl<'a> Block<'a> {
+    /// All of `map`, a matrix of rows of `width`.
+    ///
+    /// # Panics
+    /// Where these are not whole rows.
+    pub fn whole(map: &'a mut [f32], width: usize) -> Self {
+        let rows = map.len().checked_div(width).unwrap_or(0);
+        assert_eq!(map.len(), rows * width);
+        Block {
+            image: 0,
+            rows: 0..rows,
+            columns: 0..width,
+            width,
+            sums: None,
+            map: map.as_mut_ptr(),
+            borrow: PhantomData,
+        }
+    }
+
     /// Where `row` of the image starts at `column`. Writing there is sound for rows and columns
     /// of this block.
     #[inline(always)]

@@ -2,14 +2,17 @@
 
 use crate::graph::infer::Types;
 use crate::graph::{
-    Graph, HiddenActivation, Hyperfunction, Node, Op, Pool, PoolKind, ReduceKind, Squash, ValueId,
+    Conv, Dim, Graph, HiddenActivation, Hyperfunction, Node, Op, Pool, PoolKind, ReduceKind,
+    Squash, ValueId,
 };
 use crate::kernels::conv::ConvWeights;
 use crate::kernels::epilogue::Activation;
 use crate::kernels::hyperfunction::{Bound, Coefficients};
 use crate::kernels::pool::Pooling;
+use crate::kernels::winograd::WinogradWeights;
 use crate::plan::{
-    AttentionStep, ConvStep, DepthwiseStep, Fused, GlobalAverageStep, Kernel, PoolStep, WindowShape,
+    AttentionStep, ConvStep, DepthwiseStep, Fused, GlobalAverageStep, Kernel, PoolStep,
+    WindowShape, WinogradStep,
 };
 
 use super::maps::Maps;
@@ -18,6 +21,7 @@ use super::maps::Maps;
 pub(super) enum Convolution {
     Dense(ConvStep),
     Depthwise(DepthwiseStep),
+    Winograd(WinogradStep),
 }
 
 impl Convolution {
@@ -49,6 +53,7 @@ impl Convolution {
         match self {
             Convolution::Dense(step) => &mut step.fused,
             Convolution::Depthwise(step) => &mut step.fused,
+            Convolution::Winograd(step) => &mut step.fused,
         }
     }
 }
@@ -80,7 +85,10 @@ pub(super) fn convolution(graph: &Graph, maps: &Maps, node: &Node) -> Option<Con
                 ceil_mode: false,
             };
             let fused = Fused::default();
-            if conv.groups == 1 && depth == channels {
+            if suits_winograd(maps, node, conv, &window) && depth == channels {
+                let weights = WinogradWeights::new(weight, bias, outputs, channels);
+                Some(Convolution::Winograd(WinogradStep { weights, window, fused }))
+            } else if conv.groups == 1 && depth == channels {
                 let weights = ConvWeights::new(weight, bias, outputs, channels);
                 let one = height * width == 1;
                 let vectors = one && maps.is_vectors(x) && maps.is_vectors(node.output());
@@ -121,6 +129,21 @@ pub(super) fn convolution(graph: &Graph, maps: &Maps, node: &Node) -> Option<Con
         }
         _ => None,
     }
+}
+
+/// Whether a convolution is faster by Winograd's algorithm: its weights become four times as many,
+/// which pays where the map is large enough.
+fn suits_winograd(maps: &Maps, node: &Node, conv: &Conv, window: &WindowShape) -> bool {
+    let ones = |list: &[usize]| list.iter().all(|&one| one == 1);
+    let plain = conv.groups == 1 && ones(&conv.strides) && ones(&conv.dilations);
+    let wide = |value: Option<ValueId>| value.and_then(|v| maps.channels(v)) >= Some(16);
+    let large = |dim: &Dim| dim.as_size().is_none_or(|size| size >= 12);
+    let dims = maps.dims(node.output()).unwrap_or_default();
+    window.kernel == [3, 3]
+        && plain
+        && wide(node.input(0))
+        && wide(Some(node.output()))
+        && dims.iter().skip(2).all(large)
 }
 
 /// A fully connected layer; `weight` is `[outputs][depth]`.

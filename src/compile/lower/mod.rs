@@ -330,6 +330,7 @@ impl<'g> Lowering<'g> {
                 Draft::Convolution(kernel) => Work::Kernel(match *kernel {
                     Convolution::Dense(step) => Box::new(step),
                     Convolution::Depthwise(step) => Box::new(step),
+                    Convolution::Winograd(step) => Box::new(step),
                 }),
                 Draft::Transform(fused) => Work::Kernel(Box::new(TransformStep { fused })),
                 Draft::Other(work) => work,

@@ -1,0 +1,458 @@
+//! Convolution with 3x3 windows that move by one, by the minimal filtering algorithm F(4x4, 3x3)
+//! of Winograd (Lavin and Gray, arXiv 1509.09308): a quarter of the multiplications.
+//!
+//! An output tile of 4x4 comes from an input tile `d` of 6x6: `A' ((G g G') * (B' d B)) A`, where the
+//! elementwise product, summed over input channels, is a matrix product for each of the 36 places.
+//! Sums lose about two more bits than in the direct way.
+#![allow(unsafe_code)]
+
+use std::ops::Range;
+
+use super::Window;
+use super::epilogue::{Epilogue, add_to_sums};
+use super::product::{Packed, Rows, product};
+use crate::simd::{Isa, Simd, Vectorised, padded};
+use crate::tensor::{Aligned, Block};
+
+/// Pixels of an output tile along each axis.
+pub const TILE: usize = 4;
+
+/// Pixels of an input tile along each axis.
+const PATCH: usize = TILE + 2;
+
+/// Places of an input tile.
+const PLACES: usize = PATCH * PATCH;
+
+/// Elements between the matrices of two places beside their own, so that they do not all fall into
+/// the same lines of a cache.
+const GAP: usize = 16;
+
+/// Transformed weights: a matrix `[outputs][channels]` for each place.
+pub struct WinogradWeights {
+    places: Vec<Packed>,
+    bias: Aligned<f32>,
+    channels: usize,
+}
+
+impl WinogradWeights {
+    /// Transforms `weight [outputs][channels][3][3]`.
+    ///
+    /// # Panics
+    /// Where the lengths do not fit together.
+    pub fn new(weight: &[f32], bias: Option<&[f32]>, outputs: usize, channels: usize) -> Self {
+        assert_eq!(weight.len(), outputs * channels * 9);
+        /// The matrix G of the paper.
+        const G: [[f64; 3]; PATCH] = [
+            [1.0 / 4.0, 0.0, 0.0],
+            [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+            [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+            [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
+            [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
+            [0.0, 0.0, 1.0],
+        ];
+        let mut transformed = vec![0.0; PLACES * outputs * channels];
+        for (i, g) in weight.chunks_exact(9).enumerate() {
+            for place in 0..PLACES {
+                let (rows, columns) = (G[place / PATCH], G[place % PATCH]);
+                let term = |tap: usize| rows[tap / 3] * columns[tap % 3] * f64::from(g[tap]);
+                transformed[place * outputs * channels + i] = (0..9).map(term).sum::<f64>() as f32;
+            }
+        }
+        let place = |matrix: &[f32]| {
+            Packed::new(outputs, channels, None, |output, i| matrix[output * channels + i])
+        };
+        let mut padded_bias = vec![0.0; padded(outputs)];
+        if let Some(bias) = bias {
+            padded_bias[..outputs].copy_from_slice(bias);
+        }
+        WinogradWeights {
+            places: transformed.chunks_exact(outputs * channels).map(place).collect(),
+            bias: padded_bias.as_slice().into(),
+            channels,
+        }
+    }
+
+    /// Input channels.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// Channels of the result, padded.
+    pub fn width(&self) -> usize {
+        self.bias.len()
+    }
+
+    /// Bytes of the transformed weights.
+    pub fn bytes(&self) -> usize {
+        4 * self.bias.len() + self.places.iter().map(Packed::bytes).sum::<usize>()
+    }
+
+    /// Elements of workspace for blocks of `lines` lines of `columns` pixels.
+    pub fn workspace(&self, lines: usize, columns: usize) -> usize {
+        let tiles = lines.div_ceil(TILE) * columns.div_ceil(TILE);
+        let matrices = tiles * (padded(self.channels) + self.width()) + 2 * GAP;
+        PLACES * matrices + tiles
+    }
+}
+
+/// Computes a block of one image of the output: whole lines, but perhaps not all channels.
+///
+/// # Panics
+/// Where image, weights, window, epilogue, block and workspace do not fit together.
+pub fn winograd(
+    isa: Isa,
+    x: &[f32],
+    weights: &WinogradWeights,
+    window: &Window,
+    epilogue: &Epilogue,
+    block: &mut Block,
+    work: &mut [f32],
+) {
+    let depth = padded(weights.channels);
+    let columns = window.output[1];
+    assert_eq!((window.kernel, window.stride, window.dilation), ([3, 3], [1, 1], [1, 1]));
+    assert_eq!(x.len(), window.input[0] * window.input[1] * depth);
+    assert_eq!(block.width, weights.width());
+    assert!(epilogue.fits(window.output[0] * columns, block.width));
+    let lines = block.rows.start / columns..block.rows.end / columns;
+    assert_eq!(block.rows, lines.start * columns..lines.end * columns);
+    assert!(lines.end <= window.output[0]);
+    if let Some(sums) = &mut block.sums {
+        sums.fill(0.0);
+    }
+    let across = columns.div_ceil(TILE);
+    let tiles = lines.len().div_ceil(TILE) * across;
+    let (offsets, work) = work.split_at_mut(tiles);
+    let offsets: &mut [u32] = bytemuck::cast_slice_mut(offsets);
+    for (tile, offset) in offsets.iter_mut().enumerate() {
+        *offset = (tile * depth) as u32;
+    }
+    let (patches, work) = work.split_at_mut(PLACES * (tiles * depth + GAP));
+    let results = &mut work[..PLACES * (tiles * block.width + GAP)];
+    let grid = Grid { window, lines, across, tiles };
+    isa.run(Spread { x, depth, grid: &grid, patches });
+    let matrices = patches.chunks_exact(tiles * depth + GAP);
+    for ((matrix, results), weights) in
+        matrices.zip(results.chunks_exact_mut(tiles * block.width + GAP)).zip(&weights.places)
+    {
+        let rows = Rows { base: matrix, offsets, depth: weights.length(), step: 1 };
+        let mut part = Block::whole(&mut results[..tiles * block.width], block.width);
+        part.columns = block.columns.clone();
+        product(isa, rows, weights, &Epilogue::NONE, &mut part);
+    }
+    isa.run(Collect { results, bias: &weights.bias, grid: &grid, epilogue, block });
+}
+
+/// The tiles of a block, line of tiles by line of tiles.
+struct Grid<'a> {
+    window: &'a Window,
+    /// Lines of the output.
+    lines: Range<usize>,
+    /// Tiles of a line.
+    across: usize,
+    tiles: usize,
+}
+
+impl Grid<'_> {
+    /// The line and column of a tile's first output pixel.
+    fn corner(&self, tile: usize) -> (usize, usize) {
+        (self.lines.start + tile / self.across * TILE, tile % self.across * TILE)
+    }
+}
+
+/// Input tiles to `B' d B`: `patches` are `[places]([tiles][depth] gap)`.
+struct Spread<'a, 'b> {
+    x: &'a [f32],
+    depth: usize,
+    grid: &'a Grid<'a>,
+    patches: &'b mut [f32],
+}
+
+impl Vectorised for Spread<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let whole = self.depth / S::WIDTH * S::WIDTH;
+        let [height, width] = self.grid.window.input;
+        let [above, left] = self.grid.window.before;
+        let apart = self.grid.tiles * self.depth + GAP;
+        for tile in 0..self.grid.tiles {
+            let (line, column) = self.grid.corner(tile);
+            // Where each pixel of the patch is, if it is inside.
+            let mut pixels = [None; PLACES];
+            for (place, pixel) in pixels.iter_mut().enumerate() {
+                let y = (line + place / PATCH).wrapping_add_signed(-above);
+                let x = (column + place % PATCH).wrapping_add_signed(-left);
+                if y < height && x < width {
+                    *pixel = Some((y * width + x) * self.depth);
+                }
+            }
+            let to = &mut self.patches[tile * self.depth..];
+            // SAFETY: pixels lie in the image, whose pixels have `depth` channels; the last place
+            // of `to` is `tile * depth + (PLACES - 1) * apart + depth` from the first, within.
+            unsafe {
+                let mut channel = 0;
+                while channel < whole {
+                    spread(s, self.x, &pixels, channel, to, apart);
+                    channel += S::WIDTH;
+                }
+                if channel < self.depth {
+                    spread(s.narrow(), self.x, &pixels, channel, to, apart);
+                }
+            }
+        }
+    }
+}
+
+/// One vector of channels of one patch.
+///
+/// # Safety
+/// `x` has a vector at every pixel and `to` at every place, from `channel` on.
+#[inline(always)]
+unsafe fn spread<S: Simd>(
+    s: S,
+    x: &[f32],
+    pixels: &[Option<usize>; PLACES],
+    channel: usize,
+    to: &mut [f32],
+    apart: usize,
+) {
+    let mut half = [[s.splat(0.0); PATCH]; PATCH];
+    for column in 0..PATCH {
+        let mut d = [s.splat(0.0); PATCH];
+        for (row, d) in d.iter_mut().enumerate() {
+            if let Some(pixel) = pixels[row * PATCH + column] {
+                // SAFETY: the caller's.
+                *d = unsafe { s.load(x.as_ptr().add(pixel + channel)) };
+            }
+        }
+        let d = times_b(s, d);
+        for row in 0..PATCH {
+            half[row][column] = d[row];
+        }
+    }
+    for (row, half) in half.into_iter().enumerate() {
+        for (column, d) in times_b(s, half).into_iter().enumerate() {
+            let place = row * PATCH + column;
+            // SAFETY: the caller's.
+            unsafe { s.store(to.as_mut_ptr().add(place * apart + channel), d) };
+        }
+    }
+}
+
+/// `B' d` for a column of the patch.
+#[inline(always)]
+fn times_b<S: Simd>(s: S, d: [S::Vector; PATCH]) -> [S::Vector; PATCH] {
+    let (four, five, two) = (s.splat(4.0), s.splat(5.0), s.splat(2.0));
+    let minus = |a, b, c| s.sub(c, s.mul(a, b));
+    let even = minus(four, d[2], d[4]);
+    let odd = minus(four, d[1], d[3]);
+    let (near, far) = (s.sub(d[4], d[2]), s.mul(two, s.sub(d[3], d[1])));
+    [
+        s.mul_add(four, d[0], minus(five, d[2], d[4])),
+        s.add(even, odd),
+        s.sub(even, odd),
+        s.add(near, far),
+        s.sub(near, far),
+        s.mul_add(four, d[1], minus(five, d[3], d[5])),
+    ]
+}
+
+/// Products to output pixels: `A' m A`, the bias and the epilogue.
+struct Collect<'a, 'b, 'c> {
+    results: &'a [f32],
+    bias: &'a [f32],
+    grid: &'a Grid<'a>,
+    epilogue: &'a Epilogue<'a>,
+    block: &'c mut Block<'b>,
+}
+
+impl Vectorised for Collect<'_, '_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let Range { start, end } = self.block.columns;
+        for tile in 0..self.grid.tiles {
+            let mut channel = start;
+            // SAFETY: the tile is one of the grid, the channels are the block's.
+            unsafe {
+                while channel + S::WIDTH <= end {
+                    self.tile(s, tile, channel);
+                    channel += S::WIDTH;
+                }
+                if channel < end {
+                    self.tile(s.narrow(), tile, channel);
+                }
+            }
+        }
+    }
+}
+
+impl Collect<'_, '_, '_> {
+    /// One vector of channels of one tile.
+    ///
+    /// # Safety
+    /// The tile is one of the grid, and the channels are the block's.
+    #[inline(always)]
+    unsafe fn tile<S: Simd>(&mut self, s: S, tile: usize, channel: usize) {
+        let width = self.block.width;
+        let (line, column) = self.grid.corner(tile);
+        let output = self.grid.window.output[1];
+        let from = self.results[tile * width..].as_ptr();
+        let apart = self.grid.tiles * width + GAP;
+        let mut half = [[s.splat(0.0); PATCH]; TILE];
+        for place in 0..PATCH {
+            let mut m = [s.splat(0.0); PATCH];
+            for (row, m) in m.iter_mut().enumerate() {
+                // SAFETY: each place has a result for every tile and channel.
+                *m = unsafe { s.load(from.add((row * PATCH + place) * apart + channel)) };
+            }
+            let m = times_a(s, m);
+            for row in 0..TILE {
+                half[row][place] = m[row];
+            }
+        }
+        // SAFETY: the bias is as wide as the block.
+        let bias = unsafe { s.load(self.bias.as_ptr().add(channel)) };
+        let lines = TILE.min(self.grid.lines.end - line);
+        for (row, half) in half.into_iter().enumerate().take(lines) {
+            let mut y = times_a(s, half).map(|y| [s.add(y, bias)]);
+            let pixel = (line + row) * output + column;
+            // SAFETY: lines and columns that are stored are the block's.
+            unsafe {
+                if column + TILE <= output {
+                    self.finish(s, &mut y, pixel, channel);
+                } else {
+                    for (i, y) in y.into_iter().enumerate().take(output - column) {
+                        self.finish(s, &mut [y], pixel + i, channel);
+                    }
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// Pixels and channels are the block's.
+    #[inline(always)]
+    unsafe fn finish<S: Simd, const M: usize>(
+        &mut self,
+        s: S,
+        y: &mut [[S::Vector; 1]; M],
+        pixel: usize,
+        channel: usize,
+    ) {
+        let first = self.block.columns.start;
+        // SAFETY: the caller's.
+        unsafe {
+            self.epilogue.apply(s, y, pixel, channel, self.block.width);
+            for (i, y) in y.iter().enumerate() {
+                s.store(self.block.at(pixel + i, channel), y[0]);
+            }
+            if let Some(sums) = &mut self.block.sums {
+                add_to_sums(s, y, sums.as_mut_ptr().add(channel - first));
+            }
+        }
+    }
+}
+
+/// `A' m` for a column of the products.
+#[inline(always)]
+fn times_a<S: Simd>(s: S, m: [S::Vector; PATCH]) -> [S::Vector; TILE] {
+    let (two, four, eight) = (s.splat(2.0), s.splat(4.0), s.splat(8.0));
+    let (sum12, difference12) = (s.add(m[1], m[2]), s.sub(m[1], m[2]));
+    let (sum34, difference34) = (s.add(m[3], m[4]), s.sub(m[3], m[4]));
+    [
+        s.add(s.add(m[0], sum12), sum34),
+        s.mul_add(two, difference34, difference12),
+        s.mul_add(four, sum34, sum12),
+        s.add(s.mul_add(eight, difference34, difference12), m[5]),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::conv::{ConvWeights, Image, conv};
+    use super::super::epilogue::Activation;
+    use super::*;
+    use crate::tensor::{Blocks, Cut, Layout};
+
+    fn wave(len: usize, frequency: f32) -> Vec<f32> {
+        (0..len).map(|i| (i as f32 * frequency).sin()).collect()
+    }
+
+    #[test]
+    fn agrees_with_the_direct_way_on_every_instruction_set() {
+        for (height, width, channels, outputs, row_blocks, column_blocks) in [
+            (1, 1, 16, 8, 1, 1),
+            (5, 7, 17, 24, 1, 1),
+            (12, 9, 24, 33, 3, 1),
+            (8, 8, 40, 48, 1, 3),
+            (6, 13, 16, 40, 2, 2),
+        ] {
+            let window = Window {
+                kernel: [3, 3],
+                stride: [1, 1],
+                dilation: [1, 1],
+                before: [1, 2],
+                input: [height, width - width.min(1)],
+                output: [height, width],
+            };
+            let (depth, row) = (padded(channels), padded(outputs));
+            let pixels = height * width;
+            let x = wave(window.input[0] * window.input[1] * depth, 0.37);
+            let weight = wave(outputs * channels * 9, 0.61);
+            let bias = wave(outputs, 1.7);
+            let after = wave(pixels * row, 0.9);
+            let epilogue = Epilogue {
+                activation: Activation::Clamp { low: 0.0, high: f32::INFINITY },
+                after: Some(&after),
+                ..Epilogue::NONE
+            };
+            let cut = Cut { images: 1, rows: pixels, width: row, row_blocks, column_blocks };
+            let direct = ConvWeights::new(&weight, Some(&bias), outputs, channels);
+            let fast = WinogradWeights::new(&weight, Some(&bias), outputs, channels);
+            for isa in Isa::available() {
+                let run = |by_winograd: bool| {
+                    let (mut y, mut sums) =
+                        (vec![f32::NAN; pixels * row], vec![0.0; row_blocks * row]);
+                    let blocks = Blocks::new(&mut y, cut).with_sums(&mut sums, row);
+                    let lines = height / row_blocks;
+                    let mut work = vec![
+                        f32::NAN;
+                        fast.workspace(lines, width)
+                            .max(direct.workspace(pixels, false))
+                    ];
+                    while let Some(mut block) = blocks.next() {
+                        let block = &mut block;
+                        if by_winograd {
+                            winograd(isa, &x, &fast, &window, &epilogue, block, &mut work);
+                        } else {
+                            let image = Image { data: &x, layout: Layout::Nhwc };
+                            conv(isa, image, &direct, &window, None, &epilogue, block, &mut work);
+                        }
+                    }
+                    (y, sums)
+                };
+                let (want, want_sums) = run(false);
+                let (got, got_sums) = run(true);
+                let scale = want.iter().fold(1f32, |m, x| m.max(x.abs()));
+                for pixel in 0..pixels {
+                    for c in 0..outputs {
+                        let (got, want) = (got[pixel * row + c], want[pixel * row + c]);
+                        let place = format!("{height}x{width}, {channels} to {outputs}");
+                        assert!(
+                            (got - want).abs() <= 2e-5 * scale,
+                            "{got} and not {want} at {pixel}, {c} of {place} on {}",
+                            isa.name()
+                        );
+                    }
+                }
+                for (got, want) in got_sums.iter().zip(&want_sums) {
+                    assert!((got - want).abs() <= 1e-4 * scale * pixels as f32);
+                }
+            }
+        }
+    }
+}
