@@ -23,6 +23,7 @@ pub mod tensor;
 #[cfg(feature = "vision")]
 pub mod vision;
 
+pub use compile::Options;
 pub use error::{Error, ErrorKind, Result};
 pub use model::{Model, Port, Session};
 pub use tensor::{DType, Layout, Tensor};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::compile::{self, Report};
+use crate::compile::{self, Options, Report};
 use crate::error::{Error, Result};
 use crate::format;
 use crate::graph::{Bindings, Graph, TensorType, bind_inputs};
@@ -43,17 +43,25 @@ impl Model {
     /// asks for something that this version does not have, `Graph` and `Shape` where the network
     /// contradicts itself.
     pub fn open(path: impl AsRef<Path>) -> Result<Arc<Self>> {
+        Self::open_with(path, Options::default())
+    }
+
+    /// As [`open`](Self::open), with `options`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Arc<Self>> {
         let path = path.as_ref();
-        Self::from_graph(format::open(path)?).map_err(|e| e.in_file(path))
+        Self::from_graph(format::open(path)?, options).map_err(|e| e.in_file(path))
     }
 
     /// Compiles a graph.
     ///
     /// # Errors
     /// `Graph` and `Shape` where the network contradicts itself.
-    pub fn from_graph(mut graph: Graph) -> Result<Arc<Self>> {
+    pub fn from_graph(mut graph: Graph, options: Options) -> Result<Arc<Self>> {
         let report = compile::optimise(&mut graph)?;
-        let plan = compile::lower(&graph)?;
+        let plan = compile::lower(&graph, options)?;
         let types = crate::graph::infer::infer(&graph)?;
         let ports = |ids: &[_]| {
             let port =

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use dyrelu::compile::DynamicActivation;
 use dyrelu::format::safetensors::{WeightStorage, write};
 use dyrelu::graph::Graph;
-use dyrelu::{Model, Session, Tensor, format, reference};
+use dyrelu::{Model, Options, Session, Tensor, format, reference};
 use serde::Deserialize;
 
 /// The largest error that passes, as a share of the largest element.
@@ -93,7 +93,7 @@ fn check(case: &Case, goldens: &Goldens) -> Vec<String> {
         Err(e) => failures.push(format!("{what}: {e}")),
     };
     compare("reference", reference::run(&graph, &inputs));
-    let model = match Model::from_graph(graph) {
+    let model = match Model::from_graph(graph, Options::default()) {
         Ok(model) => model,
         Err(e) => return vec![e.to_string()],
     };

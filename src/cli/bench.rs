@@ -41,6 +41,8 @@ pub(super) struct Arguments {
     /// Leaves the first output here, then measures when told to on standard input.
     #[arg(long, value_name = "FILE.npy", hide = true)]
     serve: Option<PathBuf>,
+    #[command(flatten)]
+    engine: models::Engine,
 }
 
 /// Times are for one image.
@@ -65,7 +67,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     }
     let threads = threads(arguments.threads);
     let start = Instant::now();
-    let model = models::open(arguments.model.as_deref())?;
+    let model = models::open(arguments.model.as_deref(), &arguments.engine)?;
     let mut first_result = start.elapsed();
     let inputs = match arguments.input.as_slice() {
         [] => made_up(&model, arguments.batch, arguments.size)?,

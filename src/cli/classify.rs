@@ -49,6 +49,8 @@ pub(super) struct Arguments {
     /// Photos, and folders that are searched for photos; - reads paths from standard input.
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
+    #[command(flatten)]
+    engine: models::Engine,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -60,7 +62,7 @@ enum Format {
 
 pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     let photos = collect(&arguments)?;
-    let model = models::open(arguments.model.as_deref())?;
+    let model = models::open(arguments.model.as_deref(), &arguments.engine)?;
     let classifier = Classifier::new(&model, &arguments)?;
     let mut session = Session::with_threads(&model, threads(arguments.threads))?;
     let mut printer = Printer::new(arguments.format)?;

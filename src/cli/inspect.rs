@@ -25,6 +25,8 @@ pub(super) struct Arguments {
     /// The sizes of the first input, where the file leaves some free.
     #[arg(long, value_name = "N,C,H,W", value_delimiter = ',')]
     shape: Option<Vec<usize>>,
+    #[command(flatten)]
+    engine: models::Engine,
 }
 
 #[derive(Serialize)]
@@ -50,7 +52,7 @@ struct Layer {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
-    let model = models::open(arguments.model.as_deref())?;
+    let model = models::open(arguments.model.as_deref(), &arguments.engine)?;
     let mut graph = model.graph().clone();
     if let Some(shape) = &arguments.shape {
         fix_shape(&mut graph, shape)?;

@@ -3,14 +3,28 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dyrelu::{Error, Model, Result};
+use dyrelu::{Error, Model, Options, Result};
 
 /// The model that is used where none is named.
 const DEFAULT_MODEL: &str = "mobilenetv2-x0.5-dyrelu-b-imagenette.safetensors";
 
+/// How a model is run, whatever the command.
+#[derive(clap::Args)]
+pub(super) struct Engine {
+    /// Computes every convolution in the direct way: slower, and rounded a little less.
+    #[arg(long)]
+    no_winograd: bool,
+}
+
+impl Engine {
+    fn options(&self) -> Options {
+        Options { winograd: !self.no_winograd }
+    }
+}
+
 /// Opens the named model, or the one that ships.
-pub(super) fn open(path: Option<&Path>) -> Result<Arc<Model>> {
-    Model::open(self::path(path)?)
+pub(super) fn open(path: Option<&Path>, engine: &Engine) -> Result<Arc<Model>> {
+    Model::open_with(self::path(path)?, engine.options())
 }
 
 /// The named path, or that of the model that ships.

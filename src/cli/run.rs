@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{Outcome, arrays, threads};
-use dyrelu::{Error, Layout, Model, Port, Result, Session};
+use super::{Outcome, arrays, models, threads};
+use dyrelu::{Error, Layout, Port, Result, Session};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -26,6 +26,8 @@ pub(super) struct Arguments {
     /// Threads to run on; all that this process may use by default.
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    #[command(flatten)]
+    engine: models::Engine,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -35,7 +37,7 @@ enum LayoutName {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
-    let model = Model::open(&arguments.model)?;
+    let model = models::open(Some(&arguments.model), &arguments.engine)?;
     let layout = match arguments.layout {
         LayoutName::Nchw => Layout::Nchw,
         LayoutName::Nhwc => Layout::Nhwc,

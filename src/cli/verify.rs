@@ -30,12 +30,14 @@ pub(super) struct Arguments {
     /// Threads to run on; all that this process may use by default.
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    #[command(flatten)]
+    engine: models::Engine,
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     let path = models::path(arguments.model.as_deref())?;
     let graph = format::open(&path)?;
-    let model = models::open(Some(&path))?;
+    let model = models::open(Some(&path), &arguments.engine)?;
     let inputs = if arguments.input.is_empty() {
         random_inputs(&graph, arguments.size)?
     } else {

@@ -23,6 +23,20 @@ pub use simplify::simplify;
 use crate::error::Result;
 use crate::graph::Graph;
 
+/// What a caller decides about how a network is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Whether 3x3 convolutions of large maps may go by Winograd's algorithm, which is faster and
+    /// rounds a little more.
+    pub winograd: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { winograd: true }
+    }
+}
+
 /// Runs all passes that rewrite a graph, and reports what they recognised.
 ///
 /// # Errors

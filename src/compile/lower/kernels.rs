@@ -16,6 +16,7 @@ use crate::plan::{
 };
 
 use super::maps::Maps;
+use crate::compile::Options;
 
 /// A kernel that takes an epilogue.
 pub(super) enum Convolution {
@@ -59,7 +60,12 @@ impl Convolution {
 }
 
 /// The convolution or fully connected layer that `node` is.
-pub(super) fn convolution(graph: &Graph, maps: &Maps, node: &Node) -> Option<Convolution> {
+pub(super) fn convolution(
+    graph: &Graph,
+    options: Options,
+    maps: &Maps,
+    node: &Node,
+) -> Option<Convolution> {
     let (x, weight) = (node.input(0)?, node.input(1)?);
     let is_map = maps.is_feature_map(x) && maps.is_feature_map(node.output());
     if !is_map || graph.constant(x).is_some() {
@@ -85,7 +91,7 @@ pub(super) fn convolution(graph: &Graph, maps: &Maps, node: &Node) -> Option<Con
                 ceil_mode: false,
             };
             let fused = Fused::default();
-            if suits_winograd(maps, node, conv, &window) && depth == channels {
+            if options.winograd && depth == channels && suits_winograd(maps, node, conv, &window) {
                 let weights = WinogradWeights::new(weight, bias, outputs, channels);
                 Some(Convolution::Winograd(WinogradStep { weights, window, fused }))
             } else if conv.groups == 1 && depth == channels {

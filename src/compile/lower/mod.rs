@@ -6,6 +6,7 @@ mod maps;
 
 use std::collections::HashMap;
 
+use super::Options;
 use crate::error::Result;
 use crate::graph::infer::{Types, infer};
 use crate::graph::{Dim, Graph, Links, NodeId, Op, ValueId};
@@ -19,11 +20,11 @@ use maps::Maps;
 ///
 /// # Errors
 /// `Shape` where the graph contradicts itself.
-pub fn lower(graph: &Graph) -> Result<Plan> {
+pub fn lower(graph: &Graph, options: Options) -> Result<Plan> {
     let types = infer(graph)?;
     let links = graph.links();
     let maps = Maps::new(graph, &types);
-    let mut lowering = Lowering::new(graph, &types, &links, &maps);
+    let mut lowering = Lowering::new(graph, options, &types, &links, &maps);
     let groups = lowering.groups();
     for group in groups {
         lowering.emit(group);
@@ -48,6 +49,7 @@ struct DraftStep {
 
 struct Lowering<'g> {
     graph: &'g Graph,
+    options: Options,
     types: &'g Types,
     links: &'g Links,
     maps: &'g Maps<'g>,
@@ -60,7 +62,13 @@ struct Lowering<'g> {
 }
 
 impl<'g> Lowering<'g> {
-    fn new(graph: &'g Graph, types: &'g Types, links: &'g Links, maps: &'g Maps<'g>) -> Self {
+    fn new(
+        graph: &'g Graph,
+        options: Options,
+        types: &'g Types,
+        links: &'g Links,
+        maps: &'g Maps<'g>,
+    ) -> Self {
         let home = |(i, value): (usize, &crate::graph::Value)| {
             let input = graph.inputs().iter().position(|id| id.index() == i);
             let home = match (input, &value.constant) {
@@ -72,6 +80,7 @@ impl<'g> Lowering<'g> {
         };
         Lowering {
             graph,
+            options,
             types,
             links,
             maps,
@@ -92,7 +101,7 @@ impl<'g> Lowering<'g> {
             }
             let node = self.graph.node(id);
             let is_convolution = matches!(node.op, Op::Conv(_) | Op::Gemm(_))
-                && kernels::convolution(self.graph, self.maps, node).is_some();
+                && kernels::convolution(self.graph, self.options, self.maps, node).is_some();
             let mut group = if is_convolution {
                 Group::of_kernel(self.graph, id)
             } else {
@@ -119,7 +128,8 @@ impl<'g> Lowering<'g> {
             let mut inputs = vec![Some(self.map(x))];
             self.fuse(&group.epilogue, &mut fused, &mut inputs);
             self.push_group(&group, Draft::Transform(fused), inputs);
-        } else if let Some(mut kernel) = kernels::convolution(self.graph, self.maps, node)
+        } else if let Some(mut kernel) =
+            kernels::convolution(self.graph, self.options, self.maps, node)
             && let Some(x) = node.input(0)
         {
             let direct = kernel.reads_nchw();
