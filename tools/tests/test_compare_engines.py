@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from dyrelu_tools.activations import DyReLU
+from dyrelu_tools.compare_engines import __main__ as program
 from dyrelu_tools.compare_engines import cell, contenders, table
 from dyrelu_tools.compare_engines.engines import Job
 from dyrelu_tools.compare_engines.networks import interleaved, networks, operations
@@ -116,6 +117,42 @@ def test_a_slow_engine_has_few_runs_and_a_failing_one_is_left_out() -> None:
 
     times, failed = take_turns({"slow": Slow(), "failing": Failing()}, seconds=0)
     assert times == {"slow": [2.0] * FEWEST_SLOW_RUNS} and failed == {"failing": "signal SIGSEGV"}
+
+
+def test_what_has_been_measured_is_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[Job] = []
+
+    def measure(job: Job, engines: dict, seconds: float) -> dict[str, dict]:
+        measured.append(job)
+        return {name: {"median_ms": 1.0} for name in engines}
+
+    def run(*words: str) -> int:
+        measured.clear()
+        arguments = ["--work", tmp_path, "--only", "resnet18,resnet50", "--threads", "1,2", *words]
+        monkeypatch.setattr(sys, "argv", ["compare", *map(str, arguments)])
+        program.main()
+        return len(measured)
+
+    monkeypatch.setattr(program.cell, "measure", measure)
+    monkeypatch.setattr(program, "prepare", lambda *_: None)
+    monkeypatch.setattr(contenders.Python, "version", lambda _: "1")
+    assert run("--engines", "mnn") == 4
+    assert run("--engines", "mnn") == 0
+    assert run("--engines", "mnn,ncnn", "--batch", "1,8") == 8
+    assert run("--engines", "mnn", "--again", "--only", "resnet18") == 2
+    cells = Results.read(tmp_path / "results.json").cells
+    assert len(cells) == 8 and all(set(entries) == {"mnn", "ncnn"} for entries in cells.values())
+    with pytest.raises(SystemExit, match="unknown network 'resnet19'"):
+        run("--only", "resnet19")
+    with pytest.raises(SystemExit, match="unknown engine 'rten'"):
+        run("--engines", "rten")
+
+
+def test_the_engines_in_rust_are_started_with_files_and_know_their_version() -> None:
+    engine = contenders.contenders(["rten"], None, Path("/peers"))["rten"]
+    command = engine.command(Job(Path("/work"), threads=2, batch=8), Path("/work/output.npy"))
+    assert command == ["/peers", "rten", "/work/network.onnx", "2", "8", "/work/x8.npy", "/work/output.npy"]
+    assert engine.version().startswith("0.")
 
 
 def some_results() -> Results:
