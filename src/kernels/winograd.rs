@@ -227,9 +227,8 @@ unsafe fn spread<S: Simd>(
                 *d = unsafe { s.load(x.as_ptr().add(pixel + channel)) };
             }
         }
-        let d = times_b(s, d);
-        for row in 0..PATCH {
-            half[row][column] = d[row];
+        for (half, d) in half.iter_mut().zip(times_b(s, d)) {
+            half[column] = d;
         }
     }
     for (row, half) in half.into_iter().enumerate() {
@@ -309,9 +308,8 @@ impl Collect<'_, '_, '_> {
                 // SAFETY: each place has a result for every tile and channel.
                 *m = unsafe { s.load(from.add((row * PATCH + place) * apart + channel)) };
             }
-            let m = times_a(s, m);
-            for row in 0..TILE {
-                half[row][place] = m[row];
+            for (half, m) in half.iter_mut().zip(times_a(s, m)) {
+                half[place] = m;
             }
         }
         // SAFETY: the bias is as wide as the block.
