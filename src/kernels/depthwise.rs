@@ -36,10 +36,7 @@ pub fn depthwise(
     assert_eq!(block.width, window.output[1] * width);
     assert!(block.rows.end <= window.output[0] && block.columns.len() == block.width);
     assert!(epilogue.fits(pixels, width));
-    if let Some(sums) = &mut block.sums {
-        assert_eq!(sums.len(), width);
-        sums.fill(0.0);
-    }
+    assert!(block.sums.as_ref().is_none_or(|sums| sums.len() == width));
     isa.run(Depthwise { x, weights, window, epilogue, block, width });
 }
 

@@ -98,7 +98,7 @@ impl Epilogue<'_> {
     }
 
     /// The part of this epilogue that is for a range of rows.
-    pub(super) fn rows(&self, rows: std::ops::Range<usize>, width: usize) -> Self {
+    pub fn rows(&self, rows: std::ops::Range<usize>, width: usize) -> Self {
         let of = |width: usize| rows.start * width..rows.end * width;
         Epilogue {
             before: self.before.map(|m| &m[of(width)]),

@@ -110,9 +110,6 @@ pub fn product(isa: Isa, rows: Rows, weights: &Packed, epilogue: &Epilogue, bloc
     };
     assert!(rows.offsets.iter().all(inside));
     assert_eq!(weights.width(), block.width);
-    if let Some(sums) = &mut block.sums {
-        sums.fill(0.0);
-    }
     isa.run(Product { rows, weights, epilogue, block });
 }
 

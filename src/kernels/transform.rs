@@ -30,10 +30,7 @@ fn start(isa: Isa, x: *const f32, rows: usize, epilogue: &Epilogue, block: &mut 
     let width = block.width;
     assert_eq!(block.columns.len(), width);
     assert!(epilogue.fits(rows, width));
-    if let Some(sums) = &mut block.sums {
-        assert_eq!(sums.len(), width);
-        sums.fill(0.0);
-    }
+    assert!(block.sums.as_ref().is_none_or(|sums| sums.len() == width));
     isa.run(Transform { x, epilogue, block });
 }
 

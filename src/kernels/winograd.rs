@@ -117,9 +117,6 @@ pub fn winograd(
     let lines = block.rows.start / columns..block.rows.end / columns;
     assert_eq!(block.rows, lines.start * columns..lines.end * columns);
     assert!(lines.end <= window.output[0]);
-    if let Some(sums) = &mut block.sums {
-        sums.fill(0.0);
-    }
     let across = columns.div_ceil(TILE);
     let tiles = lines.len().div_ceil(TILE) * across;
     let (offsets, work) = work.split_at_mut(tiles);

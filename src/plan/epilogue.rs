@@ -27,6 +27,14 @@ impl Fused {
         self.before.is_none() && self.activation.is_none() && self.after.is_none()
     }
 
+    /// Has all inputs come `by` positions later.
+    pub fn shift(&mut self, by: usize) {
+        let all = [&mut self.before, &mut self.coefficients, &mut self.attention, &mut self.after];
+        for position in all.into_iter().flatten() {
+            *position += by;
+        }
+    }
+
     /// The epilogue for one image.
     pub fn epilogue<'a>(
         &'a self,

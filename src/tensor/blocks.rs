@@ -98,7 +98,9 @@ impl<'a> Blocks<'a> {
             // once, and `with_sums` checked that there are so many.
             unsafe {
                 let first = sums.add(of_image * sums_width + columns.start);
-                std::slice::from_raw_parts_mut(first, columns.len())
+                let part = std::slice::from_raw_parts_mut(first, columns.len());
+                part.fill(0.0);
+                part
             }
         });
         Some(Block {
@@ -124,7 +126,8 @@ pub struct Block<'a> {
     pub columns: Range<usize>,
     /// Elements of a whole row of the map.
     pub width: usize,
-    /// The sum over the block's rows, a number for each of its columns, where it is wanted.
+    /// To be added to: the sum over the block's rows, a number for each of its columns, where it is
+    /// wanted.
     pub sums: Option<&'a mut [f32]>,
     map: *mut f32,
     borrow: PhantomData<&'a mut [f32]>,

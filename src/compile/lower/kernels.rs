@@ -11,7 +11,7 @@ use crate::kernels::hyperfunction::{Bound, Coefficients};
 use crate::kernels::pool::Pooling;
 use crate::kernels::winograd::WinogradWeights;
 use crate::plan::{
-    AttentionStep, ConvStep, DepthwiseStep, Fused, GlobalAverageStep, Kernel, PoolStep,
+    AttentionStep, ConvStep, DepthwiseStep, ExpandStep, Fused, GlobalAverageStep, Kernel, PoolStep,
     WindowShape, WinogradStep,
 };
 
@@ -22,6 +22,7 @@ use crate::compile::Options;
 pub(super) enum Convolution {
     Dense(ConvStep),
     Depthwise(DepthwiseStep),
+    Expand(Box<ExpandStep>),
     Winograd(WinogradStep),
 }
 
@@ -43,6 +44,25 @@ impl Convolution {
         plain && step.window.is_pointwise()
     }
 
+    /// Whether this can compute the input of `second` line by line.
+    pub fn can_expand(&self, second: &Self) -> bool {
+        let Convolution::Dense(first) = self else { return false };
+        let plain = first.prologue.is_none() && !first.vectors;
+        plain && matches!(second, Convolution::Depthwise(_))
+    }
+
+    /// This and a depthwise convolution that it [can expand](Self::can_expand) for, whose inputs
+    /// come `by` positions later.
+    pub fn joined(self, second: Self, by: usize) -> Self {
+        match (self, second) {
+            (Convolution::Dense(expand), Convolution::Depthwise(mut depthwise)) => {
+                depthwise.fused.shift(by);
+                Convolution::Expand(Box::new(ExpandStep { expand, depthwise }))
+            }
+            (first, _) => first,
+        }
+    }
+
     /// Has the input transformed first; see [`takes_prologue`](Self::takes_prologue).
     pub fn set_prologue(&mut self, prologue: Fused) {
         if let Convolution::Dense(step) = self {
@@ -54,6 +74,7 @@ impl Convolution {
         match self {
             Convolution::Dense(step) => &mut step.fused,
             Convolution::Depthwise(step) => &mut step.fused,
+            Convolution::Expand(step) => &mut step.depthwise.fused,
             Convolution::Winograd(step) => &mut step.fused,
         }
     }

@@ -47,6 +47,34 @@ struct DraftStep {
     outputs: Vec<Option<Slot>>,
 }
 
+impl Draft {
+    /// Whether this is a convolution that can compute the input of `second` line by line.
+    fn can_expand(&self, second: &Draft) -> bool {
+        match (self, second) {
+            (Draft::Convolution(first), Draft::Convolution(second)) => first.can_expand(second),
+            _ => false,
+        }
+    }
+}
+
+impl DraftStep {
+    /// This step and a depthwise convolution that it can expand for; see
+    /// [`can_expand`](Draft::can_expand).
+    fn joined(mut self, second: DraftStep) -> DraftStep {
+        let by = self.inputs.len() - 1;
+        self.draft = match (self.draft, second.draft) {
+            (Draft::Convolution(first), Draft::Convolution(second)) => {
+                Draft::Convolution(Box::new(first.joined(*second, by)))
+            }
+            (first, _) => first,
+        };
+        self.inputs.extend(&second.inputs[1..]);
+        self.ops.extend(second.ops);
+        self.outputs = second.outputs;
+        self
+    }
+}
+
 struct Lowering<'g> {
     graph: &'g Graph,
     options: Options,
@@ -333,6 +361,7 @@ impl<'g> Lowering<'g> {
     fn finish(mut self) -> Plan {
         let outputs: Vec<Slot> = self.graph.outputs().iter().map(|id| id.index()).collect();
         self.move_into_prologues(&outputs);
+        self.join_depthwise(&outputs);
         let step = |draft: DraftStep| Step {
             name: draft.name,
             op: draft.ops.join("+"),
@@ -340,6 +369,7 @@ impl<'g> Lowering<'g> {
                 Draft::Convolution(kernel) => Work::Kernel(match *kernel {
                     Convolution::Dense(step) => Box::new(step),
                     Convolution::Depthwise(step) => Box::new(step),
+                    Convolution::Expand(step) => step,
                     Convolution::Winograd(step) => Box::new(step),
                 }),
                 Draft::Transform(fused) => Work::Kernel(Box::new(TransformStep { fused })),
@@ -350,6 +380,39 @@ impl<'g> Lowering<'g> {
         };
         let steps = std::mem::take(&mut self.steps).into_iter().map(step).collect();
         Plan::new(steps, self.slots, outputs)
+    }
+
+    /// Joins depthwise convolutions of large maps with the convolutions that compute those.
+    fn join_depthwise(&mut self, outputs: &[Slot]) {
+        let mut readers: HashMap<Slot, usize> = HashMap::new();
+        for step in &self.steps {
+            for &slot in step.inputs.iter().flatten() {
+                *readers.entry(slot).or_default() += 1;
+            }
+        }
+        let mut steps: Vec<DraftStep> = Vec::new();
+        for mut step in std::mem::take(&mut self.steps) {
+            let map = step.inputs.first().copied().flatten();
+            let place = steps.iter().rposition(|earlier| earlier.outputs == [map]);
+            if let (Some(map), Some(place)) = (map, place)
+                && readers[&map] == 1
+                && !outputs.contains(&map)
+                && self.is_large(map)
+                && steps[place].draft.can_expand(&step.draft)
+            {
+                step = steps.remove(place).joined(step);
+                self.slots[map].home = Home::Fused;
+            }
+            steps.push(step);
+        }
+        self.steps = steps;
+    }
+
+    /// Whether a map of one image does not stay in the nearest caches, as far as is known.
+    fn is_large(&self, map: Slot) -> bool {
+        let Home::Map(dims) = &self.slots[map].home else { return false };
+        let size: Option<usize> = dims.iter().skip(1).map(Dim::as_size).product();
+        dims.len() == 4 && size.is_none_or(|size| size >= 140_000)
     }
 
     /// Moves a transformation into the pointwise convolution that alone reads its result, which
@@ -381,14 +444,7 @@ impl<'g> Lowering<'g> {
             let from = self.steps[i].inputs.clone();
             let step = &mut self.steps[reader];
             let shift = step.inputs.len() - 1;
-            for index in [
-                &mut prologue.before,
-                &mut prologue.coefficients,
-                &mut prologue.attention,
-                &mut prologue.after,
-            ] {
-                *index = index.map(|i| i + shift);
-            }
+            prologue.shift(shift);
             step.inputs[0] = from[0];
             step.inputs.extend(&from[1..]);
             step.ops.splice(0..0, ops);
