@@ -1,7 +1,7 @@
 //! The spatial attention of DY-ReLU-C: `pi = min(gamma * softmax(z / tau), 1)` over all positions.
 #![allow(unsafe_code)]
 
-use crate::simd::{Isa, LANES, Simd, Vectorised, exp};
+use crate::simd::{Isa, LANES, Simd, Vectorised, exp, padded};
 
 /// Computes the attention of one image. Both maps have one channel: a number at the start of every
 /// eight. `gamma` is the factor of the softmax.
@@ -26,33 +26,42 @@ impl Vectorised for Attention<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Attention { z, pi, tau, gamma } = self;
-        let logits = || z.iter().step_by(LANES);
-        let largest = logits().fold(f32::NEG_INFINITY, |a, &b| if a > b { a } else { b });
+        // The result has room to work on numbers that lie side by side.
+        let count = z.len() / LANES;
+        let compact = &mut pi[..padded(count)];
+        for (to, z) in compact.iter_mut().zip(z.iter().step_by(LANES)) {
+            *to = *z;
+        }
+        compact[count..].fill(f32::NEG_INFINITY);
+        let (vectors, _) = compact.as_chunks_mut::<LANES>();
+        // SAFETY: these chunks hold eight numbers each.
+        let load = |x: &[f32; LANES]| unsafe { s.load(x.as_ptr()) };
+        // SAFETY: as above.
+        let store = |to: &mut [f32; LANES], x| unsafe { s.store(to.as_mut_ptr(), x) };
+        let mut largest = s.splat(f32::NEG_INFINITY);
+        for x in &*vectors {
+            largest = s.max(largest, load(x));
+        }
+        let mut eight = [0.0; LANES];
+        store(&mut eight, largest);
+        let largest = eight.into_iter().fold(f32::NEG_INFINITY, |a, b| if a > b { a } else { b });
         let (largest, scale) = (s.splat(largest), s.splat(1.0 / tau));
+        for x in &mut *vectors {
+            let y = exp(s, s.mul(s.sub(load(x), largest), scale));
+            store(x, y);
+        }
+        compact[count..].fill(0.0);
         let mut sum = s.splat(0.0);
-        for (z, pi) in z.chunks(LANES * LANES).zip(pi.chunks_mut(LANES * LANES)) {
-            let mut eight = [f32::NEG_INFINITY; LANES];
-            for (out, z) in eight.iter_mut().zip(z.iter().step_by(LANES)) {
-                *out = *z;
-            }
-            // SAFETY: the array holds eight numbers.
-            let x = unsafe { s.load(eight.as_ptr()) };
-            let y = exp(s, s.mul(s.sub(x, largest), scale));
-            // SAFETY: the array holds eight numbers.
-            unsafe { s.store(eight.as_mut_ptr(), y) };
-            let count = z.len() / LANES;
-            eight[count..].fill(0.0);
-            // SAFETY: the array holds eight numbers.
-            sum = s.add(sum, unsafe { s.load(eight.as_ptr()) });
-            for (pi, e) in pi.iter_mut().step_by(LANES).zip(eight) {
-                *pi = e;
-            }
+        for x in compact.as_chunks().0 {
+            sum = s.add(sum, load(x));
         }
         let factor = gamma / s.sum(sum);
-        for pi in pi.chunks_exact_mut(LANES) {
-            let value = pi[0] * factor;
-            pi.fill(0.0);
-            pi[0] = if value > 1.0 { 1.0 } else { value };
+        // From the last to the first: none is overwritten before it is read.
+        for i in (0..count).rev() {
+            let value = pi[i] * factor;
+            let to = &mut pi[i * LANES..][..LANES];
+            to.fill(0.0);
+            to[0] = if value > 1.0 { 1.0 } else { value };
         }
     }
 }

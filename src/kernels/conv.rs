@@ -9,8 +9,9 @@ use std::ops::Range;
 use super::Window;
 use super::epilogue::Epilogue;
 use super::product::{MOST_ZEROS, OUTSIDE, Packed, Rows, product};
+use super::scalar_product::{SingleOutput, scalar_products};
 use super::transform::transform;
-use crate::simd::{Isa, Simd, Vectorised, padded};
+use crate::simd::{Isa, LANES, Simd, Vectorised, padded};
 use crate::tensor::{Block, Layout};
 
 /// Below this many input channels, taps are gathered.
@@ -20,6 +21,8 @@ const FEW_CHANNELS: usize = 16;
 pub struct ConvWeights {
     packed: Packed,
     channels: usize,
+    /// The same weights again, where there is one output and pixels have no padding.
+    single: Option<SingleOutput>,
 }
 
 /// One image that is convolved.
@@ -44,7 +47,12 @@ impl ConvWeights {
             let (tap, channel) = (i / channels, i % channels);
             weight[(o * channels + channel) * taps + tap]
         };
-        ConvWeights { packed: Packed::new(outputs, length, bias, element), channels }
+        let single = outputs == 1 && taps == 1 && channels.is_multiple_of(LANES);
+        let single = single.then(|| SingleOutput {
+            weight: weight.into(),
+            bias: bias.map_or(0.0, |bias| bias[0]),
+        });
+        ConvWeights { packed: Packed::new(outputs, length, bias, element), channels, single }
     }
 
     /// The packed matrix.
@@ -98,7 +106,11 @@ pub fn conv(
     assert!(block.rows.end <= window.output[0] * window.output[1]);
     assert!(epilogue.fits(window.output[0] * window.output[1], block.width));
     let rows = block.rows.len();
-    if let Some(prologue) = prologue {
+    if let (Some(single), None, Layout::Nhwc) = (&weights.single, prologue, x.layout)
+        && window.is_pointwise()
+    {
+        scalar_products(isa, x.data, single, epilogue, block);
+    } else if let Some(prologue) = prologue {
         assert!(window.is_pointwise() && x.layout == Layout::Nhwc);
         let (offsets, work) = work.split_at_mut(rows);
         let offsets: &mut [u32] = bytemuck::cast_slice_mut(offsets);

@@ -11,6 +11,7 @@ pub mod hyperfunction;
 pub mod max_affine;
 pub mod pool;
 pub mod product;
+pub mod scalar_product;
 pub mod transform;
 pub mod winograd;
 
