@@ -43,16 +43,16 @@ impl ConvWeights {
         let length = weight.len() / outputs.max(1);
         let taps = length / channels.max(1);
         assert_eq!(outputs * channels * taps, weight.len());
-        let element = |o: usize, i: usize| {
-            let (tap, channel) = (i / channels, i % channels);
-            weight[(o * channels + channel) * taps + tap]
-        };
+        // Element `i` of a row is channel `i % channels` under tap `i / channels`.
+        let places = (0..taps).flat_map(|tap| (0..channels).map(move |c| c * taps + tap));
+        let places: Vec<usize> = places.collect();
+        let packed = Packed::new(outputs, length, bias, |o, i| weight[o * length + places[i]]);
         let single = outputs == 1 && taps == 1 && channels.is_multiple_of(LANES);
         let single = single.then(|| SingleOutput {
             weight: weight.into(),
             bias: bias.map_or(0.0, |bias| bias[0]),
         });
-        ConvWeights { packed: Packed::new(outputs, length, bias, element), channels, single }
+        ConvWeights { packed, channels, single }
     }
 
     /// The packed matrix.

@@ -11,6 +11,9 @@ use half::f16;
 use crate::simd::{Isa, Simd, Vectorised, padded, tanh};
 use crate::tensor::{Aligned, Block};
 
+/// Numbers of a line of the cache.
+const LINE: usize = 16;
+
 /// What bounds a coefficient's deviation from its initial value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
@@ -66,14 +69,23 @@ impl Coefficients {
             (channel < channels).then_some(row * channels + channel)
         };
         let outputs = rows * width;
-        let unit =
-            |j: usize| (0..outputs).map(move |o| source(o).map_or(0.0, |o| weight[o * hidden + j]));
-        let weights = (0..hidden).flat_map(unit).collect::<Vec<f32>>();
+        let mut weights = Aligned::zeroed(outputs * hidden);
+        // A line of the cache at a time: its outputs come from as many rows.
+        for first in (0..outputs).step_by(LINE) {
+            let sources: Vec<_> = (first..outputs).take(LINE).map(source).collect();
+            for (j, unit) in weights.chunks_exact_mut(outputs).enumerate() {
+                for (to, source) in unit[first..].iter_mut().zip(&sources) {
+                    if let Some(o) = source {
+                        *to = weight[o * hidden + j];
+                    }
+                }
+            }
+        }
         let bias = (0..outputs).map(|o| match (bias, source(o)) {
             (Some(bias), Some(o)) => bias[o],
             _ => 0.0,
         });
-        let exact = weights.iter().all(|&w| f16::from_f32(w).to_f32() == w);
+        let exact = weights.iter().all(|&w: &f32| f16::from_f32(w).to_f32() == w);
         Coefficients {
             bias: bias.collect(),
             init: init.to_vec(),
@@ -83,9 +95,9 @@ impl Coefficients {
             width,
             skips_zeros: weights.iter().all(|w| w.is_finite()),
             weights: if exact {
-                Stored::F16(weights.into_iter().map(f16::from_f32).collect())
+                Stored::F16(weights.iter().copied().map(f16::from_f32).collect())
             } else {
-                Stored::F32(weights.into_iter().collect())
+                Stored::F32(weights)
             },
         }
     }

@@ -43,21 +43,24 @@ impl Packed {
         weight: impl Fn(usize, usize) -> f32,
     ) -> Self {
         let width = padded(outputs);
-        let mut panels = Vec::with_capacity(width * length);
+        let mut panels = Aligned::zeroed(width * length);
         let mut column = 0;
         while column < width {
             let columns = panel_columns(column, width);
-            for i in 0..length {
-                let value = |c: usize| if c < outputs { weight(c, i) } else { 0.0 };
-                panels.extend((column..column + columns).map(value));
+            let panel = &mut panels[column * length..][..columns * length];
+            let filled = columns.min(outputs - column);
+            for (i, row) in panel.chunks_exact_mut(columns).enumerate() {
+                for (c, to) in row[..filled].iter_mut().enumerate() {
+                    *to = weight(column + c, i);
+                }
             }
             column += columns;
         }
-        let mut padded_bias = vec![0.0; width];
+        let mut padded_bias = Aligned::zeroed(width);
         if let Some(bias) = bias {
             padded_bias[..outputs].copy_from_slice(bias);
         }
-        Packed { panels: panels.as_slice().into(), bias: padded_bias.as_slice().into(), length }
+        Packed { panels, bias: padded_bias, length }
     }
 
     /// Columns of the result: the number of outputs, padded.

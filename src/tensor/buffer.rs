@@ -1,7 +1,7 @@
 //! Bytes behind a tensor: owned, shared, or borrowed from a mapped file.
 
 use std::marker::PhantomData;
-use std::ops::{Deref, Range};
+use std::ops::{Deref, DerefMut, Range};
 use std::sync::Arc;
 
 use super::Element;
@@ -23,7 +23,7 @@ pub struct AlignedBuffer {
 impl AlignedBuffer {
     /// A buffer of `len` zero bytes.
     pub fn zeroed(len: usize) -> Self {
-        let lines = vec![bytemuck::Zeroable::zeroed(); len.div_ceil(ALIGNMENT)];
+        let lines = bytemuck::zeroed_vec(len.div_ceil(ALIGNMENT));
         AlignedBuffer { lines, len }
     }
 
@@ -53,6 +53,13 @@ pub struct Aligned<T> {
     numbers: PhantomData<T>,
 }
 
+impl<T: Element> Aligned<T> {
+    /// So many zeros.
+    pub fn zeroed(len: usize) -> Self {
+        Aligned { bytes: AlignedBuffer::zeroed(len * size_of::<T>()), numbers: PhantomData }
+    }
+}
+
 impl<T: Element> FromIterator<T> for Aligned<T> {
     fn from_iter<I: IntoIterator<Item = T>>(numbers: I) -> Self {
         Self::from(numbers.into_iter().collect::<Vec<T>>().as_slice())
@@ -73,6 +80,13 @@ impl<T: Element> Deref for Aligned<T> {
     #[inline]
     fn deref(&self) -> &[T] {
         bytemuck::cast_slice(self.bytes.as_ref())
+    }
+}
+
+impl<T: Element> DerefMut for Aligned<T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [T] {
+        bytemuck::cast_slice_mut(self.bytes.as_mut_bytes())
     }
 }
 
