@@ -419,7 +419,7 @@ mod tests {
                         fast.workspace(lines, width)
                             .max(direct.workspace(pixels, false))
                     ];
-                    while let Some(mut block) = blocks.next() {
+                    while let Some(mut block) = blocks.next(0) {
                         let block = &mut block;
                         if by_winograd {
                             winograd(isa, &x, &fast, &window, &epilogue, block, &mut work);

@@ -1,7 +1,7 @@
 //! The size of a value in the arena.
 
 use crate::error::{Error, Result};
-use crate::simd::padded;
+use crate::simd::{LANES, padded};
 use crate::tensor::{DType, Layout, Tensor};
 
 /// The size of a map: NHWC, the channels of a pixel padded to whole vectors.
@@ -101,6 +101,9 @@ impl<'a> View<'a> {
     }
 }
 
+/// Numbers of a line of the cache.
+const LINE: usize = 16;
+
 /// Copies elements in the order of a tensor of `shape` into a map, padding with zeros.
 pub(super) fn to_map(tensor: &[f32], shape: &[usize], map: &mut [f32]) {
     let Some(extent) = Extent::of(shape).filter(|e| !e.is_empty()) else { return };
@@ -116,9 +119,19 @@ pub(super) fn to_map(tensor: &[f32], shape: &[usize], map: &mut [f32]) {
     }
     for (map, planes) in map.chunks_exact_mut(extent.image()).zip(tensor.chunks(pixels * channels))
     {
-        for (c, plane) in planes.chunks_exact(pixels).enumerate() {
-            for (pixel, x) in map.chunks_exact_mut(stride).zip(plane) {
-                pixel[c] = *x;
+        for first in (0..channels).step_by(LANES) {
+            let group = &planes[first * pixels..];
+            if channels - first >= LANES {
+                for (i, pixel) in map.chunks_exact_mut(stride).enumerate() {
+                    let to: &mut [f32] = &mut pixel[first..][..LANES];
+                    (0..LANES).for_each(|c| to[c] = group[c * pixels + i]);
+                }
+            } else {
+                for (c, plane) in group.chunks_exact(pixels).enumerate() {
+                    for (pixel, x) in map.chunks_exact_mut(stride).zip(plane) {
+                        pixel[first + c] = *x;
+                    }
+                }
             }
         }
     }
@@ -136,9 +149,13 @@ pub(super) fn from_map(map: &[f32], shape: &[usize], tensor: &mut [f32]) {
     }
     for (map, planes) in map.chunks_exact(extent.image()).zip(tensor.chunks_mut(pixels * channels))
     {
-        for (c, plane) in planes.chunks_exact_mut(pixels).enumerate() {
-            for (pixel, x) in map.chunks_exact(stride).zip(plane) {
-                *x = pixel[c];
+        // A line of the cache of each plane at a time.
+        for first in (0..pixels).step_by(LINE) {
+            let end = pixels.min(first + LINE);
+            for (c, plane) in planes.chunks_exact_mut(pixels).enumerate() {
+                for (i, x) in (first..end).zip(&mut plane[first..end]) {
+                    *x = map[i * stride + c];
+                }
             }
         }
     }

@@ -66,12 +66,14 @@ pub fn compute_blocks(
         None => blocks,
     };
     let part = workspace.len() / threads;
+    let helpers = threads.min(cut.blocks()).min(cost / WORTH_A_THREAD + 1);
+    let blocks = blocks.with_shares(helpers);
     let work = |workspace: &mut [f32]| {
-        while let Some(block) = blocks.next() {
+        let share = rayon::current_thread_index().unwrap_or(0);
+        while let Some(block) = blocks.next(share) {
             compute(block, workspace);
         }
     };
-    let helpers = threads.min(cut.blocks()).min(cost / WORTH_A_THREAD + 1);
     if helpers == 1 {
         work(&mut workspace[..part]);
     } else if part == 0 {

@@ -44,12 +44,20 @@ impl Cut {
     }
 }
 
+/// The most shares that blocks are dealt into.
+const MOST_SHARES: usize = 32;
+
 /// A map that is being computed block by block. Each block is handed out once.
+///
+/// Blocks are dealt into shares of neighbours, one for each thread. A thread that always begins with
+/// the same share finds much of what it reads in its own cache, for it has written that.
 pub struct Blocks<'a> {
     map: *mut f32,
     sums: Option<(*mut f32, usize)>,
     cut: Cut,
-    next: AtomicUsize,
+    shares: usize,
+    /// The next block of each share.
+    next: [AtomicUsize; MOST_SHARES],
     borrow: PhantomData<&'a mut [f32]>,
 }
 
@@ -65,7 +73,14 @@ impl<'a> Blocks<'a> {
         assert_eq!(map.len(), cut.images * cut.rows * cut.width, "{cut:?}");
         assert!(cut.row_blocks > 0 && cut.column_blocks > 0, "{cut:?}");
         let map = map.as_mut_ptr();
-        Blocks { map, sums: None, cut, next: AtomicUsize::new(0), borrow: PhantomData }
+        let next = [const { AtomicUsize::new(0) }; MOST_SHARES];
+        Blocks { map, sums: None, cut, shares: 1, next, borrow: PhantomData }
+    }
+
+    /// Deals the blocks into so many shares, as far as that is possible.
+    pub fn with_shares(mut self, shares: usize) -> Self {
+        self.shares = shares.clamp(1, MOST_SHARES);
+        self
     }
 
     /// Adds a map of sums to be filled, a row of `width` for each block of rows: as wide as the
@@ -80,13 +95,17 @@ impl<'a> Blocks<'a> {
         self
     }
 
-    /// The next block that nobody has taken, image by image for each block of columns.
-    pub fn next(&self) -> Option<Block<'a>> {
-        let taken = self.next.fetch_add(1, Ordering::Relaxed);
+    /// The next block that nobody has taken: of the given share, or of the others when that has
+    /// none left. Blocks are counted image by image for each block of columns.
+    pub fn next(&self, share: usize) -> Option<Block<'a>> {
+        let all = self.cut.blocks();
+        let first_of = |share: usize| share * all / self.shares;
+        let taken = (share..share + self.shares).find_map(|share| {
+            let share = share % self.shares;
+            let taken = first_of(share) + self.next[share].fetch_add(1, Ordering::Relaxed);
+            (taken < first_of(share + 1)).then_some(taken)
+        })?;
         let Cut { images, rows, width, row_blocks, .. } = self.cut;
-        if taken >= self.cut.blocks() {
-            return None;
-        }
         let (column_block, of_image) =
             (taken / (images * row_blocks), taken % (images * row_blocks));
         let (image, row_block) = (of_image / row_blocks, of_image % row_blocks);
@@ -184,9 +203,9 @@ mod tests {
             let cut = Cut { images, rows, width, row_blocks, column_blocks };
             let mut map = vec![0f32; images * rows * width];
             let mut sums = vec![0f32; images * row_blocks * width];
-            let blocks = Blocks::new(&mut map, cut).with_sums(&mut sums, width);
+            let blocks = Blocks::new(&mut map, cut).with_sums(&mut sums, width).with_shares(3);
             let mut count = 0;
-            while let Some(mut block) = blocks.next() {
+            while let Some(mut block) = blocks.next(count % 4) {
                 count += 1;
                 assert!(block.rows.len() <= cut.most_rows());
                 assert!(block.columns.start.is_multiple_of(COLUMN_UNIT));

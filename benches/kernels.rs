@@ -1,0 +1,220 @@
+//! Kernels at the shapes of MobileNetV2 and ResNet-18, on one thread: `cargo bench --bench kernels`.
+//!
+//! Each checks its result first. The `gemm` crate is the yardstick of matrix products, copying that
+//! of the activation alone.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use dyrelu::kernels::Window;
+use dyrelu::kernels::conv::{ConvWeights, Image, conv};
+use dyrelu::kernels::depthwise::{DepthwiseWeights, depthwise};
+use dyrelu::kernels::epilogue::Epilogue;
+use dyrelu::kernels::max_affine::{max_affine_nchw, max_affine_nchw_into, max_affine_nhwc_into};
+use dyrelu::kernels::winograd::{WinogradWeights, winograd};
+use dyrelu::simd::{Isa, padded};
+use dyrelu::tensor::{Block, Layout};
+
+fn wave(len: usize, frequency: f32) -> Vec<f32> {
+    (0..len).map(|i| (i as f32 * frequency).sin()).collect()
+}
+
+fn window(kernel: usize, stride: usize, side: usize) -> Window {
+    Window {
+        kernel: [kernel; 2],
+        stride: [stride; 2],
+        dilation: [1, 1],
+        before: [(kernel / 2) as isize; 2],
+        input: [side; 2],
+        output: [side.div_ceil(stride); 2],
+    }
+}
+
+/// One element of a convolution, computed plainly.
+fn element(x: &[f32], weight: &[f32], w: &Window, channels: usize, output: usize) -> f32 {
+    let mut sum = 0.0;
+    for tap_y in 0..w.kernel[0] {
+        for tap_x in 0..w.kernel[1] {
+            // At the first pixel.
+            let at = |tap: usize, axis: usize| tap.checked_add_signed(-w.before[axis]);
+            let (Some(y), Some(x_at)) = (at(tap_y, 0), at(tap_x, 1)) else { continue };
+            let pixel = &x[(y * w.input[1] + x_at) * padded(channels)..][..channels];
+            for (c, x) in pixel.iter().enumerate() {
+                let tap = tap_y * w.kernel[1] + tap_x;
+                let taps = w.kernel[0] * w.kernel[1];
+                sum += f64::from(*x) * f64::from(weight[(output * channels + c) * taps + tap]);
+            }
+        }
+    }
+    sum as f32
+}
+
+fn check(name: &str, got: f32, want: f32) {
+    assert!((got - want).abs() <= 1e-4 * want.abs().max(1.0), "{name}: {got} and not {want}");
+}
+
+fn pointwise(c: &mut Criterion) {
+    let mut group = c.benchmark_group("pointwise");
+    for (side, channels, outputs) in [
+        (112, 16, 96),
+        (56, 24, 144),
+        (56, 144, 24),
+        (28, 32, 192),
+        (14, 64, 384),
+        (14, 96, 576),
+        (7, 160, 960),
+        (7, 960, 320),
+    ] {
+        let rows = side * side;
+        let (x, weight) = (wave(rows * channels, 0.37), wave(outputs * channels, 0.61));
+        let weights = ConvWeights::new(&weight, None, outputs, channels);
+        let w = window(1, 1, side);
+        let mut y = vec![0.0; rows * outputs];
+        let mut work = vec![0.0; weights.workspace(rows, false)];
+        let mut run = |y: &mut [f32]| {
+            let image = Image { data: &x, layout: Layout::Nhwc };
+            let block = &mut Block::whole(y, outputs);
+            conv(Isa::get(), image, &weights, &w, None, &Epilogue::NONE, block, &mut work);
+        };
+        run(&mut y);
+        check("pointwise", y[outputs - 1], element(&x, &weight, &w, channels, outputs - 1));
+        let shape = format!("{rows}x{channels}x{outputs}");
+        group.throughput(Throughput::Elements((rows * channels * outputs) as u64));
+        group.bench_function(format!("dyrelu/{shape}"), |b| b.iter(|| run(black_box(&mut y))));
+        group.bench_function(format!("gemm/{shape}"), |b| {
+            b.iter(|| gemm(&x, &weight, &mut y, rows))
+        });
+    }
+}
+
+/// `y [rows][outputs] = x [rows][channels] * weight [outputs][channels]'` by the `gemm` crate.
+fn gemm(x: &[f32], weight: &[f32], y: &mut [f32], rows: usize) {
+    let (outputs, channels) = (y.len() / rows, x.len() / rows);
+    // SAFETY: the three matrices are as large as the sizes and steps say, and y is no other.
+    unsafe {
+        gemm::gemm(
+            rows,
+            outputs,
+            channels,
+            y.as_mut_ptr(),
+            1,
+            outputs as isize,
+            false,
+            x.as_ptr(),
+            1,
+            channels as isize,
+            weight.as_ptr(),
+            channels as isize,
+            1,
+            0.0,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+fn depthwise_convolutions(c: &mut Criterion) {
+    let mut group = c.benchmark_group("depthwise");
+    for (side, channels, kernel, stride) in [
+        (112, 32, 3, 1),
+        (112, 96, 3, 2),
+        (56, 144, 3, 1),
+        (28, 192, 3, 1),
+        (14, 384, 3, 1),
+        (14, 480, 5, 1),
+        (7, 960, 3, 1),
+    ] {
+        let w = window(kernel, stride, side);
+        let x = wave(side * side * channels, 0.37);
+        let taps = wave(kernel * kernel * channels, 0.61);
+        let weights = DepthwiseWeights {
+            taps: taps.as_slice().into(),
+            bias: vec![0.0; channels].as_slice().into(),
+        };
+        let line = w.output[1] * channels;
+        let mut y = vec![0.0; w.output[0] * line];
+        let run = |y: &mut [f32]| {
+            let block = &mut Block::whole(y, line);
+            depthwise(Isa::get(), &x, &weights, &w, &Epilogue::NONE, block);
+        };
+        run(&mut y);
+        let inside =
+            (kernel / 2..kernel).flat_map(|row| (kernel / 2..kernel).map(move |c| (row, c)));
+        let product = |(row, column): (usize, usize)| {
+            let pixel = (row - kernel / 2) * side + column - kernel / 2;
+            x[pixel * channels] * taps[(row * kernel + column) * channels]
+        };
+        check("depthwise", y[0], inside.map(product).sum());
+        group.throughput(Throughput::Elements((y.len() * kernel * kernel) as u64));
+        let name = format!("{side}x{side}x{channels}, {kernel}x{kernel} by {stride}");
+        group.bench_function(name, |b| b.iter(|| run(black_box(&mut y))));
+    }
+}
+
+fn three_by_three(c: &mut Criterion) {
+    let mut group = c.benchmark_group("3x3");
+    for (side, channels) in [(56, 64), (28, 128), (14, 256)] {
+        let w = window(3, 1, side);
+        let pixels = side * side;
+        let (x, weight) = (wave(pixels * channels, 0.37), wave(channels * channels * 9, 0.61));
+        let direct = ConvWeights::new(&weight, None, channels, channels);
+        let fast = WinogradWeights::new(&weight, None, channels, channels);
+        let mut y = vec![0.0; pixels * channels];
+        let mut work = vec![0.0; direct.workspace(pixels, false).max(fast.workspace(side, side))];
+        let mut run = |y: &mut [f32], by_winograd: bool| {
+            let (isa, block) = (Isa::get(), &mut Block::whole(y, channels));
+            if by_winograd {
+                winograd(isa, &x, &fast, &w, &Epilogue::NONE, block, &mut work);
+            } else {
+                let image = Image { data: &x, layout: Layout::Nhwc };
+                conv(isa, image, &direct, &w, None, &Epilogue::NONE, block, &mut work);
+            }
+        };
+        group.throughput(Throughput::Elements((pixels * channels * channels * 9) as u64));
+        for (name, by_winograd) in [("direct", false), ("winograd", true)] {
+            run(&mut y, by_winograd);
+            check(name, y[channels - 1], element(&x, &weight, &w, channels, channels - 1));
+            let name = format!("{name}/{side}x{side}x{channels}");
+            group.bench_function(name, |b| b.iter(|| run(black_box(&mut y), by_winograd)));
+        }
+    }
+}
+
+fn max_affine(c: &mut Criterion) {
+    let mut group = c.benchmark_group("dynamic ReLU alone");
+    for (channels, side) in [(96, 112), (576, 14)] {
+        let plane = side * side;
+        let x = wave(channels * plane, 0.37);
+        let (a, b) = (wave(2 * channels, 0.9), wave(2 * channels, 1.3));
+        let mut y = vec![0.0; x.len()];
+        let isa = Isa::get();
+        let piece = |k: usize| x[0].mul_add(a[k * channels], b[k * channels]);
+        max_affine_nchw_into(isa, &x, &mut y, plane, &a, &b);
+        check("NCHW", y[0], piece(0).max(piece(1)));
+        max_affine_nhwc_into(isa, &x, &mut y, channels, &a, &b);
+        check("NHWC", y[0], piece(0).max(piece(1)));
+        group.throughput(Throughput::Bytes(4 * x.len() as u64));
+        let shape = format!("{channels}x{side}x{side}");
+        group.bench_function(format!("copy/{shape}"), |bench| {
+            bench.iter(|| black_box(&mut y).copy_from_slice(black_box(&x)));
+        });
+        group.bench_function(format!("NCHW/{shape}"), |bench| {
+            bench.iter(|| max_affine_nchw_into(isa, &x, black_box(&mut y), plane, &a, &b));
+        });
+        group.bench_function(format!("NHWC/{shape}"), |bench| {
+            bench.iter(|| max_affine_nhwc_into(isa, &x, black_box(&mut y), channels, &a, &b));
+        });
+        group.bench_function(format!("NCHW in place/{shape}"), |bench| {
+            bench.iter(|| max_affine_nchw(isa, black_box(&mut y), plane, &a, &b));
+        });
+        group.bench_function(format!("ReLU6 in place/{shape}"), |bench| {
+            bench.iter(|| black_box(&mut y).iter_mut().for_each(|y| *y = y.clamp(0.0, 6.0)));
+        });
+    }
+}
+
+criterion_group!(benches, pointwise, depthwise_convolutions, three_by_three, max_affine);
+criterion_main!(benches);
