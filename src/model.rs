@@ -9,7 +9,7 @@ use crate::compile::{self, Options, Report};
 use crate::error::{Error, Result};
 use crate::format;
 use crate::graph::{Bindings, Graph, TensorType, bind_inputs};
-use crate::plan::{Batching, Bound, Input, Plan, State, Step, StepTime, Watch};
+use crate::plan::{Batching, Bound, Input, Plan, State, StepTime, Watch};
 use crate::simd::Isa;
 use crate::tensor::{Tensor, num_elements};
 
@@ -219,9 +219,7 @@ impl Session {
     /// As [`run`](Self::run).
     pub fn run_timed(&mut self, inputs: &[Tensor]) -> Result<(Vec<Tensor>, Vec<StepTime>)> {
         let mut times = Vec::with_capacity(self.model.plan.steps().len());
-        let mut note = |step: &Step, seconds| {
-            times.push(StepTime { name: step.name.clone(), op: step.op.clone(), seconds });
-        };
+        let mut note = |time| times.push(time);
         let outputs = self.run_watched(inputs, &mut Watch::Times(&mut note))?;
         Ok((outputs, times))
     }

@@ -318,3 +318,10 @@ fn a_wrong_argument_exits_with_2() {
     dyrelu(&["classify", "--format", "xml"]).assert().code(2);
     dyrelu(&["frobnicate"]).assert().code(2);
 }
+
+#[test]
+fn instructions_that_the_processor_lacks_are_refused() {
+    let run = dyrelu(&["inspect"]).env("DYRELU_ISA", "altivec").assert().code(2);
+    let message = stderr(&run);
+    assert!(message.contains("altivec") && message.contains("portable"), "{message}");
+}

@@ -1,6 +1,6 @@
 //! `dyrelu bench`: how long a network takes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -9,6 +9,8 @@ use serde::Serialize;
 
 use super::{Outcome, TextOrJson, arrays, models, print, serve, threads, to_json};
 use dyrelu::graph::{cost, infer};
+use dyrelu::plan::StepTime;
+use dyrelu::simd::{Isa, peak};
 use dyrelu::{DType, Error, Model, Result, Session, Tensor};
 
 #[derive(clap::Args)]
@@ -35,6 +37,9 @@ pub(super) struct Arguments {
     /// An array for an input, in place of a made-up one; several in the order of the inputs.
     #[arg(long, value_name = "FILE.npy", conflicts_with_all = ["batch", "size"])]
     input: Vec<PathBuf>,
+    /// Lists every step, not only the slowest.
+    #[arg(long)]
+    steps: bool,
     /// How the result is printed.
     #[arg(long, value_enum, default_value = "text")]
     format: TextOrJson,
@@ -58,8 +63,31 @@ struct Measured {
     threads: usize,
     batch: usize,
     runs: usize,
+    /// Multiply-adds a second that one thread can do at best, measured.
+    peak_gmacs_per_s: f64,
+    /// The share of the time that goes to steps which do nothing but compute coefficients and
+    /// attention or apply them.
+    activation_share: f64,
     share_by_operation: BTreeMap<String, f64>,
+    steps: Vec<StepMeasured>,
 }
+
+/// One step, for one image.
+#[derive(Serialize)]
+struct StepMeasured {
+    name: String,
+    op: String,
+    median_us: f64,
+    share: f64,
+    /// Those of the direct way, where Winograd's has fewer.
+    macs: f64,
+    gmacs_per_s: f64,
+    weight_bytes: usize,
+}
+
+/// What a step is called that only serves an activation.
+const ACTIVATION_STEPS: [&str; 4] =
+    ["Hyperfunction", "GlobalAveragePool", "SpatialAttention", "MaxAffine"];
 
 pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     if arguments.batch == 0 {
@@ -87,21 +115,24 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
         serve::serve(&mut session, &inputs)?;
         return Ok(Outcome::Fine);
     }
+    // Clocks between steps would be in the figure, so that steps are measured in runs of their own.
+    let seconds = arguments.seconds.clamp(0.1, 3600.0);
     let mut times = Vec::new();
-    let mut by_operation: BTreeMap<String, f64> = BTreeMap::new();
-    let end = Instant::now() + Duration::from_secs_f64(arguments.seconds.clamp(0.1, 3600.0));
+    let end = Instant::now() + Duration::from_secs_f64(0.75 * seconds);
     while Instant::now() < end || times.len() < 10 {
         let start = Instant::now();
-        let (_, steps) = session.run_timed(&inputs)?;
+        session.run(&inputs)?;
         times.push(start.elapsed().as_secs_f64());
-        for step in steps {
-            *by_operation.entry(step.op).or_default() += step.seconds;
-        }
     }
     times.sort_by(f64::total_cmp);
-    let all: f64 = by_operation.values().sum();
-    by_operation.values_mut().for_each(|t| *t /= all);
     let images = batch as f64;
+    let steps = measure_steps(&mut session, &inputs, 0.25 * seconds, images)?;
+    let mut by_operation: BTreeMap<String, f64> = BTreeMap::new();
+    for step in &steps {
+        *by_operation.entry(step.op.clone()).or_default() += step.share;
+    }
+    let activation_share =
+        ACTIVATION_STEPS.iter().filter_map(|op| by_operation.get(*op)).fold(0.0, |a, b| a + b);
     let median = quantile(&times, 0.5);
     let measured = Measured {
         median_ms: 1e3 * median / images,
@@ -109,15 +140,18 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
         first_result_ms: 1e3 * first_result.as_secs_f64(),
         images_per_s: images / median,
         gmacs_per_s: macs(&model, &inputs)? as f64 / median / 1e9,
-        isa: dyrelu::simd::Isa::get().name(),
+        isa: Isa::get().name(),
         threads,
         batch,
         runs: times.len(),
+        peak_gmacs_per_s: peak(Isa::get()) / 1e9,
+        activation_share,
         share_by_operation: by_operation,
+        steps,
     };
     match arguments.format {
         TextOrJson::Json => print(&(to_json(&measured)? + "\n"))?,
-        TextOrJson::Text => print(&as_text(&measured))?,
+        TextOrJson::Text => print(&as_text(&measured, arguments.steps))?,
     }
     Ok(Outcome::Fine)
 }
@@ -163,7 +197,87 @@ fn macs(model: &Model, inputs: &[Tensor]) -> Result<u64> {
     Ok(macs.fold(0, u64::saturating_add))
 }
 
-fn as_text(m: &Measured) -> String {
+/// The steps of a run, in order; those that run image by image once.
+fn measure_steps(
+    session: &mut Session,
+    inputs: &[Tensor],
+    seconds: f64,
+    images: f64,
+) -> Result<Vec<StepMeasured>> {
+    let mut steps: Vec<(StepTime, Vec<f64>)> = Vec::new();
+    let mut places: HashMap<(String, String), usize> = HashMap::new();
+    let end = Instant::now() + Duration::from_secs_f64(seconds);
+    let mut runs = 0;
+    while Instant::now() < end || runs < 5 {
+        let (_, times) = session.run_timed(inputs)?;
+        for time in times {
+            let key = (time.name.clone(), time.op.clone());
+            // A hyperfunction is two steps of one name.
+            let key = match time.weight_bytes {
+                0 => key,
+                bytes => (key.0, format!("{} {bytes}", key.1)),
+            };
+            let place = *places.entry(key).or_insert_with(|| {
+                steps.push((time.clone(), Vec::new()));
+                steps.len() - 1
+            });
+            let (first, seconds) = &mut steps[place];
+            match seconds.get_mut(runs) {
+                Some(sum) => {
+                    *sum += time.seconds;
+                    first.macs += if runs == 0 { time.macs } else { 0 };
+                }
+                None => seconds.push(time.seconds),
+            }
+        }
+        runs += 1;
+    }
+    let median = |times: &mut Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        quantile(times, 0.5) / images
+    };
+    let measured = |(step, mut times): (StepTime, Vec<f64>)| {
+        let (median, macs) = (median(&mut times), step.macs as f64 / images);
+        StepMeasured {
+            name: step.name,
+            op: step.op,
+            median_us: 1e6 * median,
+            share: median,
+            macs,
+            gmacs_per_s: macs / median / 1e9,
+            weight_bytes: step.weight_bytes,
+        }
+    };
+    let mut steps: Vec<_> = steps.into_iter().map(measured).collect();
+    let all: f64 = steps.iter().map(|step| step.share).sum();
+    steps.iter_mut().for_each(|step| step.share /= all);
+    Ok(steps)
+}
+
+/// Steps that are listed where not all are asked for.
+const MOST_LISTED: usize = 8;
+
+fn list_steps(text: &mut String, m: &Measured, all: bool) {
+    let mut listed: Vec<&StepMeasured> = m.steps.iter().collect();
+    if !all {
+        listed.sort_by(|a, b| b.share.total_cmp(&a.share));
+        listed.truncate(MOST_LISTED);
+    }
+    let what = if all { "steps" } else { "slowest steps, --steps lists all" };
+    let _ = writeln!(text, "{what}: microseconds, share, of the peak, weights");
+    for step in listed {
+        let of_peak = match step.macs {
+            0.0 => "     -".to_string(),
+            _ => format!("{:5.1}%", 100.0 * step.gmacs_per_s / m.peak_gmacs_per_s),
+        };
+        let (us, share) = (step.median_us, 100.0 * step.share);
+        let kilobytes = step.weight_bytes.div_ceil(1000);
+        let (op, name) = (&step.op, &step.name);
+        let _ = writeln!(text, "{us:9.1} {share:5.1}% {of_peak} {kilobytes:6} kB  {op}  {name}");
+    }
+}
+
+fn as_text(m: &Measured, all_steps: bool) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(
@@ -177,10 +291,19 @@ fn as_text(m: &Measured) -> String {
         "{:.1} images/s, {:.2} G multiply-adds/s, batch {}, {} threads, {}",
         m.images_per_s, m.gmacs_per_s, m.batch, m.threads, m.isa
     );
+    let of_peak = 100.0 * m.gmacs_per_s / m.peak_gmacs_per_s / m.threads as f64;
+    let _ = writeln!(
+        text,
+        "{of_peak:.0}% of the peak, which is {:.1} G multiply-adds/s a thread",
+        m.peak_gmacs_per_s
+    );
+    let activations = 100.0 * m.activation_share;
+    let _ = writeln!(text, "{activations:.1}% in steps that only serve activations");
     let mut shares: Vec<_> = m.share_by_operation.iter().collect();
     shares.sort_by(|a, b| b.1.total_cmp(a.1));
     for (op, share) in shares {
         let _ = writeln!(text, "  {:5.1}%  {op}", 100.0 * share);
     }
+    list_steps(&mut text, m, all_steps);
     text
 }

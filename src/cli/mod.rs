@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use dyrelu::{Error, ErrorKind, Result};
+use dyrelu::{Error, ErrorKind, Result, simd};
 
 /// Run convolutional networks with dynamic ReLU on CPUs.
 ///
@@ -69,14 +69,14 @@ enum TextOrJson {
 /// Runs the command that the arguments ask for.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let outcome = match arguments.command {
+    let outcome = instruction_set().and_then(|()| match arguments.command {
         Command::Classify(a) => classify::run(a),
         Command::Run(a) => run::run(a),
         Command::Inspect(a) => inspect::run(a),
         Command::Verify(a) => verify::run(a),
         Command::Convert(a) => convert::run(a),
         Command::Bench(a) => bench::run(a),
-    };
+    });
     match outcome {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
         Ok(Outcome::Partial) => ExitCode::from(1),
@@ -86,6 +86,17 @@ pub fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Whether `DYRELU_ISA`, where it is set, names instructions that this processor has.
+fn instruction_set() -> Result<()> {
+    let Some(wanted) = simd::unavailable_choice() else { return Ok(()) };
+    let names: Vec<_> = simd::Isa::available().iter().map(|isa| isa.name()).collect();
+    Err(Error::input(format!(
+        "DYRELU_ISA is {wanted:?}, which this processor does not have or dyrelu does not know; it \
+         may be {}",
+        names.join(" or ")
+    )))
 }
 
 /// Writes text to standard output as one piece.

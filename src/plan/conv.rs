@@ -69,6 +69,10 @@ impl ConvStep {
 }
 
 impl Kernel for ConvStep {
+    fn macs(&self, _: Extent, output: Extent) -> usize {
+        output.images * output.pixels() * output.channels * self.weights.packed().length()
+    }
+
     fn workspace(&self, output: Extent) -> usize {
         self.weights.workspace(self.cut(output).most_rows(), self.prologue.is_some())
     }
@@ -151,6 +155,10 @@ impl DepthwiseStep {
 }
 
 impl Kernel for DepthwiseStep {
+    fn macs(&self, _: Extent, output: Extent) -> usize {
+        output.images * output.pixels() * output.channels * self.window.taps()
+    }
+
     fn partial_sums(&self, output: Extent) -> usize {
         Self::cut(output).row_blocks
     }

@@ -16,6 +16,10 @@ pub struct CoefficientsStep {
 }
 
 impl Kernel for CoefficientsStep {
+    fn macs(&self, _: Extent, output: Extent) -> usize {
+        output.images * output.pixels() * output.channels * self.layer.hidden()
+    }
+
     fn workspace(&self, _: Extent) -> usize {
         self.layer.workspace()
     }

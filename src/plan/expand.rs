@@ -87,6 +87,13 @@ impl ExpandStep {
 }
 
 impl Kernel for ExpandStep {
+    fn macs(&self, input: Extent, output: Extent) -> usize {
+        let Ok(window) = self.expand.window.over(input) else { return 0 };
+        let [height, width] = window.output;
+        let between = Extent { height, width, ..output };
+        self.expand.macs(input, between) + self.depthwise.macs(between, output)
+    }
+
     fn workspace(&self, output: Extent) -> usize {
         let strip = self.strip_len(output);
         let pixels = strip / output.stride().max(1);

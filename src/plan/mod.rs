@@ -57,6 +57,12 @@ pub trait Kernel: Send + Sync {
         0
     }
 
+    /// Multiply-adds for an input 0 and an output of these sizes, those of the direct way where
+    /// there are several; 0 for what is no sum of products.
+    fn macs(&self, _input: Extent, _output: Extent) -> usize {
+        0
+    }
+
     /// Whether its output may lie where input 0 lies.
     fn works_in_place(&self) -> bool {
         false
@@ -144,6 +150,10 @@ pub struct StepTime {
     pub op: String,
     /// Wall time.
     pub seconds: f64,
+    /// Multiply-adds, those of the direct way where there are several.
+    pub macs: usize,
+    /// Bytes of the weights that it reads.
+    pub weight_bytes: usize,
 }
 
 /// A network lowered to steps in the order in which they run.

@@ -6,7 +6,7 @@ use super::awake::with_helpers;
 use super::extent::{self, View};
 use super::io::{Io, MOST_INPUTS, MOST_OUTPUTS};
 use super::state::{Memory, State};
-use super::{Home, Kernel, Plan, Slot, Step, Work};
+use super::{Bound, Home, Kernel, Plan, Slot, Step, StepTime, Work};
 use crate::error::{Error, Result};
 use crate::reference;
 use crate::tensor::{DType, Layout, Tensor};
@@ -61,8 +61,8 @@ impl Input<'_> {
 pub enum Watch<'a> {
     /// Nobody.
     Nobody,
-    /// Gets every step and how many seconds it took.
-    Times(&'a mut (dyn FnMut(&Step, f64) + Send)),
+    /// Gets what every step took.
+    Times(&'a mut (dyn FnMut(StepTime) + Send)),
     /// Gets every value that is not fused away, by name.
     Values(&'a mut (dyn FnMut(&str, &Tensor) + Send)),
 }
@@ -115,7 +115,7 @@ impl Plan {
                 Watch::Nobody => {}
                 Watch::Times(told) => {
                     let seconds = start.map_or(0.0, |start| start.elapsed().as_secs_f64());
-                    told(step, seconds);
+                    told(step.time(&memory.bound, seconds));
                 }
                 Watch::Values(told) => {
                     for &slot in step.outputs.iter().flatten() {
@@ -278,5 +278,19 @@ impl Plan {
             }
             _ => memory.tensors[slot].clone().ok_or_else(missing),
         }
+    }
+}
+
+impl Step {
+    fn time(&self, bound: &Bound, seconds: f64) -> StepTime {
+        let extent = |slots: &[Option<Slot>]| bound.extents[slots.first().copied().flatten()?];
+        let (macs, weight_bytes) = match &self.work {
+            Work::Kernel(kernel) => {
+                let macs = extent(&self.inputs).zip(extent(&self.outputs));
+                (macs.map_or(0, |(x, y)| kernel.macs(x, y)), kernel.weight_bytes())
+            }
+            Work::General(_) | Work::Import => (0, 0),
+        };
+        StepTime { name: self.name.clone(), op: self.op.clone(), seconds, macs, weight_bytes }
     }
 }

@@ -34,6 +34,11 @@ impl WindowShape {
         }
     }
 
+    /// Elements of the window.
+    pub fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
     /// Whether every output element depends on the input elements at its own place alone.
     pub fn is_pointwise(&self) -> bool {
         let unpadded = match &self.padding {

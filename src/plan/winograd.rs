@@ -39,6 +39,11 @@ impl WinogradStep {
 }
 
 impl Kernel for WinogradStep {
+    fn macs(&self, _: Extent, output: Extent) -> usize {
+        let outputs = output.images * output.pixels() * output.channels;
+        outputs * self.weights.channels() * self.window.taps()
+    }
+
     fn workspace(&self, output: Extent) -> usize {
         let lines = output.height / self.cut(output).row_blocks;
         self.weights.workspace(lines, output.width)

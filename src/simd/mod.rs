@@ -14,6 +14,7 @@ mod avx512;
 mod math;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod peak;
 mod portable;
 mod wider;
 
@@ -22,6 +23,7 @@ use std::sync::LazyLock;
 use half::f16;
 
 pub use math::{exp, sigmoid, tanh};
+pub use peak::peak;
 pub use wider::Wider;
 
 /// The number of f32 in a narrow vector: channels are padded to a multiple of it.

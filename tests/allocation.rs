@@ -1,0 +1,72 @@
+//! Once inputs of a shape have been seen, running allocates nothing.
+#![cfg(feature = "onnx")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::path::Path;
+
+use dyrelu::{Model, Session};
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Counts what each thread asks for.
+struct Counting;
+
+// SAFETY: everything is left to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller's.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// Allocations of the first and the second run over a batch.
+fn runs(path: &Path, images: usize) -> [usize; 2] {
+    let model = Model::open(path).unwrap();
+    let mut session = Session::new(&model).unwrap();
+    let sizes = |port: &dyrelu::Port| -> Vec<usize> {
+        let dims = &port.ty.as_ref().unwrap().dims;
+        let size = |(axis, dim): (usize, &dyrelu::graph::Dim)| match axis {
+            0 => images,
+            _ => dim.as_size().unwrap_or(9),
+        };
+        dims.iter().enumerate().map(size).collect()
+    };
+    let shape = sizes(&model.inputs()[0]);
+    let x = vec![0.5; shape.iter().product()];
+    let first = session.run(&[dyrelu::Tensor::new(&shape, x.clone()).unwrap()]).unwrap();
+    let mut y = vec![0.0; first[0].len()];
+    let mut fresh = Session::new(&model).unwrap();
+    [(); 2].map(|()| {
+        let before = ALLOCATIONS.get();
+        fresh.run_into(&[(&shape, &x)], &mut [&mut y]).unwrap();
+        ALLOCATIONS.get() - before
+    })
+}
+
+#[test]
+fn the_second_run_allocates_nothing() {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let shipped = repository.join("models/mobilenetv2-x0.5-dyrelu-b-imagenette.safetensors");
+    let styles = ["sigmoid-A-k2", "hard_sigmoid-B-k3", "sigmoid-C-k2"];
+    let file =
+        |style: &str| repository.join(format!("tests/dialects/chain-{style}-script-free.onnx"));
+    for path in styles.map(file).iter().chain([&shipped]) {
+        for images in [1, 3] {
+            let [first, second] = runs(path, images);
+            assert!(first > 0, "the allocator counts");
+            assert_eq!(second, 0, "{} with {images} images", path.display());
+        }
+    }
+}
