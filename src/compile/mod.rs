@@ -11,6 +11,7 @@ mod pool_before_conv;
 mod recognise;
 mod report;
 mod simplify;
+mod static_slopes;
 
 pub use fold_batch_norm::fold_batch_norm;
 pub use fold_pad::fold_pad;
@@ -19,6 +20,7 @@ pub use pool_before_conv::pool_before_conv;
 pub use recognise::{Unrecognised, recognise};
 pub use report::{DynamicActivation, Report};
 pub use simplify::simplify;
+pub use static_slopes::static_slopes;
 
 use crate::error::Result;
 use crate::graph::Graph;
@@ -49,6 +51,7 @@ pub fn optimise(graph: &mut Graph) -> Result<Report> {
     let unrecognised = recognise(graph)?;
     simplify(graph)?;
     let report = Report::of(graph, unrecognised)?;
+    static_slopes(graph)?;
     pool_before_conv(graph)?;
     Ok(report)
 }
