@@ -11,6 +11,7 @@ mod pool_before_conv;
 mod recognise;
 mod report;
 mod simplify;
+mod split_maxout;
 mod static_slopes;
 
 pub use fold_batch_norm::fold_batch_norm;
@@ -20,6 +21,7 @@ pub use pool_before_conv::pool_before_conv;
 pub use recognise::{Unrecognised, recognise};
 pub use report::{DynamicActivation, Report};
 pub use simplify::simplify;
+pub use split_maxout::split_maxout;
 pub use static_slopes::static_slopes;
 
 use crate::error::Result;
@@ -52,6 +54,7 @@ pub fn optimise(graph: &mut Graph) -> Result<Report> {
     simplify(graph)?;
     let report = Report::of(graph, unrecognised)?;
     static_slopes(graph)?;
+    split_maxout(graph)?;
     pool_before_conv(graph)?;
     Ok(report)
 }

@@ -45,8 +45,18 @@ pub enum Activation {
     },
 }
 
+/// How a map joins a result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Join {
+    /// As a summand: a residual connection.
+    #[default]
+    Sum,
+    /// By the larger of the two: a piece of Maxout.
+    Maximum,
+}
+
 /// What happens to the results of one image, in this order: `before` is added, the activation is
-/// applied, its value scaled by the attention, `after` is added.
+/// applied, its value scaled by the attention, `after` joins.
 ///
 /// Maps are NHWC with rows of `width` channels, a multiple of [`LANES`].
 #[derive(Clone, Copy, Debug)]
@@ -62,8 +72,10 @@ pub struct Epilogue<'a> {
     pub shared: bool,
     /// A factor for every position, the first of every [`LANES`] numbers.
     pub attention: Option<&'a [f32]>,
-    /// A map of the same size, added after the activation.
+    /// A map of the same size that joins after the activation.
     pub after: Option<&'a [f32]>,
+    /// How it joins.
+    pub join: Join,
 }
 
 impl Epilogue<'static> {
@@ -75,6 +87,7 @@ impl Epilogue<'static> {
         shared: false,
         attention: None,
         after: None,
+        join: Join::Sum,
     };
 }
 
@@ -124,7 +137,7 @@ impl Epilogue<'_> {
         // SAFETY: the caller's.
         unsafe {
             if let Some(map) = self.before {
-                add_map(s, x, map, row, column, width);
+                join_map(s, Join::Sum, x, map, row, column, width);
             }
             self.activate(s, x, column, width);
             if let Some(pi) = self.attention {
@@ -136,7 +149,7 @@ impl Epilogue<'_> {
                 }
             }
             if let Some(map) = self.after {
-                add_map(s, x, map, row, column, width);
+                join_map(s, self.join, x, map, row, column, width);
             }
         }
     }
@@ -312,13 +325,14 @@ fn seldom<S: Simd>(s: S, activation: Activation, x: &mut [S::Vector]) {
     );
 }
 
-/// Adds the elements of `map` from `row` and `column` on.
+/// Joins the elements of `map` from `row` and `column` on.
 ///
 /// # Safety
 /// A map of `width` that long has these rows and columns.
 #[inline(always)]
-unsafe fn add_map<S: Simd, const M: usize, const V: usize>(
+unsafe fn join_map<S: Simd, const M: usize, const V: usize>(
     s: S,
+    join: Join,
     x: &mut [[S::Vector; V]; M],
     map: &[f32],
     row: usize,
@@ -329,7 +343,11 @@ unsafe fn add_map<S: Simd, const M: usize, const V: usize>(
         for (v, x) in x.iter_mut().enumerate() {
             let at = (row + m) * width + column + v * S::WIDTH;
             // SAFETY: the caller's.
-            *x = s.add(*x, unsafe { s.load(map.as_ptr().add(at)) });
+            let other = unsafe { s.load(map.as_ptr().add(at)) };
+            *x = match join {
+                Join::Sum => s.add(*x, other),
+                Join::Maximum => s.max(*x, other),
+            };
         }
     }
 }

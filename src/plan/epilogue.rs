@@ -2,7 +2,7 @@
 
 use super::extent::View;
 use super::io::{Io, MOST_INPUTS};
-use crate::kernels::epilogue::{Activation, Epilogue};
+use crate::kernels::epilogue::{Activation, Epilogue, Join};
 
 /// What is fused into a step, by the positions of the step's inputs.
 #[derive(Clone, Debug, Default)]
@@ -17,8 +17,10 @@ pub struct Fused {
     pub constant: Vec<f32>,
     /// Attention that scales the activation.
     pub attention: Option<usize>,
-    /// A map added after the activation.
+    /// A map that joins after the activation.
     pub after: Option<usize>,
+    /// How it joins.
+    pub join: Join,
 }
 
 impl Fused {
@@ -50,6 +52,7 @@ impl Fused {
             shared: channels(self.coefficients) == Some(1),
             attention: map(self.attention),
             after: map(self.after),
+            join: self.join,
         }
     }
 

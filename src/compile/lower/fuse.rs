@@ -1,7 +1,7 @@
 //! Which nodes become one step: a kernel and the epilogue that it applies.
 
 use crate::graph::{Binary, Graph, Links, Node, NodeId, Op, Unary, ValueId, Variadic};
-use crate::kernels::epilogue::Activation;
+use crate::kernels::epilogue::{Activation, Join};
 
 use super::maps::Maps;
 
@@ -25,6 +25,7 @@ pub(super) struct Epilogue {
     pub coefficients: Option<ValueId>,
     pub attention: Option<ValueId>,
     pub after: Option<ValueId>,
+    pub join: Join,
 }
 
 impl Group {
@@ -63,15 +64,17 @@ impl Epilogue {
         if !maps.is_feature_map(node.output()) {
             return None;
         }
-        if let Some(other) = other_summand(node, x) {
+        if let Some((other, join)) = joined(node, x) {
             let fits = maps.same_size(other, x) && maps.same_size(node.output(), x);
             if !fits || graph.constant(other).is_some() || self.after.is_some() {
                 return None;
             }
-            if self.activation.is_none() && self.before.is_none() {
+            let first = self.activation.is_none() && self.before.is_none();
+            if first && join == Join::Sum {
                 self.before = Some(other);
             } else {
                 self.after = Some(other);
+                self.join = join;
             }
             return Some(());
         }
@@ -97,13 +100,17 @@ impl Epilogue {
     }
 }
 
-/// What `node` adds to `x`, where it is a sum of two.
-fn other_summand(node: &Node, x: ValueId) -> Option<ValueId> {
-    let is_sum = matches!(node.op, Op::Binary(Binary::Add) | Op::Variadic(Variadic::Sum));
+/// What `node` joins `x` with, where it is a sum or a maximum of two.
+fn joined(node: &Node, x: ValueId) -> Option<(ValueId, Join)> {
+    let join = match node.op {
+        Op::Binary(Binary::Add) | Op::Variadic(Variadic::Sum) => Join::Sum,
+        Op::Variadic(Variadic::Max) => Join::Maximum,
+        _ => return None,
+    };
     let &[Some(a), Some(b)] = node.inputs.as_slice() else { return None };
     match (a == x, b == x) {
-        (true, false) if is_sum => Some(b),
-        (false, true) if is_sum => Some(a),
+        (true, false) => Some((b, join)),
+        (false, true) => Some((a, join)),
         _ => None,
     }
 }

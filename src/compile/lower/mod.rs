@@ -312,6 +312,7 @@ impl<'g> Lowering<'g> {
         fused.activation = epilogue.activation;
         fused.attention = add(self, epilogue.attention);
         fused.after = add(self, epilogue.after);
+        fused.join = epilogue.join;
         let Some(coefficients) = epilogue.coefficients else { return };
         match self.constant_coefficients(coefficients) {
             Some(constant) => fused.constant = constant,
