@@ -128,7 +128,8 @@ Activation = Callable[[int], nn.Module]
 def activation(name: str) -> Activation:
     """A factory that makes the named activation for a number of channels.
 
-    Names: relu, relu6, leaky_relu, prelu, dyrelu-a, dyrelu-b, dyrelu-c.
+    Names: relu, relu6, leaky_relu, prelu, dyrelu-a, dyrelu-b, dyrelu-c. Options of a dynamic ReLU
+    follow its name, as in dyrelu-b,k=3,reduction=16.
     """
     plain: dict[str, Activation] = {
         "relu": lambda _: nn.ReLU(),
@@ -138,7 +139,9 @@ def activation(name: str) -> Activation:
     }
     if name in plain:
         return plain[name]
-    family, _, form = name.partition("-")
+    title, *options = name.split(",")
+    family, _, form = title.partition("-")
     if family == "dyrelu" and form in ("a", "b", "c"):
-        return lambda channels: DyReLU(channels, form.upper())
+        numbers = {key: int(value) for key, value in (option.split("=") for option in options)}
+        return lambda channels: DyReLU(channels, form.upper(), **numbers)
     raise ValueError(f"unknown activation {name!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,20 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
+@dataclass(frozen=True)
+class Normalisation:
+    """Mean and standard deviation a channel, of pixels from 0 to 1."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """uint8 NCHW to float."""
+        mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (self.mean, self.std))
+        return (pixels.float() / 255 - mean) / std
+
+
+IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 @dataclass
@@ -26,24 +39,36 @@ class Photos:
     classes: list[str]
 
 
-def load(tar: Path, size: int, cache: Path) -> Photos:
-    """Decodes and resizes every photo of the tar once; later calls map the cached array."""
-    stem = cache / f"{tar.stem}-{size}"
+def load(source: Path, size: int, cache: Path) -> Photos:
+    """Decodes and resizes every photo of a tar or a folder once; later calls map the cached array.
+
+    A photo's class is the name of the folder it lies in.
+    """
+    stem = cache / f"{source.stem}-{size}"
     pixels, labels, classes = (stem.with_suffix(s) for s in (".npy", ".labels.npy", ".txt"))
     if not classes.exists():
         cache.mkdir(parents=True, exist_ok=True)
         arrays, names = [], []
-        with tarfile.open(tar) as archive:
-            for member in sorted((m for m in archive if m.isfile()), key=lambda m: m.name):
-                data = archive.extractfile(member)
-                assert data is not None
-                arrays.append(np.asarray(prepare(Image.open(io.BytesIO(data.read())), size)))
-                names.append(Path(member.name).parent.name)
+        for path, photo in files(source):
+            arrays.append(np.asarray(prepare(Image.open(photo), size)))
+            names.append(path.parent.name)
         found = sorted(set(names))
         np.save(pixels, np.stack(arrays))
         np.save(labels, np.array([found.index(n) for n in names], np.int64))
         classes.write_text("\n".join(found))
     return Photos(np.load(pixels, mmap_mode="r"), np.load(labels), classes.read_text().split("\n"))
+
+
+def files(source: Path) -> Iterator[tuple[Path, Path | io.BytesIO]]:
+    """The photos of a tar or of a folder by name, and where to read each."""
+    if source.is_dir():
+        yield from ((path, path) for path in sorted(source.rglob("*.jpg")))
+        return
+    with tarfile.open(source) as archive:
+        for member in sorted((m for m in archive if m.isfile()), key=lambda m: m.name):
+            content = archive.extractfile(member)
+            assert content is not None
+            yield Path(member.name), io.BytesIO(content.read())
 
 
 def prepare(image: Image.Image, size: int) -> Image.Image:
@@ -52,14 +77,13 @@ def prepare(image: Image.Image, size: int) -> Image.Image:
     return image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BILINEAR)
 
 
-def normalise(pixels: Tensor) -> Tensor:
-    """uint8 NCHW to float with the statistics of ImageNet."""
-    mean = torch.tensor(MEAN).view(1, 3, 1, 1)
-    std = torch.tensor(STD).view(1, 3, 1, 1)
-    return (pixels.float() / 255 - mean) / std
-
-
-def augment(pixels: Tensor, size: int, generator: torch.Generator, area: tuple[float, float]) -> Tensor:
+def augment(
+    pixels: Tensor,
+    size: int,
+    generator: torch.Generator,
+    area: tuple[float, float],
+    normalise: Normalisation = IMAGENET,
+) -> Tensor:
     """Random resized crops with flips, brightness and contrast, all photos of a batch at once.
 
     `pixels` is uint8 NCHW; `area` the smallest and largest share of a photo that a crop keeps.

@@ -16,14 +16,14 @@ from . import data
 from .models import build
 
 
-def preprocessing(size: int) -> dict:
-    """What `data.prepare` and `data.normalise` do, as dyrelu reads it."""
+def preprocessing(size: int, normalisation: data.Normalisation = data.IMAGENET) -> dict:
+    """What `data.prepare` and a normalisation do, as dyrelu reads it."""
     return {
         "resize": {"exact": [size, size]},
         "interpolation": "bilinear",
         "center_crop": None,
-        "mean": data.MEAN,
-        "std": data.STD,
+        "mean": normalisation.mean,
+        "std": normalisation.std,
         "color": "rgb",
     }
 

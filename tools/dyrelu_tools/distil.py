@@ -1,0 +1,181 @@
+"""Distils EfficientNet-Lite0 into a twin with dynamic ReLU: `python -m dyrelu_tools.distil --help`.
+
+The twin begins as its teacher, with a dynamic ReLU that computes a plain one in place of every
+ReLU6, and learns the teacher's probabilities over the 1000 classes of ImageNet on photos without using
+their labels. No maximum of affine pieces can clip at 6, so a clip stays at first, rises, and is
+gone halfway. Running statistics of batch norm stay the teacher's: those of the photos here are of a
+few classes.
+
+A run is a directory, as that of `train`: checkpoint.pt (resumed when present), log.jsonl, curve.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from . import data
+from .activations import DyReLU
+from .imagenet_check import lite0
+from .models import build
+from .train import accuracy, draw_curve, keep_memory, learning_rate, parameter_groups, save, size_of_epoch
+
+NORMALISE = data.Normalisation((127 / 255,) * 3, (128 / 255,) * 3)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, required=True, help="directory of the run")
+    parser.add_argument("--photos", type=Path, nargs="+", required=True, help="tars or folders of photos to learn from")
+    parser.add_argument("--val", type=Path, required=True, help="tar of validation photos, a folder a synset")
+    parser.add_argument("--names", type=Path, required=True, help="table of index, synset and name, tab-separated")
+    parser.add_argument("--cache", type=Path, required=True, help="where decoded photos are kept")
+    parser.add_argument("--activation", default="dyrelu-b,reduction=16")
+    parser.add_argument("--sizes", default="160:0,224:0.7", help="input size from which share of the epochs on, as SIZE:SHARE,...")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--lr", type=float, default=3e-4)
+    parser.add_argument(
+        "--hyperfunction-lr", type=float, default=4.0, help="learning rate of the layers that make coefficients, as a share of --lr"
+    )
+    parser.add_argument("--weight-decay", type=float, default=0.01)
+    parser.add_argument("--temperature", type=float, default=2.0, help="that softens both networks' probabilities")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+def student_of(teacher: nn.Module, act: str) -> nn.Module:
+    """The teacher's weights under other activations, each at first its initial coefficients exactly."""
+    student = build("efficientnet-lite0", act)
+    for module in student.modules():
+        if isinstance(module, DyReLU):
+            nn.init.zeros_(module.fc2.weight)
+    missing = student.load_state_dict(teacher.state_dict(), strict=False)
+    assert not missing.unexpected_keys
+    return student.to(memory_format=torch.channels_last)
+
+
+class Clip:
+    """A clip of every activation at 6, that rises to infinity over the first half of training."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.limit = 6.0
+        self.hooks = [m.register_forward_hook(self.apply) for m in network.modules() if isinstance(m, DyReLU)]
+
+    def apply(self, _module: nn.Module, _inputs: tuple, y: Tensor) -> Tensor:
+        return y.clamp(max=self.limit)
+
+    def rise(self, progress: float) -> None:
+        """`progress` is the share of training that is done."""
+        if progress < 0.5:
+            self.limit = 6 / (1 - 2 * progress)
+            return
+        for hook in self.hooks:
+            hook.remove()
+        self.hooks = []
+
+
+def mixed(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Half of the batches: each photo blended with another one (mixup)."""
+    if torch.rand((), generator=generator) < 0.5:
+        return x
+    share = torch.empty(len(x), 1, 1, 1).uniform_(0.5, 1, generator=generator)
+    other = torch.randperm(len(x), generator=generator)
+    return x * share + x[other] * (1 - share)
+
+
+def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Kullback-Leibler divergence of the softened probabilities, in the scale of temperature 1."""
+    known = F.log_softmax(teacher / temperature, 1)
+    guess = F.log_softmax(student / temperature, 1)
+    return F.kl_div(guess, known, reduction="batchmean", log_target=True) * temperature**2
+
+
+def thaw(network: nn.Module) -> None:
+    """Training mode, with the running statistics of batch norm as they are."""
+    network.train()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+
+
+def in_classes_of(photos: data.Photos, names: Path) -> data.Photos:
+    """The photos with the class numbers of a table of index, synset and name."""
+    rows = [line.split("\t") for line in names.read_text().splitlines()[1:]]
+    number = {synset: int(index) for index, synset, *_ in rows}
+    of_class = np.array([number[synset] for synset in photos.classes])
+    return data.Photos(photos.pixels, of_class[photos.labels], photos.classes)
+
+
+def main() -> None:
+    args = parse_arguments()
+    keep_memory()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    args.run.mkdir(parents=True, exist_ok=True)
+    size = size_of_epoch(args.sizes, args.epochs - 1, args.epochs)
+    pixels = np.concatenate([data.load(source, size, args.cache).pixels for source in args.photos])
+    validation = in_classes_of(data.load(args.val, size, args.cache), args.names)
+    teacher = lite0().eval().to(memory_format=torch.channels_last)
+    student = student_of(teacher, args.activation)
+    optimiser = torch.optim.AdamW(parameter_groups(student, args.weight_decay, args.hyperfunction_lr), lr=args.lr)
+    checkpoint, log = args.run / "checkpoint.pt", args.run / "log.jsonl"
+    start = 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        student.load_state_dict(state["network"])
+        optimiser.load_state_dict(state["optimiser"])
+        start = state["epoch"]
+    clip = Clip(student)
+    for epoch in range(start, args.epochs):
+        began = time.monotonic()
+        generator = torch.Generator().manual_seed(args.seed * 1000 + epoch)
+        order = torch.randperm(len(pixels), generator=generator)
+        batches = order.split(args.batch)[: len(order) // args.batch]
+        total, epoch_size = 0.0, size_of_epoch(args.sizes, epoch, args.epochs)
+        thaw(student)
+        for i, chosen in enumerate(tqdm(batches, desc=f"epoch {epoch}", disable=not sys.stderr.isatty())):
+            step, steps = epoch * len(batches) + i, args.epochs * len(batches)
+            clip.rise(step / steps)
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(step, steps, args.lr) * group["lr_share"]
+            photos = torch.from_numpy(pixels[chosen.numpy()]).permute(0, 3, 1, 2)
+            x = mixed(data.augment(photos, epoch_size, generator, (0.25, 1.0), NORMALISE), generator)
+            x = x.contiguous(memory_format=torch.channels_last)
+            with torch.inference_mode():
+                known = teacher(x)
+            loss = divergence(student(x), known.clone(), args.temperature)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(student.parameters(), 5.0)
+            optimiser.step()
+            total += loss.item()
+        top1 = accuracy(student, validation, normalise=NORMALISE)
+        row = {"epoch": epoch + 1, "size": epoch_size, "loss": round(total / len(batches), 4), "top1": top1}
+        row["seconds"] = round(time.monotonic() - began, 1)
+        save(
+            checkpoint,
+            network=student.state_dict(),
+            optimiser=optimiser.state_dict(),
+            epoch=epoch + 1,
+            options={"network": "efficientnet-lite0", "activation": args.activation},
+            size=size,
+        )
+        with log.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        print(row, flush=True)
+    draw_curve(log, args.run / "curve.png")
+
+
+if __name__ == "__main__":
+    main()
