@@ -130,10 +130,7 @@ fn depthwise_convolutions(c: &mut Criterion) {
         let w = window(kernel, stride, side);
         let x = wave(side * side * channels, 0.37);
         let taps = wave(kernel * kernel * channels, 0.61);
-        let weights = DepthwiseWeights {
-            taps: taps.as_slice().into(),
-            bias: vec![0.0; channels].as_slice().into(),
-        };
+        let weights = DepthwiseWeights::new(&taps, None, channels);
         let line = w.output[1] * channels;
         let mut y = vec![0.0; w.output[0] * line];
         let run = |y: &mut [f32]| {
@@ -145,7 +142,7 @@ fn depthwise_convolutions(c: &mut Criterion) {
             (kernel / 2..kernel).flat_map(|row| (kernel / 2..kernel).map(move |c| (row, c)));
         let product = |(row, column): (usize, usize)| {
             let pixel = (row - kernel / 2) * side + column - kernel / 2;
-            x[pixel * channels] * taps[(row * kernel + column) * channels]
+            x[pixel * channels] * taps[row * kernel + column]
         };
         check("depthwise", y[0], inside.map(product).sum());
         group.throughput(Throughput::Elements((y.len() * kernel * kernel) as u64));

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::compile::{self, Options, Report};
+use crate::compile::{self, Options, Packs, Prepared, Report};
 use crate::error::{Error, Result};
 use crate::format;
+use crate::graph::infer::infer;
 use crate::graph::{Bindings, Graph, TensorType, bind_inputs};
 use crate::plan::{Batching, Bound, Input, Plan, State, StepTime, Watch};
 use crate::simd::Isa;
@@ -52,17 +53,38 @@ impl Model {
     /// As [`open`](Self::open).
     pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Arc<Self>> {
         let path = path.as_ref();
-        Self::from_graph(format::open(path)?, options).map_err(|e| e.in_file(path))
+        let (graph, prepared) = format::open_prepared(path)?;
+        Self::compile(graph, prepared, options).map_err(|e| e.in_file(path))
     }
 
     /// Compiles a graph.
     ///
     /// # Errors
     /// `Graph` and `Shape` where the network contradicts itself.
-    pub fn from_graph(mut graph: Graph, options: Options) -> Result<Arc<Self>> {
-        let report = compile::optimise(&mut graph)?;
-        let plan = compile::lower(&graph, options)?;
-        let types = crate::graph::infer::infer(&graph)?;
+    pub fn from_graph(graph: Graph, options: Options) -> Result<Arc<Self>> {
+        Self::compile(graph, None, options)
+    }
+
+    fn compile(
+        mut graph: Graph,
+        prepared: Option<Prepared>,
+        options: Options,
+    ) -> Result<Arc<Self>> {
+        let (types, report, packs) = match prepared {
+            None => {
+                let report = compile::optimise(&mut graph)?;
+                (infer(&graph)?, report, Packs::none())
+            }
+            Some(Prepared { unrecognised, packs }) => {
+                // What passes leave behind is in the order in which it runs; what a file holds may
+                // be in any.
+                graph.prune()?;
+                let types = infer(&graph)?;
+                let report = Report::of(&graph, &types, unrecognised);
+                (types, report, packs)
+            }
+        };
+        let plan = compile::lower(&graph, &types, options, &packs);
         let ports = |ids: &[_]| {
             let port =
                 |&id| Port { name: graph.value(id).name.clone(), ty: types.get(id).cloned() };

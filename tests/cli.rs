@@ -36,7 +36,7 @@ impl Fixture {
         let preprocess = r#"{"resize": {"exact": [16, 16]}, "mean": [0, 0, 0], "std": [1, 1, 1]}"#;
         g.metadata.insert("preprocess".into(), preprocess.into());
         g.metadata.insert("labels".into(), "red\ngreen\nblue".into());
-        write(&g, fixture.path("colours.safetensors"), WeightStorage::F32).unwrap();
+        write(&g, None, fixture.path("colours.safetensors"), WeightStorage::F32).unwrap();
         fixture
     }
 

@@ -5,8 +5,9 @@
 #![cfg(feature = "onnx")]
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use dyrelu::compile::DynamicActivation;
+use dyrelu::compile::{self, DynamicActivation};
 use dyrelu::format::safetensors::{WeightStorage, write};
 use dyrelu::graph::Graph;
 use dyrelu::{Model, Options, Session, Tensor, format, reference};
@@ -123,7 +124,7 @@ fn every_style_is_recognised_and_equals_pytorch() {
 }
 
 /// A native file holds the recognised network: the same activations, and bit for bit the same
-/// results.
+/// results, packed or not.
 #[test]
 fn native_files_keep_networks_as_they_are() {
     let directory = tempfile::tempdir().unwrap();
@@ -131,13 +132,18 @@ fn native_files_keep_networks_as_they_are() {
     let goldens = Goldens::open();
     for case in cases().iter().filter(|c| c.file.ends_with("script-free.onnx")) {
         let model = Model::open(folder().join(&case.file)).unwrap();
-        write(model.graph(), &path, WeightStorage::F32).unwrap();
-        let native = Model::open(&path).unwrap();
-        let kept = &native.report().dynamic_activations;
-        assert_eq!(*kept, model.report().dynamic_activations, "{}", case.file);
         let inputs = [goldens.tensor(&format!("{}.input.2", case.style))];
-        let run = |model| Session::new(model).unwrap().run(&inputs).unwrap();
-        assert_eq!(run(&native)[0].bytes(), run(&model)[0].bytes(), "{}", case.file);
+        let run = |model: &Arc<Model>| Session::new(model).unwrap().run(&inputs).unwrap();
+        for packs in [false, true] {
+            let unrecognised = model.report().unrecognised.clone();
+            let prepared = packs.then(|| compile::prepare(model.graph(), unrecognised).unwrap());
+            write(model.graph(), prepared, &path, WeightStorage::F32).unwrap();
+            assert_eq!(format::open_prepared(&path).unwrap().1.is_some(), packs);
+            let native = Model::open(&path).unwrap();
+            let kept = &native.report().dynamic_activations;
+            assert_eq!(*kept, model.report().dynamic_activations, "{}", case.file);
+            assert_eq!(run(&native)[0].bytes(), run(&model)[0].bytes(), "{}", case.file);
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod fold_batch_norm;
 mod fold_pad;
 mod lower;
 mod pool_before_conv;
+mod prepared;
 mod recognise;
 mod report;
 mod simplify;
@@ -18,6 +19,7 @@ pub use fold_batch_norm::fold_batch_norm;
 pub use fold_pad::fold_pad;
 pub use lower::lower;
 pub use pool_before_conv::pool_before_conv;
+pub use prepared::{PREPARATION, Packs, Prepared, prepare};
 pub use recognise::{Unrecognised, recognise};
 pub use report::{DynamicActivation, Report};
 pub use simplify::simplify;
@@ -26,6 +28,7 @@ pub use static_slopes::static_slopes;
 
 use crate::error::Result;
 use crate::graph::Graph;
+use crate::graph::infer::infer;
 
 /// What a caller decides about how a network is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +55,7 @@ pub fn optimise(graph: &mut Graph) -> Result<Report> {
     fold_pad(graph)?;
     let unrecognised = recognise(graph)?;
     simplify(graph)?;
-    let report = Report::of(graph, unrecognised)?;
+    let report = Report::of(graph, &infer(graph)?, unrecognised);
     static_slopes(graph)?;
     split_maxout(graph)?;
     pool_before_conv(graph)?;

@@ -3,8 +3,7 @@
 use serde::Serialize;
 
 use super::Unrecognised;
-use crate::error::Result;
-use crate::graph::infer::{Types, infer};
+use crate::graph::infer::Types;
 use crate::graph::{Graph, Hyperfunction, Links, Node, Op, Squash};
 
 /// What the compiler found out about a network.
@@ -36,15 +35,12 @@ pub struct DynamicActivation {
 
 impl Report {
     /// Describes the dynamic activations of a graph in which they have been recognised.
-    ///
-    /// # Errors
-    /// `Shape` where the graph contradicts itself.
-    pub fn of(graph: &Graph, unrecognised: Vec<Unrecognised>) -> Result<Self> {
-        let (types, links) = (infer(graph)?, graph.links());
+    pub fn of(graph: &Graph, types: &Types, unrecognised: Vec<Unrecognised>) -> Self {
+        let links = graph.links();
         let nodes = graph.nodes().iter();
         let dynamic_activations =
-            nodes.filter_map(|node| describe(graph, &types, &links, node)).collect();
-        Ok(Report { dynamic_activations, unrecognised })
+            nodes.filter_map(|node| describe(graph, types, &links, node)).collect();
+        Report { dynamic_activations, unrecognised }
     }
 }
 

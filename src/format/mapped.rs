@@ -1,6 +1,7 @@
 //! Files as memory.
 
 use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
 
 use memmap2::Mmap;
@@ -34,6 +35,20 @@ impl Mapped {
         // from the bytes is checked before it is used as a size or an offset.
         let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(path, e))?;
         Ok(Mapped(Some(map)))
+    }
+
+    /// Says that all of `range` will be read soon: the system then maps it at once, and not a few
+    /// pages at a time as they are touched.
+    pub(super) fn will_read(&self, range: Range<usize>) {
+        #[cfg(target_os = "linux")]
+        if let Some(map) = &self.0
+            && !range.is_empty()
+            && range.end <= map.len()
+        {
+            // A wish: older systems do not know it.
+            let populate = memmap2::Advice::PopulateRead;
+            let _ = map.advise_range(populate, range.start, range.len());
+        }
     }
 }
 

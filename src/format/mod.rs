@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use crate::compile::Prepared;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 
@@ -18,6 +19,14 @@ use crate::graph::Graph;
 /// # Errors
 /// `Io`, `Format` and `Unsupported` as the reader of its kind says.
 pub fn open(path: impl AsRef<Path>) -> Result<Graph> {
+    open_prepared(path).map(|(graph, _)| graph)
+}
+
+/// As [`open`], with what the file knows about the compilation of its network.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_prepared(path: impl AsRef<Path>) -> Result<(Graph, Option<Prepared>)> {
     let path = path.as_ref();
     let mut start = Vec::new();
     let file = File::open(path).map_err(|e| Error::io(path, e))?;
@@ -27,7 +36,7 @@ pub fn open(path: impl AsRef<Path>) -> Result<Graph> {
         return safetensors::read(path);
     }
     #[cfg(feature = "onnx")]
-    return onnx::read(path);
+    return Ok((onnx::read(path)?, None));
     #[cfg(not(feature = "onnx"))]
     Err(Error::unsupported(
         "this is no native weight file; to read ONNX, build with the feature \"onnx\"",

@@ -4,9 +4,10 @@
 //! borrowed from the mapped file and read by vector loads as they are.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::io::Write;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
 use super::mapped::Mapped;
+use crate::compile::{PREPARATION, Packs, Prepared, Unrecognised};
 use crate::error::{Error, Result};
 use crate::graph::{Dim, Graph, Node, Op, TensorType, ValueId};
 use crate::tensor::{DType, Storage, Tensor};
@@ -27,6 +29,8 @@ const GRAPH_KEY: &str = "dyrelu.graph";
 const ALIGNMENT: usize = 64;
 /// Names of tensors that only fill the space up to the next boundary.
 const PADDING: &str = "__padding";
+/// Names of tensors that hold packed weights.
+const PACKED: &str = "__packed";
 
 /// How f32 weights are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -57,6 +61,25 @@ struct StoredGraph {
     /// Tensors whose element type in the network is not the one that they are stored in.
     #[serde(default)]
     stored_as: BTreeMap<String, DType>,
+    /// Absent where the network has not been compiled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    prepared: Option<StoredPreparation>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredPreparation {
+    version: u32,
+    unrecognised: Vec<Unrecognised>,
+    packs: Vec<StoredPack>,
+}
+
+/// Tensors that are no values of the network but a layer's weights, packed.
+#[derive(Serialize, Deserialize)]
+struct StoredPack {
+    /// What the layer gives.
+    value: String,
+    kind: String,
+    parts: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -81,19 +104,25 @@ struct StoredNode {
     outputs: Vec<Option<String>>,
 }
 
-/// Reads the network in the file at `path`. Tensors are borrowed from the mapped file; those
-/// stored in half precision are widened.
+/// Reads the network in the file at `path`, and what conversion prepared where this version can
+/// use it. Tensors are borrowed from the mapped file; those stored in half precision are widened
+/// when somebody first looks at them.
 ///
 /// # Errors
 /// `Io` where the file cannot be read, `Format` where it is damaged or holds no network,
 /// `Unsupported` where a later version wrote it, `Graph` where the network contradicts itself.
-pub fn read(path: impl AsRef<Path>) -> Result<Graph> {
+pub fn read(path: impl AsRef<Path>) -> Result<(Graph, Option<Prepared>)> {
     let path = path.as_ref();
-    let file = Storage::new(Arc::new(Mapped::open(path)?));
-    read_storage(&file).map_err(|e| e.in_file(path))
+    let file = Arc::new(Mapped::open(path)?);
+    let storage = Storage::new(file.clone());
+    read_storage(&storage, |range| file.will_read(range)).map_err(|e| e.in_file(path))
 }
 
-fn read_storage(file: &Storage) -> Result<Graph> {
+/// `will_read` is told where packed weights are.
+fn read_storage(
+    file: &Storage,
+    will_read: impl Fn(Range<usize>),
+) -> Result<(Graph, Option<Prepared>)> {
     let damaged = |e: safetensors::SafeTensorError| {
         Error::format(format!("this is no safetensors file, or a damaged one: {e}")).because(e)
     };
@@ -124,6 +153,10 @@ fn read_storage(file: &Storage) -> Result<Graph> {
     let mut graph = Graph::new(stored.name);
     graph.metadata = metadata.into_iter().collect();
     let mut values: HashMap<&str, ValueId> = HashMap::new();
+    let packs = stored.prepared.iter().flat_map(|prepared| &prepared.packs);
+    let packed: HashSet<&String> = packs.flat_map(|pack| &pack.parts).collect();
+    let mut packed_tensors: HashMap<String, Tensor> = HashMap::new();
+    let (mut first_packed, mut packed_end) = (usize::MAX, 0);
     for (name, info) in header.tensors() {
         if name.starts_with(PADDING) {
             continue;
@@ -131,13 +164,22 @@ fn read_storage(file: &Storage) -> Result<Graph> {
         let (start, end) = info.data_offsets;
         let dtype = from_safetensors(info.dtype)
             .map_err(|e| Error::unsupported(format!("tensor {name:?}: {}", e.message())))?;
-        let bytes = file.slice(data + start..data + end).ok_or_else(|| {
+        let place = data + start..data + end;
+        let bytes = file.slice(place.clone()).ok_or_else(|| {
             Error::format(format!("tensor {name:?} leaves the file: bytes {start} to {end}"))
         })?;
         let mut tensor = Tensor::from_storage(dtype, &info.shape, bytes)
             .map_err(|e| Error::format(format!("tensor {name:?}: {}", e.message())))?;
-        if let Some(&original) = stored.stored_as.get(&name) {
-            tensor = tensor.cast(original)?;
+        if packed.contains(&name) {
+            packed_tensors.insert(name, tensor);
+            first_packed = first_packed.min(place.start);
+            packed_end = packed_end.max(place.end);
+            continue;
+        }
+        match stored.stored_as.get(&name) {
+            Some(DType::F32) => tensor = tensor.widened().cast(DType::F32)?,
+            Some(&original) => tensor = tensor.cast(original)?,
+            None => {}
         }
         graph.add_constant(name, tensor);
     }
@@ -168,7 +210,31 @@ fn read_storage(file: &Storage) -> Result<Graph> {
     let outputs = stored.outputs.iter().map(output).collect::<Result<_>>()?;
     graph.set_outputs(outputs);
     graph.validate()?;
-    Ok(graph)
+    let prepared = stored.prepared.filter(|prepared| prepared.version == PREPARATION);
+    let prepared = prepared.map(|prepared| {
+        will_read(first_packed..packed_end);
+        Prepared {
+            unrecognised: prepared.unrecognised,
+            packs: packs_of(prepared.packs, &values, &packed_tensors),
+        }
+    });
+    Ok((graph, prepared))
+}
+
+/// The packs of which the file holds every part.
+fn packs_of(
+    stored: Vec<StoredPack>,
+    values: &HashMap<&str, ValueId>,
+    tensors: &HashMap<String, Tensor>,
+) -> Packs {
+    let mut packs = Packs::none();
+    for StoredPack { value, kind, parts } in stored {
+        let parts: Option<Vec<Tensor>> = parts.iter().map(|p| tensors.get(p).cloned()).collect();
+        if let (Some(parts), Some(&value)) = (parts, values.get(value.as_str())) {
+            packs.insert(value, kind, parts);
+        }
+    }
+    packs
 }
 
 /// The element type of a tensor in the file.
@@ -202,14 +268,19 @@ fn to_safetensors(dtype: DType) -> &'static str {
     }
 }
 
-/// Writes a graph to the file at `path`, beside it first and then renamed over it, so that a
-/// process that has the old file mapped keeps it.
+/// Writes a graph, and what is `prepared` for it, to the file at `path`, beside it first and then
+/// renamed over it, so that a process that has the old file mapped keeps it.
 ///
 /// # Errors
 /// `Io` where the file cannot be written, `Graph` where an input's size is a formula.
-pub fn write(graph: &Graph, path: impl AsRef<Path>, weights: WeightStorage) -> Result<Written> {
+pub fn write(
+    graph: &Graph,
+    prepared: Option<Prepared>,
+    path: impl AsRef<Path>,
+    weights: WeightStorage,
+) -> Result<Written> {
     let path = path.as_ref();
-    let (bytes, flushed) = encode(graph, weights).map_err(|e| e.in_file(path))?;
+    let (bytes, flushed) = encode(graph, prepared, weights).map_err(|e| e.in_file(path))?;
     let mut sibling = path.as_os_str().to_owned();
     sibling.push(format!(".{}.part", std::process::id()));
     let io = |e| Error::io(path, e);
@@ -223,7 +294,11 @@ pub fn write(graph: &Graph, path: impl AsRef<Path>, weights: WeightStorage) -> R
     Ok(Written { bytes: bytes.len(), flushed })
 }
 
-fn encode(graph: &Graph, weights: WeightStorage) -> Result<(Vec<u8>, usize)> {
+fn encode(
+    graph: &Graph,
+    prepared: Option<Prepared>,
+    weights: WeightStorage,
+) -> Result<(Vec<u8>, usize)> {
     let names = unique_names(graph);
     let name = |id: ValueId| names[id.index()].clone();
     let mut stored = StoredGraph {
@@ -241,6 +316,7 @@ fn encode(graph: &Graph, weights: WeightStorage) -> Result<(Vec<u8>, usize)> {
             })
             .collect(),
         stored_as: BTreeMap::new(),
+        prepared: None,
     };
 
     let mut header = serde_json::Map::new();
@@ -258,6 +334,26 @@ fn encode(graph: &Graph, weights: WeightStorage) -> Result<(Vec<u8>, usize)> {
         data.extend_from_slice(tensor.bytes());
         header.insert(name.clone(), entry(tensor.dtype(), tensor.shape(), start, data.len()));
     }
+
+    stored.prepared = prepared.map(|prepared| {
+        let mut packs = Vec::new();
+        for (value, kind, tensors) in prepared.packs.into_parts() {
+            let mut parts = Vec::new();
+            for tensor in tensors {
+                pad_to_boundary(&mut data, &mut header);
+                let start = data.len();
+                data.extend_from_slice(tensor.bytes());
+                // No value's name begins like this.
+                let part = format!("{PACKED}.{start}");
+                let entry = entry(tensor.dtype(), tensor.shape(), start, data.len());
+                header.insert(part.clone(), entry);
+                parts.push(part);
+            }
+            packs.push(StoredPack { value: name(value), kind, parts });
+        }
+        let unrecognised = prepared.unrecognised;
+        StoredPreparation { version: PREPARATION, unrecognised, packs }
+    });
 
     let mut metadata: serde_json::Map<String, serde_json::Value> =
         graph.metadata.iter().map(|(k, v)| (k.clone(), v.clone().into())).collect();
@@ -293,11 +389,13 @@ fn unique_names(graph: &Graph) -> Vec<String> {
     let mut taken: HashMap<String, usize> = HashMap::new();
     let mut names = Vec::new();
     for value in graph.values() {
-        let mut name = value.name.clone();
-        while name.is_empty() || name == "__metadata__" || taken.contains_key(&name) {
-            let count = taken.entry(value.name.clone()).or_insert(1);
+        // Names that begin with two underscores are the format's own.
+        let own = value.name.trim_start_matches("__");
+        let mut name = own.to_string();
+        while name.is_empty() || taken.contains_key(&name) {
+            let count = taken.entry(own.to_string()).or_insert(1);
             *count += 1;
-            name = format!("{}.{count}", value.name);
+            name = format!("{own}.{count}");
         }
         taken.insert(name.clone(), 1);
         names.push(name);
@@ -376,7 +474,7 @@ mod tests {
     }
 
     fn read_bytes(bytes: &[u8]) -> Result<Graph> {
-        read_storage(&Storage::from_vec(bytes.to_vec()))
+        read_storage(&Storage::from_vec(bytes.to_vec()), |_| {}).map(|(graph, _)| graph)
     }
 
     #[test]
@@ -384,9 +482,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("net.safetensors");
         for (weights, dtype_loss) in [(WeightStorage::F32, 0.0), (WeightStorage::F16, 1e-3)] {
-            let written = write(&network(), &path, weights).unwrap();
+            let written = write(&network(), None, &path, weights).unwrap();
             assert_eq!(written.flushed, 1);
-            let g = read(&path).unwrap();
+            let (g, prepared) = read(&path).unwrap();
+            assert!(prepared.is_none());
             assert_eq!(g.metadata["labels"], "cat\ndog");
             assert_eq!(g.nodes().len(), 3);
             assert_eq!(g.nodes()[2].op, Op::Unary(Unary::LeakyRelu { alpha: 0.1 }));
@@ -401,7 +500,7 @@ mod tests {
 
     #[test]
     fn tensors_lie_on_boundaries_and_leave_no_holes() {
-        let (bytes, _) = encode(&network(), WeightStorage::F32).unwrap();
+        let (bytes, _) = encode(&network(), None, WeightStorage::F32).unwrap();
         let (header_len, header) = SafeTensors::read_metadata(&bytes).unwrap();
         assert_eq!((8 + header_len) % ALIGNMENT, 0);
         for (name, info) in header.tensors() {
@@ -412,7 +511,7 @@ mod tests {
 
     #[test]
     fn hostile_files_are_refused_with_a_sentence() {
-        let (good, _) = encode(&network(), WeightStorage::F32).unwrap();
+        let (good, _) = encode(&network(), None, WeightStorage::F32).unwrap();
         let replaced = |from: &str, to: &str| {
             assert_eq!(from.len(), to.len());
             let at = good.windows(from.len()).position(|w| w == from.as_bytes()).unwrap();
@@ -455,7 +554,7 @@ mod tests {
     /// Every prefix, and every byte changed, is either refused or read; none panics.
     #[test]
     fn damaged_files_never_panic() {
-        let (whole, _) = encode(&network(), WeightStorage::F32).unwrap();
+        let (whole, _) = encode(&network(), None, WeightStorage::F32).unwrap();
         for at in 0..whole.len() {
             let _ = read_bytes(&whole[..at]);
             for flip in [0x01, 0x10, 0x80] {

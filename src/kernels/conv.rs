@@ -12,7 +12,7 @@ use super::product::{MOST_ZEROS, OUTSIDE, Packed, Rows, product};
 use super::scalar_product::{SingleOutput, scalar_products};
 use super::transform::transform;
 use crate::simd::{Isa, LANES, Simd, Vectorised, padded};
-use crate::tensor::{Block, Layout};
+use crate::tensor::{Aligned, Block, Layout, Tensor};
 
 /// Below this many input channels, taps are gathered.
 const FEW_CHANNELS: usize = 16;
@@ -49,10 +49,36 @@ impl ConvWeights {
         let packed = Packed::new(outputs, length, bias, |o, i| weight[o * length + places[i]]);
         let single = outputs == 1 && taps == 1 && channels.is_multiple_of(LANES);
         let single = single.then(|| SingleOutput {
-            weight: weight.into(),
+            weight: Aligned::from(weight).into(),
             bias: bias.map_or(0.0, |bias| bias[0]),
         });
         ConvWeights { packed, channels, single }
+    }
+
+    /// Weights that were packed earlier; `None` where these are not theirs.
+    pub fn of(parts: &[Tensor], outputs: usize, channels: usize, taps: usize) -> Option<Self> {
+        let (panels, bias) = (parts.first()?.to_numbers()?, parts.get(1)?.to_numbers()?);
+        let packed = Packed::of(panels, bias, channels.checked_mul(taps)?)?;
+        let single = match parts.get(2) {
+            Some(weight) => {
+                Some(SingleOutput { weight: weight.to_numbers()?, bias: packed.bias()[0] })
+            }
+            None => None,
+        };
+        let fits = packed.width() == padded(outputs)
+            && single.as_ref().is_none_or(|single| {
+                outputs == 1
+                    && taps == 1
+                    && single.weight.len() == channels
+                    && channels.is_multiple_of(LANES)
+            });
+        fits.then_some(ConvWeights { packed, channels, single })
+    }
+
+    /// What [`of`](Self::of) takes.
+    pub fn parts(&self) -> Vec<Tensor> {
+        let single = self.single.iter().map(|single| Tensor::of_numbers(&single.weight));
+        self.packed.parts().into_iter().chain(single).collect()
     }
 
     /// The packed matrix.

@@ -5,15 +5,53 @@ use std::ops::Range;
 
 use super::Window;
 use super::epilogue::{Epilogue, add_to_sums};
-use crate::simd::{Isa, Simd, Vectorised};
-use crate::tensor::{Aligned, Block};
+use crate::simd::{Isa, Simd, Vectorised, padded};
+use crate::tensor::{Aligned, Block, Numbers, Tensor};
 
 /// Weights `[taps][width]` and biases `[width]`, channels padded with zeros.
 pub struct DepthwiseWeights {
-    /// A vector of channels for every tap, taps by row.
-    pub taps: Aligned<f32>,
-    /// One for every channel.
-    pub bias: Aligned<f32>,
+    taps: Numbers<f32>,
+    bias: Numbers<f32>,
+}
+
+impl DepthwiseWeights {
+    /// Packs `weight [channels][taps]` and `bias [channels]`.
+    ///
+    /// # Panics
+    /// Where the lengths do not fit together.
+    pub fn new(weight: &[f32], bias: Option<&[f32]>, channels: usize) -> Self {
+        let (width, count) = (padded(channels), weight.len() / channels.max(1));
+        let mut taps = Aligned::zeroed(count * width);
+        for (tap, row) in taps.chunks_exact_mut(width).enumerate() {
+            for (c, w) in row[..channels].iter_mut().enumerate() {
+                *w = weight[c * count + tap];
+            }
+        }
+        let mut padded_bias = Aligned::zeroed(width);
+        if let Some(bias) = bias {
+            padded_bias[..channels].copy_from_slice(bias);
+        }
+        DepthwiseWeights { taps: taps.into(), bias: padded_bias.into() }
+    }
+
+    /// Weights that were packed earlier; `None` where these are not theirs.
+    pub fn of(parts: &[Tensor], channels: usize, taps: usize) -> Option<Self> {
+        let [all, bias] = parts else { return None };
+        let (all, bias) = (all.to_numbers()?, bias.to_numbers()?);
+        let width = padded(channels);
+        let fits = Some(all.len()) == width.checked_mul(taps) && bias.len() == width;
+        fits.then_some(DepthwiseWeights { taps: all, bias })
+    }
+
+    /// What [`of`](Self::of) takes.
+    pub fn parts(&self) -> Vec<Tensor> {
+        vec![Tensor::of_numbers(&self.taps), Tensor::of_numbers(&self.bias)]
+    }
+
+    /// Bytes of the packed weights.
+    pub fn bytes(&self) -> usize {
+        4 * (self.taps.len() + self.bias.len())
+    }
 }
 
 /// Computes a block of rows of one image; a row of the block is a line of pixels of `width`
@@ -37,12 +75,14 @@ pub fn depthwise(
     assert!(block.rows.end <= window.output[0] && block.columns.len() == block.width);
     assert!(epilogue.fits(pixels, width));
     assert!(block.sums.as_ref().is_none_or(|sums| sums.len() == width));
-    isa.run(Depthwise { x, weights, window, epilogue, block, width });
+    let (taps, bias) = (&*weights.taps, &*weights.bias);
+    isa.run(Depthwise { x, taps, bias, window, epilogue, block, width });
 }
 
 struct Depthwise<'a, 'b, 'c> {
     x: &'a [f32],
-    weights: &'a DepthwiseWeights,
+    taps: &'a [f32],
+    bias: &'a [f32],
     window: &'a Window,
     epilogue: &'a Epilogue<'a>,
     block: &'c mut Block<'b>,
@@ -196,7 +236,7 @@ impl Depthwise<'_, '_, '_> {
         unsafe {
             let mut bias = [s.splat(0.0); V];
             for (v, bias) in bias.iter_mut().enumerate() {
-                *bias = s.load(self.weights.bias.as_ptr().add(channel + v * S::WIDTH));
+                *bias = s.load(self.bias.as_ptr().add(channel + v * S::WIDTH));
             }
             let mut sum = [bias; M];
             for tap_row in taps {
@@ -204,7 +244,7 @@ impl Depthwise<'_, '_, '_> {
                     .wrapping_add_signed(-w.before[0]);
                 let row = self.x.as_ptr().add(y * w.input[1] * width + channel);
                 let from = row.wrapping_offset(left * width as isize);
-                let weights = self.weights.taps.as_ptr().add(tap_row * columns * width + channel);
+                let weights = self.taps.as_ptr().add(tap_row * columns * width + channel);
                 for tap in 0..columns {
                     let x = left.wrapping_add((tap * w.dilation[1]) as isize) as usize;
                     if !INSIDE && x >= w.input[1] {

@@ -9,7 +9,7 @@
 use half::f16;
 
 use crate::simd::{Isa, Simd, Vectorised, padded, tanh};
-use crate::tensor::{Aligned, Block};
+use crate::tensor::{Aligned, Block, Numbers, Tensor};
 
 /// Numbers of a line of the cache.
 const LINE: usize = 16;
@@ -28,7 +28,7 @@ pub enum Bound {
 /// The packed second layer.
 pub struct Coefficients {
     weights: Stored,
-    bias: Vec<f32>,
+    bias: Numbers<f32>,
     init: Vec<f32>,
     lambda: Vec<f32>,
     bound: Bound,
@@ -41,8 +41,8 @@ pub struct Coefficients {
 
 /// `[hidden][2K * padded channels]`
 enum Stored {
-    F32(Aligned<f32>),
-    F16(Aligned<f16>),
+    F32(Numbers<f32>),
+    F16(Numbers<f16>),
 }
 
 impl Coefficients {
@@ -87,7 +87,7 @@ impl Coefficients {
         });
         let exact = weights.iter().all(|&w: &f32| f16::from_f32(w).to_f32() == w);
         Coefficients {
-            bias: bias.collect(),
+            bias: bias.collect::<Aligned<f32>>().into(),
             init: init.to_vec(),
             lambda: lambda.to_vec(),
             bound,
@@ -95,11 +95,58 @@ impl Coefficients {
             width,
             skips_zeros: weights.iter().all(|w| w.is_finite()),
             weights: if exact {
-                Stored::F16(weights.iter().copied().map(f16::from_f32).collect())
+                let halves = weights.iter().copied().map(f16::from_f32);
+                Stored::F16(halves.collect::<Aligned<f16>>().into())
             } else {
-                Stored::F32(weights)
+                Stored::F32(weights.into())
             },
         }
+    }
+
+    /// A layer that was packed earlier; `None` where these are not its parts. `channels` are those
+    /// of the feature map.
+    pub fn of(
+        parts: &[Tensor],
+        channels: usize,
+        init: &[f32],
+        lambda: &[f32],
+        bound: Bound,
+        hidden: usize,
+    ) -> Option<Self> {
+        let [weights, bias] = parts else { return None };
+        let weights = match weights.to_numbers() {
+            Some(halves) => Stored::F16(halves),
+            None => Stored::F32(weights.to_numbers()?),
+        };
+        let layer = Coefficients {
+            weights,
+            bias: bias.to_numbers()?,
+            init: init.to_vec(),
+            lambda: lambda.to_vec(),
+            bound,
+            hidden,
+            width: padded(channels),
+            skips_zeros: true,
+        };
+        let outputs = init.len().checked_mul(layer.width)?;
+        let found = match &layer.weights {
+            Stored::F16(weights) => weights.len(),
+            Stored::F32(weights) => weights.len(),
+        };
+        let fits = layer.outputs() == outputs
+            && lambda.len() == init.len()
+            && Some(found) == outputs.checked_mul(hidden);
+        fits.then_some(layer)
+    }
+
+    /// What [`of`](Self::of) takes; nothing where some weight is not finite.
+    pub fn parts(&self) -> Vec<Tensor> {
+        let weights = match &self.weights {
+            Stored::F16(weights) => Tensor::of_numbers(weights),
+            Stored::F32(weights) => Tensor::of_numbers(weights),
+        };
+        let parts = [weights, Tensor::of_numbers(&self.bias)];
+        parts.into_iter().filter(|_| self.skips_zeros).collect()
     }
 
     /// All coefficients of an image: `2K` rows of padded channels.

@@ -8,7 +8,7 @@
 
 use super::epilogue::{Epilogue, add_to_sums};
 use crate::simd::{Isa, LANES, Simd, Vectorised, Wider, padded};
-use crate::tensor::{Aligned, Block, COLUMN_UNIT};
+use crate::tensor::{Aligned, Block, COLUMN_UNIT, Numbers, Tensor};
 
 /// The offset of a row of zeros, which lies outside of the map.
 pub const OUTSIDE: u32 = u32::MAX;
@@ -26,8 +26,8 @@ static ZEROS: [f32; MOST_ZEROS] = [0.0; MOST_ZEROS];
 /// Panels have 16 columns; where the number of vectors is odd, the last has 24, or 8 if it is the
 /// only one. A panel is `[taps * depth][columns of the panel]`.
 pub struct Packed {
-    panels: Aligned<f32>,
-    bias: Aligned<f32>,
+    panels: Numbers<f32>,
+    bias: Numbers<f32>,
     length: usize,
 }
 
@@ -42,25 +42,29 @@ impl Packed {
         bias: Option<&[f32]>,
         weight: impl Fn(usize, usize) -> f32,
     ) -> Self {
-        let width = padded(outputs);
-        let mut panels = Aligned::zeroed(width * length);
-        let mut column = 0;
-        while column < width {
-            let columns = panel_columns(column, width);
-            let panel = &mut panels[column * length..][..columns * length];
-            let filled = columns.min(outputs - column);
-            for (i, row) in panel.chunks_exact_mut(columns).enumerate() {
-                for (c, to) in row[..filled].iter_mut().enumerate() {
-                    *to = weight(column + c, i);
-                }
-            }
-            column += columns;
-        }
-        let mut padded_bias = Aligned::zeroed(width);
+        let mut panels = Aligned::zeroed(padded(outputs) * length);
+        fill_panels(&mut panels, outputs, length, weight);
+        let mut padded_bias = Aligned::zeroed(padded(outputs));
         if let Some(bias) = bias {
             padded_bias[..outputs].copy_from_slice(bias);
         }
-        Packed { panels, bias: padded_bias, length }
+        Packed { panels: panels.into(), bias: padded_bias.into(), length }
+    }
+
+    /// Weights that were packed earlier; `None` where the lengths do not fit together.
+    pub fn of(panels: Numbers<f32>, bias: Numbers<f32>, length: usize) -> Option<Self> {
+        let fits = Some(panels.len()) == bias.len().checked_mul(length);
+        (fits && bias.len().is_multiple_of(LANES)).then_some(Packed { panels, bias, length })
+    }
+
+    /// Panels and biases, for [`of`](Self::of).
+    pub fn parts(&self) -> [Tensor; 2] {
+        [Tensor::of_numbers(&self.panels), Tensor::of_numbers(&self.bias)]
+    }
+
+    /// One for each column of the result.
+    pub fn bias(&self) -> &[f32] {
+        &self.bias
     }
 
     /// Columns of the result: the number of outputs, padded.
@@ -76,6 +80,28 @@ impl Packed {
     /// Bytes of the packed weights.
     pub fn bytes(&self) -> usize {
         4 * (self.panels.len() + self.bias.len())
+    }
+}
+
+/// Packs weights into panels of zeros; see [`Packed::new`].
+pub(super) fn fill_panels(
+    panels: &mut [f32],
+    outputs: usize,
+    length: usize,
+    weight: impl Fn(usize, usize) -> f32,
+) {
+    let width = padded(outputs);
+    let mut column = 0;
+    while column < width {
+        let columns = panel_columns(column, width);
+        let panel = &mut panels[column * length..][..columns * length];
+        let filled = columns.min(outputs - column);
+        for (i, row) in panel.chunks_exact_mut(columns).enumerate() {
+            for (c, to) in row[..filled].iter_mut().enumerate() {
+                *to = weight(column + c, i);
+            }
+        }
+        column += columns;
     }
 }
 
@@ -113,12 +139,15 @@ pub fn product(isa: Isa, rows: Rows, weights: &Packed, epilogue: &Epilogue, bloc
     };
     assert!(rows.offsets.iter().all(inside));
     assert_eq!(weights.width(), block.width);
-    isa.run(Product { rows, weights, epilogue, block });
+    let (panels, bias, length) = (&*weights.panels, &*weights.bias, weights.length);
+    isa.run(Product { rows, panels, bias, length, epilogue, block });
 }
 
 struct Product<'a, 'b, 'c> {
     rows: Rows<'a>,
-    weights: &'a Packed,
+    panels: &'a [f32],
+    bias: &'a [f32],
+    length: usize,
     epilogue: &'a Epilogue<'a>,
     block: &'c mut Block<'b>,
 }
@@ -132,7 +161,7 @@ impl Vectorised for Product<'_, '_, '_> {
         let (mut column, end) = (columns.start, columns.end);
         while column < end {
             let panel = panel_columns(column, width);
-            let weights = column * self.weights.length;
+            let weights = column * self.length;
             let mut at = Columns { column, weights, step: panel, apart: S::WIDTH };
             column += panel;
             if S::WIDTH == LANES {
@@ -144,7 +173,7 @@ impl Vectorised for Product<'_, '_, '_> {
             } else if panel == COLUMN_UNIT {
                 // A vector is a whole panel: two of them where the next is one, too.
                 if column < end && panel_columns(column, width) == panel {
-                    at.apart = panel * self.weights.length;
+                    at.apart = panel * self.length;
                     self.rows::<S, 2>(s, at);
                     column += panel;
                 } else {
@@ -254,10 +283,10 @@ impl Product<'_, '_, '_> {
         unsafe {
             let mut bias = [s.splat(0.0); V];
             for (v, bias) in bias.iter_mut().enumerate() {
-                *bias = s.load(self.weights.bias.as_ptr().add(at.column + v * S::WIDTH));
+                *bias = s.load(self.bias.as_ptr().add(at.column + v * S::WIDTH));
             }
             let mut sum = [bias; M];
-            let mut weights = self.weights.panels.as_ptr().add(at.weights);
+            let mut weights = self.panels.as_ptr().add(at.weights);
             for offsets in offsets.chunks_exact(count) {
                 let mut from = [base.as_ptr(); M];
                 for (m, from) in from.iter_mut().enumerate() {

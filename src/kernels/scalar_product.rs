@@ -4,12 +4,12 @@
 
 use super::epilogue::{Epilogue, add_to_sums};
 use crate::simd::{Isa, LANES, Simd, Vectorised};
-use crate::tensor::{Aligned, Block};
+use crate::tensor::{Block, Numbers};
 
 /// The weights of one output, whole vectors of them, and its bias.
 pub struct SingleOutput {
     /// One for every channel.
-    pub weight: Aligned<f32>,
+    pub weight: Numbers<f32>,
     /// Added to every product.
     pub bias: f32,
 }
@@ -92,6 +92,7 @@ impl Run<'_, '_, '_> {
 mod tests {
     use super::super::epilogue::Activation;
     use super::*;
+    use crate::tensor::Aligned;
 
     #[test]
     fn every_row_on_every_instruction_set() {
@@ -100,7 +101,8 @@ mod tests {
                 (0..len).map(|i| (i as f32 * frequency).sin()).collect()
             };
             let (x, weight) = (wave(rows * depth, 0.7), wave(depth, 0.3));
-            let layer = SingleOutput { weight: weight.as_slice().into(), bias: 0.25 };
+            let layer =
+                SingleOutput { weight: Aligned::from(weight.as_slice()).into(), bias: 0.25 };
             let epilogue = Epilogue {
                 activation: Activation::Clamp { low: 0.0, high: f32::INFINITY },
                 ..Epilogue::NONE

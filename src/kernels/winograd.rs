@@ -10,9 +10,9 @@ use std::ops::Range;
 
 use super::Window;
 use super::epilogue::{Epilogue, add_to_sums};
-use super::product::{Packed, Rows, product};
+use super::product::{Packed, Rows, fill_panels, product};
 use crate::simd::{Isa, Simd, Vectorised, padded};
-use crate::tensor::{Aligned, Block};
+use crate::tensor::{Aligned, Block, Numbers, Tensor};
 
 /// Pixels of an output tile along each axis.
 pub const TILE: usize = 4;
@@ -29,10 +29,15 @@ const GAP: usize = 16;
 
 /// Transformed weights: a matrix `[outputs][channels]` for each place.
 pub struct WinogradWeights {
+    /// All places, each from a multiple of [`UNIT`] on.
+    all: Numbers<f32>,
     places: Vec<Packed>,
-    bias: Aligned<f32>,
+    bias: Numbers<f32>,
     channels: usize,
 }
+
+/// Numbers of a line of the cache.
+const UNIT: usize = 16;
 
 impl WinogradWeights {
     /// Transforms `weight [outputs][channels][3][3]`.
@@ -58,18 +63,47 @@ impl WinogradWeights {
                 transformed[place * outputs * channels + i] = (0..9).map(term).sum::<f64>() as f32;
             }
         }
-        let place = |matrix: &[f32]| {
-            Packed::new(outputs, channels, None, |output, i| matrix[output * channels + i])
-        };
-        let mut padded_bias = vec![0.0; padded(outputs)];
+        let width = padded(outputs);
+        let apart = (width * channels).next_multiple_of(UNIT);
+        let mut all = Aligned::zeroed(PLACES * apart);
+        let matrices = transformed.chunks_exact(outputs * channels);
+        for (panels, matrix) in all.chunks_exact_mut(apart).zip(matrices) {
+            fill_panels(panels, outputs, channels, |output, i| matrix[output * channels + i]);
+        }
+        let mut padded_bias = Aligned::zeroed(width);
         if let Some(bias) = bias {
             padded_bias[..outputs].copy_from_slice(bias);
         }
-        WinogradWeights {
-            places: transformed.chunks_exact(outputs * channels).map(place).collect(),
-            bias: padded_bias.as_slice().into(),
-            channels,
+        Self::over(all.into(), padded_bias.into(), outputs, channels)
+            .expect("the lengths were made to fit")
+    }
+
+    /// Weights that were packed earlier; `None` where these are not theirs.
+    pub fn of(parts: &[Tensor], outputs: usize, channels: usize) -> Option<Self> {
+        let [all, bias] = parts else { return None };
+        Self::over(all.to_numbers()?, bias.to_numbers()?, outputs, channels)
+    }
+
+    /// What [`of`](Self::of) takes.
+    pub fn parts(&self) -> Vec<Tensor> {
+        vec![Tensor::of_numbers(&self.all), Tensor::of_numbers(&self.bias)]
+    }
+
+    fn over(
+        all: Numbers<f32>,
+        bias: Numbers<f32>,
+        outputs: usize,
+        channels: usize,
+    ) -> Option<Self> {
+        let size = padded(outputs).checked_mul(channels)?;
+        let apart = size.checked_next_multiple_of(UNIT)?;
+        if Some(all.len()) != apart.checked_mul(PLACES) || bias.len() != padded(outputs) {
+            return None;
         }
+        let none: Numbers<f32> = Aligned::zeroed(bias.len()).into();
+        let place = |at: usize| Packed::of(all.slice(at..at + size), none.clone(), channels);
+        let places = (0..PLACES).map(|i| place(i * apart)).collect::<Option<_>>()?;
+        Some(WinogradWeights { all, places, bias, channels })
     }
 
     /// Input channels.

@@ -8,7 +8,6 @@ use super::window::WindowShape;
 use crate::error::Result;
 use crate::kernels::conv::{ConvWeights, Image, conv};
 use crate::kernels::depthwise::{DepthwiseWeights, depthwise};
-use crate::simd::padded;
 use crate::tensor::Cut;
 
 /// Rows of a block where there are many: the weights of a panel are read once for so many.
@@ -130,22 +129,6 @@ pub struct DepthwiseStep {
 }
 
 impl DepthwiseStep {
-    /// Packs `weight [channels][taps]` and `bias [channels]`.
-    pub fn pack(weight: &[f32], bias: Option<&[f32]>, channels: usize) -> DepthwiseWeights {
-        let (width, taps) = (padded(channels), weight.len() / channels.max(1));
-        let mut packed = vec![0.0; taps * width];
-        for (tap, row) in packed.chunks_exact_mut(width).enumerate() {
-            for (c, w) in row[..channels].iter_mut().enumerate() {
-                *w = weight[c * taps + tap];
-            }
-        }
-        let mut padded_bias = vec![0.0; width];
-        if let Some(bias) = bias {
-            padded_bias[..channels].copy_from_slice(bias);
-        }
-        DepthwiseWeights { taps: packed.as_slice().into(), bias: padded_bias.as_slice().into() }
-    }
-
     fn cut(output: Extent) -> Cut {
         let width = output.width * output.stride();
         // About 16000 elements a block stay in the nearest cache.
@@ -164,7 +147,7 @@ impl Kernel for DepthwiseStep {
     }
 
     fn weight_bytes(&self) -> usize {
-        4 * (self.weights.taps.len() + self.weights.bias.len())
+        self.weights.bytes()
     }
 
     fn run(&self, io: Io) -> Result<()> {

@@ -2,7 +2,9 @@
 
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut, Range};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+
+use memmap2::MmapMut;
 
 use super::Element;
 
@@ -14,28 +16,55 @@ pub const ALIGNMENT: usize = 64;
 #[repr(C, align(64))]
 struct Line([u8; ALIGNMENT]);
 
+/// The size of large pages, where the system has them.
+const LARGE_PAGE: usize = 1 << 21;
+
 /// A zero-initialised buffer that starts on a 64-byte boundary.
 pub struct AlignedBuffer {
-    lines: Vec<Line>,
+    memory: Memory,
     len: usize,
+}
+
+enum Memory {
+    Lines(Vec<Line>),
+    /// Where the system has large pages, touching new memory costs a fraction.
+    Pages(MmapMut),
 }
 
 impl AlignedBuffer {
     /// A buffer of `len` zero bytes.
     pub fn zeroed(len: usize) -> Self {
-        let lines = bytemuck::zeroed_vec(len.div_ceil(ALIGNMENT));
-        AlignedBuffer { lines, len }
+        let pages =
+            (len >= LARGE_PAGE / 2).then(|| MmapMut::map_anon(len.next_multiple_of(LARGE_PAGE)));
+        let memory = match pages {
+            Some(Ok(pages)) => {
+                // A wish: without large pages, small ones do.
+                #[cfg(target_os = "linux")]
+                let _ = pages.advise(memmap2::Advice::HugePage);
+                Memory::Pages(pages)
+            }
+            _ => Memory::Lines(bytemuck::zeroed_vec(len.div_ceil(ALIGNMENT))),
+        };
+        AlignedBuffer { memory, len }
     }
 
     /// The bytes, to be written.
     pub fn as_mut_bytes(&mut self) -> &mut [u8] {
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+        let bytes = match &mut self.memory {
+            Memory::Lines(lines) => bytemuck::cast_slice_mut(lines),
+            Memory::Pages(pages) => &mut pages[..],
+        };
+        &mut bytes[..self.len]
     }
 }
 
 impl AsRef<[u8]> for AlignedBuffer {
     fn as_ref(&self) -> &[u8] {
-        &bytemuck::cast_slice(&self.lines)[..self.len]
+        let bytes = match &self.memory {
+            Memory::Lines(lines) => bytemuck::cast_slice(lines),
+            Memory::Pages(pages) => &pages[..],
+        };
+        &bytes[..self.len]
     }
 }
 
@@ -90,6 +119,62 @@ impl<T: Element> DerefMut for Aligned<T> {
     }
 }
 
+/// Numbers on a 64-byte boundary that never change: owned, or borrowed from a mapped file.
+#[derive(Clone)]
+pub struct Numbers<T> {
+    storage: Storage,
+    numbers: PhantomData<T>,
+}
+
+impl<T: Element> Numbers<T> {
+    /// The numbers in `storage`, which are copied where they lie on no boundary; `None` where that
+    /// holds no whole number of them.
+    pub(super) fn over(storage: Storage) -> Option<Self> {
+        let whole = storage.len().is_multiple_of(size_of::<T>());
+        whole.then(|| Numbers { storage: storage.aligned_to(ALIGNMENT), numbers: PhantomData })
+    }
+
+    /// A part of them, without a copy if it begins on a boundary.
+    ///
+    /// # Panics
+    /// Where `range` leaves them.
+    pub fn slice(&self, range: Range<usize>) -> Self {
+        let bytes = range.start * size_of::<T>()..range.end * size_of::<T>();
+        let part = self.storage.slice(bytes).and_then(Self::over);
+        part.expect("the caller's range is inside")
+    }
+
+    pub(super) fn storage(&self) -> &Storage {
+        &self.storage
+    }
+}
+
+impl<T: Element> From<Aligned<T>> for Numbers<T> {
+    fn from(numbers: Aligned<T>) -> Self {
+        Numbers { storage: Storage::new(Arc::new(numbers.bytes)), numbers: PhantomData }
+    }
+}
+
+impl<T: Element> Deref for Numbers<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        bytemuck::cast_slice(self.storage.bytes())
+    }
+}
+
+/// Bytes that are made when somebody first looks at them.
+struct Deferred<F> {
+    make: F,
+    made: OnceLock<AlignedBuffer>,
+}
+
+impl<F: Fn() -> AlignedBuffer> AsRef<[u8]> for Deferred<F> {
+    fn as_ref(&self) -> &[u8] {
+        self.made.get_or_init(&self.make).as_ref()
+    }
+}
+
 /// A range of bytes that some shared owner (a vector, a mapped file) keeps alive.
 #[derive(Clone)]
 pub struct Storage {
@@ -109,9 +194,16 @@ impl Storage {
         Self::new(Arc::new(TypedVec(data)))
     }
 
+    /// The `len` bytes that `make` will give when somebody first looks at them.
+    pub fn deferred(len: usize, make: impl Fn() -> AlignedBuffer + Send + Sync + 'static) -> Self {
+        Storage { owner: Arc::new(Deferred { make, made: OnceLock::new() }), range: 0..len }
+    }
+
     /// A part of these bytes, without a copy; `None` where `range` leaves them.
     pub fn slice(&self, range: Range<usize>) -> Option<Self> {
-        self.bytes().get(range.clone())?;
+        if range.start > range.end || range.end > self.len() {
+            return None;
+        }
         let start = self.range.start;
         let range = start + range.start..start + range.end;
         Some(Storage { owner: self.owner.clone(), range })
@@ -146,6 +238,8 @@ impl Storage {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     #[test]
@@ -156,6 +250,27 @@ mod tests {
         assert_eq!(t.slice(1..2).unwrap().bytes(), [3]);
         assert!(t.slice(1..3).is_none());
         assert_eq!(t.bytes().as_ptr(), s.bytes()[1..].as_ptr());
+    }
+
+    #[test]
+    fn deferred_bytes_are_made_once() {
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let s = Storage::deferred(3, || {
+            MADE.fetch_add(1, Ordering::Relaxed);
+            AlignedBuffer::zeroed(3)
+        });
+        let part = s.slice(1..3).unwrap();
+        assert_eq!((s.len(), part.len(), MADE.load(Ordering::Relaxed)), (3, 2, 0));
+        assert_eq!((s.bytes(), part.bytes()), (&[0; 3][..], &[0; 2][..]));
+        assert_eq!(MADE.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn numbers_are_slices_of_their_storage() {
+        let numbers: Numbers<f32> = Aligned::from(&[1.0, 2.0, 3.0][..]).into();
+        assert_eq!(numbers.slice(1..3)[..], [2.0, 3.0]);
+        assert_eq!(numbers.slice(1..3).as_ptr().addr() % ALIGNMENT, 0);
+        assert!(Numbers::<f32>::over(Storage::from_vec(vec![0u8; 6])).is_none());
     }
 
     #[test]

@@ -8,9 +8,12 @@ mod layout;
 
 pub use arena::Arena;
 pub use blocks::{Block, Blocks, COLUMN_UNIT, Cut};
-pub use buffer::{Aligned, AlignedBuffer, Storage};
+pub use buffer::{Aligned, AlignedBuffer, Numbers, Storage};
 pub use dtype::{DType, Element};
 pub use layout::Layout;
+
+use half::f16;
+use half::slice::HalfFloatSliceExt;
 
 use crate::error::{Error, Result};
 
@@ -82,6 +85,34 @@ impl Tensor {
         }
         let storage = storage.aligned_to(dtype.size());
         Ok(Tensor { dtype, shape: shape.to_vec(), storage })
+    }
+
+    /// These numbers, without a copy, with one axis.
+    pub fn of_numbers<T: Element>(numbers: &Numbers<T>) -> Self {
+        let shape = vec![numbers.len()];
+        Tensor { dtype: T::DTYPE, shape, storage: numbers.storage().clone() }
+    }
+
+    /// The elements as numbers on a boundary; `None` where they have another type.
+    pub fn to_numbers<T: Element>(&self) -> Option<Numbers<T>> {
+        Numbers::over(self.storage.clone()).filter(|_| self.dtype == T::DTYPE)
+    }
+
+    /// Half-precision elements as f32, widened when somebody first looks at them; others as they
+    /// are.
+    pub fn widened(self) -> Self {
+        if self.dtype != DType::F16 {
+            return self;
+        }
+        let (shape, halves) = (self.shape, self.storage);
+        let bytes = 2 * halves.len();
+        let storage = Storage::deferred(bytes, move || {
+            let mut wide = AlignedBuffer::zeroed(bytes);
+            let halves: &[f16] = bytemuck::cast_slice(halves.bytes());
+            halves.convert_to_f32_slice(bytemuck::cast_slice_mut(wide.as_mut_bytes()));
+            wide
+        });
+        Tensor { dtype: DType::F32, shape, storage }
     }
 
     /// The element type.

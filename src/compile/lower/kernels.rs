@@ -6,6 +6,7 @@ use crate::graph::{
     Squash, ValueId,
 };
 use crate::kernels::conv::ConvWeights;
+use crate::kernels::depthwise::DepthwiseWeights;
 use crate::kernels::epilogue::Activation;
 use crate::kernels::hyperfunction::{Bound, Coefficients};
 use crate::kernels::pool::Pooling;
@@ -16,7 +17,8 @@ use crate::plan::{
 };
 
 use super::maps::Maps;
-use crate::compile::Options;
+use crate::compile::{Options, Packs};
+use crate::tensor::DType;
 
 /// A kernel that takes an epilogue.
 pub(super) enum Convolution {
@@ -85,23 +87,27 @@ pub(super) fn convolution(
     graph: &Graph,
     options: Options,
     maps: &Maps,
+    packs: &Packs,
     node: &Node,
 ) -> Option<Convolution> {
+    if !matches!(node.op, Op::Conv(_) | Op::Gemm(_)) {
+        return None;
+    }
     let (x, weight) = (node.input(0)?, node.input(1)?);
     let is_map = maps.is_feature_map(x) && maps.is_feature_map(node.output());
     if !is_map || graph.constant(x).is_some() {
         return None;
     }
-    let tensor = graph.constant(weight)?;
-    let weight = tensor.as_f32().ok()?;
+    // Nobody looks at weights that have been packed earlier.
+    let weight = graph.constant(weight).filter(|w| w.dtype() == DType::F32 && !w.is_empty())?;
     let bias = match node.input(2) {
         Some(id) => Some(graph.constant(id)?.as_f32().ok()?),
         None => None,
     };
-    match (&node.op, tensor.shape()) {
+    match (&node.op, weight.shape()) {
         (Op::Conv(conv), &[outputs, depth, height, width]) => {
             let channels = maps.channels(x)?;
-            if weight.is_empty() || bias.is_some_and(|b| b.len() != outputs) {
+            if bias.is_some_and(|b| b.len() != outputs) {
                 return None;
             }
             let window = WindowShape {
@@ -113,16 +119,32 @@ pub(super) fn convolution(
             };
             let fused = Fused::default();
             if options.winograd && depth == channels && suits_winograd(maps, node, conv, &window) {
-                let weights = WinogradWeights::new(weight, bias, outputs, channels);
+                let weights = packs.layer(
+                    (node.output(), "winograd"),
+                    |parts| WinogradWeights::of(parts, outputs, channels),
+                    || Some(WinogradWeights::new(weight.as_f32().ok()?, bias, outputs, channels)),
+                    WinogradWeights::parts,
+                )?;
                 Some(Convolution::Winograd(WinogradStep { weights, window, fused }))
             } else if conv.groups == 1 && depth == channels {
-                let weights = ConvWeights::new(weight, bias, outputs, channels);
+                let taps = height * width;
+                let weights = packs.layer(
+                    (node.output(), "dense"),
+                    |parts| ConvWeights::of(parts, outputs, channels, taps),
+                    || Some(ConvWeights::new(weight.as_f32().ok()?, bias, outputs, channels)),
+                    ConvWeights::parts,
+                )?;
                 let one = height * width == 1;
                 let vectors = one && maps.is_vectors(x) && maps.is_vectors(node.output());
                 let step = ConvStep { weights, window, prologue: None, fused, vectors };
                 Some(Convolution::Dense(step))
             } else if conv.groups == channels && outputs == channels && depth == 1 {
-                let weights = DepthwiseStep::pack(weight, bias, channels);
+                let weights = packs.layer(
+                    (node.output(), "depthwise"),
+                    |parts| DepthwiseWeights::of(parts, channels, height * width),
+                    || Some(DepthwiseWeights::new(weight.as_f32().ok()?, bias, channels)),
+                    DepthwiseWeights::parts,
+                )?;
                 Some(Convolution::Depthwise(DepthwiseStep { weights, window, fused }))
             } else {
                 None
@@ -132,7 +154,7 @@ pub(super) fn convolution(
             let plain = !gemm.trans_a && gemm.alpha == 1.0 && gemm.beta == 1.0;
             let (outputs, depth) = if gemm.trans_b { (rows, columns) } else { (columns, rows) };
             let fits = plain && maps.dims(x)?.len() == 2 && maps.channels(x)? == depth;
-            if !fits || weight.is_empty() {
+            if !fits {
                 return None;
             }
             let spread;
@@ -144,15 +166,24 @@ pub(super) fn convolution(
                 Some(b) if b.len() != outputs => return None,
                 other => other,
             };
-            let transposed: Vec<f32>;
-            let weight = if gemm.trans_b {
-                weight
-            } else {
+            let transposed = |weight: &[f32]| -> Vec<f32> {
                 let element = |i: usize| weight[i % depth * outputs + i / depth];
-                transposed = (0..outputs * depth).map(element).collect();
-                &transposed
+                (0..outputs * depth).map(element).collect()
             };
-            Some(Convolution::Dense(fully_connected(weight, bias, outputs, depth)))
+            let weights = packs.layer(
+                (node.output(), "dense"),
+                |parts| ConvWeights::of(parts, outputs, depth, 1),
+                || {
+                    let weight = weight.as_f32().ok()?;
+                    Some(if gemm.trans_b {
+                        ConvWeights::new(weight, bias, outputs, depth)
+                    } else {
+                        ConvWeights::new(&transposed(weight), bias, outputs, depth)
+                    })
+                },
+                ConvWeights::parts,
+            )?;
+            Some(Convolution::Dense(fully_connected(weights)))
         }
         _ => None,
     }
@@ -173,10 +204,10 @@ fn suits_winograd(maps: &Maps, node: &Node, conv: &Conv, window: &WindowShape) -
         && dims.iter().skip(2).all(large)
 }
 
-/// A fully connected layer; `weight` is `[outputs][depth]`.
-fn fully_connected(weight: &[f32], bias: Option<&[f32]>, outputs: usize, depth: usize) -> ConvStep {
+/// A fully connected layer.
+fn fully_connected(weights: ConvWeights) -> ConvStep {
     ConvStep {
-        weights: ConvWeights::new(weight, bias, outputs, depth),
+        weights,
         window: WindowShape::pointwise(),
         prologue: None,
         fused: Fused::default(),
@@ -188,26 +219,32 @@ fn fully_connected(weight: &[f32], bias: Option<&[f32]>, outputs: usize, depth: 
 pub(super) fn hyperfunction(
     graph: &Graph,
     maps: &Maps,
+    packs: &Packs,
     node: &Node,
     op: &Hyperfunction,
 ) -> Option<(Option<ConvStep>, Coefficients)> {
     let context = node.input(0)?;
     let width = maps.channels(context).filter(|_| maps.is_vectors(context))?;
     let layer = |w: usize, b: usize| {
-        let weight = graph.constant(node.input(w)?)?;
+        let weight = graph.constant(node.input(w)?).filter(|w| w.dtype() == DType::F32)?;
         let bias = match node.input(b) {
             Some(id) => Some(graph.constant(id)?.as_f32().ok()?),
             None => None,
         };
         let &[outputs, depth] = weight.shape() else { return None };
         let fits = bias.is_none_or(|b| b.len() == outputs) && outputs * depth > 0;
-        fits.then_some((weight.as_f32().ok()?, bias, outputs, depth))
+        fits.then_some((weight, bias, outputs, depth))
     };
     let first = match node.input(1) {
         None => None,
         Some(_) => {
             let (weight, bias, outputs, depth) = layer(1, 2).filter(|l| l.3 == width)?;
-            let mut step = fully_connected(weight, bias, outputs, depth);
+            let mut step = fully_connected(packs.layer(
+                (node.output(), "hidden"),
+                |parts| ConvWeights::of(parts, outputs, depth, 1),
+                || Some(ConvWeights::new(weight.as_f32().ok()?, bias, outputs, depth)),
+                ConvWeights::parts,
+            )?);
             step.fused.activation = match op.hidden {
                 HiddenActivation::Relu => Some(Activation::Clamp { low: 0.0, high: f32::INFINITY }),
                 HiddenActivation::Relu6 => Some(Activation::Clamp { low: 0.0, high: 6.0 }),
@@ -229,7 +266,14 @@ pub(super) fn hyperfunction(
         Squash::HardSigmoid => Bound::Clamp,
         Squash::None => Bound::None,
     };
-    let second = Coefficients::new(weight, bias, &op.init, &op.lambda, bound, hidden);
+    let channels = outputs / (2 * op.k);
+    let (init, lambda) = (&op.init, &op.lambda);
+    let second = packs.layer(
+        (node.output(), "coefficients"),
+        |parts| Coefficients::of(parts, channels, init, lambda, bound, hidden),
+        || Some(Coefficients::new(weight.as_f32().ok()?, bias, init, lambda, bound, hidden)),
+        Coefficients::parts,
+    )?;
     Some((first.map(|(step, _)| step), second))
 }
 

@@ -6,9 +6,8 @@ mod maps;
 
 use std::collections::HashMap;
 
-use super::Options;
-use crate::error::Result;
-use crate::graph::infer::{Types, infer};
+use super::{Options, Packs};
+use crate::graph::infer::Types;
 use crate::graph::{Dim, Graph, Links, NodeId, Op, ValueId};
 use crate::plan::{CoefficientsStep, Fused, Home, Plan, Slot, SlotInfo, Step, TransformStep, Work};
 use crate::simd::padded;
@@ -16,20 +15,18 @@ use fuse::{Epilogue, Group};
 use kernels::Convolution;
 use maps::Maps;
 
-/// Lowers a graph to a plan.
-///
-/// # Errors
-/// `Shape` where the graph contradicts itself.
-pub fn lower(graph: &Graph, options: Options) -> Result<Plan> {
-    let types = infer(graph)?;
+/// Lowers a graph to a plan, whose weights are those in `packs` or packed now.
+pub fn lower(graph: &Graph, types: &Types, options: Options, packs: &Packs) -> Plan {
     let links = graph.links();
-    let maps = Maps::new(graph, &types);
-    let mut lowering = Lowering::new(graph, options, &types, &links, &maps);
+    let maps = Maps::new(graph, types);
+    let of_node = |id| kernels::convolution(graph, options, &maps, packs, graph.node(id));
+    let convolutions = graph.node_ids().filter_map(|id| Some((id, of_node(id)?))).collect();
+    let mut lowering = Lowering::new(graph, convolutions, packs, types, &links, &maps);
     let groups = lowering.groups();
     for group in groups {
         lowering.emit(group);
     }
-    Ok(lowering.finish())
+    lowering.finish()
 }
 
 /// A step in the making.
@@ -77,7 +74,9 @@ impl DraftStep {
 
 struct Lowering<'g> {
     graph: &'g Graph,
-    options: Options,
+    /// The kernels of convolutions and fully connected layers, until a step takes them.
+    convolutions: HashMap<NodeId, Convolution>,
+    packs: &'g Packs,
     types: &'g Types,
     links: &'g Links,
     maps: &'g Maps<'g>,
@@ -92,7 +91,8 @@ struct Lowering<'g> {
 impl<'g> Lowering<'g> {
     fn new(
         graph: &'g Graph,
-        options: Options,
+        convolutions: HashMap<NodeId, Convolution>,
+        packs: &'g Packs,
         types: &'g Types,
         links: &'g Links,
         maps: &'g Maps<'g>,
@@ -108,7 +108,8 @@ impl<'g> Lowering<'g> {
         };
         Lowering {
             graph,
-            options,
+            convolutions,
+            packs,
             types,
             links,
             maps,
@@ -127,9 +128,7 @@ impl<'g> Lowering<'g> {
             if taken[id.0] {
                 continue;
             }
-            let node = self.graph.node(id);
-            let is_convolution = matches!(node.op, Op::Conv(_) | Op::Gemm(_))
-                && kernels::convolution(self.graph, self.options, self.maps, node).is_some();
+            let is_convolution = self.convolutions.contains_key(&id);
             let mut group = if is_convolution {
                 Group::of_kernel(self.graph, id)
             } else {
@@ -156,8 +155,7 @@ impl<'g> Lowering<'g> {
             let mut inputs = vec![Some(self.map(x))];
             self.fuse(&group.epilogue, &mut fused, &mut inputs);
             self.push_group(&group, Draft::Transform(fused), inputs);
-        } else if let Some(mut kernel) =
-            kernels::convolution(self.graph, self.options, self.maps, node)
+        } else if let Some(mut kernel) = self.convolutions.remove(&first)
             && let Some(x) = node.input(0)
         {
             let direct = kernel.reads_nchw();
@@ -201,7 +199,7 @@ impl<'g> Lowering<'g> {
     fn emit_hyperfunction(&mut self, id: NodeId) -> bool {
         let node = self.graph.node(id);
         let Op::Hyperfunction(op) = &node.op else { return false };
-        let layers = kernels::hyperfunction(self.graph, self.maps, node, op);
+        let layers = kernels::hyperfunction(self.graph, self.maps, self.packs, node, op);
         let is_coefficients = self.maps.is_coefficients(node.output());
         let (Some((first, second)), Some(context), true) = (layers, node.input(0), is_coefficients)
         else {

@@ -29,7 +29,7 @@ use crate::graph::{
 use crate::tensor::{DType, Tensor};
 
 /// A place that looks like a dynamic activation and is not one, or not one that we understand.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Unrecognised {
     /// The name of the node.
     pub name: String,
