@@ -12,7 +12,7 @@ use crate::graph::infer::infer;
 use crate::graph::{Bindings, Graph, TensorType, bind_inputs};
 use crate::plan::{Batching, Bound, Input, Plan, State, StepTime, Watch};
 use crate::simd::Isa;
-use crate::tensor::{Tensor, num_elements};
+use crate::tensor::{DType, Tensor, num_elements};
 
 /// An input or an output of a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +102,18 @@ impl Model {
     /// The steps that a run consists of.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// Where the values of a run would lie in memory, for f32 inputs of these shapes that go
+    /// through the network together, on so many threads.
+    ///
+    /// # Errors
+    /// `Input` and `Shape` where the shapes are not what the network takes.
+    pub fn bind(&self, shapes: Vec<Vec<usize>>, threads: usize) -> Result<Bound> {
+        let mut sizes = Bindings::new();
+        let given = shapes.iter().map(|shape| (DType::F32, shape.as_slice()));
+        bind_inputs(&self.graph, given, &mut sizes)?;
+        Bound::new(&self.plan, 0..self.plan.steps().len(), shapes, &sizes, threads)
     }
 
     /// What was recognised in the network.

@@ -250,6 +250,16 @@ fn inspect_and_bench_speak_json() {
     assert_eq!(d["parameters"], 9);
     assert!(d["dynamic_activations"].as_array().unwrap().is_empty());
     assert!(d["unrecognised"].as_array().unwrap().is_empty());
+    let plan = ["inspect", "--plan", "--format", "json", "--shape", "2,3,8,8", "--threads", "3"];
+    let run = dyrelu(&plan).arg(&model).assert().code(0);
+    let p: serde_json::Value = serde_json::from_str(&stdout(&run)).unwrap();
+    let steps = p["steps"].as_array().unwrap();
+    assert!(steps.iter().any(|step| step["kernel"] == "dense" && step["weight_bytes"] != 0), "{p}");
+    let ends = steps.iter().flat_map(|step| step["outputs"].as_array().unwrap());
+    let end = ends.filter_map(|output| output["place"][1].as_u64()).max().unwrap();
+    assert!(end > 0 && p["arena_bytes"].as_u64() >= Some(end), "{p}");
+    assert_eq!(p["inputs"], serde_json::json!([[2, 3, 8, 8]]));
+    dyrelu(&["inspect", "--plan", "--shape", "2,4,8,8"]).arg(&model).assert().code(2);
     let mut command = dyrelu(&["bench", "--format", "json", "--seconds", "0.1", "--threads", "1"]);
     let run = command.arg(&model).args(["--size", "8"]).assert().code(0);
     let m: serde_json::Value = serde_json::from_str(&stdout(&run)).unwrap();

@@ -11,7 +11,7 @@ use super::{Outcome, TextOrJson, arrays, models, print, serve, threads, to_json}
 use dyrelu::graph::{cost, infer};
 use dyrelu::plan::StepTime;
 use dyrelu::simd::{Isa, peak};
-use dyrelu::{DType, Error, Model, Result, Session, Tensor};
+use dyrelu::{Error, Model, Result, Session, Tensor};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -162,14 +162,7 @@ fn quantile(values: &[f64], q: f64) -> f64 {
 }
 
 fn made_up(model: &Model, batch: usize, size: usize) -> Result<Vec<Tensor>> {
-    let tensor = |port: &dyrelu::Port| {
-        let ty = port.ty.as_ref().filter(|ty| ty.dtype == DType::F32).ok_or_else(|| {
-            Error::input(format!("input {:?} is not a feature map of f32", port.name))
-        })?;
-        let size = |(axis, d): (usize, &dyrelu::graph::Dim)| {
-            d.as_size().unwrap_or(if axis == 0 { batch } else { size })
-        };
-        let shape: Vec<usize> = ty.dims.iter().enumerate().map(size).collect();
+    let tensor = |shape: Vec<usize>| {
         if shape.first() != Some(&batch) {
             return Err(Error::input(format!(
                 "the network takes batches of {} only; add --batch {0}",
@@ -182,7 +175,7 @@ fn made_up(model: &Model, batch: usize, size: usize) -> Result<Vec<Tensor>> {
         let wave = (0..count).map(|i| ((i % 8191) as f32 * 0.37).sin());
         Tensor::new(&shape, wave.collect::<Vec<f32>>())
     };
-    model.inputs().iter().map(tensor).collect()
+    models::input_shapes(model, None, batch, size)?.into_iter().map(tensor).collect()
 }
 
 /// The multiply-adds of a whole run.

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Outcome, TextOrJson, models, print, to_json};
+use super::table::table;
+use super::{Outcome, TextOrJson, models, plan, print, to_json};
 use dyrelu::compile::{DynamicActivation, Unrecognised};
 use dyrelu::graph::{Dim, Graph, TensorType, cost, infer};
 use dyrelu::{Error, Model, Result};
@@ -15,6 +16,7 @@ use dyrelu::{Error, Model, Result};
 Examples:
   dyrelu inspect net.onnx
   dyrelu inspect net.onnx --shape 1,3,320,320
+  dyrelu inspect net.onnx --plan                     # what runs, fused how, where in memory
   dyrelu inspect net.onnx --format json | jq .dynamic_activations")]
 pub(super) struct Arguments {
     /// The network; the one that ships by default.
@@ -22,6 +24,12 @@ pub(super) struct Arguments {
     /// How the description is printed.
     #[arg(long, value_enum, default_value = "text")]
     format: TextOrJson,
+    /// Shows the steps of a run in place of the layers.
+    #[arg(long)]
+    plan: bool,
+    /// Threads that the plan is for.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "plan")]
+    threads: usize,
     /// The sizes of the first input, where the file leaves some free.
     #[arg(long, value_name = "N,C,H,W", value_delimiter = ',')]
     shape: Option<Vec<usize>>,
@@ -53,6 +61,15 @@ struct Layer {
 
 pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     let model = models::open(arguments.model.as_deref(), &arguments.engine)?;
+    if arguments.plan {
+        let shapes = models::input_shapes(&model, arguments.shape.as_deref(), 1, 224)?;
+        let plan = plan::describe(&model, shapes, arguments.threads)?;
+        match arguments.format {
+            TextOrJson::Json => print(&(to_json(&plan)? + "\n"))?,
+            TextOrJson::Text => print(&plan::as_text(&plan))?,
+        }
+        return Ok(Outcome::Fine);
+    }
     let mut graph = model.graph().clone();
     if let Some(shape) = &arguments.shape {
         fix_shape(&mut graph, shape)?;
@@ -102,7 +119,7 @@ fn describe<'a>(model: &'a Model, graph: &'a Graph) -> Result<Description<'a>> {
         outputs: graph.outputs().iter().map(port).collect(),
         macs: layers.iter().map(|l| l.macs).fold(0, u64::saturating_add),
         parameters: cost::total_parameters(graph),
-        weight_bytes: constants.map(|t| t.bytes().len() as u64).sum(),
+        weight_bytes: constants.map(|t| (t.len() * t.dtype().size()) as u64).sum(),
         layers,
         dynamic_activations: &model.report().dynamic_activations,
         unrecognised: &model.report().unrecognised,
@@ -146,28 +163,6 @@ fn as_text(d: &Description) -> String {
     }
     for place in d.unrecognised {
         let _ = writeln!(text, "not recognised: {:?}: {}", place.name, place.reason);
-    }
-    text
-}
-
-/// Columns wide enough for their contents; those in `right` are aligned to the right.
-fn table<const N: usize>(header: [String; N], rows: Vec<[String; N]>, right: &[usize]) -> String {
-    let lines = || std::iter::once(&header).chain(&rows);
-    let widths: Vec<usize> =
-        (0..N).map(|i| lines().map(|l| l[i].chars().count()).max().unwrap_or(0)).collect();
-    let mut text = String::new();
-    for line in lines() {
-        let mut row = String::from(" ");
-        for (i, cell) in line.iter().enumerate() {
-            let width = widths[i];
-            let _ = if right.contains(&i) {
-                write!(row, " {cell:>width$} ")
-            } else {
-                write!(row, " {cell:<width$} ")
-            };
-        }
-        text.push_str(row.trim_end());
-        text.push('\n');
     }
     text
 }

@@ -6,8 +6,10 @@ mod classify;
 mod convert;
 mod inspect;
 mod models;
+mod plan;
 mod run;
 mod serve;
+mod table;
 mod verify;
 
 use std::io::Write;

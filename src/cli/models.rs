@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dyrelu::{Error, Model, Options, Result};
+use dyrelu::{DType, Error, Model, Options, Port, Result};
 
 /// The model that is used where none is named.
 const DEFAULT_MODEL: &str = "mobilenetv2-x0.5-dyrelu-b-imagenette.safetensors";
@@ -25,6 +25,28 @@ impl Engine {
 /// Opens the named model, or the one that ships.
 pub(super) fn open(path: Option<&Path>, engine: &Engine) -> Result<Arc<Model>> {
     Model::open_with(self::path(path)?, engine.options())
+}
+
+/// A shape for each input, with `batch` and `size` where the network leaves sizes free; `first`, if
+/// given, is that of the first one.
+pub(super) fn input_shapes(
+    model: &Model,
+    first: Option<&[usize]>,
+    batch: usize,
+    size: usize,
+) -> Result<Vec<Vec<usize>>> {
+    let shape = |(number, port): (usize, &Port)| {
+        let ty = port.ty.as_ref().filter(|ty| ty.dtype == DType::F32).ok_or_else(|| {
+            Error::input(format!("input {:?} is not a feature map of f32", port.name))
+        })?;
+        if let (0, Some(first)) = (number, first) {
+            return Ok(first.to_vec());
+        }
+        let free = |axis| if axis == 0 { batch } else { size };
+        let dims = ty.dims.iter().enumerate();
+        Ok(dims.map(|(axis, d)| d.as_size().unwrap_or(free(axis))).collect())
+    };
+    model.inputs().iter().enumerate().map(shape).collect()
 }
 
 /// The named path, or that of the model that ships.

@@ -226,6 +226,7 @@ impl Nhwc<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::guarded::Guarded;
     use super::*;
 
     fn naive(x: f32, a: &[f32], b: &[f32]) -> f32 {
@@ -245,7 +246,7 @@ mod tests {
         for isa in Isa::available() {
             for k in 1..=MOST_PIECES {
                 for (channels, plane) in [(1, 1), (3, 35), (17, 7), (8, 16), (24, 33)] {
-                    let x = wave(channels * plane, 0.7);
+                    let x = Guarded::of(&wave(channels * plane, 0.7));
                     let (a, b) = (wave(k * channels, 1.3), wave(k * channels, 2.1));
                     let column = |v: &[f32], c: usize| -> Vec<f32> {
                         (0..k).map(|k| v[k * channels + c]).collect()
@@ -257,17 +258,17 @@ mod tests {
                     let close = |got: &[f32], want: &[f32]| {
                         got.iter().zip(want).all(|(g, w)| (g - w).abs() <= 1e-6 * w.abs().max(1.0))
                     };
-                    let mut y = vec![f32::NAN; x.len()];
+                    let mut y = Guarded::unwritten(x.len());
                     max_affine_nchw_into(isa, &x, &mut y, plane, &a, &b);
-                    assert!(close(&y, &nchw), "NCHW, {case}");
+                    assert!(close(y.written(&case), &nchw), "NCHW, {case}");
                     max_affine_nhwc_into(isa, &x, &mut y, channels, &a, &b);
-                    assert!(close(&y, &nhwc), "NHWC, {case}");
+                    assert!(close(y.written(&case), &nhwc), "NHWC, {case}");
                     y.copy_from_slice(&x);
                     max_affine_nchw(isa, &mut y, plane, &a, &b);
-                    assert!(close(&y, &nchw), "NCHW in place, {case}");
+                    assert!(close(y.written(&case), &nchw), "NCHW in place, {case}");
                     y.copy_from_slice(&x);
                     max_affine_nhwc(isa, &mut y, channels, &a, &b);
-                    assert!(close(&y, &nhwc), "NHWC in place, {case}");
+                    assert!(close(y.written(&case), &nhwc), "NHWC in place, {case}");
                 }
             }
         }

@@ -57,27 +57,6 @@ impl Window {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn inside_is_where_the_source_exists() {
-        for (stride, dilation, before, input, output) in
-            [(1, 1, 1, 5, 5), (2, 1, 0, 6, 3), (2, 2, 3, 7, 5), (1, 1, -1, 6, 3), (3, 1, 4, 2, 3)]
-        {
-            let w = Window {
-                kernel: [3, 3],
-                stride: [stride; 2],
-                dilation: [dilation; 2],
-                before: [before; 2],
-                input: [input; 2],
-                output: [output; 2],
-            };
-            for tap in 0..3 {
-                let want: Vec<usize> =
-                    (0..output).filter(|&at| w.source(1, at, tap).is_some()).collect();
-                assert_eq!(w.inside(1, tap).collect::<Vec<_>>(), want, "{w:?} tap {tap}");
-            }
-        }
-    }
-}
+mod guarded;
+#[cfg(test)]
+mod tests;

@@ -404,6 +404,7 @@ fn times_a<S: Simd>(s: S, m: [S::Vector; PATCH]) -> [S::Vector; TILE] {
 mod tests {
     use super::super::conv::{ConvWeights, Image, conv};
     use super::super::epilogue::Activation;
+    use super::super::guarded::Guarded;
     use super::*;
     use crate::tensor::{Blocks, Cut, Layout};
 
@@ -430,7 +431,7 @@ mod tests {
             };
             let (depth, row) = (padded(channels), padded(outputs));
             let pixels = height * width;
-            let x = wave(window.input[0] * window.input[1] * depth, 0.37);
+            let x = Guarded::of(&wave(window.input[0] * window.input[1] * depth, 0.37));
             let weight = wave(outputs * channels * 9, 0.61);
             let bias = wave(outputs, 1.7);
             let after = wave(pixels * row, 0.9);
@@ -444,15 +445,13 @@ mod tests {
             let fast = WinogradWeights::new(&weight, Some(&bias), outputs, channels);
             for isa in Isa::available() {
                 let run = |by_winograd: bool| {
-                    let (mut y, mut sums) =
-                        (vec![f32::NAN; pixels * row], vec![0.0; row_blocks * row]);
+                    let mut y = Guarded::unwritten(pixels * row);
+                    let mut sums = Guarded::unwritten(row_blocks * row);
                     let blocks = Blocks::new(&mut y, cut).with_sums(&mut sums, row);
                     let lines = height / row_blocks;
-                    let mut work = vec![
-                        f32::NAN;
-                        fast.workspace(lines, width)
-                            .max(direct.workspace(pixels, false))
-                    ];
+                    let (fast_work, direct_work) =
+                        (fast.workspace(lines, width), direct.workspace(pixels, false));
+                    let mut work = Guarded::unwritten(fast_work.max(direct_work));
                     while let Some(mut block) = blocks.next(0) {
                         let block = &mut block;
                         if by_winograd {
@@ -462,7 +461,7 @@ mod tests {
                             conv(isa, image, &direct, &window, None, &epilogue, block, &mut work);
                         }
                     }
-                    (y, sums)
+                    (y.written(isa.name()).to_vec(), sums.written(isa.name()).to_vec())
                 };
                 let (want, want_sums) = run(false);
                 let (got, got_sums) = run(true);

@@ -93,6 +93,11 @@ impl Bound {
         self.workspace.end
     }
 
+    /// The place of the workspace of all threads in the arena, in elements.
+    pub fn workspace(&self) -> Range<usize> {
+        self.workspace.clone()
+    }
+
     /// Bytes of the arena.
     pub fn arena_bytes(&self) -> usize {
         4 * self.arena_len()

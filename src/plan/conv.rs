@@ -68,6 +68,10 @@ impl ConvStep {
 }
 
 impl Kernel for ConvStep {
+    fn name(&self) -> &'static str {
+        "dense"
+    }
+
     fn macs(&self, _: Extent, output: Extent) -> usize {
         output.images * output.pixels() * output.channels * self.weights.packed().length()
     }
@@ -138,6 +142,10 @@ impl DepthwiseStep {
 }
 
 impl Kernel for DepthwiseStep {
+    fn name(&self) -> &'static str {
+        "depthwise"
+    }
+
     fn macs(&self, _: Extent, output: Extent) -> usize {
         output.images * output.pixels() * output.channels * self.window.taps()
     }

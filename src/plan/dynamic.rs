@@ -16,6 +16,10 @@ pub struct CoefficientsStep {
 }
 
 impl Kernel for CoefficientsStep {
+    fn name(&self) -> &'static str {
+        "coefficients"
+    }
+
     fn macs(&self, _: Extent, output: Extent) -> usize {
         output.images * output.pixels() * output.channels * self.layer.hidden()
     }
@@ -55,6 +59,10 @@ pub struct AttentionStep {
 }
 
 impl Kernel for AttentionStep {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
     fn run(&self, io: Io) -> Result<()> {
         let (z, result) = (io.input(0), io.result(0));
         let gamma = self.gamma_per_position * result.pixels() as f32;

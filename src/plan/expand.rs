@@ -87,6 +87,10 @@ impl ExpandStep {
 }
 
 impl Kernel for ExpandStep {
+    fn name(&self) -> &'static str {
+        "expand + depthwise"
+    }
+
     fn macs(&self, input: Extent, output: Extent) -> usize {
         let Ok(window) = self.expand.window.over(input) else { return 0 };
         let [height, width] = window.output;

@@ -42,6 +42,9 @@ use crate::tensor::Tensor;
 ///
 /// It cuts its work by shape alone, so that results do not depend on the number of threads.
 pub trait Kernel: Send + Sync {
+    /// What it is called where plans are shown.
+    fn name(&self) -> &'static str;
+
     /// Elements of workspace that each thread needs.
     fn workspace(&self, _output: Extent) -> usize {
         0
@@ -125,6 +128,17 @@ pub enum Work {
     General(Op),
     /// Brings a tensor into the arena.
     Import,
+}
+
+impl Work {
+    /// What it is called where plans are shown.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Work::Kernel(kernel) => kernel.name(),
+            Work::General(_) => "general",
+            Work::Import => "import",
+        }
+    }
 }
 
 /// Something to be computed, and the values that it reads and produces.

@@ -16,6 +16,10 @@ pub struct PoolStep {
 }
 
 impl Kernel for PoolStep {
+    fn name(&self) -> &'static str {
+        "pool"
+    }
+
     fn run(&self, io: Io) -> Result<()> {
         let (x, result) = (io.input(0), io.result(0));
         let window = self.window.over(x.extent)?;
@@ -38,6 +42,10 @@ impl Kernel for PoolStep {
 pub struct GlobalAverageStep;
 
 impl Kernel for GlobalAverageStep {
+    fn name(&self) -> &'static str {
+        "average"
+    }
+
     fn run(&self, io: Io) -> Result<()> {
         let Some(size) = io.sizes[0] else { return Ok(()) };
         let source = io.inputs[1].unwrap_or_else(|| io.input(0));

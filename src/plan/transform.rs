@@ -23,6 +23,10 @@ impl TransformStep {
 }
 
 impl Kernel for TransformStep {
+    fn name(&self) -> &'static str {
+        "transform"
+    }
+
     fn partial_sums(&self, output: Extent) -> usize {
         Self::cut(output).row_blocks
     }

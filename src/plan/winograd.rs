@@ -39,6 +39,10 @@ impl WinogradStep {
 }
 
 impl Kernel for WinogradStep {
+    fn name(&self) -> &'static str {
+        "Winograd"
+    }
+
     fn macs(&self, _: Extent, output: Extent) -> usize {
         let outputs = output.images * output.pixels() * output.channels;
         outputs * self.weights.channels() * self.window.taps()

@@ -1,0 +1,137 @@
+//! What `dyrelu inspect --plan` shows: the steps that a run consists of, what was fused into each,
+//! and where its output lies in memory.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use super::table::table;
+use dyrelu::plan::{Home, Slot, Step, Work};
+use dyrelu::simd::Isa;
+use dyrelu::{Model, Result};
+
+/// A plan for inputs of given shapes on a number of threads.
+#[derive(Serialize)]
+pub(super) struct Description {
+    isa: &'static str,
+    threads: usize,
+    inputs: Vec<Vec<usize>>,
+    arena_bytes: usize,
+    workspace_bytes: usize,
+    weight_bytes: usize,
+    steps: Vec<StepDescription>,
+}
+
+#[derive(Serialize)]
+struct StepDescription {
+    name: String,
+    /// What computes it; "general" for the plain operators.
+    kernel: &'static str,
+    /// The operators that it computes, joined by `+`.
+    computes: String,
+    /// The values that it reads, weights aside.
+    reads: Vec<String>,
+    outputs: Vec<Buffer>,
+    weight_bytes: usize,
+}
+
+/// A value that lives between steps.
+#[derive(Serialize)]
+struct Buffer {
+    name: String,
+    shape: Vec<usize>,
+    /// First byte in the arena, and one past the last; absent outside of the arena.
+    place: Option<[usize; 2]>,
+}
+
+pub(super) fn describe(
+    model: &Model,
+    shapes: Vec<Vec<usize>>,
+    threads: usize,
+) -> Result<Description> {
+    let bound = model.bind(shapes.clone(), threads)?;
+    let plan = model.plan();
+    let slots = plan.slots();
+    let buffer = |slot: Slot| Buffer {
+        name: slots[slot].name.clone(),
+        shape: bound.shape(slot).to_vec(),
+        place: bound.place(slot).map(|place| [4 * place.start, 4 * place.end]),
+    };
+    let is_read = |slot: &&Slot| !matches!(slots[**slot].home, Home::Constant(_) | Home::Fused);
+    let describe = |step: &Step| StepDescription {
+        name: step.name.clone(),
+        kernel: step.work.name(),
+        computes: step.op.clone(),
+        reads: step
+            .inputs
+            .iter()
+            .flatten()
+            .filter(is_read)
+            .map(|&s| slots[s].name.clone())
+            .collect(),
+        outputs: step.outputs.iter().flatten().map(|&slot| buffer(slot)).collect(),
+        weight_bytes: match &step.work {
+            Work::Kernel(kernel) => kernel.weight_bytes(),
+            Work::General(_) | Work::Import => 0,
+        },
+    };
+    Ok(Description {
+        isa: Isa::get().name(),
+        threads,
+        inputs: shapes,
+        arena_bytes: bound.arena_bytes(),
+        workspace_bytes: 4 * bound.workspace().len(),
+        weight_bytes: plan.weight_bytes(),
+        steps: plan.steps().iter().map(describe).collect(),
+    })
+}
+
+pub(super) fn as_text(d: &Description) -> String {
+    let mut text = String::new();
+    let megabytes = |bytes: usize| bytes as f64 / 1e6;
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        text,
+        "{} steps for inputs of {:?}, threads: {}, {}\n\
+         {:.2} MB of working memory, {:.2} of them workspace; {:.1} MB of weights\n",
+        d.steps.len(),
+        d.inputs,
+        d.threads,
+        d.isa,
+        megabytes(d.arena_bytes),
+        megabytes(d.workspace_bytes),
+        megabytes(d.weight_bytes)
+    );
+    // Values are named by the step that makes them.
+    let mut makers: HashMap<&str, usize> = HashMap::new();
+    let mut rows = Vec::new();
+    for (i, step) in d.steps.iter().enumerate() {
+        let maker =
+            |name: &String| makers.get(name.as_str()).map_or(name.clone(), usize::to_string);
+        // Partial sums come from the step that makes their map.
+        let mut reads: Vec<_> = step.reads.iter().map(maker).collect();
+        reads.dedup();
+        let first = step.outputs.first();
+        let place = first.and_then(|output| output.place);
+        let place =
+            place.map_or("-".into(), |[start, end]| format!("{}..{}", start / 1000, end / 1000));
+        rows.push([
+            i.to_string(),
+            step.kernel.to_string(),
+            step.computes.clone(),
+            reads.join(" "),
+            first.map_or(String::new(), |output| format!("{:?}", output.shape)),
+            place,
+            step.weight_bytes.div_ceil(1000).to_string(),
+            step.name.clone(),
+        ]);
+        for output in &step.outputs {
+            makers.insert(&output.name, i);
+        }
+    }
+    let header =
+        ["step", "kernel", "computes", "reads", "output", "place, kB", "weights, kB", "layer"];
+    text.push_str(&table(header.map(String::from), rows, &[0, 6]));
+    text
+}

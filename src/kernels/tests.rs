@@ -1,0 +1,471 @@
+//! Every kernel at awkward sizes, on every instruction set at hand, between guarded margins, against
+//! its definition in f64.
+
+use super::attention::spatial_attention;
+use super::conv::{ConvWeights, Image, conv};
+use super::depthwise::{DepthwiseWeights, depthwise};
+use super::epilogue::{Activation, Epilogue, Join};
+use super::guarded::Guarded;
+use super::hyperfunction::{Bound, Coefficients, coefficients};
+use super::pool::{Pooling, pool, scaled_sum};
+use super::transform::{transform, transform_in_place};
+use super::*;
+use crate::simd::{Isa, LANES, padded};
+use crate::tensor::{Block, Blocks, COLUMN_UNIT, Cut, Layout};
+
+fn wave(len: usize, frequency: f32) -> Vec<f32> {
+    (0..len).map(|i| (i as f32 * frequency).sin()).collect()
+}
+
+/// Rows of `width` numbers as rows padded to whole vectors, with numbers that must not matter.
+fn padded_rows(rows: &[f32], width: usize) -> Guarded {
+    let padding = vec![777.0; padded(width) - width];
+    let rows = rows.chunks_exact(width).flat_map(|row| row.iter().chain(&padding));
+    Guarded::of(&rows.copied().collect::<Vec<_>>())
+}
+
+fn assert_close(got: f32, want: f64, case: &str) {
+    let close = (f64::from(got) - want).abs() <= 2e-5 * want.abs().max(1.0);
+    assert!(close, "{got} and not {want}: {case}");
+}
+
+/// What an epilogue reads, for a map of `rows` rows and `channels` channels.
+struct Extras {
+    before: Guarded,
+    after: Guarded,
+    attention: Guarded,
+    coefficients: Guarded,
+    shared: Guarded,
+}
+
+const MOST_PIECES: usize = 5;
+
+impl Extras {
+    fn new(rows: usize, channels: usize) -> Self {
+        let map = |frequency| padded_rows(&wave(rows * channels, frequency), channels);
+        Extras {
+            before: map(0.23),
+            after: map(0.29),
+            attention: padded_rows(&wave(rows, 0.41), 1),
+            coefficients: padded_rows(&wave(2 * MOST_PIECES * channels, 0.53), channels),
+            shared: padded_rows(&wave(2 * MOST_PIECES, 0.67), 1),
+        }
+    }
+
+    /// Epilogues that together use everything that there is.
+    fn epilogues(&self) -> Vec<Epilogue<'_>> {
+        let row = self.coefficients.len() / (2 * MOST_PIECES);
+        let of_channels = |k: usize| Epilogue {
+            activation: Activation::MaxAffine { k },
+            coefficients: &self.coefficients[..2 * k * row],
+            ..Epilogue::NONE
+        };
+        let shared = |k: usize| Epilogue {
+            activation: Activation::MaxAffine { k },
+            coefficients: &self.shared[..2 * k * LANES],
+            shared: true,
+            ..Epilogue::NONE
+        };
+        let plain = |activation| Epilogue { activation, ..Epilogue::NONE };
+        vec![
+            Epilogue::NONE,
+            plain(Activation::Clamp { low: 0.0, high: 0.5 }),
+            plain(Activation::LeakyRelu { alpha: 0.1 }),
+            plain(Activation::HardSigmoid { alpha: 0.2, beta: 0.5 }),
+            plain(Activation::Sigmoid),
+            plain(Activation::Swish { alpha: 1.5 }),
+            plain(Activation::Tanh),
+            Epilogue { before: Some(&self.before), ..plain(Activation::HardSwish) },
+            Epilogue { after: Some(&self.after), ..of_channels(1) },
+            Epilogue { attention: Some(&self.attention), ..of_channels(2) },
+            of_channels(MOST_PIECES),
+            shared(1),
+            Epilogue { after: Some(&self.after), join: Join::Maximum, ..shared(2) },
+            shared(3),
+        ]
+    }
+}
+
+/// The definition of an epilogue for one element.
+fn finished(epilogue: &Epilogue, x: f64, row: usize, channel: usize, width: usize) -> f64 {
+    let at = row * width + channel;
+    let map = |map: Option<&[f32]>| map.map(|map| f64::from(map[at]));
+    let x = x + map(epilogue.before).unwrap_or(0.0);
+    let gate = |x: f64| 1.0 / (1.0 + (-x).exp());
+    let y = match epilogue.activation {
+        Activation::Identity => x,
+        Activation::Clamp { low, high } => x.clamp(low.into(), high.into()),
+        Activation::LeakyRelu { alpha } => x.max(0.0) + f64::from(alpha) * x.min(0.0),
+        Activation::HardSwish => x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
+        Activation::HardSigmoid { alpha, beta } => {
+            (f64::from(alpha) * x + f64::from(beta)).clamp(0.0, 1.0)
+        }
+        Activation::Sigmoid => gate(x),
+        Activation::Swish { alpha } => x * gate(f64::from(alpha) * x),
+        Activation::Tanh => x.tanh(),
+        Activation::MaxAffine { k } => {
+            let of = |j: usize| {
+                let at = if epilogue.shared { j * LANES } else { j * width + channel };
+                f64::from(epilogue.coefficients[at])
+            };
+            (0..k).map(|j| of(j) * x + of(k + j)).fold(f64::NEG_INFINITY, f64::max)
+        }
+    };
+    let y = y * epilogue.attention.map_or(1.0, |pi| f64::from(pi[row * LANES]));
+    match (map(epilogue.after), epilogue.join) {
+        (None, _) => y,
+        (Some(other), Join::Sum) => y + other,
+        (Some(other), Join::Maximum) => y.max(other),
+    }
+}
+
+/// Compares a map and the partial sums over its `row_blocks` blocks of rows with a definition.
+fn check(
+    got: (&[f32], &[f32]),
+    (rows, channels, row_blocks): (usize, usize, usize),
+    want: impl Fn(usize, usize) -> f64,
+    case: &str,
+) {
+    let width = padded(channels);
+    for block in 0..row_blocks {
+        let of_block = block * rows / row_blocks..(block + 1) * rows / row_blocks;
+        for channel in 0..channels {
+            let mut sum = 0.0;
+            for row in of_block.clone() {
+                let want = want(row, channel);
+                assert_close(got.0[row * width + channel], want, case);
+                sum += want;
+            }
+            let close =
+                (f64::from(got.1[block * width + channel]) - sum).abs() <= 1e-4 * rows as f64;
+            assert!(close, "a partial sum of {case}");
+        }
+    }
+}
+
+/// The elements that the window sees at an output position, by tap and pixel.
+fn seen(w: &Window, row: usize) -> impl Iterator<Item = (usize, usize)> {
+    let (line, column) = (row / w.output[1], row % w.output[1]);
+    let taps = (0..w.kernel[0]).flat_map(|y| (0..w.kernel[1]).map(move |x| [y, x]));
+    taps.enumerate().filter_map(move |(tap, [y, x])| {
+        let pixel = w.source(0, line, y)? * w.input[1] + w.source(1, column, x)?;
+        Some((tap, pixel))
+    })
+}
+
+/// Windows of all sorts, with more than one vector of output positions and with few.
+fn windows() -> Vec<Window> {
+    let window = |kernel, stride, dilation, before, input, output| Window {
+        kernel,
+        stride: [stride; 2],
+        dilation: [dilation; 2],
+        before,
+        input,
+        output,
+    };
+    vec![
+        window([1, 1], 1, 1, [0, 0], [1, 1], [1, 1]),
+        window([1, 1], 1, 1, [0, 0], [5, 7], [5, 7]),
+        window([3, 3], 1, 1, [1, 1], [4, 13], [4, 13]),
+        window([3, 3], 2, 1, [0, 1], [7, 9], [4, 5]),
+        window([5, 5], 1, 1, [2, 2], [3, 6], [3, 6]),
+        window([5, 3], 2, 2, [3, 2], [6, 11], [3, 6]),
+        window([2, 7], 3, 1, [-1, 4], [8, 10], [3, 5]),
+    ]
+}
+
+#[test]
+fn dense_convolutions() {
+    for (i, w) in windows().iter().enumerate() {
+        for (channels, outputs) in [(3, 5), (16, 1), (17, 8), (21, 16), (16, 24), (33, 41)] {
+            let (rows, taps, width) =
+                (w.output[0] * w.output[1], w.kernel[0] * w.kernel[1], padded(outputs));
+            let pixels = w.input[0] * w.input[1];
+            let x = wave(pixels * channels, 0.37);
+            let nhwc = padded_rows(&x, channels);
+            let nchw: Vec<f32> =
+                (0..x.len()).map(|i| x[i % pixels * channels + i / pixels]).collect();
+            let nchw = Guarded::of(&nchw);
+            let (weight, bias) = (wave(outputs * channels * taps, 0.61), wave(outputs, 1.7));
+            let packed = ConvWeights::new(&weight, Some(&bias), outputs, channels);
+            let product = |row: usize, o: usize, x: &dyn Fn(usize, usize) -> f64| -> f64 {
+                let at = |tap, c| f64::from(weight[(o * channels + c) * taps + tap]);
+                let of_tap =
+                    |(tap, pixel)| -> f64 { (0..channels).map(|c| at(tap, c) * x(pixel, c)).sum() };
+                f64::from(bias[o]) + seen(w, row).map(of_tap).sum::<f64>()
+            };
+            let element = |pixel: usize, c: usize| f64::from(x[pixel * channels + c]);
+            let (extras, inside) = (Extras::new(rows, outputs), Extras::new(pixels, channels));
+            for (e, epilogue) in extras.epilogues().iter().enumerate() {
+                let prologue = (w.is_pointwise() && e % 2 == 0).then(|| inside.epilogues()[e]);
+                let prologue = prologue.filter(|_| !packed.gathers());
+                let layouts: &[Layout] = match packed.gathers() {
+                    true => &[Layout::Nhwc, Layout::Nchw],
+                    false => &[Layout::Nhwc],
+                };
+                let x = |pixel: usize, c: usize| match &prologue {
+                    Some(prologue) => {
+                        finished(prologue, element(pixel, c), pixel, c, padded(channels))
+                    }
+                    None => element(pixel, c),
+                };
+                let (row_blocks, column_blocks) =
+                    (rows.min(1 + e % 3), (width / COLUMN_UNIT).clamp(1, 1 + e % 2));
+                let cut = Cut { images: 1, rows, width, row_blocks, column_blocks };
+                for (isa, &layout) in Isa::available()
+                    .into_iter()
+                    .flat_map(|isa| layouts.iter().map(move |l| (isa, l)))
+                {
+                    let case = format!(
+                        "window {i}, {channels} to {outputs}, epilogue {e}, {layout:?}, {}",
+                        isa.name()
+                    );
+                    let mut y = Guarded::unwritten(rows * width);
+                    let mut sums = Guarded::unwritten(row_blocks * width);
+                    let mut work =
+                        Guarded::unwritten(packed.workspace(cut.most_rows(), prologue.is_some()));
+                    let data = if layout == Layout::Nhwc { &nhwc } else { &nchw };
+                    let image = Image { data, layout };
+                    let blocks = Blocks::new(&mut y, cut).with_sums(&mut sums, width);
+                    while let Some(mut block) = blocks.next(0) {
+                        let block = &mut block;
+                        conv(isa, image, &packed, w, prologue.as_ref(), epilogue, block, &mut work);
+                    }
+                    let want = |row, o| finished(epilogue, product(row, o, &x), row, o, width);
+                    let got = (y.written(&case), sums.written(&case));
+                    check(got, (rows, outputs, row_blocks), want, &case);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn depthwise_convolutions() {
+    for (i, w) in windows().iter().enumerate() {
+        for channels in [1, 8, 19, 24, 40] {
+            let (rows, taps, width) =
+                (w.output[0] * w.output[1], w.kernel[0] * w.kernel[1], padded(channels));
+            let pixels = w.input[0] * w.input[1];
+            let x = wave(pixels * channels, 0.37);
+            let (weight, bias) = (wave(channels * taps, 0.61), wave(channels, 1.7));
+            let packed = DepthwiseWeights::new(&weight, Some(&bias), channels);
+            let product = |row: usize, c: usize| -> f64 {
+                let of_tap = |(tap, pixel): (usize, usize)| {
+                    f64::from(weight[c * taps + tap]) * f64::from(x[pixel * channels + c])
+                };
+                f64::from(bias[c]) + seen(w, row).map(of_tap).sum::<f64>()
+            };
+            let x = padded_rows(&x, channels);
+            let extras = Extras::new(rows, channels);
+            for (e, epilogue) in extras.epilogues().iter().enumerate() {
+                let row_blocks = w.output[0].min(1 + e % 3);
+                let line = w.output[1] * width;
+                let cut =
+                    Cut { images: 1, rows: w.output[0], width: line, row_blocks, column_blocks: 1 };
+                for isa in Isa::available() {
+                    let case =
+                        format!("window {i}, {channels} channels, epilogue {e}, {}", isa.name());
+                    let mut y = Guarded::unwritten(rows * width);
+                    let mut sums = Guarded::unwritten(row_blocks * width);
+                    let blocks = Blocks::new(&mut y, cut).with_sums(&mut sums, width);
+                    while let Some(mut block) = blocks.next(0) {
+                        depthwise(isa, &x, &packed, w, epilogue, &mut block);
+                    }
+                    let want = |row, c| finished(epilogue, product(row, c), row, c, width);
+                    y.written(&case);
+                    sums.written(&case);
+                    for block in 0..row_blocks {
+                        let lines = |i: usize| i * w.output[0] / row_blocks * w.output[1];
+                        let (first, end) = (lines(block), lines(block + 1));
+                        let got = (&y[first * width..end * width], &sums[block * width..]);
+                        let want = |row, c| want(first + row, c);
+                        check(got, (end - first, channels, 1), want, &case);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn transformations() {
+    for (rows, channels) in [(1, 1), (3, 8), (8, 17), (19, 24), (33, 40)] {
+        let x = wave(rows * channels, 0.37);
+        let (map, width) = (padded_rows(&x, channels), padded(channels));
+        let extras = Extras::new(rows, channels);
+        for (e, epilogue) in extras.epilogues().iter().enumerate() {
+            for isa in Isa::available() {
+                let case =
+                    format!("{rows} rows, {channels} channels, epilogue {e}, {}", isa.name());
+                let want = |row: usize, c: usize| {
+                    finished(epilogue, x[row * channels + c].into(), row, c, width)
+                };
+                let row_blocks = rows.min(2);
+                let cut = Cut { images: 1, rows, width, row_blocks, column_blocks: 1 };
+                for in_place in [false, true] {
+                    let mut y =
+                        if in_place { Guarded::of(&map) } else { Guarded::unwritten(rows * width) };
+                    let mut sums = Guarded::unwritten(row_blocks * width);
+                    let blocks = Blocks::new(&mut y, cut).with_sums(&mut sums, width);
+                    while let Some(mut block) = blocks.next(0) {
+                        if in_place {
+                            transform_in_place(isa, rows, epilogue, &mut block);
+                        } else {
+                            transform(isa, &map, epilogue, &mut block);
+                        }
+                    }
+                    let got = (y.written(&case), sums.written(&case));
+                    check(got, (rows, channels, row_blocks), want, &case);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn poolings() {
+    for (i, w) in windows().iter().enumerate() {
+        for channels in [1, 8, 19] {
+            let (pixels, width) = (w.input[0] * w.input[1], padded(channels));
+            let x = wave(pixels * channels, 0.37);
+            let map = padded_rows(&x, channels);
+            for kind in [Pooling::Max, Pooling::Average, Pooling::AverageWithBorder] {
+                for isa in Isa::available() {
+                    let case = format!("window {i}, {channels} channels, {kind:?}, {}", isa.name());
+                    let rows = w.output[0] * w.output[1];
+                    let mut y = Guarded::unwritten(rows * width);
+                    let block = &mut Block::whole(&mut y, w.output[1] * width);
+                    pool(isa, &map, width, kind, w, block);
+                    for (row, y) in y.written(&case).chunks_exact(width).enumerate() {
+                        for (c, &y) in y[..channels].iter().enumerate() {
+                            let element = |(_, pixel)| f64::from(x[pixel * channels + c]);
+                            let found: Vec<f64> = seen(w, row).map(element).collect();
+                            let sum: f64 = found.iter().sum();
+                            let want = match kind {
+                                Pooling::Max => {
+                                    found.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+                                }
+                                Pooling::Average => sum / found.len() as f64,
+                                Pooling::AverageWithBorder => {
+                                    sum / (w.kernel[0] * w.kernel[1]) as f64
+                                }
+                            };
+                            assert_close(y, want, &case);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn means() {
+    for (rows, width) in [(1, 8), (7, 24), (300, 16)] {
+        let x = Guarded::of(&wave(rows * width, 0.37));
+        for isa in Isa::available() {
+            let mut y = Guarded::unwritten(width);
+            scaled_sum(isa, &x, 0.25, &mut y);
+            for (c, &y) in y.written(isa.name()).iter().enumerate() {
+                let sum: f64 = x[c..].iter().step_by(width).map(|&x| f64::from(x)).sum();
+                assert_close(y, 0.25 * sum, isa.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn hyperfunctions() {
+    for (images, channels, hidden, k) in [(1, 1, 1, 1), (2, 19, 5, 2), (3, 24, 21, 3)] {
+        let rows = 2 * k;
+        let outputs = rows * channels;
+        // Half of the units are zero, as after a ReLU.
+        let units: Vec<f32> = wave(images * hidden, 0.7).iter().map(|x| x.max(0.0)).collect();
+        let bias = wave(outputs, 1.7);
+        let (init, lambda) = (wave(rows, 0.3), wave(rows, 0.9));
+        let weight = wave(outputs * hidden, 0.61);
+        let halves: Vec<f32> = weight.iter().map(|&w| half::f16::from_f32(w).to_f32()).collect();
+        for weight in [&weight, &halves] {
+            for bound in [Bound::Tanh, Bound::Clamp, Bound::None] {
+                let layer = Coefficients::new(weight, Some(&bias), &init, &lambda, bound, hidden);
+                let x = padded_rows(&units, hidden);
+                for isa in Isa::available() {
+                    let case =
+                        format!("{channels} channels, {hidden} units, {bound:?}, {}", isa.name());
+                    let width = layer.outputs();
+                    let mut y = Guarded::unwritten(images * width);
+                    let mut work = Guarded::unwritten(layer.workspace());
+                    let cut = Cut {
+                        images: 1,
+                        rows: images,
+                        width,
+                        row_blocks: 1,
+                        column_blocks: (width / COLUMN_UNIT).clamp(1, 2),
+                    };
+                    let blocks = Blocks::new(&mut y, cut);
+                    while let Some(mut block) = blocks.next(0) {
+                        coefficients(isa, &layer, &x, &mut block, &mut work);
+                    }
+                    let y = y.written(&case);
+                    for (image, j, c) in (0..images * outputs)
+                        .map(|i| (i / outputs, i % outputs / channels, i % channels))
+                    {
+                        let o = j * channels + c;
+                        let unit = |h: usize| {
+                            f64::from(units[image * hidden + h]) * f64::from(weight[o * hidden + h])
+                        };
+                        let z = f64::from(bias[o]) + (0..hidden).map(unit).sum::<f64>();
+                        let bounded = match bound {
+                            Bound::Tanh => (z / 2.0).tanh(),
+                            Bound::Clamp => (z / 3.0).clamp(-1.0, 1.0),
+                            Bound::None => z,
+                        };
+                        let want = f64::from(init[j]) + f64::from(lambda[j]) * bounded;
+                        assert_close(y[image * width + j * padded(channels) + c], want, &case);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn attentions() {
+    for positions in [1, 7, 8, 49, 1000] {
+        let z: Vec<f32> = wave(positions, 0.7).iter().map(|z| 20.0 * z).collect();
+        let map = padded_rows(&z, 1);
+        let (tau, gamma) = (10.0, positions as f32 / 3.0);
+        let all: f64 = z.iter().map(|&z| (f64::from(z) / f64::from(tau)).exp()).sum();
+        for isa in Isa::available() {
+            let case = format!("{positions} positions, {}", isa.name());
+            let mut pi = Guarded::unwritten(map.len());
+            spatial_attention(isa, &map, &mut pi, tau, gamma);
+            for (&pi, &z) in pi.written(&case).iter().step_by(LANES).zip(&z) {
+                let share = (f64::from(z) / f64::from(tau)).exp() / all;
+                assert_close(pi, (f64::from(gamma) * share).min(1.0), &case);
+            }
+        }
+    }
+}
+
+#[test]
+fn inside_is_where_the_source_exists() {
+    for (stride, dilation, before, input, output) in
+        [(1, 1, 1, 5, 5), (2, 1, 0, 6, 3), (2, 2, 3, 7, 5), (1, 1, -1, 6, 3), (3, 1, 4, 2, 3)]
+    {
+        let w = Window {
+            kernel: [3, 3],
+            stride: [stride; 2],
+            dilation: [dilation; 2],
+            before: [before; 2],
+            input: [input; 2],
+            output: [output; 2],
+        };
+        for tap in 0..3 {
+            let want: Vec<usize> =
+                (0..output).filter(|&at| w.source(1, at, tap).is_some()).collect();
+            assert_eq!(w.inside(1, tap).collect::<Vec<_>>(), want, "{w:?} tap {tap}");
+        }
+    }
+}
