@@ -76,10 +76,18 @@ pub fn depthwise(
     assert!(epilogue.fits(pixels, width));
     assert!(block.sums.as_ref().is_none_or(|sums| sums.len() == width));
     let (taps, bias) = (&*weights.taps, &*weights.bias);
-    isa.run(Depthwise { x, taps, bias, window, epilogue, block, width });
+    let call = Call { x, taps, bias, window, epilogue, block, width };
+    match (window.kernel[1], window.stride[1], window.dilation[1]) {
+        (3, 1, 1) => isa.run(Depthwise::<3, 1>(call)),
+        (3, 2, 1) => isa.run(Depthwise::<3, 2>(call)),
+        (5, 1, 1) => isa.run(Depthwise::<5, 1>(call)),
+        (5, 2, 1) => isa.run(Depthwise::<5, 2>(call)),
+        _ => isa.run(Depthwise::<0, 0>(call)),
+    }
 }
 
-struct Depthwise<'a, 'b, 'c> {
+/// The arguments of [`depthwise`].
+struct Call<'a, 'b, 'c> {
     x: &'a [f32],
     taps: &'a [f32],
     bias: &'a [f32],
@@ -89,19 +97,54 @@ struct Depthwise<'a, 'b, 'c> {
     width: usize,
 }
 
-/// The most output pixels of a register tile, which is two vectors of channels deep.
-const PIXELS: usize = 4;
+/// A call with kernels of `K` columns that move by `STEP`; 0 stands for any.
+struct Depthwise<'a, 'b, 'c, const K: usize, const STEP: usize>(Call<'a, 'b, 'c>);
 
-impl Vectorised for Depthwise<'_, '_, '_> {
+/// The most output pixels of a register tile: with five weights and one element they fill the
+/// registers of AVX2, and the sizes that networks for 224x224 pixels have are multiples of it.
+const PIXELS: usize = 7;
+
+/// Channels that are computed from the first line to the last before others: three lines of so many
+/// stay in the nearest cache, where lines of all channels would not.
+const CHANNELS: usize = 64;
+
+/// Some channels of a line of the output, and the rows of the kernel whose input line exists.
+struct Part {
+    line: usize,
+    taps: Range<usize>,
+    channels: Range<usize>,
+}
+
+/// Runs a block for each input column under the taps of a tile: up to `(PIXELS - 1) * 2 + 5`.
+///
+/// Written out, for the compiler gives up on a loop of so many and would keep the sums in memory.
+#[cfg(not(debug_assertions))]
+macro_rules! unrolled {
+    (|$j:ident| $body:block) => {
+        unrolled!(|$j| $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16)
+    };
+    (|$j:ident| $body:block, $($number:literal)*) => {
+        $({
+            let $j: usize = $number;
+            $body
+        })*
+    };
+}
+
+/// The same as a loop, for unoptimised code would need too much stack.
+#[cfg(debug_assertions)]
+macro_rules! unrolled {
+    (|$j:ident| $body:block) => {
+        for $j in 0..17usize $body
+    };
+}
+
+impl<const K: usize, const STEP: usize> Vectorised for Depthwise<'_, '_, '_, K, STEP> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        match self.window.kernel[1] {
-            3 => self.lines::<S, 3>(s),
-            5 => self.lines::<S, 5>(s),
-            _ => self.lines::<S, 0>(s),
-        }
+        self.0.lines::<S, K, STEP>(s);
     }
 }
 
@@ -113,95 +156,136 @@ fn taps_inside(w: &Window, line: usize) -> std::ops::Range<usize> {
     first..first + count
 }
 
-impl Depthwise<'_, '_, '_> {
-    /// All lines, for kernels of `K` columns; 0 stands for any number.
+impl Call<'_, '_, '_> {
+    /// All lines.
     #[inline(always)]
-    fn lines<S: Simd, const K: usize>(&mut self, s: S) {
+    fn lines<S: Simd, const K: usize, const STEP: usize>(&mut self, s: S) {
         let w = self.window;
-        // Columns whose taps all lie inside the line are computed several at a time.
-        let first = w.inside(1, 0).start;
-        let last = w.inside(1, w.kernel[1] - 1).end.max(first);
-        for line in self.block.rows.clone() {
-            let taps = taps_inside(w, line);
-            for column in (0..first).chain(last..w.output[1]) {
-                // SAFETY: the column is the block's, and the taps are checked one by one.
-                unsafe { self.pixels::<S, 1, 0, false>(s, &taps, line, column) };
-            }
-            let count = last - first;
-            let tiles = count.div_ceil(PIXELS);
-            for i in 0..tiles {
-                let (column, end) = (i * count / tiles, (i + 1) * count / tiles);
-                let at = first + column;
-                // SAFETY: all taps of these columns are inside.
-                unsafe {
-                    match end - column {
-                        1 => self.pixels::<S, 1, K, true>(s, &taps, line, at),
-                        2 => self.pixels::<S, 2, K, true>(s, &taps, line, at),
-                        3 => self.pixels::<S, 3, K, true>(s, &taps, line, at),
-                        _ => self.pixels::<S, 4, K, true>(s, &taps, line, at),
+        let most = if K == 0 { 1 } else { PIXELS };
+        let inside = w.inside(1, 0).start..w.inside(1, w.kernel[1] - 1).end;
+        let count = w.output[1];
+        let tiles = count.div_ceil(most);
+        for first in (0..self.width).step_by(CHANNELS) {
+            let channels = first..self.width.min(first + CHANNELS);
+            for line in self.block.rows.clone() {
+                let at = Part { line, taps: taps_inside(w, line), channels: channels.clone() };
+                for i in 0..tiles {
+                    let columns = i * count / tiles..(i + 1) * count / tiles;
+                    // SAFETY: the columns are the block's; all of their taps are inside the line,
+                    // or each is checked.
+                    unsafe {
+                        if K != 0 && inside.start <= columns.start && columns.end <= inside.end {
+                            self.pixels::<S, K, STEP, true>(s, &at, columns);
+                        } else {
+                            self.pixels::<S, K, STEP, false>(s, &at, columns);
+                        }
                     }
                 }
             }
         }
     }
 
-    /// All channels of `M` pixels of a line from `column` on.
+    /// All channels of up to [`PIXELS`] pixels of a line.
     ///
     /// # Safety
-    /// Line and columns are the block's; the rows of the kernel in `taps` are inside, and with
+    /// Line and columns are the block's; its taps are inside, and with
     /// `INSIDE` all of its columns are.
     #[inline(always)]
-    unsafe fn pixels<S: Simd, const M: usize, const K: usize, const INSIDE: bool>(
+    unsafe fn pixels<S: Simd, const K: usize, const STEP: usize, const INSIDE: bool>(
         &mut self,
         s: S,
-        taps: &Range<usize>,
-        line: usize,
-        column: usize,
+        at: &Part,
+        columns: Range<usize>,
     ) {
-        let mut channel = 0;
-        // SAFETY: the caller's.
-        unsafe {
-            while channel + 2 * S::WIDTH <= self.width {
-                self.tile::<S, M, 2, K, INSIDE>(s, taps, line, column, channel);
-                channel += 2 * S::WIDTH;
-            }
-            if channel + S::WIDTH <= self.width {
-                self.tile::<S, M, 1, K, INSIDE>(s, taps, line, column, channel);
-                channel += S::WIDTH;
-            }
-            if channel < self.width {
-                let s = s.narrow();
-                self.tile::<S::Narrow, M, 1, K, INSIDE>(s, taps, line, column, channel);
+        let (mut column, end) = (columns.start, columns.end);
+        while column < end {
+            // SAFETY: the caller's.
+            unsafe {
+                column += match end - column {
+                    7.. if K > 0 => self.channels::<S, 7, K, STEP, INSIDE>(s, at, column),
+                    6 if K > 0 => self.channels::<S, 6, K, STEP, INSIDE>(s, at, column),
+                    5 if K > 0 => self.channels::<S, 5, K, STEP, INSIDE>(s, at, column),
+                    4 if K > 0 => self.channels::<S, 4, K, STEP, INSIDE>(s, at, column),
+                    2.. if K > 0 => self.channels::<S, 2, K, STEP, INSIDE>(s, at, column),
+                    _ => self.channels::<S, 1, K, STEP, INSIDE>(s, at, column),
+                }
             }
         }
     }
 
-    /// `M` pixels and `V` vectors of channels.
+    /// All channels of `M` pixels of a line from `column` on; gives `M`.
+    ///
+    /// # Safety
+    /// As for [`pixels`](Self::pixels).
+    #[inline(always)]
+    unsafe fn channels<
+        S: Simd,
+        const M: usize,
+        const K: usize,
+        const STEP: usize,
+        const INSIDE: bool,
+    >(
+        &mut self,
+        s: S,
+        at: &Part,
+        column: usize,
+    ) -> usize {
+        let whole = at.channels.end - at.channels.len() % S::WIDTH;
+        // SAFETY: the caller's.
+        unsafe {
+            for channel in (at.channels.start..whole).step_by(S::WIDTH) {
+                self.tile::<S, M, K, STEP, INSIDE>(s, at, column, channel);
+            }
+            if whole < at.channels.end {
+                self.tile::<S::Narrow, M, K, STEP, INSIDE>(s.narrow(), at, column, whole);
+            }
+        }
+        M
+    }
+
+    /// `M` pixels and a vector of channels.
     ///
     /// # Safety
     /// As for [`pixels`](Self::pixels); the channels exist.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const M: usize, const V: usize, const K: usize, const INSIDE: bool>(
+    unsafe fn tile<
+        S: Simd,
+        const M: usize,
+        const K: usize,
+        const STEP: usize,
+        const INSIDE: bool,
+    >(
         &mut self,
         s: S,
-        taps: &Range<usize>,
-        line: usize,
+        at: &Part,
         column: usize,
         channel: usize,
     ) {
-        let (w, width) = (self.window, self.width);
+        let (w, width, line) = (self.window, self.width, at.line);
         // SAFETY: the caller's.
         unsafe {
-            // A copy, or else the sums would live in memory, where the epilogue takes them.
-            let mut y =
-                self.accumulate::<S, M, V, K, INSIDE>(s, taps.clone(), line, column, channel);
+            let mut sum = [s.load(self.bias.as_ptr().add(channel)); M];
+            let left = (column * w.stride[1]) as isize - w.before[1];
+            for tap_row in at.taps.clone() {
+                let y = (line * w.stride[0] + tap_row * w.dilation[0])
+                    .wrapping_add_signed(-w.before[0]);
+                let row = self.x.as_ptr().add(y * w.input[1] * width + channel);
+                let weights = self.taps.as_ptr().add(tap_row * w.kernel[1] * width + channel);
+                if K == 0 {
+                    self.add_taps(s, &mut sum, row, left, weights);
+                } else {
+                    self.add_row::<S, M, K, STEP, INSIDE>(s, &mut sum, row, left, weights);
+                }
+            }
+            // No `map`, which would be a call for other instructions than these.
+            let mut y = [[sum[0]]; M];
+            for (y, sum) in y.iter_mut().zip(sum) {
+                *y = [sum];
+            }
             let pixel = line * w.output[1] + column;
             self.epilogue.apply(s, &mut y, pixel, channel, width);
             for (m, y) in y.iter().enumerate() {
-                let to = self.block.at(line, (column + m) * width + channel);
-                for (v, y) in y.iter().enumerate() {
-                    s.store(to.add(v * S::WIDTH), *y);
-                }
+                s.store(self.block.at(line, (column + m) * width + channel), y[0]);
             }
             if let Some(sums) = &mut self.block.sums {
                 add_to_sums(s, &y, sums.as_mut_ptr().add(channel));
@@ -209,61 +293,75 @@ impl Depthwise<'_, '_, '_> {
         }
     }
 
-    /// The sums over the taps, with the bias.
+    /// Adds what `K` taps see of a line of the input: each element is loaded once for all of the
+    /// pixels that it is under a tap of. The first tap of the first pixel is `left` in the line.
     ///
     /// # Safety
-    /// As for [`tile`](Self::tile).
+    /// `row` is a vector of channels of a line, `weights` of its taps; with `INSIDE` all taps are
+    /// inside the line.
     #[inline(always)]
-    unsafe fn accumulate<
+    unsafe fn add_row<
         S: Simd,
         const M: usize,
-        const V: usize,
         const K: usize,
+        const STEP: usize,
         const INSIDE: bool,
     >(
         &self,
         s: S,
-        taps: Range<usize>,
-        line: usize,
-        column: usize,
-        channel: usize,
-    ) -> [[S::Vector; V]; M] {
-        let (w, width) = (self.window, self.width);
-        let columns = if K == 0 { w.kernel[1] } else { K };
-        let (step, apart) = (w.stride[1] * width, w.dilation[1] * width);
-        let left = (column * w.stride[1]) as isize - w.before[1];
+        sum: &mut [S::Vector; M],
+        row: *const f32,
+        left: isize,
+        weights: *const f32,
+    ) {
+        let (input, width) = (self.window.input[1], self.width);
+        let from = row.wrapping_offset(left * width as isize);
         // SAFETY: the caller's.
         unsafe {
-            let mut bias = [s.splat(0.0); V];
-            for (v, bias) in bias.iter_mut().enumerate() {
-                *bias = s.load(self.bias.as_ptr().add(channel + v * S::WIDTH));
+            let mut weight = [s.splat(0.0); K];
+            for (tap, weight) in weight.iter_mut().enumerate() {
+                *weight = s.load(weights.add(tap * width));
             }
-            let mut sum = [bias; M];
-            for tap_row in taps {
-                let y = (line * w.stride[0] + tap_row * w.dilation[0])
-                    .wrapping_add_signed(-w.before[0]);
-                let row = self.x.as_ptr().add(y * w.input[1] * width + channel);
-                let from = row.wrapping_offset(left * width as isize);
-                let weights = self.taps.as_ptr().add(tap_row * columns * width + channel);
-                for tap in 0..columns {
-                    let x = left.wrapping_add((tap * w.dilation[1]) as isize) as usize;
-                    if !INSIDE && x >= w.input[1] {
-                        continue;
-                    }
-                    let from = from.wrapping_add(tap * apart);
-                    let mut weight = [s.splat(0.0); V];
-                    for (v, weight) in weight.iter_mut().enumerate() {
-                        *weight = s.load(weights.add(tap * width + v * S::WIDTH));
-                    }
-                    for (m, sum) in sum.iter_mut().enumerate() {
-                        for (v, sum) in sum.iter_mut().enumerate() {
-                            let x = s.load(from.add(m * step + v * S::WIDTH));
-                            *sum = s.mul_add(x, weight[v], *sum);
+            unrolled!(|j| {
+                let is_inside = INSIDE || (left.wrapping_add(j as isize) as usize) < input;
+                if j < (M - 1) * STEP + K && is_inside {
+                    let x = s.load(from.wrapping_add(j * width));
+                    for (tap, &weight) in weight.iter().enumerate() {
+                        if tap <= j && (j - tap).is_multiple_of(STEP) && (j - tap) / STEP < M {
+                            let sum = &mut sum[(j - tap) / STEP];
+                            *sum = s.mul_add(x, weight, *sum);
                         }
                     }
                 }
+            });
+        }
+    }
+
+    /// Adds what any number of taps see of a line of the input, tap by tap.
+    ///
+    /// # Safety
+    /// As for [`add_row`](Self::add_row).
+    #[inline(always)]
+    unsafe fn add_taps<S: Simd, const M: usize>(
+        &self,
+        s: S,
+        sum: &mut [S::Vector; M],
+        row: *const f32,
+        left: isize,
+        weights: *const f32,
+    ) {
+        let (w, width) = (self.window, self.width);
+        for tap in 0..w.kernel[1] {
+            for (m, sum) in sum.iter_mut().enumerate() {
+                let x = left.wrapping_add((m * w.stride[1] + tap * w.dilation[1]) as isize);
+                if (x as usize) < w.input[1] {
+                    // SAFETY: the caller's; the tap is inside the line.
+                    let (x, weight) = unsafe {
+                        (s.load(row.add(x as usize * width)), s.load(weights.add(tap * width)))
+                    };
+                    *sum = s.mul_add(x, weight, *sum);
+                }
             }
-            sum
         }
     }
 }

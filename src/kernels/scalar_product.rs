@@ -76,7 +76,11 @@ impl Run<'_, '_, '_> {
                     *sum = s.mul_add(s.load(from.add(m * depth + i)), weight, *sum);
                 }
             }
-            let mut y = sums.map(|sum| [s.splat(s.sum(sum) + self.layer.bias)]);
+            // No `map`, which would be a call for other instructions than these.
+            let mut y = [[s.splat(0.0)]; M];
+            for (y, sum) in y.iter_mut().zip(sums) {
+                *y = [s.splat(s.sum(sum) + self.layer.bias)];
+            }
             self.epilogue.apply(s, &mut y, row, 0, LANES);
             for (m, y) in y.iter().enumerate() {
                 s.store(self.block.at(row + m, 0), y[0]);

@@ -227,7 +227,7 @@ fn dense_convolutions() {
                     let data = if layout == Layout::Nhwc { &nhwc } else { &nchw };
                     let image = Image { data, layout };
                     let blocks = Blocks::new(&mut y, cut).with_sums(&mut sums, width);
-                    while let Some(mut block) = blocks.next(0) {
+                    while let Some(mut block) = blocks.next() {
                         let block = &mut block;
                         conv(isa, image, &packed, w, prologue.as_ref(), epilogue, block, &mut work);
                     }
@@ -269,7 +269,7 @@ fn depthwise_convolutions() {
                     let mut y = Guarded::unwritten(rows * width);
                     let mut sums = Guarded::unwritten(row_blocks * width);
                     let blocks = Blocks::new(&mut y, cut).with_sums(&mut sums, width);
-                    while let Some(mut block) = blocks.next(0) {
+                    while let Some(mut block) = blocks.next() {
                         depthwise(isa, &x, &packed, w, epilogue, &mut block);
                     }
                     let want = |row, c| finished(epilogue, product(row, c), row, c, width);
@@ -308,7 +308,7 @@ fn transformations() {
                         if in_place { Guarded::of(&map) } else { Guarded::unwritten(rows * width) };
                     let mut sums = Guarded::unwritten(row_blocks * width);
                     let blocks = Blocks::new(&mut y, cut).with_sums(&mut sums, width);
-                    while let Some(mut block) = blocks.next(0) {
+                    while let Some(mut block) = blocks.next() {
                         if in_place {
                             transform_in_place(isa, rows, epilogue, &mut block);
                         } else {
@@ -404,7 +404,7 @@ fn hyperfunctions() {
                         column_blocks: (width / COLUMN_UNIT).clamp(1, 2),
                     };
                     let blocks = Blocks::new(&mut y, cut);
-                    while let Some(mut block) = blocks.next(0) {
+                    while let Some(mut block) = blocks.next() {
                         coefficients(isa, &layer, &x, &mut block, &mut work);
                     }
                     let y = y.written(&case);

@@ -347,7 +347,12 @@ impl Collect<'_, '_, '_> {
         let bias = unsafe { s.load(self.bias.as_ptr().add(channel)) };
         let lines = TILE.min(self.grid.lines.end - line);
         for (row, half) in half.into_iter().enumerate().take(lines) {
-            let mut y = times_a(s, half).map(|y| [s.add(y, bias)]);
+            let sums = times_a(s, half);
+            // No `map`, which would be a call for other instructions than these.
+            let mut y = [[bias]; TILE];
+            for (y, sum) in y.iter_mut().zip(sums) {
+                *y = [s.add(sum, bias)];
+            }
             let pixel = (line + row) * output + column;
             // SAFETY: lines and columns that are stored are the block's.
             unsafe {
@@ -452,7 +457,7 @@ mod tests {
                     let (fast_work, direct_work) =
                         (fast.workspace(lines, width), direct.workspace(pixels, false));
                     let mut work = Guarded::unwritten(fast_work.max(direct_work));
-                    while let Some(mut block) = blocks.next(0) {
+                    while let Some(mut block) = blocks.next() {
                         let block = &mut block;
                         if by_winograd {
                             winograd(isa, &x, &fast, &window, &epilogue, block, &mut work);

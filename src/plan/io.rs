@@ -1,5 +1,7 @@
 //! What a step gets to work with.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use rayon::prelude::*;
 
 use super::extent::{Extent, View};
@@ -53,9 +55,9 @@ const WORTH_A_THREAD: usize = 200_000;
 
 /// Computes all blocks of `map`, and of `sums` where they are wanted. Each thread that takes part
 /// has a part of the workspace of its own. `cost` is the number of multiply-adds of everything.
-pub fn compute_blocks(
-    map: &mut [f32],
-    sums: Option<(&mut [f32], usize)>,
+pub fn compute_blocks<'m>(
+    map: &'m mut [f32],
+    sums: Option<(&'m mut [f32], usize)>,
     cut: Cut,
     (workspace, threads, cost): (&mut [f32], usize, usize),
     compute: impl Fn(Block, &mut [f32]) + Sync,
@@ -68,10 +70,20 @@ pub fn compute_blocks(
     let part = workspace.len() / threads;
     let helpers = threads.min(cut.blocks()).min(cost / WORTH_A_THREAD + 1);
     let blocks = blocks.with_shares(helpers);
+    let party = Party::default();
     let work = |workspace: &mut [f32]| {
-        let share = rayon::current_thread_index().unwrap_or(0);
-        while let Some(block) = blocks.next(share) {
-            compute(block, workspace);
+        let mut compute_all = |next: &dyn Fn() -> Option<Block<'m>>| {
+            let _working = party.work();
+            while let Some(block) = next() {
+                compute(block, workspace);
+            }
+        };
+        if let Some(share) = blocks.claim(rayon::current_thread_index().unwrap_or(0)) {
+            compute_all(&|| blocks.next_of(share));
+        }
+        if !party.finishes_soon() {
+            compute_all(&|| blocks.next());
+            party.finish();
         }
     };
     if helpers == 1 {
@@ -81,5 +93,55 @@ pub fn compute_blocks(
     } else {
         let parts = workspace.par_chunks_exact_mut(part).take(helpers);
         parts.with_max_len(1).for_each(work);
+    }
+}
+
+/// The threads that compute the blocks of a step.
+///
+/// One that is through with its share waits here for the others, awake: blocks take microseconds,
+/// and a thread that rayon had put to sleep meanwhile would come back tens of microseconds late. It
+/// leaves them their shares for a while, for what it took from them it would miss in its own cache,
+/// and they in theirs at the next step.
+#[derive(Default)]
+struct Party {
+    working: AtomicUsize,
+}
+
+/// One thread at work, until it is dropped.
+struct Working<'a>(&'a Party);
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        self.0.working.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// Looks at the others after which a thread that waits takes over blocks of theirs: a few tens of
+/// microseconds.
+const PATIENCE: usize = 1000;
+
+impl Party {
+    fn work(&self) -> Working<'_> {
+        self.working.fetch_add(1, Ordering::Relaxed);
+        Working(self)
+    }
+
+    fn is_over(&self) -> bool {
+        self.working.load(Ordering::Acquire) == 0
+    }
+
+    /// Waits for the others, but not for long; whether they are through.
+    fn finishes_soon(&self) -> bool {
+        (0..PATIENCE).any(|_| {
+            std::hint::spin_loop();
+            self.is_over()
+        })
+    }
+
+    /// Waits for the others, which may need the processor that the caller occupies.
+    fn finish(&self) {
+        while !self.is_over() {
+            std::thread::yield_now();
+        }
     }
 }

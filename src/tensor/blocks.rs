@@ -3,7 +3,7 @@
 
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Columns are cut at multiples of this.
 pub const COLUMN_UNIT: usize = 16;
@@ -49,8 +49,8 @@ const MOST_SHARES: usize = 32;
 
 /// A map that is being computed block by block. Each block is handed out once.
 ///
-/// Blocks are dealt into shares of neighbours, one for each thread. A thread that always begins with
-/// the same share finds much of what it reads in its own cache, for it has written that.
+/// Blocks are dealt into shares of neighbours, one for each thread. A thread that has the same share
+/// of every map finds much of what it reads in its own cache, for it has written that.
 pub struct Blocks<'a> {
     map: *mut f32,
     sums: Option<(*mut f32, usize)>,
@@ -58,6 +58,8 @@ pub struct Blocks<'a> {
     shares: usize,
     /// The next block of each share.
     next: [AtomicUsize; MOST_SHARES],
+    /// Whether each share has an owner.
+    claimed: [AtomicBool; MOST_SHARES],
     borrow: PhantomData<&'a mut [f32]>,
 }
 
@@ -74,7 +76,8 @@ impl<'a> Blocks<'a> {
         assert!(cut.row_blocks > 0 && cut.column_blocks > 0, "{cut:?}");
         let map = map.as_mut_ptr();
         let next = [const { AtomicUsize::new(0) }; MOST_SHARES];
-        Blocks { map, sums: None, cut, shares: 1, next, borrow: PhantomData }
+        let claimed = [const { AtomicBool::new(false) }; MOST_SHARES];
+        Blocks { map, sums: None, cut, shares: 1, next, claimed, borrow: PhantomData }
     }
 
     /// Deals the blocks into so many shares, as far as that is possible.
@@ -95,16 +98,29 @@ impl<'a> Blocks<'a> {
         self
     }
 
-    /// The next block that nobody has taken: of the given share, or of the others when that has
-    /// none left. Blocks are counted image by image for each block of columns.
-    pub fn next(&self, share: usize) -> Option<Block<'a>> {
-        let all = self.cut.blocks();
-        let first_of = |share: usize| share * all / self.shares;
-        let taken = (share..share + self.shares).find_map(|share| {
-            let share = share % self.shares;
-            let taken = first_of(share) + self.next[share].fetch_add(1, Ordering::Relaxed);
-            (taken < first_of(share + 1)).then_some(taken)
-        })?;
+    /// Makes the caller the owner of a share: of the one that it wishes, or of the next that has no
+    /// owner; `None` where all have.
+    pub fn claim(&self, wish: usize) -> Option<usize> {
+        let shares = (wish..wish + self.shares).map(|share| share % self.shares);
+        let is_free = |&share: &usize| !self.claimed[share].swap(true, Ordering::Relaxed);
+        shares.into_iter().find(is_free)
+    }
+
+    /// The next block of a share that nobody has taken. Blocks are counted image by image for each
+    /// block of columns.
+    pub fn next_of(&self, share: usize) -> Option<Block<'a>> {
+        let first_of = |share: usize| share * self.cut.blocks() / self.shares;
+        let taken = first_of(share) + self.next[share].fetch_add(1, Ordering::Relaxed);
+        (taken < first_of(share + 1)).then(|| self.block(taken))
+    }
+
+    /// The next block of any share that nobody has taken.
+    pub fn next(&self) -> Option<Block<'a>> {
+        (0..self.shares).find_map(|share| self.next_of(share))
+    }
+
+    /// A block by its number, which has to be below that of blocks and is handed out once.
+    fn block(&self, taken: usize) -> Block<'a> {
         let Cut { images, rows, width, row_blocks, .. } = self.cut;
         let (column_block, of_image) =
             (taken / (images * row_blocks), taken % (images * row_blocks));
@@ -122,7 +138,7 @@ impl<'a> Blocks<'a> {
                 part
             }
         });
-        Some(Block {
+        Block {
             image,
             rows: at(row_block)..at(row_block + 1),
             columns,
@@ -131,7 +147,7 @@ impl<'a> Blocks<'a> {
             map: unsafe { self.map.add(image * rows * width) },
             sums,
             borrow: PhantomData,
-        })
+        }
     }
 }
 
@@ -205,7 +221,9 @@ mod tests {
             let mut sums = vec![0f32; images * row_blocks * width];
             let blocks = Blocks::new(&mut map, cut).with_sums(&mut sums, width).with_shares(3);
             let mut count = 0;
-            while let Some(mut block) = blocks.next(count % 4) {
+            let owned = [1, 1, 7, 0].map(|wish| blocks.claim(wish));
+            assert_eq!(owned, [Some(1), Some(2), Some(0), None]);
+            while let Some(mut block) = blocks.next_of(count % 3).or_else(|| blocks.next()) {
                 count += 1;
                 assert!(block.rows.len() <= cut.most_rows());
                 assert!(block.columns.start.is_multiple_of(COLUMN_UNIT));
