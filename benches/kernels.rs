@@ -9,8 +9,10 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use dyrelu::kernels::Window;
 use dyrelu::kernels::conv::{ConvWeights, Image, conv};
 use dyrelu::kernels::depthwise::{DepthwiseWeights, depthwise};
+use dyrelu::kernels::dynamic_relu::{DynamicRelu, Linear};
 use dyrelu::kernels::epilogue::Epilogue;
-use dyrelu::kernels::max_affine::{max_affine_nchw, max_affine_nchw_into, max_affine_nhwc_into};
+use dyrelu::kernels::hyperfunction::Bound;
+use dyrelu::kernels::max_affine::{max_affine_nchw, max_affine_nhwc};
 use dyrelu::kernels::winograd::{WinogradWeights, winograd};
 use dyrelu::simd::{Isa, padded};
 use dyrelu::tensor::{Block, Layout};
@@ -180,38 +182,75 @@ fn three_by_three(c: &mut Criterion) {
     }
 }
 
-fn max_affine(c: &mut Criterion) {
-    let mut group = c.benchmark_group("dynamic ReLU alone");
+/// The activation with its context and its hyperfunction (DY-ReLU-B, R = 8), against copying.
+fn dynamic_relu(c: &mut Criterion) {
+    let mut group = c.benchmark_group("DY-ReLU-B alone");
     for (channels, side) in [(96, 112), (576, 14)] {
-        let plane = side * side;
+        let (plane, hidden) = (side * side, channels / 8);
         let x = wave(channels * plane, 0.37);
-        let (a, b) = (wave(2 * channels, 0.9), wave(2 * channels, 1.3));
+        let (w1, c1) = (wave(hidden * channels, 0.9), wave(hidden, 0.8));
+        let (w2, c2) = (vec![0.0; 4 * channels * hidden], vec![0.0; 4 * channels]);
+        let fc1 = Linear { weight: &w1, bias: &c1 };
+        let fc2 = Linear { weight: &w2, bias: &c2 };
+        let (init, lambda) = ([1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 0.5, 0.5]);
+        // Coefficients of the initial values: a plain ReLU, at the price of a dynamic one.
+        let layer = DynamicRelu::new(channels, fc1, fc2, &init, &lambda, Bound::Tanh);
+        let (isa, mut work) = (Isa::get(), vec![0.0; layer.workspace()]);
         let mut y = vec![0.0; x.len()];
-        let isa = Isa::get();
-        let piece = |k: usize| x[0].mul_add(a[k * channels], b[k * channels]);
-        max_affine_nchw_into(isa, &x, &mut y, plane, &a, &b);
-        check("NCHW", y[0], piece(0).max(piece(1)));
-        max_affine_nhwc_into(isa, &x, &mut y, channels, &a, &b);
-        check("NHWC", y[0], piece(0).max(piece(1)));
+        layer.apply_nchw_into(isa, &x, &mut y, &mut work);
+        check("NCHW", y[5], x[5].max(0.0));
+        layer.apply_nhwc_into(isa, &x, &mut y, &mut work);
+        check("NHWC", y[5], x[5].max(0.0));
         group.throughput(Throughput::Bytes(4 * x.len() as u64));
         let shape = format!("{channels}x{side}x{side}");
         group.bench_function(format!("copy/{shape}"), |bench| {
             bench.iter(|| black_box(&mut y).copy_from_slice(black_box(&x)));
         });
         group.bench_function(format!("NCHW/{shape}"), |bench| {
-            bench.iter(|| max_affine_nchw_into(isa, &x, black_box(&mut y), plane, &a, &b));
+            bench.iter(|| layer.apply_nchw_into(isa, &x, black_box(&mut y), &mut work));
         });
         group.bench_function(format!("NHWC/{shape}"), |bench| {
-            bench.iter(|| max_affine_nhwc_into(isa, &x, black_box(&mut y), channels, &a, &b));
+            bench.iter(|| layer.apply_nhwc_into(isa, &x, black_box(&mut y), &mut work));
         });
-        group.bench_function(format!("NCHW in place/{shape}"), |bench| {
+    }
+}
+
+/// What remains of it where the coefficients are known, in place, against ReLU6.
+fn max_affine(c: &mut Criterion) {
+    let mut group = c.benchmark_group("max-affine in place");
+    for (channels, side) in [(96, 112), (576, 14)] {
+        let plane = side * side;
+        let x = wave(channels * plane, 0.37);
+        let (a, b) = (wave(2 * channels, 0.9), wave(2 * channels, 1.3));
+        let (isa, mut y) = (Isa::get(), x.clone());
+        let piece = |k: usize| x[0].mul_add(a[k * channels], b[k * channels]);
+        max_affine_nchw(isa, &mut y, plane, &a, &b);
+        check("NCHW", y[0], piece(0).max(piece(1)));
+        y.copy_from_slice(&x);
+        max_affine_nhwc(isa, &mut y, channels, &a, &b);
+        check("NHWC", y[0], piece(0).max(piece(1)));
+        group.throughput(Throughput::Bytes(4 * x.len() as u64));
+        let shape = format!("{channels}x{side}x{side}");
+        // Slopes of one and zero: in place, others would drive the map to infinity.
+        let (a, b) = ([vec![1.0; channels], vec![0.0; channels]].concat(), vec![0.0; 2 * channels]);
+        group.bench_function(format!("NCHW/{shape}"), |bench| {
             bench.iter(|| max_affine_nchw(isa, black_box(&mut y), plane, &a, &b));
         });
-        group.bench_function(format!("ReLU6 in place/{shape}"), |bench| {
+        group.bench_function(format!("NHWC/{shape}"), |bench| {
+            bench.iter(|| max_affine_nhwc(isa, black_box(&mut y), channels, &a, &b));
+        });
+        group.bench_function(format!("ReLU6/{shape}"), |bench| {
             bench.iter(|| black_box(&mut y).iter_mut().for_each(|y| *y = y.clamp(0.0, 6.0)));
         });
     }
 }
 
-criterion_group!(benches, pointwise, depthwise_convolutions, three_by_three, max_affine);
+criterion_group!(
+    benches,
+    pointwise,
+    depthwise_convolutions,
+    three_by_three,
+    dynamic_relu,
+    max_affine
+);
 criterion_main!(benches);

@@ -6,6 +6,7 @@
 pub mod attention;
 pub mod conv;
 pub mod depthwise;
+pub mod dynamic_relu;
 pub mod epilogue;
 pub mod hyperfunction;
 pub mod max_affine;
