@@ -201,6 +201,18 @@ def test_tables_have_times_and_ratios() -> None:
     assert "|" not in write(some_results(), threads=2)
 
 
+def test_further_settings_are_folded() -> None:
+    assert table.section("2 threads, batch 8", ["| 1 |", ""], is_open=False) == [
+        "<details>",
+        "<summary>2 threads, batch 8</summary>",
+        "",
+        "| 1 |",
+        "",
+        "</details>",
+        "",
+    ]
+
+
 def test_operations_are_compared_with_copying() -> None:
     results = some_results()
     entries = {"memcpy": {"median_ms": 0.1}, "dyrelu": {"median_ms": 0.12345}, "openvino": {"does not run": "why"}}

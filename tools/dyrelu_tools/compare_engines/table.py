@@ -102,6 +102,13 @@ def footer(results: Results, engines: dict[str, str], settings: list[tuple[int, 
     ]
 
 
+def section(title: str, body: list[str], is_open: bool) -> list[str]:
+    """Text under a title; what is not open is unfolded by a click."""
+    if is_open:
+        return [f"{title}:", "", *body]
+    return ["<details>", f"<summary>{title}</summary>", "", *body, "</details>", ""]
+
+
 def document(
     results: Results,
     titles: dict[str, str],
@@ -123,9 +130,8 @@ def document(
             price(results, titles, plain, columns, threads, batch),
         ]
         if any(tables):
-            text += [f"{count(threads)}, batch {batch}:", ""]
-            for table in filter(None, tables):
-                text += [*table, ""]
+            rows = [line for table in filter(None, tables) for line in (*table, "")]
+            text += section(f"{count(threads)}, batch {batch}", rows, is_open=not text)
     for threads in dict.fromkeys(threads for threads, _ in settings):
         columns = among(results, alone, engines, threads, 1)
         if found := operations(results, alone, columns, threads):
