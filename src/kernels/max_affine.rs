@@ -142,8 +142,7 @@ impl Nchw<'_> {
     #[inline(always)]
     fn planes<S: Simd, const K: usize>(&self, s: S) {
         let zero = s.splat(0.0);
-        // From the last on, which a caller who has just averaged the planes still has in a cache.
-        for channel in (0..self.channels).rev() {
+        for channel in 0..self.channels {
             let at = |k: usize| k * self.channels + channel;
             let (mut a, mut b) = ([zero; K], [zero; K]);
             for k in 0..K {
@@ -191,15 +190,12 @@ impl Nhwc<'_> {
     fn all<S: Simd, const K: usize>(&self, s: S) {
         // Coefficients are loaded once for so many rows. More would read from more places at a time
         // than processors prefetch.
-        const ROWS: usize = 4;
+        const ROWS: usize = 2;
         let whole = self.rows / ROWS * ROWS;
         // SAFETY: the rows lie in both maps.
         unsafe {
-            (whole..self.rows).rev().for_each(|row| self.some::<S, K, 1>(s, row));
-            // From the end, as planes are.
-            for row in (0..whole).step_by(ROWS).rev() {
-                self.some::<S, K, ROWS>(s, row);
-            }
+            (0..whole).step_by(ROWS).for_each(|row| self.some::<S, K, ROWS>(s, row));
+            (whole..self.rows).for_each(|row| self.some::<S, K, 1>(s, row));
         }
     }
 
