@@ -142,7 +142,7 @@ def train(args: argparse.Namespace) -> None:
             variant = VARIANTS[name]
             recipe = Recipe(**(vars(RECIPE) | {"seed": seed, "epochs": args.epochs}))
             options = {"network": NETWORK, "activation": variant.activation, "arguments": variant.arguments}
-            fit(variant.network(len(photos.classes)), photos, validation, recipe, run, **options)
+            fit(variant.network(len(photos.classes)), photos, validation, recipe, run, options)
 
 
 def finished(runs: Path) -> Iterator[tuple[str, Path]]:

@@ -198,7 +198,7 @@ def fit(
     validation: data.Photos,
     recipe: Recipe,
     run: Path,
-    **options: object,
+    options: dict[str, object],
 ) -> None:
     """Trains a network, or goes on where its run stopped. `options`, which say how to build the
     network again, are kept in the checkpoint."""
@@ -247,7 +247,7 @@ def main() -> None:
     arguments = {"width": args.width}
     network = build(args.network, args.activation, len(photos.classes), **arguments)
     options = {"network": args.network, "activation": args.activation, "arguments": arguments}
-    fit(network, photos, validation, recipe, args.run, **options)
+    fit(network, photos, validation, recipe, args.run, options)
 
 
 if __name__ == "__main__":
