@@ -62,5 +62,5 @@ def test_tables_have_mean_and_spread_of_what_is_there(tmp_path: Path) -> None:
         (tmp_path / f"{name}.jsonl").write_text(json.dumps({"top1": top1}) + "\n")
     found = study.results(tmp_path)
     text = study.table("Activation", study.TABLES["Activation"], found)
-    assert "| ReLU | 41 k | 2 | 55.0 | 7.1 | +0.0 | 60.3 | +0.0 |" in text
-    assert "| DY-ReLU-B | 122 k | 1 | 75.0 | – | +20.0 | 66.4 | +6.1 |" in text
+    assert "| ReLU | 24 k | 2 | 55.0 | 7.1 | +0.0 | 60.3 | +0.0 |" in text
+    assert "| DY-ReLU-B | 70 k | 1 | 75.0 | – | +20.0 | 66.4 | +6.1 |" in text

@@ -15,7 +15,7 @@ from .resnet import Bottleneck, CifarResNet20, ResNet
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "mobilenetv2": MobileNetV2,
-    "mobilenetv2-mini": partial(MobileNetV2, stages=MINI_STAGES, width=0.5, last_channels=160),
+    "mobilenetv2-mini": partial(MobileNetV2, stages=MINI_STAGES, width=0.5, last_channels=128),
     "mobilenetv3-small": MobileNetV3,
     "mobilenetv3-large": partial(MobileNetV3, large=True),
     "resnet18": ResNet,

@@ -19,9 +19,9 @@ STAGES = [
 
 # At width 0.5 and 64x64 it trains in minutes on one core, and has every kind of block.
 MINI_STAGES = [
-    (1, 32, 1, 2),
-    (4, 48, 2, 2),
-    (4, 80, 2, 2),
+    (1, 16, 1, 2),
+    (4, 32, 2, 2),
+    (4, 64, 2, 2),
 ]
 
 
