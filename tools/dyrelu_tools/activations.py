@@ -10,7 +10,7 @@ of PyTorch's exporters to operators that every engine reads; training has a back
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -71,7 +71,8 @@ class DyReLU(Dynamic):
     """Dynamic ReLU of form A (shared coefficients), B (per channel) or C (B times attention).
 
     Coefficients follow the order of the paper's equation 2: a_1..a_K, b_1..b_K, each with one
-    entry a channel. They start as alpha and beta, that is as a plain ReLU for the default K = 2.
+    entry a channel. They start as `initial` (alpha_1..alpha_K, beta_1..beta_K), by default as a
+    plain ReLU for K = 2. `hidden` is the width of the hidden layer where `reduction` does not say it.
     """
 
     def __init__(
@@ -84,16 +85,18 @@ class DyReLU(Dynamic):
         lambda_a: float = 1.0,
         lambda_b: float = 0.5,
         tau: float = 10.0,
+        initial: Sequence[float] | None = None,
+        hidden: int | None = None,
     ) -> None:
         super().__init__()
         if form not in ("A", "B", "C"):
             raise ValueError(f"form must be A, B or C, found {form!r}")
         self.channels, self.form, self.k, self.squash, self.tau = channels, form, k, squash, tau
-        hidden = hidden_width(channels, reduction)
+        hidden = hidden or hidden_width(channels, reduction)
         self.fc1 = nn.Linear(channels, hidden)
         self.fc2 = nn.Linear(hidden, 2 * k * (1 if form == "A" else channels))
         scale = [lambda_a] * k + [lambda_b] * k
-        start = [1.0] + [0.0] * (2 * k - 1)
+        start = initial or [1.0] + [0.0] * (2 * k - 1)
         self.register_buffer("scale", torch.tensor(scale).view(1, 2 * k, 1), persistent=False)
         self.register_buffer("start", torch.tensor(start).view(1, 2 * k, 1), persistent=False)
         if form == "C":
