@@ -108,10 +108,14 @@ class DyReLU(Dynamic):
         nn.init.normal_(self.fc2.weight, std=0.02)
         nn.init.zeros_(self.fc2.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def coefficients(self, x: Tensor) -> Tensor:
+        """What the image makes of the initial coefficients: [N,2K,C], of form A [N,2K,1]."""
         z = self.fc2(F.relu(self.fc1(x.mean((2, 3)))))
         delta = SQUASH[self.squash](z).view(-1, 2 * self.k, z.shape[1] // (2 * self.k))
-        coefficients = (delta * self.scale + self.start).unsqueeze(-1).unsqueeze(-1)
+        return delta * self.scale + self.start
+
+    def forward(self, x: Tensor) -> Tensor:
+        coefficients = self.coefficients(x).unsqueeze(-1).unsqueeze(-1)
         if self.training:
             y = MaxAffine.apply(x, coefficients[:, : self.k], coefficients[:, self.k :])
         else:
