@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from . import data
+from . import data, markdown
 from .activations import DyReLU
 from .distil import NORMALISE
 from .export import load_network
@@ -76,11 +76,11 @@ def table(rows: list[Spread]) -> str:
     """A Markdown table, a line a layer."""
     names = columns(rows)
     head = ["layer", *(f"{name}, deviation" for name in names), *(f"{name}, distance" for name in names)]
-    lines = [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * (2 * len(names))}"]
+    lines = [head]
     for row in rows:
-        cells = [f"{values[n]:.3f}" if n in values else "–" for values in (row.deviation, row.distance) for n in names]
-        lines.append(f"| {' | '.join([row.layer, *cells])} |")
-    return "\n".join(lines)
+        of = (row.deviation, row.distance)
+        lines.append([row.layer, *(f"{values[n]:.3f}" if n in values else "–" for values in of for n in names)])
+    return "\n".join(markdown.lines(lines))
 
 
 def draw(rows: list[Spread], picture: Path) -> None:
