@@ -79,7 +79,7 @@ def table(rows: list[Spread]) -> str:
     lines = [head]
     for row in rows:
         of = (row.deviation, row.distance)
-        lines.append([row.layer, *(f"{values[n]:.3f}" if n in values else "–" for values in of for n in names)])
+        lines.append([row.layer, *(f"{values[n]:.4f}" if n in values else "–" for values in of for n in names)])
     return "\n".join(markdown.lines(lines))
 
 
