@@ -16,14 +16,18 @@ import argparse
 import json
 import shutil
 import statistics
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from . import data, markdown
+from .check_networks import export
 from .models import build
 from .train import Recipe, fit, keep_memory
 
@@ -64,6 +68,9 @@ VARIANTS = {
 }
 
 
+PAPERS_RELU = 60.3
+
+
 @dataclass(frozen=True)
 class Row:
     """A line of a table: a variant, and the paper's top-1 for it on ImageNet, by MobileNetV2 x0.35."""
@@ -75,7 +82,7 @@ class Row:
 
 TABLES = {
     "Activation": [
-        Row("ReLU", "relu", 60.3),
+        Row("ReLU", "relu", PAPERS_RELU),
         Row("LeakyReLU", "leaky_relu", 60.9),
         Row("PReLU", "prelu", 63.1),
         Row("SE, then ReLU", "se", 62.8),
@@ -96,7 +103,7 @@ TABLES = {
         Row("R = 16", "dyrelu-b-r16", 65.9),
     ],
     "Positions of DY-ReLU-B": [
-        Row("none (ReLU)", "relu", 60.3),
+        Row("none (ReLU)", "relu", PAPERS_RELU),
         Row("after expansions", "dyrelu-b-expansion", 64.2),
         Row("after depthwise convolutions", "dyrelu-b-depthwise", 65.3),
         Row("both, stem and head", "dyrelu-b", 66.2),
@@ -117,6 +124,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--copy-logs", type=Path, metavar="DIR", help="keeps the log of each finished run as DIR/NAME-seedN.jsonl")
     parser.add_argument("--table", action="store_true", help="prints the results as Markdown")
+    parser.add_argument("--dyrelu", type=Path, help="the dyrelu program, to have costs in the tables")
     args = parser.parse_args()
     trains = not (args.table or args.copy_logs)
     if trains and not (args.train and args.val and args.cache):
@@ -164,9 +172,38 @@ def results(runs: Path) -> dict[str, list[float]]:
     return found
 
 
-def table(title: str, rows: list[Row], found: dict[str, list[float]]) -> str:
-    """A Markdown table of mean, spread and count, beside the paper's own figure."""
+@dataclass(frozen=True)
+class Cost:
+    """What one image costs in dyrelu, on one thread."""
+
+    macs: int
+    microseconds: float
+
+
+def costs(binary: Path, seconds: float = 2.0) -> dict[str, Cost]:
+    """Costs of every variant, with weights as training starts."""
+    found = {}
+    size = RECIPE.final_size
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        for name, variant in tqdm(VARIANTS.items(), desc="costs"):
+            export(variant.network().eval(), torch.zeros(2, 3, size, size), path, dynamo=False)
+
+            def ask(*command: str) -> dict:
+                said = subprocess.run([binary, *command, "--format", "json", path], check=True, stdout=subprocess.PIPE)
+                return json.loads(said.stdout)
+
+            macs = ask("inspect", "--shape", f"1,3,{size},{size}")["macs"]
+            ms = ask("bench", "--threads", "1", "--seconds", str(seconds), "--size", str(size))["median_ms"]
+            found[name] = Cost(macs, 1000 * ms)
+    return found
+
+
+def table(title: str, rows: list[Row], found: dict[str, list[float]], known: dict[str, Cost]) -> str:
+    """A Markdown table of mean, spread and count, beside the paper's own figure; with costs if known."""
     heading = [title, "parameters", "runs", "top-1", "standard deviation", "over ReLU", "paper", "over ReLU there"]
+    if known:
+        heading += ["multiply-adds", "µs in dyrelu"]
     lines = [heading]
     plain = statistics.mean(found["relu"]) if "relu" in found else None
     for row in rows:
@@ -175,8 +212,12 @@ def table(title: str, rows: list[Row], found: dict[str, list[float]]) -> str:
         mean = statistics.mean(top1) if top1 else None
         ours = ["–" if mean is None else f"{mean:.1f}", f"{statistics.stdev(top1):.1f}" if len(top1) > 1 else "–"]
         over = "–" if mean is None or plain is None else f"{mean - plain:+.1f}"
-        paper = ["–", "–"] if row.paper is None else [f"{row.paper:.1f}", f"{row.paper - 60.3:+.1f}"]
-        lines.append([row.title, f"{parameters / 1000:.0f} k", str(len(top1)), *ours, over, *paper])
+        paper = ["–", "–"] if row.paper is None else [f"{row.paper:.1f}", f"{row.paper - PAPERS_RELU:+.1f}"]
+        cells = [row.title, f"{parameters / 1000:.0f} k", str(len(top1)), *ours, over, *paper]
+        if known:
+            cost = known[row.variant]
+            cells += [f"{cost.macs / 1e6:.2f} M", f"{cost.microseconds:.0f}"]
+        lines.append(cells)
     return "\n".join(markdown.lines(lines))
 
 
@@ -188,7 +229,8 @@ def main() -> None:
             shutil.copyfile(log, args.copy_logs / f"{name}.jsonl")
     if args.table:
         found = results(args.runs)
-        print("\n\n".join(table(title, rows, found) for title, rows in TABLES.items()))
+        known = costs(args.dyrelu) if args.dyrelu else {}
+        print("\n\n".join(table(title, rows, found, known) for title, rows in TABLES.items()))
     if not (args.table or args.copy_logs):
         train(args)
 

@@ -61,6 +61,9 @@ def test_tables_have_mean_and_spread_of_what_is_there(tmp_path: Path) -> None:
     for name, top1 in (("relu-seed0", 0.5), ("relu-seed1", 0.6), ("dyrelu-b-seed0", 0.75)):
         (tmp_path / f"{name}.jsonl").write_text(json.dumps({"top1": top1}) + "\n")
     found = study.results(tmp_path)
-    text = study.table("Activation", study.TABLES["Activation"], found)
+    text = study.table("Activation", study.TABLES["Activation"], found, {})
     assert "| ReLU | 24 k | 2 | 55.0 | 7.1 | +0.0 | 60.3 | +0.0 |" in text
     assert "| DY-ReLU-B | 70 k | 1 | 75.0 | – | +20.0 | 66.4 | +6.1 |" in text
+    known = {name: study.Cost(1_234_567, 98.7) for name in study.VARIANTS}
+    with_costs = study.table("Activation", study.TABLES["Activation"], found, known)
+    assert "| ReLU | 24 k | 2 | 55.0 | 7.1 | +0.0 | 60.3 | +0.0 | 1.23 M | 99 |" in with_costs
