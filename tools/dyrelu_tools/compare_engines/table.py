@@ -1,13 +1,12 @@
-"""The comparison in Markdown, and its place in a document."""
+"""The comparison in Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
+from ..markdown import lines
 from .results import Cell, Results
 
-BEGIN, END = "<!-- comparison:begin -->", "<!-- comparison:end -->"
 OURS, YARDSTICK = "dyrelu", "memcpy"
 
 
@@ -40,13 +39,6 @@ def among(results: Results, names: Iterable[str], engines: dict[str, str], threa
     """The engines that took part in any of the named networks."""
     seen = {engine for name in names for engine in results.of(Cell(name, threads, batch))}
     return {engine: title for engine, title in engines.items() if engine in seen}
-
-
-def lines(rows: list[list[str]]) -> list[str]:
-    """A Markdown table whose first row is the heading; all but the first column are numbers."""
-    heading, *body = rows
-    rule = ["---", *["---:"] * (len(heading) - 1)]
-    return [f"| {' | '.join(row)} |" for row in (heading, rule, *body)]
 
 
 def times(results: Results, titles: dict[str, str], engines: dict[str, str], threads: int, batch: int) -> list[str]:
@@ -138,12 +130,3 @@ def document(
             text += [f"The activation alone, NCHW in and out, {count(threads)}:", "", *found, ""]
     text += footer(results, engines, settings)
     return "\n".join(text) + "\n"
-
-
-def insert(path: Path, text: str) -> None:
-    """Puts the text between the two marks of a document."""
-    before, begin, rest = path.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"{path} has no {BEGIN} with {END} after it")
-    path.write_text(f"{before}{BEGIN}\n{text}{END}{after}")
