@@ -79,8 +79,9 @@ impl Model {
                 // What passes leave behind is in the order in which it runs; what a file holds may
                 // be in any.
                 graph.prune()?;
+                let fixed_batch = compile::free_batch(&mut graph)?;
                 let types = infer(&graph)?;
-                let report = Report::of(&graph, &types, unrecognised);
+                let report = Report::of(&graph, &types, unrecognised, fixed_batch);
                 (types, report, packs)
             }
         };

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
 use dyrelu::format::safetensors::{WeightStorage, write};
-use dyrelu::graph::{Conv, Dim, Graph, Op, Padding, PoolKind, TensorType};
+use dyrelu::graph::{Conv, Dim, Graph, Op, Padding, PoolKind, Softmax, TensorType};
 use dyrelu::{DType, Tensor};
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use tempfile::TempDir;
@@ -202,18 +202,6 @@ fn run_reads_and_writes_arrays_in_both_layouts() {
     let f = Fixture::new();
     let model = f.path("colours.safetensors");
     // One pixel: red 1, green 2, blue 3.
-    let array = |shape: &str, values: &[f32]| {
-        let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}");
-        while (10 + header.len() + 1) % 64 != 0 {
-            header.push(' ');
-        }
-        header.push('\n');
-        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-        bytes.extend((header.len() as u16).to_le_bytes());
-        bytes.extend(header.as_bytes());
-        bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
-        bytes
-    };
     let values = |path: &Path| -> Vec<f32> {
         let bytes = fs::read(path).unwrap();
         let data = &bytes[bytes.len() - 12..];
@@ -221,14 +209,14 @@ fn run_reads_and_writes_arrays_in_both_layouts() {
     };
     let y = f.path("y.npy");
     for (layout, shape) in [("nchw", "(1, 3, 1, 1)"), ("nhwc", "(1, 1, 1, 3)")] {
-        let x = f.file("x.npy", &array(shape, &[1.0, 2.0, 3.0]));
+        let x = f.file("x.npy", &npy(shape, &[1.0, 2.0, 3.0]));
         let mut command = dyrelu(&["run"]);
         command.arg(&model).arg("--input").arg(format!("x={}", x.display()));
         command.arg("--output").arg(&y).args(["--layout", layout]).assert().code(0);
         assert_eq!(values(&y), [10.0, 20.0, 30.0], "{layout}");
     }
-    let long = f.file("long.npy", &array("(1, 3, 1000000, 1000000)", &[1.0]));
-    let wrong = f.file("wrong.npy", &array("(1, 4, 1, 1)", &[0.0; 4]));
+    let long = f.file("long.npy", &npy("(1, 3, 1000000, 1000000)", &[1.0]));
+    let wrong = f.file("wrong.npy", &npy("(1, 4, 1, 1)", &[0.0; 4]));
     for (input, words) in [(long, "too short"), (wrong, "wants f32"), (f.path("no.npy"), "No such")]
     {
         let mut command = dyrelu(&["run"]);
@@ -237,6 +225,52 @@ fn run_reads_and_writes_arrays_in_both_layouts() {
         assert!(stderr(&run).contains(words), "{}", stderr(&run));
         assert!(!f.path("z.npy").exists());
     }
+}
+
+/// The .npy file of an array of f32; `shape` as Python writes it.
+fn npy(shape: &str, values: &[f32]) -> Vec<u8> {
+    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}");
+    while (10 + header.len() + 1) % 64 != 0 {
+        header.push(' ');
+    }
+    header.push('\n');
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+    bytes
+}
+
+#[test]
+fn a_batch_that_cannot_be_freed_is_explained() {
+    let f = Fixture::new();
+    let network = |axis: i64| {
+        let mut g = Graph::new("t");
+        let dims = vec![1.into(), 3.into()];
+        let x = g.add_input("x", TensorType { dtype: DType::F32, dims });
+        let y = g.apply("y", Op::Softmax(Softmax { axis, flatten: false }), &[x]);
+        g.set_outputs(vec![y]);
+        let path = f.path(&format!("softmax{axis}.safetensors"));
+        write(&g, None, &path, WeightStorage::F32).unwrap();
+        path
+    };
+    let (across, within) = (network(0), network(1));
+    let two = f.file("two.npy", &npy("(2, 3)", &[1.0; 6]));
+    let run = |model: &Path| {
+        let mut command = dyrelu(&["run"]);
+        command.arg(model).arg("--input").arg(&two).arg("--output").arg(f.path("y.npy")).assert()
+    };
+    run(&within).code(0);
+    let errors = stderr(&run(&across).code(2));
+    assert!(errors.contains("takes batches of 1 and no others"), "{errors}");
+    let inspected = |model: &Path| -> serde_json::Value {
+        let run = dyrelu(&["inspect", "--format", "json"]).arg(model).assert().code(0);
+        serde_json::from_str(&stdout(&run)).unwrap()
+    };
+    assert!(inspected(&within)["fixed_batch"].is_null());
+    assert_eq!(inspected(&across)["fixed_batch"]["name"], "y");
+    let text = stdout(&dyrelu(&["inspect"]).arg(&across).assert().code(0));
+    assert!(text.contains("the batch is fixed: \"y\": Softmax: it normalises over"), "{text}");
 }
 
 #[test]

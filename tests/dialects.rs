@@ -170,3 +170,48 @@ fn results_do_not_depend_on_threads_or_batch() {
         assert_eq!(run(1, &alone).bytes(), second, "{}", case.file);
     }
 }
+
+/// A batch that an exporter fixed to 1 is free, in the ONNX file and in what it is converted to.
+#[test]
+fn a_fixed_batch_is_freed_and_gives_the_bits_of_single_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("net.safetensors");
+    let goldens = Goldens::open();
+    for case in cases().iter().filter(|c| c.file.ends_with("-fixed.onnx")) {
+        let model = Model::open(folder().join(&case.file)).unwrap();
+        assert_eq!(model.report().fixed_batch, None, "{}", case.file);
+        let batch = three(&goldens, &case.style);
+        let together = session_run(&model, &batch);
+        let size = together.bytes().len() / 3;
+        for (i, bytes) in together.bytes().chunks_exact(size).enumerate() {
+            let alone = session_run(&model, &image(&batch, i));
+            assert_eq!(alone.bytes(), bytes, "{}: image {i}", case.file);
+        }
+        let expected = goldens.tensor(&format!("{}.output.2", case.style));
+        let pair = goldens.tensor(&format!("{}.input.2", case.style));
+        assert!(error(&session_run(&model, &pair), &expected) <= TOLERANCE, "{}", case.file);
+
+        write(model.graph(), None, &path, WeightStorage::F32).unwrap();
+        let native = Model::open(&path).unwrap();
+        assert_eq!(session_run(&native, &batch).bytes(), together.bytes(), "{}", case.file);
+    }
+}
+
+/// Three images that PyTorch was given, one after two.
+fn three(goldens: &Goldens, style: &str) -> Tensor {
+    let parts = [2, 1].map(|n| goldens.tensor(&format!("{style}.input.{n}")));
+    let data = parts.iter().flat_map(|t| t.as_f32().unwrap().to_vec()).collect::<Vec<f32>>();
+    let shape = [&[3], &parts[0].shape()[1..]].concat();
+    Tensor::new(&shape, data).unwrap()
+}
+
+/// One image of a batch.
+fn image(batch: &Tensor, i: usize) -> Tensor {
+    let shape = [&[1], &batch.shape()[1..]].concat();
+    let size = batch.len() / batch.shape()[0];
+    Tensor::new(&shape, batch.as_f32().unwrap()[i * size..][..size].to_vec()).unwrap()
+}
+
+fn session_run(model: &Arc<Model>, x: &Tensor) -> Tensor {
+    Session::new(model).unwrap().run(std::slice::from_ref(x)).unwrap().remove(0)
+}

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::table::table;
 use super::{Outcome, TextOrJson, models, plan, print, to_json};
-use dyrelu::compile::{DynamicActivation, Unrecognised};
+use dyrelu::compile::{DynamicActivation, FixedBatch, Unrecognised};
 use dyrelu::graph::{Dim, Graph, TensorType, cost, infer};
 use dyrelu::{Error, Model, Result};
 
@@ -48,6 +48,8 @@ struct Description<'a> {
     layers: Vec<Layer>,
     dynamic_activations: &'a [DynamicActivation],
     unrecognised: &'a [Unrecognised],
+    /// Absent where the batch is free.
+    fixed_batch: Option<&'a FixedBatch>,
 }
 
 #[derive(Serialize)]
@@ -124,6 +126,7 @@ fn describe<'a>(model: &'a Model, graph: &'a Graph) -> Result<Description<'a>> {
         layers,
         dynamic_activations: &model.report().dynamic_activations,
         unrecognised: &model.report().unrecognised,
+        fixed_batch: model.report().fixed_batch.as_ref(),
     })
 }
 
@@ -164,6 +167,9 @@ fn as_text(d: &Description) -> String {
     }
     for place in d.unrecognised {
         let _ = writeln!(text, "not recognised: {:?}: {}", place.name, place.reason);
+    }
+    if let Some(place) = d.fixed_batch {
+        let _ = writeln!(text, "the batch is fixed: {:?}: {}", place.name, place.reason);
     }
     text
 }

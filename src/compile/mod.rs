@@ -1,11 +1,12 @@
 //! From a network as read to a network as run, one pass a file.
 //!
 //! [`optimise`] rewrites a graph into an equal one that says what it means: constants folded,
-//! batch normalisation and padding folded into convolutions, dynamic activations recognised, their contexts taken
-//! from before the convolutions that they follow.
+//! batch normalisation and padding folded into convolutions, dynamic activations recognised, a batch
+//! that was fixed to one image freed, contexts taken from before the convolutions that they follow.
 
 mod fold_batch_norm;
 mod fold_pad;
+mod free_batch;
 mod lower;
 mod pool_before_conv;
 mod prepared;
@@ -17,6 +18,7 @@ mod static_slopes;
 
 pub use fold_batch_norm::fold_batch_norm;
 pub use fold_pad::fold_pad;
+pub use free_batch::{FixedBatch, free_batch};
 pub use lower::lower;
 pub use pool_before_conv::pool_before_conv;
 pub use prepared::{PREPARATION, Packs, Prepared, prepare};
@@ -55,7 +57,8 @@ pub fn optimise(graph: &mut Graph) -> Result<Report> {
     fold_pad(graph)?;
     let unrecognised = recognise(graph)?;
     simplify(graph)?;
-    let report = Report::of(graph, &infer(graph)?, unrecognised);
+    let fixed_batch = free_batch(graph)?;
+    let report = Report::of(graph, &infer(graph)?, unrecognised, fixed_batch);
     static_slopes(graph)?;
     split_maxout(graph)?;
     pool_before_conv(graph)?;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Unrecognised;
+use super::{FixedBatch, Unrecognised};
 use crate::graph::infer::Types;
 use crate::graph::{Graph, Hyperfunction, Links, Node, Op, Squash};
 
@@ -13,6 +13,8 @@ pub struct Report {
     pub dynamic_activations: Vec<DynamicActivation>,
     /// Places that look like one and are left to the general operators.
     pub unrecognised: Vec<Unrecognised>,
+    /// Why the network takes no other batches than the file states, where it does not.
+    pub fixed_batch: Option<FixedBatch>,
 }
 
 /// One dynamic activation.
@@ -35,12 +37,17 @@ pub struct DynamicActivation {
 
 impl Report {
     /// Describes the dynamic activations of a graph in which they have been recognised.
-    pub fn of(graph: &Graph, types: &Types, unrecognised: Vec<Unrecognised>) -> Self {
+    pub fn of(
+        graph: &Graph,
+        types: &Types,
+        unrecognised: Vec<Unrecognised>,
+        fixed_batch: Option<FixedBatch>,
+    ) -> Self {
         let links = graph.links();
         let nodes = graph.nodes().iter();
         let dynamic_activations =
             nodes.filter_map(|node| describe(graph, types, &links, node)).collect();
-        Report { dynamic_activations, unrecognised }
+        Report { dynamic_activations, unrecognised, fixed_batch }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Bindings, Graph};
+use super::{Bindings, Dim, Graph, TensorType};
 use crate::error::{Error, Result};
 use crate::tensor::DType;
 
@@ -28,8 +28,11 @@ pub fn bind_inputs<'a>(
         let value = graph.value(id);
         let Some(ty) = &value.input else { continue };
         let wrong = || {
-            let found = format!("{dtype} {shape:?}");
-            Error::input(format!("input {:?} wants {ty}, found {found}", value.name))
+            let hint = fixed_batch_hint(ty, dtype, shape);
+            Error::input(format!(
+                "input {:?} wants {ty}, found {dtype} {shape:?}{hint}",
+                value.name
+            ))
         };
         if dtype != ty.dtype || shape.len() != ty.dims.len() {
             return Err(wrong());
@@ -46,4 +49,19 @@ pub fn bind_inputs<'a>(
         }
     }
     Ok(())
+}
+
+/// What to say of a tensor that fits but for the number of images.
+fn fixed_batch_hint(ty: &TensorType, dtype: DType, shape: &[usize]) -> String {
+    let Some((batch, sizes)) = ty.dims.split_first() else { return String::new() };
+    let fits = |(dim, &size): (&Dim, &usize)| dim.as_size().is_none_or(|wanted| wanted == size);
+    let others_fit = dtype == ty.dtype
+        && shape.len() == ty.dims.len()
+        && sizes.iter().zip(&shape[1..]).all(fits);
+    match batch.as_size() {
+        Some(batch) if others_fit => {
+            format!("; the network takes batches of {batch} and no others")
+        }
+        _ => String::new(),
+    }
 }

@@ -81,6 +81,11 @@ fn to_batch_and_channel(
     let find =
         |wanted: Option<Label>| labels.iter().position(|&label| label.is_some() && label == wanted);
     let (batch, channel) = (find(axes.batch), find(axes.channel));
+    if batch.is_none() {
+        // All other axes have size 1, and one of them may be that of a batch of 1: it keeps its
+        // place, so that it can be freed.
+        return ((0..labels.len()).collect(), batch, channel);
+    }
     let first = batch.into_iter().chain(channel);
     let rest = (0..labels.len()).filter(|&i| Some(i) != batch && Some(i) != channel);
     (first.chain(rest).collect(), batch, channel)
