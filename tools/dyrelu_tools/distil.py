@@ -12,6 +12,7 @@ A run is a directory, as that of `train`: checkpoint.pt (resumed when present), 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 import time
@@ -25,6 +26,7 @@ from tqdm import tqdm
 
 from . import data
 from .activations import DyReLU
+from .evaluate import synsets
 from .imagenet_check import lite0
 from .models import build
 from .train import accuracy, draw_curve, keep_memory, learning_rate, parameter_groups, save, size_of_epoch
@@ -41,6 +43,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, required=True, help="where decoded photos are kept")
     parser.add_argument("--activation", default="dyrelu-b,reduction=16")
     parser.add_argument("--sizes", default="160:0,224:0.7", help="input size from which share of the epochs on, as SIZE:SHARE,...")
+    parser.add_argument("--test-size", type=int, default=224, help="input size of validation; above that of training, whose crops enlarge things")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=3e-4)
@@ -109,14 +112,6 @@ def thaw(network: nn.Module) -> None:
             module.eval()
 
 
-def in_classes_of(photos: data.Photos, names: Path) -> data.Photos:
-    """The photos with the class numbers of a table of index, synset and name."""
-    rows = [line.split("\t") for line in names.read_text().splitlines()[1:]]
-    number = {synset: int(index) for index, synset, *_ in rows}
-    of_class = np.array([number[synset] for synset in photos.classes])
-    return data.Photos(photos.pixels, of_class[photos.labels], photos.classes)
-
-
 def main() -> None:
     args = parse_arguments()
     keep_memory()
@@ -125,7 +120,7 @@ def main() -> None:
     args.run.mkdir(parents=True, exist_ok=True)
     size = size_of_epoch(args.sizes, args.epochs - 1, args.epochs)
     pixels = np.concatenate([data.load(source, size, args.cache).pixels for source in args.photos])
-    validation = in_classes_of(data.load(args.val, size, args.cache), args.names)
+    validation = data.load(args.val, args.test_size, args.cache).in_classes(synsets(args.names))
     teacher = lite0().eval().to(memory_format=torch.channels_last)
     student = student_of(teacher, args.activation)
     optimiser = torch.optim.AdamW(parameter_groups(student, args.weight_decay, args.hyperfunction_lr), lr=args.lr)
@@ -169,7 +164,9 @@ def main() -> None:
             optimiser=optimiser.state_dict(),
             epoch=epoch + 1,
             options={"network": "efficientnet-lite0", "activation": args.activation},
-            size=size,
+            classes=validation.classes,
+            normalisation=dataclasses.asdict(NORMALISE),
+            size=args.test_size,
         )
         with log.open("a") as file:
             file.write(json.dumps(row) + "\n")
