@@ -382,3 +382,53 @@ fn instructions_that_the_processor_lacks_are_refused() {
     let message = stderr(&run);
     assert!(message.contains("altivec") && message.contains("portable"), "{message}");
 }
+
+#[test]
+fn networks_are_listed_and_found_by_name() {
+    let f = Fixture::new();
+    let photo = f.photo("a.png", [0, 250, 0]);
+    let named = |arguments: &[&str]| {
+        let mut command = dyrelu(arguments);
+        command.env("DYRELU_MODELS", f.path(""));
+        command
+    };
+    let run = named(&["models", "--format", "json"]).assert().code(0);
+    let all: serde_json::Value = serde_json::from_str(&stdout(&run)).unwrap();
+    let found = |name: &str| all.as_array().unwrap().iter().find(|m| m["name"] == name).cloned();
+    let m = found("colours").unwrap();
+    assert_eq!((&m["parameters"], &m["macs"]), (&9.into(), &(9 * 256).into()), "{m}");
+    assert_eq!((&m["input"], &m["classes"]), (&serde_json::json!([3, 16, 16]), &3.into()), "{m}");
+    assert_eq!((&m["forms"], &m["default"]), (&serde_json::json!([]), &false.into()), "{m}");
+    let ships = all.as_array().unwrap().iter().find(|m| m["default"] == true).unwrap();
+    assert!(ships["forms"][0].as_str().unwrap().starts_with("DY-ReLU-B"), "{ships}");
+    let text = stdout(&named(&["models"]).assert().code(0));
+    assert!(text.contains("colours") && text.contains("3x16x16"), "{text}");
+    let run = named(&["classify", "--model", "colours"]).arg(&photo).assert().code(0);
+    assert!(stdout(&run).contains("green"), "{}", stdout(&run));
+    let run = named(&["inspect", "colour"]).assert().code(2);
+    let message = stderr(&run);
+    assert!(message.contains("\"colour\"") && message.contains("colours, "), "{message}");
+}
+
+#[test]
+fn a_network_that_cannot_be_read_does_not_hide_the_others() {
+    let f = Fixture::new();
+    f.file("broken.onnx", b"this is no network");
+    let run = dyrelu(&["models"]).env("DYRELU_MODELS", f.path("")).assert().code(1);
+    assert!(stdout(&run).contains("colours"), "{}", stdout(&run));
+    assert!(stderr(&run).contains("broken.onnx"), "{}", stderr(&run));
+}
+
+#[test]
+fn notes_are_kept_and_shown() {
+    let f = Fixture::new();
+    let noted = f.path("noted.safetensors");
+    let mut command = dyrelu(&["convert", "--note", "top1=two of three"]);
+    command.arg(f.path("colours.safetensors")).arg(&noted).assert().code(0);
+    let run = dyrelu(&["models"]).env("DYRELU_MODELS", f.path("")).assert().code(0);
+    assert!(stdout(&run).contains("two of three"), "{}", stdout(&run));
+    for note in ["top1", "=x", "labels=x", "dyrelu.graph=x"] {
+        let mut command = dyrelu(&["convert", "--note", note]);
+        command.arg(f.path("colours.safetensors")).arg(&noted).assert().code(2);
+    }
+}

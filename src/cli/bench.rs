@@ -20,7 +20,7 @@ Examples:
   dyrelu bench net.onnx --batch 8 --format json
   dyrelu bench net.onnx --input x.npy")]
 pub(super) struct Arguments {
-    /// The network; the one that ships by default.
+    /// The network, a file or a name from `dyrelu models`; the one that ships by default.
     model: Option<PathBuf>,
     /// Images a run.
     #[arg(long, value_name = "N", default_value_t = 1)]

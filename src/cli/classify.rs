@@ -21,8 +21,8 @@ Examples:
   dyrelu classify --model net.onnx --preprocess preprocess.json --labels labels.txt photo.jpg
   find . -name '*.jpg' | dyrelu classify --format json -")]
 pub(super) struct Arguments {
-    /// The network; the one that ships by default.
-    #[arg(long, value_name = "FILE")]
+    /// The network, a file or a name from `dyrelu models`; the one that ships by default.
+    #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
     /// How many guesses to print for each photo.
     #[arg(long, value_name = "K", default_value_t = 5)]

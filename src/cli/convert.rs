@@ -13,6 +13,7 @@ Examples:
   dyrelu convert net.onnx net.safetensors
   dyrelu convert net.onnx net.safetensors --weights f16 \\
       --preprocess preprocess.json --labels labels.txt
+  dyrelu convert net.onnx net.safetensors --note top1='83.0% of 3,925 photos'
   dyrelu convert net.onnx net.safetensors --pack     # twice the size, loads in a tenth of the time")]
 pub(super) struct Arguments {
     /// The network to convert.
@@ -32,6 +33,18 @@ pub(super) struct Arguments {
     /// Class names, one a line, to be kept in the file.
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
+    /// A fact about the network to be kept in the file; `dyrelu models` shows top1.
+    #[arg(long, value_name = "KEY=TEXT", value_parser = note)]
+    note: Vec<(String, String)>,
+}
+
+/// Splits a note, whose key must not be one that the format gives a meaning.
+fn note(text: &str) -> std::result::Result<(String, String), String> {
+    let (key, text) = text.split_once('=').ok_or("expected KEY=TEXT")?;
+    if key.is_empty() || key.starts_with("dyrelu.") || ["preprocess", "labels"].contains(&key) {
+        return Err(format!("{key:?} cannot be the key of a note"));
+    }
+    Ok((key.to_string(), text.to_string()))
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -52,6 +65,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     if let Some(path) = &arguments.labels {
         graph.metadata.insert("labels".into(), text(path)?);
     }
+    graph.metadata.extend(arguments.note);
     let weights = match arguments.weights {
         Weights::F32 => WeightStorage::F32,
         Weights::F16 => WeightStorage::F16,

@@ -20,7 +20,7 @@ Examples:
   dyrelu inspect net.onnx --plan                     # what runs, fused how, where in memory
   dyrelu inspect net.onnx --format json | jq .dynamic_activations")]
 pub(super) struct Arguments {
-    /// The network; the one that ships by default.
+    /// The network, a file or a name from `dyrelu models`; the one that ships by default.
     model: Option<PathBuf>,
     /// How the description is printed.
     #[arg(long, value_enum, default_value = "text")]
@@ -120,14 +120,15 @@ fn working_memory(
     }
 }
 
-fn fix_shape(graph: &mut Graph, shape: &[usize]) -> Result<()> {
+/// Gives the first input the sizes that it leaves free.
+pub(super) fn fix_shape(graph: &mut Graph, shape: &[usize]) -> Result<()> {
     let Some(&input) = graph.inputs().first() else { return Ok(()) };
     let value = graph.value_mut(input);
     let Some(ty) = &mut value.input else { return Ok(()) };
     let fits = ty.dims.len() == shape.len()
         && ty.dims.iter().zip(shape).all(|(d, &s)| d.as_size().is_none_or(|d| d == s));
     if !fits {
-        return Err(Error::input(format!("--shape {shape:?} does not fit the input, {ty}")));
+        return Err(Error::input(format!("shape {shape:?} does not fit the input, {ty}")));
     }
     ty.dims = shape.iter().map(|&d| Dim::from(d)).collect();
     Ok(())

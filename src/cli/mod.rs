@@ -11,6 +11,7 @@ mod run;
 mod serve;
 mod table;
 mod verify;
+mod zoo;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -50,6 +51,8 @@ enum Command {
     Convert(convert::Arguments),
     /// Measure how long a network takes.
     Bench(bench::Arguments),
+    /// List the networks that can be named in place of a file.
+    Models(zoo::Arguments),
 }
 
 /// How a command that could be run ended.
@@ -78,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Verify(a) => verify::run(a),
         Command::Convert(a) => convert::run(a),
         Command::Bench(a) => bench::run(a),
+        Command::Models(a) => zoo::run(a),
     });
     match outcome {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use super::{Outcome, arrays, models, print, threads};
+use super::{Outcome, arrays, models, print, threads, zoo};
 use dyrelu::graph::Graph;
 use dyrelu::{DType, Error, Result, Session, Tensor, format, reference};
 
@@ -13,7 +13,7 @@ Examples:
   dyrelu verify net.onnx
   dyrelu verify net.onnx --input x.npy --expect y.npy")]
 pub(super) struct Arguments {
-    /// The network; the one that ships by default.
+    /// The network, a file or a name from `dyrelu models`; the one that ships by default.
     model: Option<PathBuf>,
     /// An array for each input, in order; random numbers by default.
     #[arg(long, value_name = "FILE.npy")]
@@ -35,7 +35,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
-    let path = models::path(arguments.model.as_deref())?;
+    let path = zoo::find(arguments.model.as_deref())?;
     let graph = format::open(&path)?;
     let model = models::open(Some(&path), &arguments.engine)?;
     let inputs = if arguments.input.is_empty() {

@@ -187,23 +187,21 @@ impl Vectorised for Reduce<'_, '_> {
                 }
             }
             Means::Nhwc { x, channels } => {
-                let factor = channels as f32 / x.len() as f32;
-                let mut first = 0;
-                while first < channels {
-                    first += match (channels - first) / LANES {
-                        4.. => means_of::<S, 4>(s, x, channels, first, factor, self.to),
-                        1.. => means_of::<S, 1>(s, x, channels, first, factor, self.to),
-                        _ => {
-                            let column = x[first..].iter().step_by(channels);
-                            self.to[first] = column.sum::<f32>() * factor;
-                            1
-                        }
-                    };
-                }
+                self.to.fill(0.0);
+                let rows = x.chunks_exact(ROWS * channels);
+                rows.remainder()
+                    .chunks_exact(channels)
+                    .for_each(|x| add_rows::<S, 1>(s, x, self.to));
+                rows.for_each(|x| add_rows::<S, ROWS>(s, x, self.to));
+                let pixels = (x.len() / channels) as f32;
+                self.to.iter_mut().for_each(|mean| *mean /= pixels);
             }
         }
     }
 }
+
+/// Pixels that are added up before their sum goes to memory.
+const ROWS: usize = 8;
 
 /// The sum of any number of elements, in four vectors.
 #[inline(always)]
@@ -220,30 +218,26 @@ fn sum<S: Simd>(s: S, x: &[f32]) -> f32 {
     s.sum(sums) + rest.iter().sum::<f32>()
 }
 
-/// The means of `V` vectors of channels from `first` on; gives the number of channels.
+/// Adds `R` pixels of `sums.len()` channels each.
 #[inline(always)]
-fn means_of<S: Simd, const V: usize>(
-    s: S,
-    x: &[f32],
-    channels: usize,
-    first: usize,
-    factor: f32,
-    to: &mut [f32],
-) -> usize {
-    let mut sums = [s.splat(0.0); V];
-    for pixel in x.chunks_exact(channels) {
-        let (vectors, _) = pixel[first..].as_chunks::<LANES>();
-        for (sum, x) in sums.iter_mut().zip(&vectors[..V]) {
-            // SAFETY: eight numbers.
-            *sum = s.add(*sum, unsafe { s.load(x.as_ptr()) });
+fn add_rows<S: Simd, const R: usize>(s: S, x: &[f32], sums: &mut [f32]) {
+    let channels = sums.len();
+    assert_eq!(x.len(), R * channels);
+    let whole = channels / LANES * LANES;
+    for channel in (0..whole).step_by(LANES) {
+        // SAFETY: eight channels of each of the pixels and of the sums.
+        unsafe {
+            let to = sums.as_mut_ptr().add(channel);
+            let mut sum = s.load(to);
+            for row in 0..R {
+                sum = s.add(sum, s.load(x.as_ptr().add(row * channels + channel)));
+            }
+            s.store(to, sum);
         }
     }
-    let (vectors, _) = to[first..].as_chunks_mut::<LANES>();
-    for (sum, to) in sums.iter().zip(vectors) {
-        // SAFETY: eight numbers.
-        unsafe { s.store(to.as_mut_ptr(), s.mul(*sum, s.splat(factor))) };
+    for (channel, sum) in sums.iter_mut().enumerate().skip(whole) {
+        *sum += (0..R).map(|row| x[row * channels + channel]).sum::<f32>();
     }
-    V * LANES
 }
 
 /// `to = relu(weight x + bias)`, with zeros behind it.

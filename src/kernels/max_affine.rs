@@ -186,38 +186,46 @@ impl Vectorised for Nhwc<'_> {
 }
 
 impl Nhwc<'_> {
-    /// Coefficients are loaded once for so many rows.
-    const ROWS: usize = 16;
-
     #[inline(always)]
     fn all<S: Simd, const K: usize>(&self, s: S) {
+        // Coefficients are loaded once for so many rows. More would read from more places at a time
+        // than processors prefetch.
+        const ROWS: usize = 2;
+        let whole = self.rows / ROWS * ROWS;
+        // SAFETY: the rows lie in both maps.
+        unsafe {
+            (0..whole).step_by(ROWS).for_each(|row| self.some::<S, K, ROWS>(s, row));
+            (whole..self.rows).for_each(|row| self.some::<S, K, 1>(s, row));
+        }
+    }
+
+    /// `R` rows from `first` on.
+    ///
+    /// # Safety
+    /// They lie in both maps.
+    #[inline(always)]
+    unsafe fn some<S: Simd, const K: usize, const R: usize>(&self, s: S, first: usize) {
         let (channels, zero) = (self.channels, s.splat(0.0));
         let whole = channels / LANES * LANES;
-        for first in (0..self.rows).step_by(Self::ROWS) {
-            let rows = first..self.rows.min(first + Self::ROWS);
+        // SAFETY: the caller's; coefficients are `[K][channels]`.
+        unsafe {
+            let (from, to) = (self.from.add(first * channels), self.to.add(first * channels));
             for channel in (0..whole).step_by(LANES) {
-                // SAFETY: coefficients are `[K][channels]`; rows and channel lie in both maps.
-                unsafe {
-                    let (mut a, mut b) = ([zero; K], [zero; K]);
-                    for k in 0..K {
-                        a[k] = s.load(self.a.as_ptr().add(k * channels + channel));
-                        b[k] = s.load(self.b.as_ptr().add(k * channels + channel));
-                    }
-                    for row in rows.clone() {
-                        let i = row * channels + channel;
-                        s.store(self.to.add(i), pieces(s, s.load(self.from.add(i)), &a, &b));
-                    }
+                let (mut a, mut b) = ([zero; K], [zero; K]);
+                for k in 0..K {
+                    a[k] = s.load(self.a.as_ptr().add(k * channels + channel));
+                    b[k] = s.load(self.b.as_ptr().add(k * channels + channel));
+                }
+                for row in 0..R {
+                    let i = row * channels + channel;
+                    s.store(to.add(i), pieces(s, s.load(from.add(i)), &a, &b));
                 }
             }
             for channel in whole..channels {
                 let at = |k: usize| k * channels + channel;
-                for row in rows.clone() {
+                for row in 0..R {
                     let i = row * channels + channel;
-                    // SAFETY: row and channel lie in both maps.
-                    unsafe {
-                        *self.to.add(i) =
-                            one(*self.from.add(i), |k| (self.a[at(k)], self.b[at(k)]), K);
-                    }
+                    *to.add(i) = one(*from.add(i), |k| (self.a[at(k)], self.b[at(k)]), K);
                 }
             }
         }

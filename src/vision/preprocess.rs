@@ -104,6 +104,15 @@ impl Preprocess {
         Ok(found)
     }
 
+    /// Height and width of a prepared photo, where they do not depend on the photo.
+    pub fn size(&self) -> Option<[u32; 2]> {
+        let resized = match self.resize {
+            Some(Resize::Exact(size)) => Some(size),
+            _ => None,
+        };
+        self.center_crop.or(resized)
+    }
+
     /// Prepares one photo: `[1, 3, height, width]`.
     ///
     /// # Errors

@@ -1,4 +1,5 @@
-"""Dynamic ReLU (Chen et al., ECCV 2020, arXiv 2003.10027) for training and export.
+"""Dynamic ReLU (Chen et al., ECCV 2020, arXiv 2003.10027) for training and export, and what it is
+compared with.
 
     y = max_k(a_k(x) * x + b_k(x))
 
@@ -9,7 +10,8 @@ of PyTorch's exporters to operators that every engine reads; training has a back
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -61,11 +63,16 @@ class MaxAffine(torch.autograd.Function):
         return grad_x, torch.stack(grad_a[::-1], 1), torch.stack(grad_b[::-1], 1)
 
 
-class DyReLU(nn.Module):
+class Dynamic(nn.Module):
+    """An activation whose parameters make coefficients from the image."""
+
+
+class DyReLU(Dynamic):
     """Dynamic ReLU of form A (shared coefficients), B (per channel) or C (B times attention).
 
     Coefficients follow the order of the paper's equation 2: a_1..a_K, b_1..b_K, each with one
-    entry a channel. They start as alpha and beta, that is as a plain ReLU for the default K = 2.
+    entry a channel. They start as `initial` (alpha_1..alpha_K, beta_1..beta_K), by default as a
+    plain ReLU for K = 2. `hidden` is the width of the hidden layer where `reduction` does not say it.
     """
 
     def __init__(
@@ -78,16 +85,18 @@ class DyReLU(nn.Module):
         lambda_a: float = 1.0,
         lambda_b: float = 0.5,
         tau: float = 10.0,
+        initial: Sequence[float] | None = None,
+        hidden: int | None = None,
     ) -> None:
         super().__init__()
         if form not in ("A", "B", "C"):
             raise ValueError(f"form must be A, B or C, found {form!r}")
         self.channels, self.form, self.k, self.squash, self.tau = channels, form, k, squash, tau
-        hidden = hidden_width(channels, reduction)
+        hidden = hidden or hidden_width(channels, reduction)
         self.fc1 = nn.Linear(channels, hidden)
         self.fc2 = nn.Linear(hidden, 2 * k * (1 if form == "A" else channels))
         scale = [lambda_a] * k + [lambda_b] * k
-        start = [1.0] + [0.0] * (2 * k - 1)
+        start = initial or [1.0] + [0.0] * (2 * k - 1)
         self.register_buffer("scale", torch.tensor(scale).view(1, 2 * k, 1), persistent=False)
         self.register_buffer("start", torch.tensor(start).view(1, 2 * k, 1), persistent=False)
         if form == "C":
@@ -99,10 +108,14 @@ class DyReLU(nn.Module):
         nn.init.normal_(self.fc2.weight, std=0.02)
         nn.init.zeros_(self.fc2.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def coefficients(self, x: Tensor) -> Tensor:
+        """What the image makes of the initial coefficients: [N,2K,C], of form A [N,2K,1]."""
         z = self.fc2(F.relu(self.fc1(x.mean((2, 3)))))
         delta = SQUASH[self.squash](z).view(-1, 2 * self.k, z.shape[1] // (2 * self.k))
-        coefficients = (delta * self.scale + self.start).unsqueeze(-1).unsqueeze(-1)
+        return delta * self.scale + self.start
+
+    def forward(self, x: Tensor) -> Tensor:
+        coefficients = self.coefficients(x).unsqueeze(-1).unsqueeze(-1)
         if self.training:
             y = MaxAffine.apply(x, coefficients[:, : self.k], coefficients[:, self.k :])
         else:
@@ -122,26 +135,95 @@ class DyReLU(nn.Module):
         return f"{self.channels}, form={self.form}, k={self.k}, squash={self.squash}"
 
 
+class SqueezeExcite(Dynamic):
+    """Squeeze-and-excite (Hu et al., 2018), then ReLU: a slope a channel, from 0 to 1."""
+
+    def __init__(self, channels: int, reduction: int = 8) -> None:
+        super().__init__()
+        hidden = hidden_width(channels, reduction)
+        self.fc1, self.fc2 = nn.Linear(channels, hidden), nn.Linear(hidden, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = torch.sigmoid(self.fc2(F.relu(self.fc1(x.mean((2, 3))))))
+        return F.relu(x * gate.unsqueeze(-1).unsqueeze(-1))
+
+
+class AdaptivelyParametric(Dynamic):
+    """APReLU (Zhao et al., 2020): the slope of the negative part, from the means of both parts."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.fc = nn.Sequential(
+            nn.Linear(2 * channels, channels),
+            nn.BatchNorm1d(channels),
+            nn.ReLU(),
+            nn.Linear(channels, channels),
+            nn.BatchNorm1d(channels),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        negative, positive = torch.clamp(x, max=0), F.relu(x)
+        slope = self.fc(torch.cat([negative.mean((2, 3)), positive.mean((2, 3))], 1))
+        return positive + slope.unsqueeze(-1).unsqueeze(-1) * negative
+
+
+class Maxout(nn.Module):
+    """Maxout (Goodfellow et al., 2013): the largest of several convolutions of one map."""
+
+    def __init__(self, branches: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, *others = self.branches
+        y = first(x)
+        for branch in others:
+            y = torch.maximum(y, branch(x))
+        return y
+
+
 Activation = Callable[[int], nn.Module]
+
+
+@dataclass(frozen=True)
+class MaxoutOf:
+    """Stands for an activation where `activated` is used; it needs the layers before it."""
+
+    k: int = 2
+
+    def __call__(self, channels: int) -> nn.Module:
+        raise TypeError("Maxout replaces the convolution before it; this network has no place for it")
+
+
+def activated(layers: Callable[[], list[nn.Module]], channels: int, act: Activation) -> list[nn.Module]:
+    """What `layers` makes, and the activation of its output; of Maxout, one copy of the layers a piece."""
+    if isinstance(act, MaxoutOf):
+        return [Maxout(nn.Sequential(*layers()) for _ in range(act.k))]
+    return [*layers(), act(channels)]
 
 
 def activation(name: str) -> Activation:
     """A factory that makes the named activation for a number of channels.
 
-    Names: relu, relu6, leaky_relu, prelu, dyrelu-a, dyrelu-b, dyrelu-c. Options of a dynamic ReLU
-    follow its name, as in dyrelu-b,k=3,reduction=16.
+    Names: relu, relu6, leaky_relu, prelu, se, aprelu, maxout, dyrelu-a, dyrelu-b, dyrelu-c. Options
+    follow the name, as in dyrelu-b,k=3,reduction=16 or se,reduction=4 or maxout,k=3.
     """
-    plain: dict[str, Activation] = {
+    title, *options = name.split(",")
+    numbers = {key: int(value) for key, value in (option.split("=") for option in options)}
+    made: dict[str, Activation] = {
         "relu": lambda _: nn.ReLU(),
         "relu6": lambda _: nn.ReLU6(),
         "leaky_relu": lambda _: nn.LeakyReLU(),
         "prelu": lambda channels: nn.PReLU(channels),
+        "se": lambda channels: SqueezeExcite(channels, **numbers),
+        "aprelu": AdaptivelyParametric,
+        "dyrelu-a": lambda channels: DyReLU(channels, "A", **numbers),
+        "dyrelu-b": lambda channels: DyReLU(channels, "B", **numbers),
+        "dyrelu-c": lambda channels: DyReLU(channels, "C", **numbers),
     }
-    if name in plain:
-        return plain[name]
-    title, *options = name.split(",")
-    family, _, form = title.partition("-")
-    if family == "dyrelu" and form in ("a", "b", "c"):
-        numbers = {key: int(value) for key, value in (option.split("=") for option in options)}
-        return lambda channels: DyReLU(channels, form.upper(), **numbers)
-    raise ValueError(f"unknown activation {name!r}")
+    if title == "maxout":
+        return MaxoutOf(**numbers)
+    if title not in made:
+        raise ValueError(f"unknown activation {name!r}, known are {', '.join(made)}, maxout")
+    return made[title]

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .activations import DyReLU
+from .activations import AdaptivelyParametric, DyReLU
 
 CHANNELS = 8
 HIDDEN = 4
@@ -276,27 +276,6 @@ class SqueezeExcite(nn.Module):
         return x * self.gate(self.expand(F.relu(self.reduce(x.mean((2, 3), keepdim=True)))))
 
 
-class AdaptivelyParametric(nn.Module):
-    """APReLU: the slope of the negative part from the means of both parts."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fc = nn.Sequential(
-            nn.Linear(2 * CHANNELS, CHANNELS),
-            nn.BatchNorm1d(CHANNELS),
-            nn.ReLU(),
-            nn.Linear(CHANNELS, CHANNELS),
-            nn.BatchNorm1d(CHANNELS),
-            nn.Sigmoid(),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        negative, positive = torch.clamp(x, max=0), F.relu(x)
-        context = torch.cat([negative.mean((2, 3)), positive.mean((2, 3))], 1)
-        slope = self.fc(context).view(-1, CHANNELS, 1, 1)
-        return positive + slope * negative
-
-
 class AdaptivelyParametricShared(nn.Module):
     """APReLU with one slope for all channels, as its authors have it for small images."""
 
@@ -394,7 +373,7 @@ def cases() -> dict[str, Case]:
     made["positional"] = Case(Positional, unrecognised=1)
     made["se"] = Case(SqueezeExcite, [dynamic("SE", 1, "sigmoid")])
     made["se-hard"] = Case(lambda: SqueezeExcite(hard=True), [dynamic("SE", 1, "hard_sigmoid")])
-    made["aprelu"] = Case(AdaptivelyParametric, [dynamic("APReLU", 2, "sigmoid", CHANNELS)])
+    made["aprelu"] = Case(lambda: AdaptivelyParametric(CHANNELS), [dynamic("APReLU", 2, "sigmoid", CHANNELS)])
     made["maxout-k2"] = Case(Maxout)
     made["maxout-k3"] = Case(lambda: Maxout(3))
     made["frelu"] = Case(Funnel)

@@ -1,4 +1,13 @@
-"""Top-1 of a checkpoint, or of what dyrelu printed: `python -m dyrelu_tools.evaluate --help`."""
+"""Top-1 of a checkpoint, or of what dyrelu printed: `python -m dyrelu_tools.evaluate --help`.
+
+    dyrelu classify --model NAME --format csv --top 1 val/ > predictions.csv
+    python -m dyrelu_tools.evaluate --csv predictions.csv
+    python -m dyrelu_tools.evaluate --csv predictions.csv --names imagenet1k-classes.tsv
+    python -m dyrelu_tools.evaluate --checkpoint RUN/checkpoint.pt --val val.tar --cache CACHE
+
+Photos lie in a folder a class. A network's classes are these folders in the order of their names,
+or, of a network of ImageNet's thousand classes, what a table of index and synset says.
+"""
 
 from __future__ import annotations
 
@@ -13,30 +22,41 @@ from .export import load_network
 from .train import accuracy
 
 
-def accuracy_of_csv(table: Path, classes: list[str]) -> float:
+def accuracy_of_csv(table: Path, names: Path | None) -> float:
     """Share of first guesses that equal the folder of the photo, in `dyrelu classify --format csv`."""
     with table.open() as file:
         first = [row for row in csv.DictReader(file) if row["rank"] == "1"]
-    right = sum(classes[int(row["class"])] == Path(row["path"]).parent.name for row in first)
+    folders = [Path(row["path"]).parent.name for row in first]
+    classes = synsets(names) if names else sorted(set(folders))
+    right = sum(classes[int(row["class"])] == folder for row, folder in zip(first, folders))
     print(f"{right} of {len(first)} right")
     return right / len(first)
 
 
+def synsets(names: Path) -> list[str]:
+    """The synset of each class, from a table of index, synset and name."""
+    rows = [line.split("\t") for line in names.read_text().splitlines()]
+    return [row[1] for row in rows if row[0].isdigit()]
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--csv", type=Path, help="what dyrelu printed for a folder of photos, a folder a class")
+    parser.add_argument("--names", type=Path, help="table of index, synset and name, tab-separated")
+    parser.add_argument("--checkpoint", type=Path, help="a run's checkpoint, for PyTorch's own accuracy")
     parser.add_argument("--val", type=Path, help="tar of validation photos, for PyTorch's own accuracy")
     parser.add_argument("--cache", type=Path, help="where decoded photos are kept")
     parser.add_argument("--size", type=int, help="input size; that of the end of training by default")
     args = parser.parse_args()
-    network, state = load_network(args.checkpoint)
-    if args.val:
+    if not args.csv and not (args.checkpoint and args.val and args.cache):
+        parser.error("either --csv, or --checkpoint with --val and --cache")
+    if args.checkpoint:
         torch.set_num_threads(2)
+        network, state = load_network(args.checkpoint)
         photos = data.load(args.val, args.size or state["size"], args.cache)
         print(f"PyTorch top-1 {100 * accuracy(network, photos):.2f}%")
     if args.csv:
-        print(f"dyrelu top-1 {100 * accuracy_of_csv(args.csv, state['classes']):.2f}%")
+        print(f"dyrelu top-1 {100 * accuracy_of_csv(args.csv, args.names):.2f}%")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ def load_network(checkpoint: Path) -> tuple[torch.nn.Module, dict]:
     """The network of a checkpoint, ready for inference, and the checkpoint itself."""
     state = torch.load(checkpoint, weights_only=True)
     options = state["options"]
-    network = build(options["network"], options["activation"], len(state["classes"]), width=options["width"])
+    classes = len(state["classes"]) if "classes" in state else 1000
+    network = build(options["network"], options["activation"], classes, **options.get("arguments", {}))
     network.load_state_dict(state["network"])
     return network.eval(), state
 

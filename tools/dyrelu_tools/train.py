@@ -12,6 +12,7 @@ import math
 import os
 import sys
 import time
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
@@ -20,30 +21,56 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from . import data
-from .activations import DyReLU
+from .activations import Dynamic
 from .models import build
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained. `sizes` is the input size from which share of the epochs on; the
+    layers that make coefficients learn at `hyperfunction_lr` times the rate of the others."""
+
+    sizes: str = "96:0,128:0.5,160:0.85"
+    epochs: int = 30
+    batch: int = 64
+    lr: float = 4e-3
+    hyperfunction_lr: float = 0.1
+    weight_decay: float = 0.05
+    smoothing: float = 0.1
+    seed: int = 0
+    bf16: bool = False
+
+    @property
+    def final_size(self) -> int:
+        return size_of_epoch(self.sizes, self.epochs - 1, self.epochs)
+
+
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    usual = Recipe()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="directory of the run")
     parser.add_argument("--train", type=Path, required=True, help="tar of training photos, a folder a class")
     parser.add_argument("--val", type=Path, required=True, help="tar of validation photos")
     parser.add_argument("--cache", type=Path, required=True, help="where decoded photos are kept")
-    parser.add_argument("--network", default="mobilenetv2")
+    parser.add_argument("--network", default="mobilenetv2", help="a network of dyrelu_tools.models")
     parser.add_argument("--width", type=float, default=0.5)
-    parser.add_argument("--activation", default="dyrelu-b")
-    parser.add_argument("--sizes", default="96:0,128:0.5,160:0.85", help="input size from which share of the epochs on, as SIZE:SHARE,...")
-    parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--lr", type=float, default=4e-3)
+    parser.add_argument("--activation", default="dyrelu-b", help="as relu, or as dyrelu-b,k=3,reduction=16")
     parser.add_argument(
-        "--hyperfunction-lr", type=float, default=0.1, help="learning rate of the layers that make coefficients, as a share of --lr"
+        "--sizes", default=usual.sizes, help="input size from which share of the epochs on, as SIZE:SHARE,..."
     )
-    parser.add_argument("--weight-decay", type=float, default=0.05)
-    parser.add_argument("--smoothing", type=float, default=0.1, help="label smoothing")
+    parser.add_argument("--epochs", type=int, default=usual.epochs)
+    parser.add_argument("--batch", type=int, default=usual.batch)
+    parser.add_argument("--lr", type=float, default=usual.lr)
+    parser.add_argument(
+        "--hyperfunction-lr",
+        type=float,
+        default=usual.hyperfunction_lr,
+        help="learning rate of the layers that make coefficients, as a share of --lr",
+    )
+    parser.add_argument("--weight-decay", type=float, default=usual.weight_decay)
+    parser.add_argument("--smoothing", type=float, default=usual.smoothing, help="label smoothing")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=usual.seed)
     parser.add_argument("--bf16", action="store_true", help="bfloat16 convolutions while training")
     return parser.parse_args()
 
@@ -67,7 +94,7 @@ def parameter_groups(network: nn.Module, weight_decay: float, hyperfunction_lr: 
     A step of the layers that make coefficients moves a whole map of the layer after them: at the
     learning rate of the convolutions a dynamic network trains worse than its plain twin.
     """
-    dynamic = {p for m in network.modules() if isinstance(m, DyReLU) for p in m.parameters()}
+    dynamic = {p for m in network.modules() if isinstance(m, Dynamic) for p in m.parameters()}
     groups = []
     for share, of_dynamic in ((1.0, False), (hyperfunction_lr, True)):
         parameters = [p for p in network.parameters() if (p in dynamic) == of_dynamic]
@@ -96,25 +123,25 @@ def train_epoch(
     network: nn.Module,
     optimiser: torch.optim.Optimizer,
     photos: data.Photos,
-    size: int,
-    args: argparse.Namespace,
+    recipe: Recipe,
     epoch: int,
 ) -> float:
     """One pass over the photos; gives the mean loss."""
     network.train()
-    generator = torch.Generator().manual_seed(args.seed * 1000 + epoch)
+    size = size_of_epoch(recipe.sizes, epoch, recipe.epochs)
+    generator = torch.Generator().manual_seed(recipe.seed * 1000 + epoch)
     order = torch.randperm(len(photos.labels), generator=generator)
-    batches = order.split(args.batch)[: len(order) // args.batch]
+    batches = order.split(recipe.batch)[: len(order) // recipe.batch]
     total = 0.0
     for i, chosen in enumerate(tqdm(batches, desc=f"epoch {epoch}", disable=not sys.stderr.isatty())):
-        lr = learning_rate(epoch * len(batches) + i, args.epochs * len(batches), args.lr)
+        lr = learning_rate(epoch * len(batches) + i, recipe.epochs * len(batches), recipe.lr)
         for group in optimiser.param_groups:
             group["lr"] = lr * group["lr_share"]
         pixels = torch.from_numpy(photos.pixels[chosen.numpy()]).permute(0, 3, 1, 2)
         labels = torch.from_numpy(photos.labels[chosen.numpy()])
         x = data.augment(pixels, size, generator, area=(0.35, 1.0))
         x = x.contiguous(memory_format=torch.channels_last)
-        loss = loss_of(network, x, labels, args)
+        loss = loss_of(network, x, labels, recipe)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -123,10 +150,10 @@ def train_epoch(
     return total / len(batches)
 
 
-def loss_of(network: nn.Module, x: Tensor, labels: Tensor, args: argparse.Namespace) -> Tensor:
-    with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
+def loss_of(network: nn.Module, x: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+    with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
         logits = network(x)
-    return F.cross_entropy(logits.float(), labels, label_smoothing=args.smoothing)
+    return F.cross_entropy(logits.float(), labels, label_smoothing=recipe.smoothing)
 
 
 def keep_memory() -> None:
@@ -165,47 +192,62 @@ def draw_curve(log: Path, picture: Path) -> None:
     figure.savefig(picture, dpi=120)
 
 
-def main() -> None:
-    args = parse_arguments()
-    keep_memory()
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(args.seed)
-    args.run.mkdir(parents=True, exist_ok=True)
-    final_size = size_of_epoch(args.sizes, args.epochs - 1, args.epochs)
-    photos = data.load(args.train, final_size, args.cache)
-    validation = data.load(args.val, final_size, args.cache)
-    network = build(args.network, args.activation, len(photos.classes), width=args.width)
+def fit(
+    network: nn.Module,
+    photos: data.Photos,
+    validation: data.Photos,
+    recipe: Recipe,
+    run: Path,
+    options: dict[str, object],
+) -> None:
+    """Trains a network, or goes on where its run stopped. `options`, which say how to build the
+    network again, are kept in the checkpoint."""
+    run.mkdir(parents=True, exist_ok=True)
+    checkpoint, log = run / "checkpoint.pt", run / "log.jsonl"
     network = network.to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(parameter_groups(network, args.weight_decay, args.hyperfunction_lr), lr=args.lr)
-    checkpoint, log = args.run / "checkpoint.pt", args.run / "log.jsonl"
+    groups = parameter_groups(network, recipe.weight_decay, recipe.hyperfunction_lr)
+    optimiser = torch.optim.AdamW(groups, lr=recipe.lr)
     start = 0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
         network.load_state_dict(state["network"])
         optimiser.load_state_dict(state["optimiser"])
         start = state["epoch"]
-    for epoch in range(start, args.epochs):
+    for epoch in range(start, recipe.epochs):
         began = time.monotonic()
-        size = size_of_epoch(args.sizes, epoch, args.epochs)
-        loss = train_epoch(network, optimiser, photos, size, args, epoch)
-        last = epoch + 1 == args.epochs
+        loss = train_epoch(network, optimiser, photos, recipe, epoch)
+        last = epoch + 1 == recipe.epochs
         top1 = accuracy(network, validation) if last or epoch % 5 == 4 else None
+        size = size_of_epoch(recipe.sizes, epoch, recipe.epochs)
         row = {"epoch": epoch + 1, "size": size, "loss": round(loss, 4), "top1": top1}
         row["seconds"] = round(time.monotonic() - began, 1)
-        options = {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items()}
         save(
             checkpoint,
             network=network.state_dict(),
             optimiser=optimiser.state_dict(),
             epoch=epoch + 1,
-            options=options,
+            options=options | {"recipe": asdict(recipe)},
             classes=photos.classes,
-            size=final_size,
+            size=recipe.final_size,
         )
         with log.open("a") as file:
             file.write(json.dumps(row) + "\n")
         print(row, flush=True)
-    draw_curve(log, args.run / "curve.png")
+    draw_curve(log, run / "curve.png")
+
+
+def main() -> None:
+    args = parse_arguments()
+    recipe = Recipe(**{field.name: getattr(args, field.name) for field in fields(Recipe)})
+    keep_memory()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(recipe.seed)
+    photos = data.load(args.train, recipe.final_size, args.cache)
+    validation = data.load(args.val, recipe.final_size, args.cache)
+    arguments = {"width": args.width}
+    network = build(args.network, args.activation, len(photos.classes), **arguments)
+    options = {"network": args.network, "activation": args.activation, "arguments": arguments}
+    fit(network, photos, validation, recipe, args.run, options)
 
 
 if __name__ == "__main__":

@@ -201,6 +201,18 @@ def test_tables_have_times_and_ratios() -> None:
     assert "|" not in write(some_results(), threads=2)
 
 
+def test_further_settings_are_folded() -> None:
+    assert table.section("2 threads, batch 8", ["| 1 |", ""], is_open=False) == [
+        "<details>",
+        "<summary>2 threads, batch 8</summary>",
+        "",
+        "| 1 |",
+        "",
+        "</details>",
+        "",
+    ]
+
+
 def test_operations_are_compared_with_copying() -> None:
     results = some_results()
     entries = {"memcpy": {"median_ms": 0.1}, "dyrelu": {"median_ms": 0.12345}, "openvino": {"does not run": "why"}}
@@ -229,30 +241,3 @@ def test_this_cpu_has_a_name_and_cores() -> None:
     here = Cpu.here()
     assert here.name and here.cores > 0
     assert str(Cpu("A CPU", "", 1)) == "A CPU with no vectors that we know, 1 cores"
-
-
-def test_tables_go_between_the_marks(tmp_path: Path) -> None:
-    path = tmp_path / "README.md"
-    path.write_text(f"# Title\n{table.BEGIN}\nold\n{table.END}\nafter\n")
-    table.insert(path, "new\n")
-    assert path.read_text() == f"# Title\n{table.BEGIN}\nnew\n{table.END}\nafter\n"
-    path.write_text(f"{table.END} {table.BEGIN}")
-    with pytest.raises(SystemExit):
-        table.insert(path, "new\n")
-    assert path.read_text() == f"{table.END} {table.BEGIN}"
-
-
-@pytest.mark.parametrize("k", [1, 2])
-def test_the_permuting_form_computes_the_same(k: int) -> None:
-    act = DyReLU(24, k=k).eval()
-    torch.nn.init.normal_(act.fc2.weight)
-    torch.nn.init.normal_(act.fc2.bias)
-    x = torch.randn(3, 24, 5, 7)
-    torch.testing.assert_close(interleaved(act).eval()(x), act(x))
-
-
-def test_every_dynamic_network_names_its_plain_one() -> None:
-    found = networks() | operations()
-    assert all(network.plain in found for network in found.values() if network.plain)
-    titles = [network.title for network in found.values()]
-    assert len(set(titles)) == len(titles)

@@ -7,6 +7,7 @@ import torch
 
 from dyrelu_tools import data
 from dyrelu_tools.activations import DyReLU, MaxAffine
+from dyrelu_tools.check_networks import export, randomise
 from dyrelu_tools.models import build
 
 
@@ -55,3 +56,14 @@ def test_one_training_step_changes_every_parameter() -> None:
     loss.backward()
     missing = [name for name, p in network.named_parameters() if p.grad is None]
     assert not missing
+
+
+@pytest.mark.parametrize("name", ["se", "aprelu", "maxout,k=3", "dyrelu-b"])
+@pytest.mark.parametrize("dynamo", [False, True])
+def test_every_kind_of_activation_survives_the_export(name: str, dynamo: bool, tmp_path) -> None:
+    network = randomise(build("mobilenetv2-mini", name, 5))
+    x = torch.randn(2, 3, 32, 32)
+    path = tmp_path / "network.onnx"
+    export(network, x, path, dynamo)
+    found = onnxruntime.InferenceSession(path).run(None, {"input": x.numpy()})[0]
+    np.testing.assert_allclose(found, network(x).detach().numpy(), atol=1e-5)

@@ -8,6 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
+from .. import markdown
 from . import cell, table
 from .contenders import FOR_OPERATIONS, TITLES, contenders
 from .engines import Job
@@ -90,7 +91,7 @@ def main() -> None:
     settings = [(threads, batch) for threads in args.threads for batch in args.batch]
     text = table.document(results, titles, plain, columns, settings, alone)
     if args.readme:
-        table.insert(args.readme, text)
+        markdown.insert(args.readme, "comparison", text)
     else:
         print(text, end="")
 

@@ -70,8 +70,7 @@ def networks() -> dict[str, Network]:
     )
     add(f"{v2}-a", "MobileNetV2, DY-ReLU-A", v2, "dyrelu-a", v2)
     add(f"{v2}-c", "MobileNetV2, DY-ReLU-C", v2, "dyrelu-c", v2)
-    projected = lambda channels: DyReLU(channels, k=1)
-    add(f"{v2}-paper", "MobileNetV2, DY-ReLU-B, paper placement", v2, "dyrelu-b", v2, last_act=projected)
+    add(f"{v2}-paper", "MobileNetV2, DY-ReLU-B, paper placement", v2, "dyrelu-b", v2, last_act="dyrelu-b,k=1")
     add(f"{v2}-0.35", "MobileNetV2 x0.35, ReLU6", v2, "relu6", width=0.35)
     add(f"{v2}-0.35-b", "MobileNetV2 x0.35, DY-ReLU-B", v2, "dyrelu-b", f"{v2}-0.35", width=0.35)
     for model, title, act in (

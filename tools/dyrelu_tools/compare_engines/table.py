@@ -1,13 +1,12 @@
-"""The comparison in Markdown, and its place in a document."""
+"""The comparison in Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
+from ..markdown import lines
 from .results import Cell, Results
 
-BEGIN, END = "<!-- comparison:begin -->", "<!-- comparison:end -->"
 OURS, YARDSTICK = "dyrelu", "memcpy"
 
 
@@ -40,13 +39,6 @@ def among(results: Results, names: Iterable[str], engines: dict[str, str], threa
     """The engines that took part in any of the named networks."""
     seen = {engine for name in names for engine in results.of(Cell(name, threads, batch))}
     return {engine: title for engine, title in engines.items() if engine in seen}
-
-
-def lines(rows: list[list[str]]) -> list[str]:
-    """A Markdown table whose first row is the heading; all but the first column are numbers."""
-    heading, *body = rows
-    rule = ["---", *["---:"] * (len(heading) - 1)]
-    return [f"| {' | '.join(row)} |" for row in (heading, rule, *body)]
 
 
 def times(results: Results, titles: dict[str, str], engines: dict[str, str], threads: int, batch: int) -> list[str]:
@@ -102,6 +94,13 @@ def footer(results: Results, engines: dict[str, str], settings: list[tuple[int, 
     ]
 
 
+def section(title: str, body: list[str], is_open: bool) -> list[str]:
+    """Text under a title; what is not open is unfolded by a click."""
+    if is_open:
+        return [f"{title}:", "", *body]
+    return ["<details>", f"<summary>{title}</summary>", "", *body, "</details>", ""]
+
+
 def document(
     results: Results,
     titles: dict[str, str],
@@ -123,21 +122,11 @@ def document(
             price(results, titles, plain, columns, threads, batch),
         ]
         if any(tables):
-            text += [f"{count(threads)}, batch {batch}:", ""]
-            for table in filter(None, tables):
-                text += [*table, ""]
+            rows = [line for table in filter(None, tables) for line in (*table, "")]
+            text += section(f"{count(threads)}, batch {batch}", rows, is_open=not text)
     for threads in dict.fromkeys(threads for threads, _ in settings):
         columns = among(results, alone, engines, threads, 1)
         if found := operations(results, alone, columns, threads):
             text += [f"The activation alone, NCHW in and out, {count(threads)}:", "", *found, ""]
     text += footer(results, engines, settings)
     return "\n".join(text) + "\n"
-
-
-def insert(path: Path, text: str) -> None:
-    """Puts the text between the two marks of a document."""
-    before, begin, rest = path.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"{path} has no {BEGIN} with {END} after it")
-    path.write_text(f"{before}{BEGIN}\n{text}{END}{after}")

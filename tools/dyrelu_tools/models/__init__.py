@@ -9,12 +9,13 @@ from torch import nn
 
 from ..activations import activation
 from .imagenet import EfficientNetLite0
-from .mobilenetv2 import MobileNetV2
+from .mobilenetv2 import MINI_STAGES, MobileNetV2
 from .mobilenetv3 import MobileNetV3
 from .resnet import Bottleneck, CifarResNet20, ResNet
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "mobilenetv2": MobileNetV2,
+    "mobilenetv2-mini": partial(MobileNetV2, stages=MINI_STAGES, width=0.5, last_channels=128),
     "mobilenetv3-small": MobileNetV3,
     "mobilenetv3-large": partial(MobileNetV3, large=True),
     "resnet18": ResNet,
@@ -25,7 +26,11 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 
 
 def build(network: str, act: str, num_classes: int = 1000, **options: object) -> nn.Module:
-    """The named network with the named activation; `options` go to its constructor."""
+    """The named network with the named activation; `options` go to its constructor, those that end
+    in _act as the activations that they name."""
     if network not in NETWORKS:
         raise ValueError(f"unknown network {network!r}, known are {', '.join(NETWORKS)}")
+    for key, value in options.items():
+        if key.endswith("_act"):
+            options[key] = activation(str(value))
     return NETWORKS[network](activation(act), num_classes=num_classes, **options)

@@ -1,0 +1,239 @@
+"""Trains one small network with every activation of the paper's comparison, several times each:
+`python -m dyrelu_tools.study --help`.
+
+    python -m dyrelu_tools.study --runs RUNS --train TRAIN.tar --val VAL.tar --cache CACHE
+    python -m dyrelu_tools.study --runs RUNS --copy-logs results/study
+    python -m dyrelu_tools.study --runs RUNS --table
+
+A run is a directory NAME-seedN, as `train` writes one: what is finished is left alone, what was cut
+off goes on. Every variant has its first seed before any has its second. The tables are made from
+the logs alone, those of the directories or the kept copies, and whatever is there so far.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from . import data, markdown
+from .check_networks import export
+from .models import build
+from .train import Recipe, fit, keep_memory
+
+NETWORK = "mobilenetv2-mini"
+# One learning rate for all: in so short a training, layers that make coefficients learn too little at
+# the tenth that longer ones want.
+RECIPE = Recipe(sizes="48:0,64:0.5", epochs=12, hyperfunction_lr=1.0)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """An activation, and those that differ from it at some positions."""
+
+    activation: str
+    arguments: dict[str, str] = field(default_factory=dict)
+
+    def network(self, classes: int = 10) -> nn.Module:
+        return build(NETWORK, self.activation, classes, **self.arguments)
+
+
+VARIANTS = {
+    "relu": Variant("relu"),
+    "leaky_relu": Variant("leaky_relu"),
+    "prelu": Variant("prelu"),
+    "maxout": Variant("maxout"),
+    "se": Variant("se"),
+    "aprelu": Variant("aprelu"),
+    "dyrelu-a": Variant("dyrelu-a"),
+    "dyrelu-b": Variant("dyrelu-b"),
+    "dyrelu-c": Variant("dyrelu-c"),
+    "dyrelu-b-k1": Variant("dyrelu-b,k=1"),
+    "dyrelu-b-k3": Variant("dyrelu-b,k=3"),
+    "dyrelu-b-r4": Variant("dyrelu-b,reduction=4"),
+    "dyrelu-b-r16": Variant("dyrelu-b,reduction=16"),
+    "dyrelu-b-expansion": Variant("relu", {"expansion_act": "dyrelu-b"}),
+    "dyrelu-b-depthwise": Variant("relu", {"depthwise_act": "dyrelu-b"}),
+    "dyrelu-b-projection": Variant("dyrelu-b", {"last_act": "dyrelu-b,k=1"}),
+}
+
+
+PAPERS_RELU = 60.3
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table: a variant, and the paper's top-1 for it on ImageNet, by MobileNetV2 x0.35."""
+
+    title: str
+    variant: str
+    paper: float | None = None
+
+
+TABLES = {
+    "Activation": [
+        Row("ReLU", "relu", PAPERS_RELU),
+        Row("LeakyReLU", "leaky_relu", 60.9),
+        Row("PReLU", "prelu", 63.1),
+        Row("SE, then ReLU", "se", 62.8),
+        Row("Maxout, K = 2", "maxout", 64.9),
+        Row("APReLU", "aprelu"),
+        Row("DY-ReLU-A", "dyrelu-a", 63.3),
+        Row("DY-ReLU-B", "dyrelu-b", 66.4),
+        Row("DY-ReLU-C", "dyrelu-c", 66.3),
+    ],
+    "Pieces of DY-ReLU-B": [
+        Row("K = 1", "dyrelu-b-k1"),
+        Row("K = 2", "dyrelu-b", 66.4),
+        Row("K = 3", "dyrelu-b-k3", 66.6),
+    ],
+    "Reduction of DY-ReLU-B": [
+        Row("R = 4", "dyrelu-b-r4", 66.5),
+        Row("R = 8", "dyrelu-b", 66.4),
+        Row("R = 16", "dyrelu-b-r16", 65.9),
+    ],
+    "Positions of DY-ReLU-B": [
+        Row("none (ReLU)", "relu", PAPERS_RELU),
+        Row("after expansions", "dyrelu-b-expansion", 64.2),
+        Row("after depthwise convolutions", "dyrelu-b-depthwise", 65.3),
+        Row("both, stem and head", "dyrelu-b", 66.2),
+        Row("these, and K = 1 after projections", "dyrelu-b-projection", 66.4),
+    ],
+}
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, required=True, help="directory of the runs, or of kept logs with --table")
+    parser.add_argument("--train", type=Path, help="tar of training photos, a folder a class")
+    parser.add_argument("--val", type=Path, help="tar of validation photos")
+    parser.add_argument("--cache", type=Path, help="where decoded photos are kept")
+    parser.add_argument("--only", help=f"variants to train, as NAME,...; of {', '.join(VARIANTS)}")
+    parser.add_argument("--seeds", type=int, default=3, help="runs a variant, seeds 0, 1, ...")
+    parser.add_argument("--epochs", type=int, default=RECIPE.epochs)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--copy-logs", type=Path, metavar="DIR", help="keeps the log of each finished run as DIR/NAME-seedN.jsonl")
+    parser.add_argument("--table", action="store_true", help="prints the results as Markdown")
+    parser.add_argument("--dyrelu", type=Path, help="the dyrelu program, to have costs in the tables")
+    args = parser.parse_args()
+    trains = not (args.table or args.copy_logs)
+    if trains and not (args.train and args.val and args.cache):
+        parser.error("training needs --train, --val and --cache")
+    unknown = set(args.only.split(",")) - set(VARIANTS) if args.only else set()
+    if unknown:
+        parser.error(f"unknown variants {', '.join(sorted(unknown))}; known are {', '.join(VARIANTS)}")
+    return args
+
+
+def train(args: argparse.Namespace) -> None:
+    """Trains what is not trained yet."""
+    keep_memory()
+    torch.set_num_threads(args.threads)
+    photos = data.load(args.train, RECIPE.final_size, args.cache)
+    validation = data.load(args.val, RECIPE.final_size, args.cache)
+    chosen = args.only.split(",") if args.only else list(VARIANTS)
+    for seed in range(args.seeds):
+        for name in chosen:
+            run = args.runs / f"{name}-seed{seed}"
+            if (run / "curve.png").exists():
+                continue
+            print(run.name, flush=True)
+            torch.manual_seed(seed)
+            variant = VARIANTS[name]
+            recipe = Recipe(**(vars(RECIPE) | {"seed": seed, "epochs": args.epochs}))
+            options = {"network": NETWORK, "activation": variant.activation, "arguments": variant.arguments}
+            fit(variant.network(len(photos.classes)), photos, validation, recipe, run, options)
+
+
+def finished(runs: Path) -> Iterator[tuple[str, Path]]:
+    """Names and logs of runs that came to their end, from their directories or from kept logs."""
+    for log in sorted(runs.glob("*/log.jsonl")):
+        if (log.parent / "curve.png").exists():
+            yield log.parent.name, log
+    yield from ((log.stem, log) for log in sorted(runs.glob("*.jsonl")))
+
+
+def results(runs: Path) -> dict[str, list[float]]:
+    """Top-1 of every finished run, in per cent, by variant."""
+    found: dict[str, list[float]] = {}
+    for name, log in finished(runs):
+        last = json.loads(log.read_text().splitlines()[-1])
+        found.setdefault(name.rpartition("-seed")[0], []).append(100 * last["top1"])
+    return found
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one image costs in dyrelu, on one thread."""
+
+    macs: int
+    microseconds: float
+
+
+def costs(binary: Path, seconds: float = 2.0) -> dict[str, Cost]:
+    """Costs of every variant, with weights as training starts."""
+    found = {}
+    size = RECIPE.final_size
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        for name, variant in tqdm(VARIANTS.items(), desc="costs"):
+            export(variant.network().eval(), torch.zeros(2, 3, size, size), path, dynamo=False)
+
+            def ask(*command: str) -> dict:
+                said = subprocess.run([binary, *command, "--format", "json", path], check=True, stdout=subprocess.PIPE)
+                return json.loads(said.stdout)
+
+            macs = ask("inspect", "--shape", f"1,3,{size},{size}")["macs"]
+            ms = ask("bench", "--threads", "1", "--seconds", str(seconds), "--size", str(size))["median_ms"]
+            found[name] = Cost(macs, 1000 * ms)
+    return found
+
+
+def table(title: str, rows: list[Row], found: dict[str, list[float]], known: dict[str, Cost]) -> str:
+    """A Markdown table of mean, spread and count, beside the paper's own figure; with costs if known."""
+    heading = [title, "parameters", "runs", "top-1", "standard deviation", "over ReLU", "paper", "over ReLU there"]
+    if known:
+        heading += ["multiply-adds", "µs in dyrelu"]
+    lines = [heading]
+    plain = statistics.mean(found["relu"]) if "relu" in found else None
+    for row in rows:
+        top1 = found.get(row.variant, [])
+        parameters = sum(p.numel() for p in VARIANTS[row.variant].network().parameters())
+        mean = statistics.mean(top1) if top1 else None
+        ours = ["–" if mean is None else f"{mean:.1f}", f"{statistics.stdev(top1):.1f}" if len(top1) > 1 else "–"]
+        over = "–" if mean is None or plain is None else f"{mean - plain:+.1f}"
+        paper = ["–", "–"] if row.paper is None else [f"{row.paper:.1f}", f"{row.paper - PAPERS_RELU:+.1f}"]
+        cells = [row.title, f"{parameters / 1000:.0f} k", str(len(top1)), *ours, over, *paper]
+        if known:
+            cost = known[row.variant]
+            cells += [f"{cost.macs / 1e6:.2f} M", f"{cost.microseconds:.0f}"]
+        lines.append(cells)
+    return "\n".join(markdown.lines(lines))
+
+
+def main() -> None:
+    args = parse_arguments()
+    if args.copy_logs:
+        args.copy_logs.mkdir(parents=True, exist_ok=True)
+        for name, log in finished(args.runs):
+            shutil.copyfile(log, args.copy_logs / f"{name}.jsonl")
+    if args.table:
+        found = results(args.runs)
+        known = costs(args.dyrelu) if args.dyrelu else {}
+        print("\n\n".join(table(title, rows, found, known) for title, rows in TABLES.items()))
+    if not (args.table or args.copy_logs):
+        train(args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""Top-1 of what dyrelu printed, with the classes of folders and of a table."""
+
+from pathlib import Path
+
+from dyrelu_tools.evaluate import accuracy_of_csv
+
+ROWS = """path,rank,class,label,score
+val/n2/a.jpg,1,1,two,0.9
+val/n2/a.jpg,2,0,one,0.1
+val/n1/b.jpg,1,1,two,0.6
+val/n1/c.jpg,1,0,one,0.6
+"""
+
+
+def test_classes_are_the_folders_or_those_of_a_table(tmp_path: Path) -> None:
+    table, names = tmp_path / "predictions.csv", tmp_path / "names.tsv"
+    table.write_text(ROWS)
+    assert accuracy_of_csv(table, None) == 2 / 3
+    names.write_text("index\tsynset\tname\n0\tn2\ttwo\n1\tn1\tone\n")
+    assert accuracy_of_csv(table, names) == 1 / 3

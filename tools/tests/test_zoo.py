@@ -1,0 +1,34 @@
+"""The zoo's table and checksums, from what the program would say."""
+
+import hashlib
+from pathlib import Path
+
+from dyrelu_tools import markdown, zoo
+
+
+def test_checksums_are_those_of_the_networks_alone(tmp_path: Path) -> None:
+    for name in ("b.safetensors", "a.onnx", "README.md"):
+        (tmp_path / name).write_bytes(name.encode())
+    lines = zoo.checksums(tmp_path).splitlines()
+    assert [line.split("  ")[1] for line in lines] == ["a.onnx", "b.safetensors"]
+    assert lines[1].split("  ")[0] == hashlib.sha256(b"b.safetensors").hexdigest()
+
+
+def test_rows_say_what_a_file_does_not() -> None:
+    entry = {
+        "name": "net",
+        "forms": ["DY-ReLU-B, K = 2", "DY-ReLU-B, K = 1"],
+        "input": [3, 224, 224],
+        "classes": 1000,
+        "parameters": 4_652_008,
+        "macs": 385_000_000,
+        "bytes": 9_300_000,
+        "top1": "74% of ImageNet",
+        "default": True,
+    }
+    row = zoo.row(entry, 5.6789)
+    assert row[0] == "[net](net.md) (default)" and row[1] == "DY-ReLU-B, K = 2; DY-ReLU-B, K = 1"
+    assert row[2:] == ["3x224x224", "1000", "4.65 M", "385.0 M", "9.3 MB", "74% of ImageNet", "5.68"]
+    bare = entry | {"forms": [], "input": None, "classes": None, "top1": None, "default": False}
+    assert [cell for cell in zoo.row(bare, 1.0) if cell == "–"] == ["–"] * 4
+    assert len(markdown.lines([zoo.HEADING, row])) == 3
