@@ -58,6 +58,14 @@ impl Bound {
             let Work::Kernel(kernel) = &step.work else { continue };
             let result = step.outputs.first().copied().flatten();
             let Some(extent) = result.and_then(|slot| extents[slot]) else { continue };
+            let empty = |slot: &&Slot| extents[**slot].is_some_and(|extent| extent.is_empty());
+            if let Some(&slot) = step.inputs.iter().flatten().find(empty)
+                && !extent.is_empty()
+            {
+                let name = &plan.slots[slot].name;
+                let message = format!("{name:?} has no elements for inputs of such sizes");
+                return Err(Error::shape(message).at_node(&step.name, &step.op));
+            }
             if steps.contains(&i) {
                 workspace = workspace.max(kernel.workspace(extent));
             }

@@ -20,12 +20,27 @@ pub(super) struct Memory {
 
 impl Memory {
     /// Memory for `bound`; `old` is used again where it is large enough.
-    fn new(plan: &Plan, bound: Bound, old: Option<Memory>, threads: usize, isa: Isa) -> Self {
+    ///
+    /// # Errors
+    /// `Input` where the system does not have so much memory.
+    fn new(
+        plan: &Plan,
+        bound: Bound,
+        old: Option<Memory>,
+        threads: usize,
+        isa: Isa,
+    ) -> Result<Self> {
         let arena = match old {
             Some(old) if old.arena.len() >= bound.arena_len() => old.arena,
-            _ => Arena::new(bound.arena_len()),
+            _ => Arena::new(bound.arena_len()).ok_or_else(|| {
+                let megabytes = bound.arena_bytes() / 1_000_000;
+                Error::input(format!(
+                    "a run on such inputs needs {megabytes} MB of working memory, which the system \
+                     does not have"
+                ))
+            })?,
         };
-        Memory { bound, arena, tensors: vec![None; plan.slots.len()], threads, isa }
+        Ok(Memory { bound, arena, tensors: vec![None; plan.slots.len()], threads, isa })
     }
 }
 
@@ -91,10 +106,10 @@ impl State {
         let (threads, isa) = (self.threads, self.isa);
         let Division { heads, rest } = divide(plan, inputs, batching, threads, bindings)?;
         let shared = if heads.len() == 1 { threads } else { 1 };
-        let mut old = std::mem::take(&mut self.heads).into_iter();
-        self.heads =
-            heads.into_iter().map(|b| Memory::new(plan, b, old.next(), shared, isa)).collect();
-        self.memory = Some(Memory::new(plan, rest, self.memory.take(), threads, isa));
+        let (mut old, old_rest) = (std::mem::take(&mut self.heads).into_iter(), self.memory.take());
+        let head = |bound| Memory::new(plan, bound, old.next(), shared, isa);
+        self.heads = heads.into_iter().map(head).collect::<Result<_>>()?;
+        self.memory = Some(Memory::new(plan, rest, old_rest, threads, isa)?);
         self.batching = batching;
         Ok(())
     }
