@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::format;
 use crate::graph::infer::infer;
 use crate::graph::{Bindings, Graph, TensorType, bind_inputs};
-use crate::plan::{Batching, Bound, Input, Plan, State, StepTime, Watch};
+use crate::plan::{Batching, Bound, Input, Plan, State, StepTime, Watch, planned_bytes};
 use crate::simd::Isa;
 use crate::tensor::{DType, Tensor, num_elements};
 
@@ -111,10 +111,28 @@ impl Model {
     /// # Errors
     /// `Input` and `Shape` where the shapes are not what the network takes.
     pub fn bind(&self, shapes: Vec<Vec<usize>>, threads: usize) -> Result<Bound> {
+        let sizes = self.sizes(&shapes)?;
+        Bound::new(&self.plan, 0..self.plan.steps().len(), shapes, &sizes, threads)
+    }
+
+    /// What the symbols of the graph stand for when f32 inputs have these shapes.
+    fn sizes(&self, shapes: &[Vec<usize>]) -> Result<Bindings> {
         let mut sizes = Bindings::new();
         let given = shapes.iter().map(|shape| (DType::F32, shape.as_slice()));
         bind_inputs(&self.graph, given, &mut sizes)?;
-        Bound::new(&self.plan, 0..self.plan.steps().len(), shapes, &sizes, threads)
+        Ok(sizes)
+    }
+
+    /// Bytes of working memory that a [`Session`] on so many threads has for f32 inputs of these
+    /// shapes, besides the weights and the tensors that go in and out.
+    ///
+    /// # Errors
+    /// `Input` and `Shape` where the shapes are not what the network takes; `Input` for no threads.
+    pub fn arena_bytes(&self, shapes: &[Vec<usize>], threads: usize) -> Result<usize> {
+        if threads == 0 {
+            return Err(Error::input(NO_THREADS));
+        }
+        planned_bytes(&self.plan, shapes, threads, |shapes| self.sizes(shapes))
     }
 
     /// What was recognised in the network.
@@ -161,7 +179,7 @@ impl Session {
     /// `Input` for no threads at all, `Io` where the operating system refuses them.
     pub fn with_threads(model: &Arc<Model>, threads: usize) -> Result<Self> {
         if threads == 0 {
-            return Err(Error::input("a session needs at least one thread"));
+            return Err(Error::input(NO_THREADS));
         }
         let pool = ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -301,3 +319,5 @@ impl Session {
 
 /// The most inputs that can be given as slices.
 const MOST_BORROWED: usize = 8;
+
+const NO_THREADS: &str = "a session needs at least one thread";

@@ -1,4 +1,5 @@
-//! Once inputs of a shape have been seen, running allocates nothing.
+//! Once inputs of a shape have been seen, running allocates nothing; how much memory it has is known
+//! beforehand.
 #![cfg(feature = "onnx")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -69,4 +70,24 @@ fn the_second_run_allocates_nothing() {
             assert_eq!(second, 0, "{} with {images} images", path.display());
         }
     }
+}
+
+#[test]
+fn working_memory_is_known_before_the_run() {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let shipped = "models/mobilenetv2-x0.5-dyrelu-b-imagenette.safetensors";
+    let model = Model::open(repository.join(shipped)).unwrap();
+    let mut seen = Vec::new();
+    for (images, threads) in [(1, 1), (1, 3), (8, 1), (8, 2), (3, 2)] {
+        let shape = [images, 3, 128, 128];
+        let told = model.arena_bytes(&[shape.to_vec()], threads).unwrap();
+        let x = dyrelu::Tensor::new(&shape, vec![0.5f32; shape.iter().product()]).unwrap();
+        let mut session = Session::with_threads(&model, threads).unwrap();
+        session.run(&[x]).unwrap();
+        assert_eq!(told, session.arena_bytes(), "{images} images on {threads} threads");
+        seen.push(told);
+    }
+    assert!(seen[0] > 0 && seen[0] < seen[1] && seen[1] < seen[2], "{seen:?}");
+    assert!(model.arena_bytes(&[vec![1, 3, 128, 128]], 0).is_err());
+    assert!(model.arena_bytes(&[vec![1, 4, 128, 128]], 1).is_err());
 }

@@ -284,6 +284,19 @@ fn inspect_and_bench_speak_json() {
     assert_eq!(d["parameters"], 9);
     assert!(d["dynamic_activations"].as_array().unwrap().is_empty());
     assert!(d["unrecognised"].as_array().unwrap().is_empty());
+    let memory = &d["working_memory"];
+    assert_eq!(memory["inputs"], serde_json::json!([[1, 3, 8, 8]]));
+    let opened = dyrelu::Model::open(&model).unwrap();
+    let bytes = opened.arena_bytes(&[vec![1, 3, 8, 8]], 1).unwrap();
+    assert!(bytes > 0 && memory["arena_bytes"] == bytes, "{d}");
+    // Costs are those of an image, whatever the batch, and of a likely one where sizes are free.
+    for (shape, pixels) in [(Some("4,3,8,8"), 64), (None, 224 * 224)] {
+        let mut command = dyrelu(&["inspect", "--format", "json"]);
+        command.args(shape.map(|shape| ["--shape", shape]).into_iter().flatten());
+        let run = command.arg(&model).assert().code(0);
+        let d: serde_json::Value = serde_json::from_str(&stdout(&run)).unwrap();
+        assert_eq!(d["macs"], 9 * pixels, "{shape:?}");
+    }
     let plan = ["inspect", "--plan", "--format", "json", "--shape", "2,3,8,8", "--threads", "3"];
     let run = dyrelu(&plan).arg(&model).assert().code(0);
     let p: serde_json::Value = serde_json::from_str(&stdout(&run)).unwrap();

@@ -147,6 +147,34 @@ fn native_files_keep_networks_as_they_are() {
     }
 }
 
+/// Activations with constant coefficients are named too, whatever exporters and rewriters made of
+/// them, and in a native file.
+#[test]
+fn static_relatives_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("net.safetensors");
+    let mut checked = 0;
+    for (style, form, k) in [
+        ("maxout-k2", "Maxout", 2),
+        ("maxout-k3", "Maxout", 3),
+        ("frelu", "FReLU", 2),
+        ("prelu", "PReLU", 2),
+        ("prelu-steep", "PReLU", 2),
+        ("leaky-relu", "LeakyReLU", 2),
+    ] {
+        for case in cases().iter().filter(|c| c.style == style) {
+            let model = Model::open(folder().join(&case.file)).unwrap();
+            let named = &model.report().static_activations;
+            let found: Vec<_> = named.iter().map(|a| (a.form, a.k, a.channels)).collect();
+            assert_eq!(found, [(form, k, 8)], "{}", case.file);
+            write(model.graph(), None, &path, WeightStorage::F32).unwrap();
+            assert_eq!(Model::open(&path).unwrap().report().static_activations, *named);
+            checked += 1;
+        }
+    }
+    assert!(checked >= 20, "only {checked} files");
+}
+
 /// An image's result depends neither on the number of threads nor on the batch that it is in.
 #[test]
 fn results_do_not_depend_on_threads_or_batch() {

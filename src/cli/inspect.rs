@@ -1,5 +1,6 @@
 //! `dyrelu inspect`: what a network is made of.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -7,8 +8,8 @@ use serde::Serialize;
 
 use super::table::table;
 use super::{Outcome, TextOrJson, models, plan, print, to_json};
-use dyrelu::compile::{DynamicActivation, FixedBatch, Unrecognised};
-use dyrelu::graph::{Dim, Graph, TensorType, cost, infer};
+use dyrelu::compile::{DynamicActivation, FixedBatch, StaticActivation, Unrecognised};
+use dyrelu::graph::{Dim, Graph, TensorType, cost, infer, infer::Types};
 use dyrelu::{Error, Model, Result};
 
 #[derive(clap::Args)]
@@ -27,10 +28,11 @@ pub(super) struct Arguments {
     /// Shows the steps of a run in place of the layers.
     #[arg(long)]
     plan: bool,
-    /// Threads that the plan is for.
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "plan")]
+    /// Threads that memory and plan are for.
+    #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
-    /// The sizes of the first input, where the file leaves some free.
+    /// The sizes of the first input, where the file leaves some free; costs are those of one image
+    /// of 224 by 224 otherwise.
     #[arg(long, value_name = "N,C,H,W", value_delimiter = ',')]
     shape: Option<Vec<usize>>,
     #[command(flatten)]
@@ -45,11 +47,22 @@ struct Description<'a> {
     macs: u64,
     parameters: u64,
     weight_bytes: u64,
+    /// Absent where the sizes cannot be guessed.
+    working_memory: Option<WorkingMemory>,
     layers: Vec<Layer>,
     dynamic_activations: &'a [DynamicActivation],
+    static_activations: &'a [StaticActivation],
     unrecognised: &'a [Unrecognised],
     /// Absent where the batch is free.
     fixed_batch: Option<&'a FixedBatch>,
+}
+
+/// What a run needs besides the weights.
+#[derive(Serialize)]
+struct WorkingMemory {
+    inputs: Vec<Vec<usize>>,
+    threads: usize,
+    arena_bytes: usize,
 }
 
 #[derive(Serialize)]
@@ -61,10 +74,13 @@ struct Layer {
     parameters: u64,
 }
 
+/// Height and width of images where the file leaves them free and the user does not say.
+const LIKELY_SIDE: usize = 224;
+
 pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     let model = models::open(arguments.model.as_deref(), &arguments.engine)?;
     if arguments.plan {
-        let shapes = models::input_shapes(&model, arguments.shape.as_deref(), 1, 224)?;
+        let shapes = models::input_shapes(&model, arguments.shape.as_deref(), 1, LIKELY_SIDE)?;
         let plan = plan::describe(&model, shapes, arguments.threads)?;
         match arguments.format {
             TextOrJson::Json => print(&(to_json(&plan)? + "\n"))?,
@@ -76,12 +92,32 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     if let Some(shape) = &arguments.shape {
         fix_shape(&mut graph, shape)?;
     }
-    let description = describe(&model, &graph)?;
+    let working_memory = working_memory(&model, arguments.shape.as_deref(), arguments.threads)?;
+    let description = describe(&model, &graph, working_memory)?;
     match arguments.format {
         TextOrJson::Json => print(&(to_json(&description)? + "\n"))?,
         TextOrJson::Text => print(&as_text(&description))?,
     }
     Ok(Outcome::Fine)
+}
+
+/// The memory of a run at the sizes given, or at likely ones.
+fn working_memory(
+    model: &Model,
+    shape: Option<&[usize]>,
+    threads: usize,
+) -> Result<Option<WorkingMemory>> {
+    let bind = || {
+        let inputs = models::input_shapes(model, shape, 1, LIKELY_SIDE)?;
+        let arena_bytes = model.arena_bytes(&inputs, threads)?;
+        Ok(WorkingMemory { inputs, threads, arena_bytes })
+    };
+    match (bind(), shape) {
+        (Ok(found), _) => Ok(Some(found)),
+        (Err(e), Some(_)) => Err(e),
+        // The network may take images of other sizes.
+        (Err(_), None) => Ok(None),
+    }
 }
 
 /// Gives the first input the sizes that it leaves free.
@@ -98,8 +134,13 @@ pub(super) fn fix_shape(graph: &mut Graph, shape: &[usize]) -> Result<()> {
     Ok(())
 }
 
-fn describe<'a>(model: &'a Model, graph: &'a Graph) -> Result<Description<'a>> {
+fn describe<'a>(
+    model: &'a Model,
+    graph: &'a Graph,
+    working_memory: Option<WorkingMemory>,
+) -> Result<Description<'a>> {
     let types = infer::infer(graph)?;
+    let costed = one_image(model, graph)?;
     let port = |id: &_| {
         let ty = types.get(*id).map_or("of unknown shape".into(), TensorType::to_string);
         format!("{} {ty}", graph.value(*id).name)
@@ -111,7 +152,7 @@ fn describe<'a>(model: &'a Model, graph: &'a Graph) -> Result<Description<'a>> {
             name: node.name.clone(),
             op: node.op.name(),
             output: types.get(node.output()).map(|ty| format!("{:?}", ty.dims)),
-            macs: cost::multiply_adds(&types, node),
+            macs: cost::multiply_adds(&costed, node),
             parameters: cost::parameters(graph, node),
         })
         .collect();
@@ -123,11 +164,32 @@ fn describe<'a>(model: &'a Model, graph: &'a Graph) -> Result<Description<'a>> {
         macs: layers.iter().map(|l| l.macs).fold(0, u64::saturating_add),
         parameters: cost::total_parameters(graph),
         weight_bytes: constants.map(|t| (t.len() * t.dtype().size()) as u64).sum(),
+        working_memory,
         layers,
         dynamic_activations: &model.report().dynamic_activations,
+        static_activations: &model.report().static_activations,
         unrecognised: &model.report().unrecognised,
         fixed_batch: model.report().fixed_batch.as_ref(),
     })
+}
+
+/// The types of a run for one image, with likely sizes in the place of free ones.
+fn one_image(model: &Model, graph: &Graph) -> Result<Types> {
+    let mut graph = graph.clone();
+    for (port, id) in model.inputs().iter().zip(graph.inputs().to_vec()) {
+        let free =
+            |axis: usize| port.ty.as_ref().is_some_and(|ty| ty.dims[axis].as_size().is_none());
+        let Some(ty) = &mut graph.value_mut(id).input else { continue };
+        for (axis, dim) in ty.dims.iter_mut().enumerate() {
+            match axis {
+                0 if free(0) => *dim = 1.into(),
+                _ if dim.as_size().is_none() => *dim = LIKELY_SIDE.into(),
+                _ => {}
+            }
+        }
+    }
+    // The network may take images of other sizes.
+    infer::infer(&graph).or_else(|_| infer::infer(model.graph()))
 }
 
 fn as_text(d: &Description) -> String {
@@ -146,6 +208,13 @@ fn as_text(d: &Description) -> String {
         d.parameters as f64 / 1e6,
         d.weight_bytes as f64 / 1e6
     );
+    if let Some(WorkingMemory { inputs, threads, arena_bytes }) = &d.working_memory {
+        let megabytes = *arena_bytes as f64 / 1e6;
+        let _ = writeln!(
+            text,
+            "  {megabytes:.2} MB of working memory for inputs of {inputs:?}, threads: {threads}"
+        );
+    }
     let _ = writeln!(text, "  runs on {}\n", dyrelu::simd::Isa::get().name());
     let header = ["layer", "operator", "output", "k multiply-adds", "parameters"];
     let rows = d.layers.iter().map(|l| {
@@ -164,6 +233,15 @@ fn as_text(d: &Description) -> String {
             [a.name.clone(), a.form.to_string(), k, channels, hidden, squash]
         });
         text.push_str(&table(header, rows.collect(), &[2, 3, 4]));
+    }
+    if !d.static_activations.is_empty() {
+        let mut forms: BTreeMap<(&str, usize), usize> = BTreeMap::new();
+        for activation in d.static_activations {
+            *forms.entry((activation.form, activation.k)).or_default() += 1;
+        }
+        let each = forms.into_iter().map(|((form, k), count)| format!("{count} {form}, K = {k}"));
+        let list = each.collect::<Vec<_>>().join("; ");
+        let _ = writeln!(text, "{} static activations: {list}", d.static_activations.len());
     }
     for place in d.unrecognised {
         let _ = writeln!(text, "not recognised: {:?}: {}", place.name, place.reason);

@@ -4,6 +4,7 @@
 //! channel's weights multiplied by `scale / sqrt(variance + epsilon)`.
 
 use crate::error::Result;
+use crate::graph::geometry::is_row;
 use crate::graph::{Graph, NodeId, Op, ValueId};
 use crate::tensor::Tensor;
 
@@ -65,6 +66,7 @@ fn fold(graph: &mut Graph, id: NodeId) -> Option<()> {
         *w = (f64::from(*w) * factor[channel]) as f32;
     }
     let old_bias = match layer.input(2) {
+        Some(value) if !is_row(graph.constant(value)?.shape()) => return None,
         Some(value) => vector(graph, value).filter(|b| b.len() == channels)?,
         None => vec![0.0; channels],
     };

@@ -14,6 +14,7 @@ mod recognise;
 mod report;
 mod simplify;
 mod split_maxout;
+mod static_activations;
 mod static_slopes;
 
 pub use fold_batch_norm::fold_batch_norm;
@@ -26,6 +27,7 @@ pub use recognise::{Unrecognised, recognise};
 pub use report::{DynamicActivation, Report};
 pub use simplify::simplify;
 pub use split_maxout::split_maxout;
+pub use static_activations::StaticActivation;
 pub use static_slopes::static_slopes;
 
 use crate::error::Result;
@@ -58,9 +60,8 @@ pub fn optimise(graph: &mut Graph) -> Result<Report> {
     let unrecognised = recognise(graph)?;
     simplify(graph)?;
     let fixed_batch = free_batch(graph)?;
-    let report = Report::of(graph, &infer(graph)?, unrecognised, fixed_batch);
     static_slopes(graph)?;
     split_maxout(graph)?;
     pool_before_conv(graph)?;
-    Ok(report)
+    Ok(Report::of(graph, &infer(graph)?, unrecognised, fixed_batch))
 }

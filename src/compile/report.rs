@@ -1,8 +1,9 @@
-//! What a network's dynamic activations are, for people and programs that ask.
+//! What was found out about a network, for people and programs that ask.
 
 use serde::Serialize;
 
-use super::{FixedBatch, Unrecognised};
+use super::static_activations;
+use super::{FixedBatch, StaticActivation, Unrecognised};
 use crate::graph::infer::Types;
 use crate::graph::{Graph, Hyperfunction, Links, Node, Op, Squash};
 
@@ -11,7 +12,9 @@ use crate::graph::{Graph, Hyperfunction, Links, Node, Op, Squash};
 pub struct Report {
     /// The dynamic activations, in the order in which they run.
     pub dynamic_activations: Vec<DynamicActivation>,
-    /// Places that look like one and are left to the general operators.
+    /// Those whose coefficients are constants, in the order in which they run.
+    pub static_activations: Vec<StaticActivation>,
+    /// Places that look like a dynamic activation and are left to the general operators.
     pub unrecognised: Vec<Unrecognised>,
     /// Why the network takes no other batches than the file states, where it does not.
     pub fixed_batch: Option<FixedBatch>,
@@ -36,7 +39,7 @@ pub struct DynamicActivation {
 }
 
 impl Report {
-    /// Describes the dynamic activations of a graph in which they have been recognised.
+    /// Describes the activations of a graph in which the dynamic ones have been recognised.
     pub fn of(
         graph: &Graph,
         types: &Types,
@@ -47,7 +50,8 @@ impl Report {
         let nodes = graph.nodes().iter();
         let dynamic_activations =
             nodes.filter_map(|node| describe(graph, types, &links, node)).collect();
-        Report { dynamic_activations, unrecognised, fixed_batch }
+        let static_activations = static_activations::find(graph, types, &links);
+        Report { dynamic_activations, static_activations, unrecognised, fixed_batch }
     }
 }
 

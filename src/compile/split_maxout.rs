@@ -75,7 +75,8 @@ fn split(graph: &mut Graph, types: &Types, id: NodeId) -> Option<()> {
         let map = graph.apply(format!("{name}.{piece}"), Op::Conv(conv.clone()), &inputs);
         best = Some(match best {
             Some(best) => {
-                let name = format!("{name}.{piece}.max");
+                let last = piece + 1 == pieces;
+                let name = if last { name.clone() } else { format!("{name}.{piece}.max") };
                 graph.apply(name, Op::Variadic(Variadic::Max), &[map, best])
             }
             None => map,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::geometry::element_count;
 use super::{Bindings, Dim, Graph, TensorType};
 use crate::error::{Error, Result};
 use crate::tensor::DType;
@@ -37,6 +38,8 @@ pub fn bind_inputs<'a>(
         if dtype != ty.dtype || shape.len() != ty.dims.len() {
             return Err(wrong());
         }
+        element_count(shape, dtype)
+            .map_err(|e| Error::input(format!("input {:?}: {}", value.name, e.message())))?;
         for (dim, &size) in ty.dims.iter().zip(shape) {
             if let Some(symbol) = dim.as_symbol() {
                 let symbol: Arc<str> = symbol.into();

@@ -13,16 +13,25 @@ const MAX_TENSOR_BYTES: usize = 1 << 33;
 /// The number of elements of a tensor that is about to be made.
 ///
 /// # Errors
-/// `Shape` where it would be too large to make.
+/// `Shape` where it would be too large to make. An axis of size 0 is no excuse for others of any
+/// size: whoever goes through them one by one would not come to an end.
 pub(crate) fn element_count(shape: &[usize], dtype: DType) -> Result<usize> {
-    num_elements(shape)
+    let filled: Vec<usize> = shape.iter().map(|&size| size.max(1)).collect();
+    num_elements(&filled)
         .filter(|n| n.checked_mul(dtype.size()).is_some_and(|bytes| bytes <= MAX_TENSOR_BYTES))
+        .map(|n| if shape.contains(&0) { 0 } else { n })
         .ok_or_else(|| {
             Error::shape(format!(
                 "a {dtype} tensor of shape {shape:?} is larger than the {} GiB that are allowed",
                 MAX_TENSOR_BYTES >> 30
             ))
         })
+}
+
+/// Whether all elements of `shape` lie along its last axis: whether a bias that is broadcast to a
+/// matrix is the same for every row.
+pub(crate) fn is_row(shape: &[usize]) -> bool {
+    shape.iter().rev().skip(1).all(|&size| size == 1)
 }
 
 /// The axis that `axis` names among `rank` axes; negative ones count from the end.
@@ -99,9 +108,12 @@ pub(crate) struct WindowSpec<'a> {
     pub padding: &'a Padding,
 }
 
+/// The largest kernel, stride, dilation and padding: more than any image has pixels in a row.
+const LARGEST_STEP: usize = 1 << 24;
+
 impl WindowSpec<'_> {
     /// Checks that every vector has `rank` entries (or none, where that has a meaning) and that
-    /// none of them is zero.
+    /// none of them is zero, or so large that products with sizes could overflow.
     pub fn check(&self, rank: usize) -> Result<()> {
         let vectors =
             [("kernel", self.kernel), ("strides", self.strides), ("dilations", self.dilations)];
@@ -114,6 +126,9 @@ impl WindowSpec<'_> {
             if values.contains(&0) {
                 return Err(Error::shape(format!("{name} {values:?} must be positive")));
             }
+            if values.iter().any(|&value| value > LARGEST_STEP) {
+                return Err(Error::shape(format!("{name} {values:?} must not exceed 2^24")));
+            }
         }
         match self.padding {
             Padding::Explicit(pads)
@@ -122,6 +137,11 @@ impl WindowSpec<'_> {
                 Err(Error::shape(format!(
                     "pads {pads:?} must have two entries for each of the {rank} spatial axes"
                 )))
+            }
+            Padding::Explicit(pads)
+                if pads.iter().any(|pad| pad.unsigned_abs() > LARGEST_STEP as u64) =>
+            {
+                Err(Error::shape(format!("pads {pads:?} must not exceed 2^24")))
             }
             _ => Ok(()),
         }

@@ -58,6 +58,11 @@ impl Bound {
             let Work::Kernel(kernel) = &step.work else { continue };
             let result = step.outputs.first().copied().flatten();
             let Some(extent) = result.and_then(|slot| extents[slot]) else { continue };
+            for &slot in step.inputs.iter().flatten() {
+                let Some(input) = extents[slot] else { continue };
+                check_input(extent, input, &plan.slots[slot].name)
+                    .map_err(|e| e.at_node(&step.name, &step.op))?;
+            }
             if steps.contains(&i) {
                 workspace = workspace.max(kernel.workspace(extent));
             }
@@ -117,6 +122,18 @@ impl Bound {
     pub fn extent(&self, slot: Slot) -> Option<Extent> {
         self.extents.get(slot).copied().flatten()
     }
+}
+
+/// Checks what kernels take for granted of a map that they read.
+fn check_input(output: Extent, input: Extent, name: &str) -> Result<()> {
+    if input.is_empty() && !output.is_empty() {
+        return Err(Error::shape(format!("{name:?} has no elements for inputs of such sizes")));
+    }
+    if input.images != output.images && input.images != 1 {
+        let (found, wanted) = (input.images, output.images);
+        return Err(Error::shape(format!("{name:?} is of {found} images, the result of {wanted}")));
+    }
+    Ok(())
 }
 
 fn evaluate(dims: &[Dim], bindings: &Bindings) -> Result<Vec<usize>> {

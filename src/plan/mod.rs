@@ -29,7 +29,7 @@ pub use extent::{Extent, View};
 pub use io::{Io, MOST_INPUTS, MOST_OUTPUTS};
 pub use pool::{GlobalAverageStep, PoolStep};
 pub use run::{Input, Watch};
-pub use state::{Batching, State};
+pub use state::{Batching, State, planned_bytes};
 pub use transform::TransformStep;
 pub use window::WindowShape;
 pub use winograd::WinogradStep;

@@ -219,6 +219,10 @@ impl Plan {
             results[i] = bound.extents[slot];
             writes[i] = bound.ranges[slot].clone();
         }
+        // No image, or none that has a pixel: there is nothing to compute.
+        if results[0].is_some_and(|extent| extent.is_empty()) {
+            return Ok(());
+        }
         writes[MOST_OUTPUTS] = Some(bound.workspace.clone());
         let (reads, writes) = arena.borrow(&reads, &writes);
         let mut views = [None; MOST_INPUTS];

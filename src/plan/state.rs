@@ -20,12 +20,27 @@ pub(super) struct Memory {
 
 impl Memory {
     /// Memory for `bound`; `old` is used again where it is large enough.
-    fn new(plan: &Plan, bound: Bound, old: Option<Memory>, threads: usize, isa: Isa) -> Self {
+    ///
+    /// # Errors
+    /// `Input` where the system does not have so much memory.
+    fn new(
+        plan: &Plan,
+        bound: Bound,
+        old: Option<Memory>,
+        threads: usize,
+        isa: Isa,
+    ) -> Result<Self> {
         let arena = match old {
             Some(old) if old.arena.len() >= bound.arena_len() => old.arena,
-            _ => Arena::new(bound.arena_len()),
+            _ => Arena::new(bound.arena_len()).ok_or_else(|| {
+                let megabytes = bound.arena_bytes() / 1_000_000;
+                Error::input(format!(
+                    "a run on such inputs needs {megabytes} MB of working memory, which the system \
+                     does not have"
+                ))
+            })?,
         };
-        Memory { bound, arena, tensors: vec![None; plan.slots.len()], threads, isa }
+        Ok(Memory { bound, arena, tensors: vec![None; plan.slots.len()], threads, isa })
     }
 }
 
@@ -88,30 +103,62 @@ impl State {
         if self.batching == batching && self.bound().is_some_and(same) {
             return Ok(());
         }
-        let shapes: Vec<_> = inputs.iter().map(|input| input.shape().to_vec()).collect();
-        let (threads, all) = (self.threads, plan.steps.len());
-        let sizes = bindings(&shapes)?;
-        let mut whole = Bound::new(plan, 0..all, shapes.clone(), &sizes, threads)?;
-        let mut heads = Vec::new();
-        if batching == Batching::ByImage
-            && let Some(head) = head_of(plan, &whole, inputs, &bindings)
-        {
-            // Every thread takes images where that keeps them all busy, else all share each image.
-            let apart = head.images.is_multiple_of(threads) || head.images >= 4 * threads;
-            let (count, threads) = if apart { (threads.min(head.images), 1) } else { (1, threads) };
-            for _ in 0..count {
-                let (inputs, sizes) = (head.inputs.clone(), &head.sizes);
-                heads.push(Bound::new(plan, 0..head.steps, inputs, sizes, threads)?);
-            }
-            whole = Bound::new(plan, head.steps..all, shapes, &sizes, self.threads)?;
-        }
-        let isa = self.isa;
+        let (threads, isa) = (self.threads, self.isa);
+        let Division { heads, rest } = divide(plan, inputs, batching, threads, bindings)?;
         let shared = if heads.len() == 1 { threads } else { 1 };
-        let mut old = std::mem::take(&mut self.heads).into_iter();
-        self.heads =
-            heads.into_iter().map(|b| Memory::new(plan, b, old.next(), shared, isa)).collect();
-        self.memory = Some(Memory::new(plan, whole, self.memory.take(), threads, isa));
+        let (mut old, old_rest) = (std::mem::take(&mut self.heads).into_iter(), self.memory.take());
+        let head = |bound| Memory::new(plan, bound, old.next(), shared, isa);
+        self.heads = heads.into_iter().map(head).collect::<Result<_>>()?;
+        self.memory = Some(Memory::new(plan, rest, old_rest, threads, isa)?);
         self.batching = batching;
         Ok(())
     }
+}
+
+/// What is planned for a run.
+struct Division {
+    /// As in [`State`].
+    heads: Vec<Bound>,
+    /// The steps after those of the heads.
+    rest: Bound,
+}
+
+fn divide(
+    plan: &Plan,
+    inputs: &[Input],
+    batching: Batching,
+    threads: usize,
+    bindings: impl Fn(&[Vec<usize>]) -> Result<Bindings>,
+) -> Result<Division> {
+    let shapes: Vec<_> = inputs.iter().map(|input| input.shape().to_vec()).collect();
+    let (sizes, all) = (bindings(&shapes)?, plan.steps.len());
+    let whole = Bound::new(plan, 0..all, shapes.clone(), &sizes, threads)?;
+    let head = match batching {
+        Batching::ByImage => head_of(plan, &whole, inputs, &bindings),
+        Batching::Whole => None,
+    };
+    let Some(head) = head else { return Ok(Division { heads: Vec::new(), rest: whole }) };
+    // Every thread takes images where that keeps them all busy, else all share each image.
+    let apart = head.images.is_multiple_of(threads) || head.images >= 4 * threads;
+    let (count, sharing) = if apart { (threads.min(head.images), 1) } else { (1, threads) };
+    let one = || Bound::new(plan, 0..head.steps, head.inputs.clone(), &head.sizes, sharing);
+    let heads = (0..count).map(|_| one()).collect::<Result<_>>()?;
+    let rest = Bound::new(plan, head.steps..all, shapes, &sizes, threads)?;
+    Ok(Division { heads, rest })
+}
+
+/// Bytes of all arenas that runs on f32 inputs of these `shapes` will have, on `threads` threads.
+/// `bindings` are as in [`State::bind`].
+///
+/// # Errors
+/// As [`State::bind`].
+pub fn planned_bytes(
+    plan: &Plan,
+    shapes: &[Vec<usize>],
+    threads: usize,
+    bindings: impl Fn(&[Vec<usize>]) -> Result<Bindings>,
+) -> Result<usize> {
+    let inputs: Vec<Input> = shapes.iter().map(|shape| Input::F32 { shape, data: &[] }).collect();
+    let Division { heads, rest } = divide(plan, &inputs, Batching::ByImage, threads, bindings)?;
+    Ok(heads.iter().chain([&rest]).map(Bound::arena_bytes).sum())
 }

@@ -11,9 +11,9 @@ pub struct Arena {
 }
 
 impl Arena {
-    /// A buffer of `len` zeros.
-    pub fn new(len: usize) -> Self {
-        Arena { buffer: AlignedBuffer::zeroed(4 * len) }
+    /// A buffer of `len` zeros; `None` where the system does not have so much memory.
+    pub fn new(len: usize) -> Option<Self> {
+        Some(Arena { buffer: AlignedBuffer::try_zeroed(len.checked_mul(4)?)? })
     }
 
     /// The number of elements.
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn ranges_are_apart() {
-        let mut arena = Arena::new(32);
+        let mut arena = Arena::new(32).unwrap();
         let ([a, b], [w]) = arena.borrow(&[Some(0..8), Some(4..8)], &[Some(8..16)]);
         w.unwrap()[0] = 1.0;
         assert_eq!((a.unwrap().len(), b.unwrap().len()), (8, 4));
@@ -89,8 +89,15 @@ mod tests {
     }
 
     #[test]
+    fn more_memory_than_there_is_is_refused() {
+        for len in [1 << 50, usize::MAX / 8, usize::MAX] {
+            assert!(Arena::new(len).is_none(), "{len}");
+        }
+    }
+
+    #[test]
     #[should_panic(expected = "is borrowed")]
     fn a_range_that_is_read_cannot_be_written() {
-        Arena::new(32).borrow(&[Some(0..8)], &[Some(7..9)]);
+        Arena::new(32).unwrap().borrow(&[Some(0..8)], &[Some(7..9)]);
     }
 }

@@ -1,5 +1,6 @@
 //! Bytes behind a tensor: owned, shared, or borrowed from a mapped file.
 
+use std::alloc::{Layout, handle_alloc_error};
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut, Range};
 use std::sync::{Arc, OnceLock};
@@ -34,6 +35,14 @@ enum Memory {
 impl AlignedBuffer {
     /// A buffer of `len` zero bytes.
     pub fn zeroed(len: usize) -> Self {
+        Self::try_zeroed(len).unwrap_or_else(|| {
+            let layout = Layout::from_size_align(len, ALIGNMENT);
+            handle_alloc_error(layout.unwrap_or(Layout::new::<Line>()))
+        })
+    }
+
+    /// A buffer of `len` zero bytes; `None` where the system does not have so many.
+    pub fn try_zeroed(len: usize) -> Option<Self> {
         let pages =
             (len >= LARGE_PAGE / 2).then(|| MmapMut::map_anon(len.next_multiple_of(LARGE_PAGE)));
         let memory = match pages {
@@ -43,9 +52,9 @@ impl AlignedBuffer {
                 let _ = pages.advise(memmap2::Advice::HugePage);
                 Memory::Pages(pages)
             }
-            _ => Memory::Lines(bytemuck::zeroed_vec(len.div_ceil(ALIGNMENT))),
+            _ => Memory::Lines(bytemuck::try_zeroed_vec(len.div_ceil(ALIGNMENT)).ok()?),
         };
-        AlignedBuffer { memory, len }
+        Some(AlignedBuffer { memory, len })
     }
 
     /// The bytes, to be written.

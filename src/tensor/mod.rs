@@ -17,13 +17,11 @@ use half::slice::HalfFloatSliceExt;
 
 use crate::error::{Error, Result};
 
-/// The number of elements of `shape`, or `None` where it does not fit in `usize`.
+/// The number of elements of `shape`, or `None` where it does not fit in `usize`, or would not if
+/// axes of size 0 had size 1: products of some of the axes are needed too.
 pub fn num_elements(shape: &[usize]) -> Option<usize> {
-    // A zero anywhere makes the product zero even where the others would overflow.
-    if shape.contains(&0) {
-        return Some(0);
-    }
-    shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d))
+    let others = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d.max(1)))?;
+    Some(if shape.contains(&0) { 0 } else { others })
 }
 
 /// Row-major strides, in elements, of a dense tensor of `shape`.
@@ -224,7 +222,8 @@ mod tests {
     #[test]
     fn sizes_are_checked_and_never_overflow() {
         assert_eq!(num_elements(&[usize::MAX, 2]), None);
-        assert_eq!(num_elements(&[usize::MAX, 2, 0]), Some(0));
+        assert_eq!(num_elements(&[usize::MAX, 2, 0]), None);
+        assert_eq!(num_elements(&[usize::MAX, 0]), Some(0));
         assert!(Tensor::new(&[2, 3], vec![0f32; 5]).is_err());
         assert!(Tensor::new(&[usize::MAX, 8], vec![0f32; 5]).is_err());
         assert_eq!(Tensor::new(&[2, 3], vec![0f32; 6]).unwrap().shape(), [2, 3]);

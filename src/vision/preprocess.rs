@@ -185,6 +185,13 @@ fn resize(photo: &RgbImage, width: u32, height: u32, filter: Interpolation) -> R
         Interpolation::Bicubic => ResizeAlg::Convolution(FilterType::CatmullRom),
         Interpolation::Lanczos => ResizeAlg::Convolution(FilterType::Lanczos3),
     };
+    // Pillow rounds to 8 bits between the passes, rows first: where a filter overshoots, the order
+    // shows.
+    let rows = pass(photo, width, photo.height(), algorithm)?;
+    pass(&rows, width, height, algorithm)
+}
+
+fn pass(photo: &RgbImage, width: u32, height: u32, algorithm: ResizeAlg) -> Result<RgbImage> {
     let failed = |e: &dyn std::fmt::Display| Error::input(format!("cannot resize the photo: {e}"));
     let source = ImageRef::new(photo.width(), photo.height(), photo.as_raw(), PixelType::U8x3)
         .map_err(|e| failed(&e))?;

@@ -276,6 +276,22 @@ class SqueezeExcite(nn.Module):
         return x * self.gate(self.expand(F.relu(self.reduce(x.mean((2, 3), keepdim=True)))))
 
 
+class AdaptivelyParametricShared(nn.Module):
+    """APReLU with one slope for all channels, as its authors have it for small images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Sequential(
+            nn.Linear(2, 2), nn.BatchNorm1d(2), nn.ReLU(), nn.Linear(2, 1), nn.BatchNorm1d(1), nn.Sigmoid()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        positive = F.relu(x)
+        negative = torch.minimum(x, torch.zeros_like(x))
+        context = torch.stack([part.mean((2, 3)).mean(1) for part in (negative, positive)], 1)
+        return positive + negative * self.fc(context).view(-1, 1, 1, 1)
+
+
 class Maxout(nn.Module):
     """The largest of K convolutions."""
 
@@ -364,6 +380,7 @@ def cases() -> dict[str, Case]:
     made["prelu"] = Case(lambda: parametric(0.9))
     made["prelu-steep"] = Case(lambda: parametric(1.9))
     made["leaky-relu"] = Case(lambda: nn.LeakyReLU(0.1))
+    made["aprelu-shared"] = Case(AdaptivelyParametricShared, [dynamic("APReLU", 2, "sigmoid", 2)])
     return made
 
 

@@ -1,5 +1,6 @@
 //! The kernel of a node, with its weights packed.
 
+use crate::graph::geometry::is_row;
 use crate::graph::infer::Types;
 use crate::graph::{
     Conv, Dim, Graph, HiddenActivation, Hyperfunction, Node, Op, Pool, PoolKind, ReduceKind,
@@ -49,8 +50,11 @@ impl Convolution {
     /// Whether this can compute the input of `second` line by line.
     pub fn can_expand(&self, second: &Self) -> bool {
         let Convolution::Dense(first) = self else { return false };
+        let Convolution::Depthwise(second) = second else { return false };
         let plain = first.prologue.is_none() && !first.vectors;
-        plain && matches!(second, Convolution::Depthwise(_))
+        // A window that leaves many lines out would have them computed for nothing.
+        let mut steps = second.window.strides.iter().chain(&second.window.dilations);
+        plain && steps.all(|&step| step <= 16)
     }
 
     /// This and a depthwise convolution that it [can expand](Self::can_expand) for, whose inputs
@@ -101,7 +105,7 @@ pub(super) fn convolution(
     // Nobody looks at weights that have been packed earlier.
     let weight = graph.constant(weight).filter(|w| w.dtype() == DType::F32 && !w.is_empty())?;
     let bias = match node.input(2) {
-        Some(id) => Some(graph.constant(id)?.as_f32().ok()?),
+        Some(id) => Some(graph.constant(id).filter(|b| is_row(b.shape()))?.as_f32().ok()?),
         None => None,
     };
     match (&node.op, weight.shape()) {
@@ -134,8 +138,8 @@ pub(super) fn convolution(
                     || Some(ConvWeights::new(weight.as_f32().ok()?, bias, outputs, channels)),
                     ConvWeights::parts,
                 )?;
-                let one = height * width == 1;
-                let vectors = one && maps.is_vectors(x) && maps.is_vectors(node.output());
+                let vectors =
+                    window.is_pointwise() && maps.is_vectors(x) && maps.is_vectors(node.output());
                 let step = ConvStep { weights, window, prologue: None, fused, vectors };
                 Some(Convolution::Dense(step))
             } else if conv.groups == channels && outputs == channels && depth == 1 {

@@ -410,7 +410,8 @@ impl<'g> Lowering<'g> {
     /// Whether a map of one image does not stay in the nearest caches, as far as is known.
     fn is_large(&self, map: Slot) -> bool {
         let Home::Map(dims) = &self.slots[map].home else { return false };
-        let size: Option<usize> = dims.iter().skip(1).map(Dim::as_size).product();
+        let mut sizes = dims.iter().skip(1).map(Dim::as_size);
+        let size = sizes.try_fold(1usize, |product, size| Some(product.saturating_mul(size?)));
         dims.len() == 4 && size.is_none_or(|size| size >= 140_000)
     }
 

@@ -85,12 +85,13 @@ pub(super) fn find(scope: &Scope, pi: ValueId) -> Option<(ValueId, SpatialAttent
 
 /// Whether softmax normalises over exactly the positions of an image.
 fn covers_all_positions(softmax: &Softmax, ty: &TensorType, positions: &Dim) -> bool {
-    let Some(axis) = super::paths::normalise(softmax.axis, ty.dims.len()) else { return false };
+    let axis = super::paths::normalise(softmax.axis, ty.dims.len()).filter(|&axis| axis > 0);
+    let Some(axis) = axis else { return false };
     let end = if softmax.flatten { ty.dims.len() } else { axis + 1 };
     let covered = ty.dims[axis..end].iter().fold(Dim::from(1), |a, b| &a * b);
     // What is not covered is the batch and axes of size one.
     let rest = ty.dims[1..axis].iter().chain(&ty.dims[end..]).all(is_one);
-    axis > 0 && covered == *positions && rest
+    covered == *positions && rest
 }
 
 /// A number times a product of sizes.

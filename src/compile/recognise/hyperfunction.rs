@@ -3,6 +3,7 @@
 use super::Scope;
 use super::coefficients::{Axes, Piece, as_elements, in_order};
 use super::elements::{Element, Elements, Executor, Term};
+use crate::graph::geometry::is_row;
 use crate::graph::{
     Graph, HiddenActivation, Hyperfunction, Node, Op, Padding, Squash, Unary, ValueId,
 };
@@ -254,7 +255,7 @@ fn linear(scope: &Scope, value: ValueId) -> Option<Linear> {
     let bias = match node.input(2) {
         None => vec![0.0; rows],
         Some(bias) => {
-            let bias = scope.graph.constant(bias)?;
+            let bias = scope.graph.constant(bias).filter(|b| is_row(b.shape()))?;
             let stored = bias.as_f32().ok()?;
             match stored.len() {
                 1 => vec![bias_scale * stored[0]; rows],

@@ -88,30 +88,59 @@ fn scaled_negative(
     }
 }
 
-fn bound(scope: &Scope, node: &Node, at: usize) -> Option<f64> {
-    scope.number(node.input(at)?)
+/// Whether input `at` of a node is zero everywhere: a number, or a map like `torch.zeros_like`
+/// makes.
+fn is_zero(scope: &Scope, node: &Node, at: usize) -> bool {
+    let zero = node.input(at).and_then(|value| filled_with(scope, value));
+    zero == Some(0.0)
+}
+
+/// The number that every element of a value is.
+fn filled_with(scope: &Scope, value: ValueId) -> Option<f64> {
+    if let Some(number) = scope.number(value) {
+        return Some(number);
+    }
+    if let Some(constant) = scope.graph.constant(value) {
+        let elements = constant.as_f32().ok()?;
+        let (&first, others) = elements.split_first()?;
+        return others.iter().all(|&x| x == first).then_some(first.into());
+    }
+    let node = scope.graph.node(scope.links.producer(value)?);
+    match &node.op {
+        Op::ConstantOfShape { value } => Some(value.value),
+        Op::Expand => filled_with(scope, node.input(0)?),
+        _ => None,
+    }
+}
+
+/// The map that a maximum or minimum compares with zero, where zero does not change its shape.
+fn compared_with_zero(scope: &Scope, node: &Node) -> Option<ValueId> {
+    let &[Some(a), Some(b)] = node.inputs.as_slice() else { return None };
+    let map = match (is_zero(scope, node, 0), is_zero(scope, node, 1)) {
+        (false, true) => a,
+        (true, false) => b,
+        _ => return None,
+    };
+    let dims = |value| scope.types.get(value).map(|ty| ty.dims.as_slice());
+    (dims(map)? == dims(node.output())?).then_some(map)
 }
 
 /// `x`, where the node computes `max(x, 0)`.
 fn positive_part(scope: &Scope, node: &Node) -> Option<ValueId> {
-    let zero = |at| bound(scope, node, at) == Some(0.0);
     match &node.op {
         Op::Unary(Unary::Relu) => node.input(0),
-        Op::Clip if zero(1) && node.input(2).is_none() => node.input(0),
-        Op::Variadic(Variadic::Max) if node.inputs.len() == 2 && zero(1) => node.input(0),
-        Op::Variadic(Variadic::Max) if node.inputs.len() == 2 && zero(0) => node.input(1),
+        Op::Clip if is_zero(scope, node, 1) && node.input(2).is_none() => node.input(0),
+        Op::Variadic(Variadic::Max) => compared_with_zero(scope, node),
         _ => None,
     }
 }
 
 /// `x`, where the node computes `min(x, 0)`.
 fn negative_part(scope: &Scope, node: &Node) -> Option<ValueId> {
-    let zero = |at| bound(scope, node, at) == Some(0.0);
     let producer = |value| Some(scope.graph.node(scope.links.producer(value)?));
     match &node.op {
-        Op::Clip if node.input(1).is_none() && zero(2) => node.input(0),
-        Op::Variadic(Variadic::Min) if node.inputs.len() == 2 && zero(1) => node.input(0),
-        Op::Variadic(Variadic::Min) if node.inputs.len() == 2 && zero(0) => node.input(1),
+        Op::Clip if node.input(1).is_none() && is_zero(scope, node, 2) => node.input(0),
+        Op::Variadic(Variadic::Min) => compared_with_zero(scope, node),
         // -relu(-x)
         Op::Unary(Unary::Neg) => {
             let relu = producer(node.input(0)?)?;

@@ -193,4 +193,6 @@ fn a_tensor_has_a_largest_size() {
     assert_eq!(element_count(&[2, 3], DType::F32).unwrap(), 6);
     assert!(element_count(&[1 << 20, 1 << 20], DType::F32).is_err());
     assert!(element_count(&[usize::MAX, 2], DType::Bool).is_err());
+    assert_eq!(element_count(&[0, 1 << 20], DType::F32).unwrap(), 0);
+    assert!(element_count(&[0, 1 << 40], DType::F32).is_err());
 }

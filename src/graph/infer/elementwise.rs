@@ -1,7 +1,8 @@
 //! Functions of single elements, broadcast.
 
 use super::context::{Answer, Context, Stop};
-use super::sizes::{broadcast, broadcasts_to};
+use super::sizes::{broadcast, broadcasts_to, may_equal};
+use crate::error::Error;
 use crate::graph::{Binary, Dim, TensorType, Unary};
 use crate::tensor::DType;
 
@@ -19,6 +20,15 @@ pub(super) fn unary(cx: &Context, op: Unary) -> Answer<TensorType> {
 pub(super) fn clip(cx: &Context) -> Answer<TensorType> {
     cx.same_types(0..3)?;
     cx.expect_type(0, "a number", |d| d != DType::Bool)?;
+    for i in 1..3 {
+        let Ok(bound) = cx.dims(i) else { continue };
+        if bound.iter().any(|dim| !may_equal(dim, &1.into())) {
+            return Err(Error::shape(format!(
+                "the bounds of a clip are single numbers, found shape {bound:?}"
+            ))
+            .into());
+        }
+    }
     cx.ty(0).cloned()
 }
 

@@ -65,12 +65,12 @@ pub fn infer(graph: &Graph) -> Result<Types> {
     for (i, value) in graph.values().iter().enumerate() {
         known.types[i] = match (&value.constant, &value.input) {
             (Some(tensor), _) => Some(TensorType::of(tensor)),
-            (None, Some(ty)) => {
-                check_input(&value.name, ty)?;
-                Some(ty.clone())
-            }
+            (None, Some(ty)) => Some(ty.clone()),
             (None, None) => None,
         };
+        if let Some(ty) = &known.types[i] {
+            check_given(&value.name, ty)?;
+        }
         known.elements[i] = value.constant.as_ref().and_then(contents::of_constant);
     }
 
@@ -94,9 +94,14 @@ pub fn infer(graph: &Graph) -> Result<Types> {
     Ok(known)
 }
 
-fn check_input(name: &str, ty: &TensorType) -> Result<()> {
-    match ty.dims.iter().find(|dim| dim.as_const().is_some_and(|size| size < 0)) {
-        Some(dim) => Err(Error::shape(format!("the input {name:?} has an axis of size {dim}"))),
+/// Checks that an input or a constant can exist.
+fn check_given(name: &str, ty: &TensorType) -> Result<()> {
+    if let Some(dim) = ty.dims.iter().find(|dim| dim.as_const().is_some_and(|size| size < 0)) {
+        return Err(Error::shape(format!("{name:?} has an axis of size {dim}")));
+    }
+    let too_large = |e: Error| Error::shape(format!("{name:?}: {}", e.message()));
+    match ty.fixed_shape() {
+        Some(shape) => geometry::element_count(&shape, ty.dtype).map(|_| ()).map_err(too_large),
         None => Ok(()),
     }
 }

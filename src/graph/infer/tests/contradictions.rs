@@ -130,6 +130,7 @@ fn elementwise() {
         (Op::PRelu, vec![x("N 3 4"), x("3")], 1, "the slope"),
         (Op::PRelu, vec![x("1 3"), x("2 3")], 1, "the slope"),
         (Op::Clip, vec![x("3"), i("")], 1, "Cast"),
+        (Op::Clip, vec![x("3"), x(""), x("2")], 1, "single numbers"),
     ]);
 }
 
