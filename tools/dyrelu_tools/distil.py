@@ -42,13 +42,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--names", type=Path, required=True, help="table of index, synset and name, tab-separated")
     parser.add_argument("--cache", type=Path, required=True, help="where decoded photos are kept")
     parser.add_argument("--activation", default="dyrelu-b,reduction=16")
-    parser.add_argument("--sizes", default="160:0,224:0.7", help="input size from which share of the epochs on, as SIZE:SHARE,...")
+    parser.add_argument("--sizes", default="128:0,160:0.5", help="input size from which share of the epochs on, as SIZE:SHARE,...")
     parser.add_argument("--test-size", type=int, default=224, help="input size of validation; above that of training, whose crops enlarge things")
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--lr", type=float, default=3e-4)
+    parser.add_argument("--lr", type=float, default=2e-4)
     parser.add_argument(
-        "--hyperfunction-lr", type=float, default=4.0, help="learning rate of the layers that make coefficients, as a share of --lr"
+        "--hyperfunction-lr", type=float, default=50.0, help="learning rate of the layers that make coefficients, as a share of --lr"
     )
     parser.add_argument("--weight-decay", type=float, default=0.01)
     parser.add_argument("--temperature", type=float, default=2.0, help="that softens both networks' probabilities")
@@ -58,11 +58,15 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def student_of(teacher: nn.Module, act: str) -> nn.Module:
-    """The teacher's weights under other activations, each at first its initial coefficients exactly."""
+    """The teacher's weights under other activations, which are close to plain ReLUs at first.
+
+    Not equal to them: hidden units of zero weight get no gradient, and the teacher, which is matched
+    already, gives little to the others. Such a network keeps the same coefficients for every image.
+    """
     student = build("efficientnet-lite0", act)
     for module in student.modules():
         if isinstance(module, DyReLU):
-            nn.init.zeros_(module.fc2.weight)
+            nn.init.normal_(module.fc2.weight, std=0.1)
     missing = student.load_state_dict(teacher.state_dict(), strict=False)
     assert not missing.unexpected_keys
     return student.to(memory_format=torch.channels_last)
