@@ -46,9 +46,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--test-size", type=int, default=224, help="input size of validation; above that of training, whose crops enlarge things")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--lr", type=float, default=2e-4)
+    parser.add_argument("--lr", type=float, default=1e-4)
     parser.add_argument(
-        "--hyperfunction-lr", type=float, default=50.0, help="learning rate of the layers that make coefficients, as a share of --lr"
+        "--hyperfunction-lr", type=float, default=10.0, help="learning rate of the layers that make coefficients, as a share of --lr"
     )
     parser.add_argument("--weight-decay", type=float, default=0.01)
     parser.add_argument("--temperature", type=float, default=2.0, help="that softens both networks' probabilities")
