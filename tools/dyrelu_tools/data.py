@@ -38,6 +38,11 @@ class Photos:
     labels: np.ndarray
     classes: list[str]
 
+    def in_classes(self, classes: list[str]) -> Photos:
+        """The same photos, with their numbers among these classes."""
+        of_class = np.array([classes.index(name) for name in self.classes])
+        return Photos(self.pixels, of_class[self.labels], classes)
+
 
 def load(source: Path, size: int, cache: Path) -> Photos:
     """Decodes and resizes every photo of a tar or a folder once; later calls map the cached array.

@@ -12,6 +12,7 @@ A run is a directory, as that of `train`: checkpoint.pt (resumed when present), 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 import time
@@ -25,6 +26,7 @@ from tqdm import tqdm
 
 from . import data
 from .activations import DyReLU
+from .evaluate import synsets
 from .imagenet_check import lite0
 from .models import build
 from .train import accuracy, draw_curve, keep_memory, learning_rate, parameter_groups, save, size_of_epoch
@@ -40,12 +42,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--names", type=Path, required=True, help="table of index, synset and name, tab-separated")
     parser.add_argument("--cache", type=Path, required=True, help="where decoded photos are kept")
     parser.add_argument("--activation", default="dyrelu-b,reduction=16")
-    parser.add_argument("--sizes", default="160:0,224:0.7", help="input size from which share of the epochs on, as SIZE:SHARE,...")
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--sizes", default="128:0,160:0.5", help="input size from which share of the epochs on, as SIZE:SHARE,...")
+    parser.add_argument("--test-size", type=int, default=224, help="input size of validation; above that of training, whose crops enlarge things")
+    parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--lr", type=float, default=3e-4)
+    parser.add_argument("--lr", type=float, default=2e-4)
     parser.add_argument(
-        "--hyperfunction-lr", type=float, default=4.0, help="learning rate of the layers that make coefficients, as a share of --lr"
+        "--hyperfunction-lr", type=float, default=50.0, help="learning rate of the layers that make coefficients, as a share of --lr"
     )
     parser.add_argument("--weight-decay", type=float, default=0.01)
     parser.add_argument("--temperature", type=float, default=2.0, help="that softens both networks' probabilities")
@@ -55,11 +58,15 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def student_of(teacher: nn.Module, act: str) -> nn.Module:
-    """The teacher's weights under other activations, each at first its initial coefficients exactly."""
+    """The teacher's weights under other activations, which are close to plain ReLUs at first.
+
+    Not equal to them: hidden units of zero weight get no gradient, and the teacher, which is matched
+    already, gives little to the others. Such a network keeps the same coefficients for every image.
+    """
     student = build("efficientnet-lite0", act)
     for module in student.modules():
         if isinstance(module, DyReLU):
-            nn.init.zeros_(module.fc2.weight)
+            nn.init.normal_(module.fc2.weight, std=0.1)
     missing = student.load_state_dict(teacher.state_dict(), strict=False)
     assert not missing.unexpected_keys
     return student.to(memory_format=torch.channels_last)
@@ -109,14 +116,6 @@ def thaw(network: nn.Module) -> None:
             module.eval()
 
 
-def in_classes_of(photos: data.Photos, names: Path) -> data.Photos:
-    """The photos with the class numbers of a table of index, synset and name."""
-    rows = [line.split("\t") for line in names.read_text().splitlines()[1:]]
-    number = {synset: int(index) for index, synset, *_ in rows}
-    of_class = np.array([number[synset] for synset in photos.classes])
-    return data.Photos(photos.pixels, of_class[photos.labels], photos.classes)
-
-
 def main() -> None:
     args = parse_arguments()
     keep_memory()
@@ -125,7 +124,7 @@ def main() -> None:
     args.run.mkdir(parents=True, exist_ok=True)
     size = size_of_epoch(args.sizes, args.epochs - 1, args.epochs)
     pixels = np.concatenate([data.load(source, size, args.cache).pixels for source in args.photos])
-    validation = in_classes_of(data.load(args.val, size, args.cache), args.names)
+    validation = data.load(args.val, args.test_size, args.cache).in_classes(synsets(args.names))
     teacher = lite0().eval().to(memory_format=torch.channels_last)
     student = student_of(teacher, args.activation)
     optimiser = torch.optim.AdamW(parameter_groups(student, args.weight_decay, args.hyperfunction_lr), lr=args.lr)
@@ -169,7 +168,9 @@ def main() -> None:
             optimiser=optimiser.state_dict(),
             epoch=epoch + 1,
             options={"network": "efficientnet-lite0", "activation": args.activation},
-            size=size,
+            classes=validation.classes,
+            normalisation=dataclasses.asdict(NORMALISE),
+            size=args.test_size,
         )
         with log.open("a") as file:
             file.write(json.dumps(row) + "\n")

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from . import data
-from .export import load_network
+from .export import load_network, normalisation
 from .train import accuracy
 
 
@@ -53,8 +53,8 @@ def main() -> None:
     if args.checkpoint:
         torch.set_num_threads(2)
         network, state = load_network(args.checkpoint)
-        photos = data.load(args.val, args.size or state["size"], args.cache)
-        print(f"PyTorch top-1 {100 * accuracy(network, photos):.2f}%")
+        photos = data.load(args.val, args.size or state["size"], args.cache).in_classes(state["classes"])
+        print(f"PyTorch top-1 {100 * accuracy(network, photos, normalise=normalisation(state)):.2f}%")
     if args.csv:
         print(f"dyrelu top-1 {100 * accuracy_of_csv(args.csv, args.names):.2f}%")
 

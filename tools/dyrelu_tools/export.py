@@ -38,6 +38,11 @@ def load_network(checkpoint: Path) -> tuple[torch.nn.Module, dict]:
     return network.eval(), state
 
 
+def normalisation(state: dict) -> data.Normalisation:
+    """What a checkpoint's network was trained with; that of ImageNet where it does not say."""
+    return data.Normalisation(**state["normalisation"]) if "normalisation" in state else data.IMAGENET
+
+
 def class_names(synsets: list[str], table: Path | None) -> list[str]:
     """Names of synsets from a table of index, synset and name; the synsets themselves without one."""
     if table is None:
@@ -64,7 +69,7 @@ def main() -> None:
     torch.onnx.export(
         network, (x,), args.out / "network.onnx", dynamo=False, opset_version=17, dynamic_axes=axes, **names
     )
-    (args.out / "preprocess.json").write_text(json.dumps(preprocessing(size)) + "\n")
+    (args.out / "preprocess.json").write_text(json.dumps(preprocessing(size, normalisation(state))) + "\n")
     (args.out / "labels.txt").write_text("\n".join(class_names(state["classes"], args.names)) + "\n")
 
 
