@@ -176,10 +176,14 @@ impl Session {
     /// A session that runs on `threads` threads of its own. Results do not depend on how many.
     ///
     /// # Errors
-    /// `Input` for no threads at all, `Io` where the operating system refuses them.
+    /// `Input` for no threads at all or far too many, `Io` where the operating system refuses them.
     pub fn with_threads(model: &Arc<Model>, threads: usize) -> Result<Self> {
         if threads == 0 {
             return Err(Error::input(NO_THREADS));
+        }
+        if threads > MOST_THREADS {
+            let message = format!("a session runs on at most {MOST_THREADS} threads");
+            return Err(Error::input(message));
         }
         let pool = ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -321,3 +325,6 @@ impl Session {
 const MOST_BORROWED: usize = 8;
 
 const NO_THREADS: &str = "a session needs at least one thread";
+
+/// More than any machine has; the system would take minutes to start them.
+const MOST_THREADS: usize = 1024;

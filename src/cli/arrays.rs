@@ -1,72 +1,41 @@
 //! Tensors in .npy files.
 
-use std::fs::File;
-use std::io::{BufReader, BufWriter, Write};
+use std::io::Write;
 use std::path::Path;
 
-use dyrelu::tensor::{DType, Element, num_elements};
-use dyrelu::{Error, Result, Tensor};
-use npyz::{DType as NpyType, NpyFile, NpyHeader, Order, TypeChar, WriterBuilder};
+use super::npy::{self, Header};
+use dyrelu::format::Replacement;
+use dyrelu::tensor::{Storage, num_elements};
+use dyrelu::{DType, Error, Result, Tensor};
 
 /// Reads the array in the file at `path`.
 pub(super) fn read(path: &Path) -> Result<Tensor> {
-    read_inner(path).map_err(|e| e.in_file(path))
+    let file = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    tensor(&file).map_err(|e| e.in_file(path))
 }
 
-fn read_inner(path: &Path) -> Result<Tensor> {
-    let file = File::open(path).map_err(|e| Error::io(path, e))?;
-    let available = file.metadata().map_err(|e| Error::io(path, e))?.len();
-    let damaged =
-        |e: std::io::Error| Error::format(format!("this is no .npy file, or a damaged one: {e}"));
-    let mut reader = BufReader::new(file);
-    let header = NpyHeader::from_reader(&mut reader).map_err(damaged)?;
-    let shape: Vec<usize> = header
-        .shape()
-        .iter()
-        .map(|&d| usize::try_from(d).map_err(|_| Error::format("the array is too large")))
-        .collect::<Result<_>>()?;
-    let by_columns = header.order() == Order::Fortran;
-    let NpyType::Plain(kind) = header.dtype() else {
-        return Err(Error::unsupported("arrays of structures"));
-    };
-    let (letter, width) = (kind.type_char(), kind.size_field());
-    // No more is allocated than the file holds.
-    let bytes = num_elements(&shape).and_then(|n| n.checked_mul(usize::try_from(width).ok()?));
-    if bytes.is_none_or(|n| n as u64 > available) {
-        return Err(Error::format(format!("the file is too short for an array of {shape:?}")));
+fn tensor(file: &[u8]) -> Result<Tensor> {
+    let (Header { dtype, native, shape, by_columns }, start) = npy::read(file)?;
+    let size = dtype.size();
+    let length = num_elements(&shape).and_then(|count| count.checked_mul(size));
+    // What lies behind the array is nobody's business, as in numpy.
+    let data = length.and_then(|length| file.get(start..start.checked_add(length)?));
+    let data = data
+        .ok_or_else(|| Error::format(format!("the file is too short for an array of {shape:?}")))?;
+    if dtype == DType::Bool && data.iter().any(|&byte| byte > 1) {
+        return Err(Error::format("an element of type bool is neither 0 nor 1"));
     }
-    let npy = NpyFile::with_header(header, reader);
-    macro_rules! load {
-        ($t:ty) => {
-            finish::<$t>(npy.into_vec().map_err(damaged)?, &shape, by_columns)
-        };
+    let mut data = if by_columns { in_rows(data, &shape, size) } else { data.to_vec() };
+    if !native {
+        data.chunks_exact_mut(size).for_each(<[u8]>::reverse);
     }
-    match (letter, width) {
-        (TypeChar::Float, 4) => load!(f32),
-        (TypeChar::Float, 8) => load!(f64),
-        (TypeChar::Int, 8) => load!(i64),
-        (TypeChar::Int, 4) => load!(i32),
-        (TypeChar::Int, 1) => load!(i8),
-        (TypeChar::Uint, 1) => load!(u8),
-        (TypeChar::Bool, _) => {
-            let values: Vec<bool> = npy.into_vec().map_err(damaged)?;
-            let values = in_rows(values, &shape, by_columns);
-            Tensor::from_bools(&shape, values)
-        }
-        _ => Err(Error::unsupported(format!(
-            "arrays of type {letter:?}{width}; expected f4, f8, i1, i4, i8, u1 or bool"
-        ))),
-    }
+    Tensor::from_storage(dtype, &shape, Storage::from_vec(data))
 }
 
-fn finish<T: Element>(values: Vec<T>, shape: &[usize], by_columns: bool) -> Result<Tensor> {
-    Tensor::new(shape, in_rows(values, shape, by_columns))
-}
-
-/// Elements stored column after column, row after row.
-fn in_rows<T: Copy>(values: Vec<T>, shape: &[usize], by_columns: bool) -> Vec<T> {
-    if !by_columns || shape.len() < 2 {
-        return values;
+/// Elements of `size` bytes that lie column after column, row after row.
+fn in_rows(data: &[u8], shape: &[usize], size: usize) -> Vec<u8> {
+    if data.is_empty() {
+        return Vec::new();
     }
     let mut places = vec![0usize];
     let mut stride = 1;
@@ -78,45 +47,60 @@ fn in_rows<T: Copy>(values: Vec<T>, shape: &[usize], by_columns: bool) -> Vec<T>
     for (&size, &stride) in shape.iter().zip(&strides) {
         places = places.iter().flat_map(|&p| (0..size).map(move |i| p + i * stride)).collect();
     }
-    places.into_iter().map(|p| values[p]).collect()
+    places.into_iter().flat_map(|place| &data[place * size..][..size]).copied().collect()
 }
 
-/// Writes a tensor to the file at `path`: beside it first, then renamed.
-pub(super) fn write(path: &Path, tensor: &Tensor) -> Result<()> {
-    let mut sibling = path.as_os_str().to_owned();
-    sibling.push(format!(".{}.part", std::process::id()));
-    let written = write_to(Path::new(&sibling), tensor)
-        .and_then(|()| std::fs::rename(&sibling, path))
-        .map_err(|e| Error::io(path, e));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&sibling);
-    }
-    written
+/// Writes a tensor to what will be the file at `path` once it is kept.
+pub(super) fn write(path: &Path, tensor: &Tensor) -> Result<Replacement> {
+    let Some(header) = npy::written(tensor.dtype(), tensor.shape()) else {
+        return write(path, &tensor.cast(DType::F32)?);
+    };
+    let mut file = Replacement::of(path)?;
+    let written = file.write_all(&header).and_then(|()| file.write_all(tensor.bytes()));
+    written.map_err(|e| Error::io(path, e))?;
+    Ok(file)
 }
 
-fn write_to(path: &Path, tensor: &Tensor) -> std::io::Result<()> {
-    let mut out = BufWriter::new(File::create(path)?);
-    let shape: Vec<u64> = tensor.shape().iter().map(|&d| d as u64).collect();
-    let other = |e: Error| std::io::Error::other(e.to_string());
-    macro_rules! store {
-        ($t:ty, $values:expr) => {{
-            let options = npyz::WriteOptions::<$t>::new().default_dtype().shape(&shape);
-            let mut writer = options.writer(&mut out).begin_nd()?;
-            writer.extend($values)?;
-            writer.finish()?;
-        }};
-    }
-    match tensor.dtype() {
-        DType::F64 => store!(f64, tensor.as_slice::<f64>().map_err(other)?.iter().copied()),
-        DType::I64 => store!(i64, tensor.as_slice::<i64>().map_err(other)?.iter().copied()),
-        DType::I32 => store!(i32, tensor.as_slice::<i32>().map_err(other)?.iter().copied()),
-        DType::I8 => store!(i8, tensor.as_slice::<i8>().map_err(other)?.iter().copied()),
-        DType::U8 => store!(u8, tensor.as_slice::<u8>().map_err(other)?.iter().copied()),
-        DType::Bool => store!(bool, tensor.to_bools().map_err(other)?),
-        _ => {
-            let floats = tensor.cast(DType::F32).map_err(other)?;
-            store!(f32, floats.as_f32().map_err(other)?.iter().copied());
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrays_are_read_in_any_order() {
+        let head = |descr: &str, fortran: &str, shape: &str| {
+            let text =
+                format!("{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': {shape}}}\n");
+            let mut file = b"\x93NUMPY\x01\x00".to_vec();
+            file.extend((text.len() as u16).to_le_bytes());
+            file.extend(text.bytes());
+            file
+        };
+        let rows = [[1i32, 2, 3], [4, 5, 6]];
+        let expected = rows.as_flattened();
+        let mut plain = head("<i4", "False", "(2, 3)");
+        plain.extend(expected.iter().flat_map(|x| x.to_le_bytes()));
+        // What follows the array does not matter.
+        plain.extend(b"more");
+        let mut turned = head(">i4", "True", "(2, 3)");
+        for column in 0..3 {
+            turned.extend(rows.iter().flat_map(|row| row[column].to_be_bytes()));
         }
+        for file in [plain, turned] {
+            let tensor = tensor(&file).unwrap();
+            assert_eq!(
+                (tensor.shape(), tensor.as_slice::<i32>().unwrap()),
+                (&[2, 3][..], expected)
+            );
+        }
+        for (file, words) in [
+            (head("<i4", "False", "(2, 3)"), "too short"),
+            (head("<f4", "True", "(1099511627776, 1099511627776, 0)"), "too short"),
+            ([head("|b1", "False", "(1,)"), vec![2]].concat(), "neither 0 nor 1"),
+        ] {
+            let error = tensor(&file).expect_err(words).to_string();
+            assert!(error.contains(words), "{error}");
+        }
+        let empty = tensor(&head("<f4", "True", "(1099511627776, 0)")).unwrap();
+        assert!(empty.is_empty());
     }
-    out.flush()
 }

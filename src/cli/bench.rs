@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::{Outcome, TextOrJson, arrays, models, print, serve, threads, to_json};
+use super::{
+    Outcome, TextOrJson, arrays, models, not_negative, positive, print, serve, threads, to_json,
+};
 use dyrelu::graph::{cost, infer};
 use dyrelu::plan::StepTime;
 use dyrelu::simd::{Isa, peak};
@@ -23,16 +25,16 @@ pub(super) struct Arguments {
     /// The network, a file or a name from `dyrelu models`; the one that ships by default.
     model: Option<PathBuf>,
     /// Images a run.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive)]
     batch: usize,
     /// Threads to run on; all that this process may use by default.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = positive)]
     threads: Option<usize>,
     /// How long to measure, in seconds.
-    #[arg(long, default_value_t = 5.0)]
+    #[arg(long, default_value_t = 5.0, value_parser = not_negative)]
     seconds: f64,
     /// The size that stands for free sizes of the input beyond the batch.
-    #[arg(long, value_name = "PIXELS", default_value_t = 224)]
+    #[arg(long, value_name = "PIXELS", default_value_t = 224, value_parser = positive)]
     size: usize,
     /// An array for an input, in place of a made-up one; several in the order of the inputs.
     #[arg(long, value_name = "FILE.npy", conflicts_with_all = ["batch", "size"])]
@@ -90,9 +92,6 @@ const ACTIVATION_STEPS: [&str; 4] =
     ["Hyperfunction", "GlobalAveragePool", "SpatialAttention", "MaxAffine"];
 
 pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
-    if arguments.batch == 0 {
-        return Err(Error::input("--batch must be at least 1"));
-    }
     let threads = threads(arguments.threads);
     let start = Instant::now();
     let model = models::open(arguments.model.as_deref(), &arguments.engine)?;
@@ -111,7 +110,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     }
     if let Some(file) = &arguments.serve {
         let output = outputs.first().ok_or_else(|| Error::input("the network has no output"))?;
-        arrays::write(file, output)?;
+        arrays::write(file, output)?.keep()?;
         serve::serve(&mut session, &inputs)?;
         return Ok(Outcome::Fine);
     }

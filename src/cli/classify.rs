@@ -1,14 +1,14 @@
 //! `dyrelu classify`: names what is in photos.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::{Outcome, models, output_failed, print, threads, to_json};
+use super::{Outcome, models, output_failed, positive, print, say, threads, to_json};
 use dyrelu::graph::Op;
 use dyrelu::vision::{self, Labels, Prediction, Preprocess};
 use dyrelu::{Error, Model, Result, Session, Tensor};
@@ -25,17 +25,17 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
     /// How many guesses to print for each photo.
-    #[arg(long, value_name = "K", default_value_t = 5)]
+    #[arg(long, value_name = "K", default_value_t = 5, value_parser = positive)]
     top: usize,
     /// How results are printed. CSV has the header path,rank,class,label,score; JSON is one object
     /// a line, with path and predictions, or error.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
     /// Threads to run on; all that this process may use by default.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = positive)]
     threads: Option<usize>,
     /// How many photos to run at once.
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = positive)]
     batch: usize,
     /// How photos are prepared, as JSON, for a model file that does not say.
     #[arg(long, value_name = "FILE.json")]
@@ -68,11 +68,11 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     let mut printer = Printer::new(arguments.format)?;
     let progress = progress(photos.len());
     let mut failed = 0;
-    for paths in photos.chunks(arguments.batch.max(1)) {
-        for (path, result) in paths.iter().zip(classifier.classify(&mut session, paths)?) {
+    for paths in photos.chunks(arguments.batch) {
+        for (path, result) in paths.iter().zip(classifier.classify(&mut session, paths)) {
             if let Err(e) = &result {
                 failed += 1;
-                progress.suspend(|| eprintln!("error: {e}"));
+                progress.suspend(|| say(format_args!("error: {e}")));
             }
             progress.suspend(|| printer.print(path, &result))?;
         }
@@ -80,7 +80,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     }
     progress.finish_and_clear();
     if failed > 0 {
-        eprintln!("{failed} of {} images could not be classified", photos.len());
+        say(format_args!("{failed} of {} images could not be classified", photos.len()));
         return Ok(Outcome::Partial);
     }
     Ok(Outcome::Fine)
@@ -123,8 +123,10 @@ impl Classifier {
             }
         };
         let labels = match (&arguments.labels, model.metadata("labels")) {
-            (Some(path), _) => Labels::from_lines(&text(path)?),
-            (None, Some(lines)) => Labels::from_lines(lines),
+            (Some(path), _) => {
+                models::labels(&text(path)?, model.outputs()).map_err(|e| e.in_file(path))?
+            }
+            (None, Some(lines)) => models::labels(lines, model.outputs())?,
             (None, None) => Labels::default(),
         };
         let normalised =
@@ -134,12 +136,8 @@ impl Classifier {
         Ok(Classifier { preprocess, labels, normalised, top: arguments.top })
     }
 
-    /// Classifies a batch; a photo that cannot be read has its error in its place.
-    fn classify(
-        &self,
-        session: &mut Session,
-        paths: &[PathBuf],
-    ) -> Result<Vec<Result<Vec<Prediction>>>> {
+    /// Classifies a batch; a photo of which nothing can be said has the reason in its place.
+    fn classify(&self, session: &mut Session, paths: &[PathBuf]) -> Vec<Result<Vec<Prediction>>> {
         let prepare = |path: &PathBuf| {
             let photo = vision::load(path)?;
             self.preprocess.apply(&photo).map_err(|e| e.in_file(path))
@@ -147,17 +145,19 @@ impl Classifier {
         let prepared: Vec<Result<Tensor>> =
             session.install(|| paths.par_iter().map(prepare).collect());
         let good: Vec<&Tensor> = prepared.iter().flatten().collect();
-        let mut predictions = self.predict(session, &good)?;
-        let next =
-            |result: Result<Tensor>| result.map(|_| predictions.pop_front().unwrap_or_default());
-        Ok(prepared.into_iter().map(next).collect())
+        let mut predictions = self.predict(session, &good);
+        let mut next = || predictions.pop_front().unwrap_or_else(|| Ok(Vec::new()));
+        let answers = prepared.into_iter().zip(paths);
+        answers
+            .map(|(photo, path)| photo.and_then(|_| next().map_err(|e| e.in_file(path))))
+            .collect()
     }
 
     fn predict(
         &self,
         session: &mut Session,
         photos: &[&Tensor],
-    ) -> Result<VecDeque<Vec<Prediction>>> {
+    ) -> VecDeque<Result<Vec<Prediction>>> {
         let mut predictions = VecDeque::new();
         // Photos that are not resized may differ in size, and some networks take one at a time.
         let single = session.model().inputs()[0]
@@ -167,28 +167,46 @@ impl Classifier {
             .is_some_and(|n| n == 1);
         let same = |a: &&Tensor, b: &&Tensor| !single && a.shape() == b.shape();
         for group in photos.chunk_by(same) {
-            let mut shape = group[0].shape().to_vec();
-            shape[0] = group.len();
-            let mut batch = Vec::with_capacity(group.len() * group[0].len());
-            for photo in group {
-                batch.extend_from_slice(photo.as_f32()?);
-            }
-            let outputs = session.run(&[Tensor::new(&shape, batch)?])?;
-            let scores = outputs[0].as_f32()?;
-            let classes = scores.len() / group.len();
-            if classes == 0 {
-                return Err(Error::input("the network gives no scores"));
-            }
-            for scores in scores.chunks_exact(classes) {
-                let predicted = if self.normalised {
-                    vision::top_k(scores, self.top, &self.labels)
-                } else {
-                    vision::top_k(&vision::probabilities(scores), self.top, &self.labels)
-                };
-                predictions.push_back(predicted);
+            match self.predict_together(session, group) {
+                Ok(found) => predictions.extend(found.into_iter().map(Ok)),
+                Err(e) => {
+                    let each = group.iter().map(|_| Err(Error::new(e.kind(), e.message())));
+                    predictions.extend(each);
+                }
             }
         }
-        Ok(predictions)
+        predictions
+    }
+
+    /// What the network says of photos of one size.
+    fn predict_together(
+        &self,
+        session: &mut Session,
+        photos: &[&Tensor],
+    ) -> Result<Vec<Vec<Prediction>>> {
+        let mut shape = photos[0].shape().to_vec();
+        shape[0] = photos.len();
+        let mut batch = Vec::with_capacity(photos.len() * photos[0].len());
+        for photo in photos {
+            batch.extend_from_slice(photo.as_f32()?);
+        }
+        let outputs = session.run(&[Tensor::new(&shape, batch)?])?;
+        let scores = outputs[0].as_f32()?;
+        let shape = outputs[0].shape();
+        let classes = models::class_count(shape, photos.len()).ok_or_else(|| {
+            Error::input(format!(
+                "a classifier gives [{}, classes], the network gives {shape:?}",
+                photos.len()
+            ))
+        })?;
+        let predict = |scores: &[f32]| {
+            if self.normalised {
+                vision::top_k(scores, self.top, &self.labels)
+            } else {
+                vision::top_k(&vision::probabilities(scores), self.top, &self.labels)
+            }
+        };
+        Ok(scores.chunks_exact(classes).map(predict).collect())
     }
 }
 
@@ -199,15 +217,15 @@ const PHOTO_ENDINGS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "t
 fn collect(arguments: &Arguments) -> Result<Vec<PathBuf>> {
     let mut named = Vec::new();
     if let Some(list) = &arguments.list {
-        let text = std::fs::read_to_string(list).map_err(|e| Error::io(list, e))?;
-        named.extend(text.lines().filter(|l| !l.is_empty()).map(PathBuf::from));
+        let lines = std::fs::read(list).map_err(|e| Error::io(list, e))?;
+        named.extend(paths_in(&lines).map_err(|e| e.in_file(list))?);
     }
     for path in &arguments.paths {
         if path.as_os_str() == "-" {
-            for line in std::io::stdin().lock().lines() {
-                let line = line.map_err(|e| Error::io("standard input", e))?;
-                named.extend((!line.is_empty()).then(|| PathBuf::from(line)));
-            }
+            let mut lines = Vec::new();
+            let stdin = std::io::stdin().lock().read_to_end(&mut lines);
+            stdin.map_err(|e| Error::io("standard input", e))?;
+            named.extend(paths_in(&lines).map_err(|e| e.in_file("standard input"))?);
         } else {
             named.push(path.clone());
         }
@@ -228,6 +246,26 @@ fn collect(arguments: &Arguments) -> Result<Vec<PathBuf>> {
         return Err(Error::input("no photos were named; give files, folders, --list or -"));
     }
     Ok(photos)
+}
+
+/// The paths in a list, one a line.
+fn paths_in(list: &[u8]) -> Result<Vec<PathBuf>> {
+    let lines = list.split(|&byte| byte == b'\n');
+    let lines = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    lines.filter(|line| !line.is_empty()).map(as_path).collect()
+}
+
+/// A path as the system has it, which need not be text.
+#[cfg(unix)]
+fn as_path(bytes: &[u8]) -> Result<PathBuf> {
+    use std::os::unix::ffi::OsStrExt;
+    Ok(std::ffi::OsStr::from_bytes(bytes).into())
+}
+
+#[cfg(not(unix))]
+fn as_path(bytes: &[u8]) -> Result<PathBuf> {
+    let text = std::str::from_utf8(bytes);
+    text.map(PathBuf::from).map_err(|_| Error::format("a path in the list is no valid text"))
 }
 
 fn search(folder: &Path, photos: &mut Vec<PathBuf>) -> Result<()> {

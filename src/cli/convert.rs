@@ -1,11 +1,15 @@
 //! `dyrelu convert`: ONNX to a native weight file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process;
 
-use super::{Outcome, print};
-use dyrelu::format::safetensors::{WeightStorage, write};
+use super::{Outcome, models, print, say};
+use dyrelu::compile::Report;
+use dyrelu::format::safetensors::{WeightStorage, Written, write};
+use dyrelu::graph::Graph;
+use dyrelu::graph::infer::infer;
 use dyrelu::vision::Preprocess;
-use dyrelu::{Error, Result, compile, format};
+use dyrelu::{Error, Port, Result, compile, format};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -63,20 +67,20 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
         graph.metadata.insert("preprocess".into(), json);
     }
     if let Some(path) = &arguments.labels {
-        graph.metadata.insert("labels".into(), text(path)?);
+        let lines = text(path)?;
+        models::labels(&lines, &outputs(&graph)?).map_err(|e| e.in_file(path))?;
+        graph.metadata.insert("labels".into(), lines);
     }
     graph.metadata.extend(arguments.note);
     let weights = match arguments.weights {
         Weights::F32 => WeightStorage::F32,
         Weights::F16 => WeightStorage::F16,
     };
-    let mut written = write(&graph, None, &arguments.output, weights)?;
-    if arguments.pack {
-        // Of the weights as they are stored.
-        let graph = format::open(&arguments.output)?;
-        let prepared = compile::prepare(&graph, report.unrecognised.clone())?;
-        written.bytes = write(&graph, Some(prepared), &arguments.output, weights)?.bytes;
-    }
+    let written = if arguments.pack {
+        write_packed(&graph, &report, &arguments.output, weights)?
+    } else {
+        write(&graph, None, &arguments.output, weights)?
+    };
     print(&format!(
         "{}: {} nodes, {} dynamic activations, {:.1} MB\n",
         arguments.output.display(),
@@ -85,10 +89,45 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
         written.bytes as f64 / 1e6
     ))?;
     if written.flushed > 0 {
-        eprintln!("note: {} weights too small for normal numbers became zero", written.flushed);
+        let count = written.flushed;
+        say(format_args!("note: {count} weights too small for normal numbers became zero"));
     }
     for place in &report.unrecognised {
-        eprintln!("note: {:?} was not recognised: {}", place.name, place.reason);
+        say(format_args!("note: {:?} was not recognised: {}", place.name, place.reason));
     }
     Ok(Outcome::Fine)
+}
+
+/// Writes a network and its packed weights.
+fn write_packed(
+    graph: &Graph,
+    report: &Report,
+    output: &Path,
+    weights: WeightStorage,
+) -> Result<Written> {
+    // What is packed are the weights as they are stored.
+    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let draft = Draft(folder.unwrap_or(Path::new(".")).join(format!(".{}.draft", process::id())));
+    let at_output = |e: Error| Error::new(e.kind(), e.message()).in_file(output);
+    let first = write(graph, None, &draft.0, weights).map_err(at_output)?;
+    let stored = format::open(&draft.0)?;
+    let prepared = compile::prepare(&stored, report.unrecognised.clone())?;
+    let written = write(&stored, Some(prepared), output, weights)?;
+    Ok(Written { flushed: first.flushed, ..written })
+}
+
+/// A file that goes away again.
+struct Draft(PathBuf);
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// What the network gives.
+fn outputs(graph: &Graph) -> Result<Vec<Port>> {
+    let types = infer(graph)?;
+    let port = |&id: &_| Port { name: graph.value(id).name.clone(), ty: types.get(id).cloned() };
+    Ok(graph.outputs().iter().map(port).collect())
 }

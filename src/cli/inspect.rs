@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::table::table;
-use super::{Outcome, TextOrJson, models, plan, print, to_json};
+use super::{Outcome, TextOrJson, models, plan, positive, print, to_json};
 use dyrelu::compile::{DynamicActivation, FixedBatch, StaticActivation, Unrecognised};
 use dyrelu::graph::{Dim, Graph, TensorType, cost, infer, infer::Types};
 use dyrelu::{Error, Model, Result};
@@ -29,7 +29,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     plan: bool,
     /// Threads that memory and plan are for.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive)]
     threads: usize,
     /// The sizes of the first input, where the file leaves some free; costs are those of one image
     /// of 224 by 224 otherwise.

@@ -6,6 +6,7 @@ mod classify;
 mod convert;
 mod inspect;
 mod models;
+mod npy;
 mod plan;
 mod run;
 mod serve;
@@ -88,7 +89,7 @@ pub fn main() -> ExitCode {
         Ok(Outcome::Partial) => ExitCode::from(1),
         Err(e) if is_broken_pipe(&e) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("error: {e}");
+            say(format_args!("error: {e}"));
             ExitCode::from(2)
         }
     }
@@ -127,6 +128,29 @@ fn is_broken_pipe(e: &Error) -> bool {
 /// The number of threads to run on: as asked for, or as many as this process may use.
 fn threads(asked: Option<usize>) -> usize {
     asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+/// Reads a number of things of which there is at least one.
+fn positive(text: &str) -> std::result::Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("must be at least 1".into()),
+        Ok(number) => Ok(number),
+        Err(e) => Err(e.to_string()),
+    }
+}
+
+/// Reads a quantity.
+fn not_negative(text: &str) -> std::result::Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number >= 0.0 && number.is_finite() => Ok(number),
+        Ok(_) => Err("must be at least 0, and finite".into()),
+        Err(e) => Err(e.to_string()),
+    }
+}
+
+/// Says something to the user beside the results. Where nobody listens, nothing is said.
+fn say(text: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// `value` as JSON.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::zoo;
+use dyrelu::vision::Labels;
 use dyrelu::{DType, Error, Model, Options, Port, Result};
 
 /// How a model is run, whatever the command.
@@ -45,4 +46,31 @@ pub(super) fn input_shapes(
         Ok(dims.map(|(axis, d)| d.as_size().unwrap_or(free(axis))).collect())
     };
     model.inputs().iter().enumerate().map(shape).collect()
+}
+
+/// How many classes the scores of so many images are for: `[images, classes]`, or `[classes]` of one
+/// image, with any number of axes of size 1 behind.
+pub(super) fn class_count(shape: &[usize], images: usize) -> Option<usize> {
+    let scores = match shape {
+        [count, scores @ ..] if *count == images && !scores.is_empty() => scores,
+        _ if images == 1 => shape,
+        _ => return None,
+    };
+    let (&classes, others) = scores.split_first()?;
+    (classes > 0 && others.iter().all(|&size| size == 1)).then_some(classes)
+}
+
+/// Class names, one a line, for the first of `outputs`.
+pub(super) fn labels(lines: &str, outputs: &[Port]) -> Result<Labels> {
+    let labels = Labels::from_lines(lines);
+    let ty = outputs.first().and_then(|port| port.ty.as_ref());
+    let shape: Option<Vec<usize>> =
+        ty.map(|ty| ty.dims.iter().map(|dim| dim.as_size().unwrap_or(1)).collect());
+    match shape.and_then(|shape| class_count(&shape, 1)) {
+        Some(classes) if classes != labels.len() => Err(Error::input(format!(
+            "there are {} class names, and the network has {classes} classes",
+            labels.len()
+        ))),
+        _ => Ok(labels),
+    }
 }

@@ -1,8 +1,11 @@
 //! `dyrelu run`: tensors in, tensors out.
 
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 
-use super::{Outcome, arrays, models, threads};
+use super::{Outcome, arrays, models, positive, threads};
+use dyrelu::format::Replacement;
 use dyrelu::{Error, Layout, Port, Result, Session};
 
 #[derive(clap::Args)]
@@ -16,15 +19,15 @@ pub(super) struct Arguments {
     model: PathBuf,
     /// An array for an input; with NAME= for networks with several.
     #[arg(long, value_name = "[NAME=]FILE.npy")]
-    input: Vec<String>,
+    input: Vec<OsString>,
     /// Where an output goes; with NAME= for networks with several.
     #[arg(long, value_name = "[NAME=]FILE.npy", required = true)]
-    output: Vec<String>,
+    output: Vec<OsString>,
     /// The layout of the feature maps (arrays with four axes) in the files.
     #[arg(long, value_enum, default_value = "nchw")]
     layout: LayoutName,
     /// Threads to run on; all that this process may use by default.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = positive)]
     threads: Option<usize>,
     #[command(flatten)]
     engine: models::Engine,
@@ -44,6 +47,10 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     };
     let sources = assign(&arguments.input, model.inputs(), "input")?;
     let targets = assign(&arguments.output, model.outputs(), "output")?;
+    let mut seen = HashSet::new();
+    if let Some(twice) = targets.iter().flatten().find(|&target| !seen.insert(target)) {
+        return Err(Error::input("two outputs cannot go to one file").in_file(twice));
+    }
     let mut inputs = Vec::new();
     for (port, source) in model.inputs().iter().zip(&sources) {
         let source = source.as_ref().ok_or_else(|| {
@@ -58,29 +65,33 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     }
     let mut session = Session::with_threads(&model, threads(arguments.threads))?;
     let outputs = session.run(&inputs).map_err(|e| e.in_file(&arguments.model))?;
+    // All files or none.
+    let mut written = Vec::new();
     for (tensor, target) in outputs.iter().zip(&targets) {
         let Some(target) = target else { continue };
-        if tensor.shape().len() == 4 && layout == Layout::Nhwc {
-            arrays::write(target, &tensor.to_layout(Layout::Nchw, layout)?)?;
+        written.push(if tensor.shape().len() == 4 && layout == Layout::Nhwc {
+            arrays::write(target, &tensor.to_layout(Layout::Nchw, layout)?)?
         } else {
-            arrays::write(target, tensor)?;
-        }
+            arrays::write(target, tensor)?
+        });
     }
+    written.into_iter().try_for_each(Replacement::keep)?;
     Ok(Outcome::Fine)
 }
 
 /// Which file belongs to which port. Without a name, files go to the ports in order.
-fn assign(files: &[String], ports: &[Port], what: &str) -> Result<Vec<Option<PathBuf>>> {
+fn assign(files: &[OsString], ports: &[Port], what: &str) -> Result<Vec<Option<PathBuf>>> {
     let mut assigned: Vec<Option<PathBuf>> = vec![None; ports.len()];
     for file in files {
-        let named = file
-            .split_once('=')
-            .and_then(|(name, path)| Some((ports.iter().position(|p| p.name == name)?, path)));
+        // What is no text cannot begin with a name.
+        let parts = file.to_str().and_then(|text| text.split_once('='));
+        let named =
+            parts.and_then(|(name, path)| Some((ports.iter().position(|p| p.name == name)?, path)));
         let (at, path) = match named {
-            Some(named) => named,
+            Some((at, path)) => (at, OsStr::new(path)),
             None => {
                 let names = || ports.iter().map(|p| p.name.as_str()).collect::<Vec<_>>();
-                if file.contains('=') && !std::path::Path::new(file).exists() {
+                if parts.is_some() && !Path::new(file).exists() {
                     return Err(Error::input(format!(
                         "the network has no {what} for {file:?}; it has {:?}",
                         names()
@@ -89,7 +100,7 @@ fn assign(files: &[String], ports: &[Port], what: &str) -> Result<Vec<Option<Pat
                 let free = assigned.iter().position(Option::is_none).ok_or_else(|| {
                     Error::input(format!("the network has {} {what}s: {:?}", ports.len(), names()))
                 })?;
-                (free, file.as_str())
+                (free, file.as_os_str())
             }
         };
         if assigned[at].replace(path.into()).is_some() {

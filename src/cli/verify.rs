@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use super::{Outcome, arrays, models, print, threads, zoo};
+use super::{Outcome, arrays, models, not_negative, positive, print, threads, zoo};
 use dyrelu::graph::Graph;
 use dyrelu::{DType, Error, Result, Session, Tensor, format, reference};
 
@@ -22,13 +22,13 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE.npy")]
     expect: Vec<PathBuf>,
     /// The largest error that passes, as a share of the largest element.
-    #[arg(long, default_value_t = 1e-4)]
+    #[arg(long, default_value_t = 1e-4, value_parser = not_negative)]
     tolerance: f64,
     /// The size that stands for free sizes of random inputs beyond the batch.
-    #[arg(long, value_name = "PIXELS", default_value_t = 224)]
+    #[arg(long, value_name = "PIXELS", default_value_t = 224, value_parser = positive)]
     size: usize,
     /// Threads to run on; all that this process may use by default.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = positive)]
     threads: Option<usize>,
     #[command(flatten)]
     engine: models::Engine,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::table::table;
-use super::{Outcome, TextOrJson, inspect, print, to_json};
+use super::{Outcome, TextOrJson, inspect, print, say, to_json};
 use dyrelu::compile::DynamicActivation;
 use dyrelu::graph::{cost, infer};
 use dyrelu::vision::Preprocess;
@@ -56,7 +56,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
         match describe(&name, &path) {
             Ok(entry) => entries.push(entry),
             Err(e) => {
-                eprintln!("error: {e}");
+                say(format_args!("error: {e}"));
                 outcome = Outcome::Partial;
             }
         }

@@ -3,7 +3,10 @@
 mod mapped;
 #[cfg(feature = "onnx")]
 pub mod onnx;
+mod replacement;
 pub mod safetensors;
+
+pub use replacement::Replacement;
 
 use std::fs::File;
 use std::io::Read;

@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs;
 use std::io::Write;
 use std::ops::Range;
 use std::path::Path;
@@ -15,6 +14,7 @@ use half::f16;
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
+use super::Replacement;
 use super::mapped::Mapped;
 use crate::compile::{PREPARATION, Packs, Prepared, Unrecognised};
 use crate::error::{Error, Result};
@@ -281,16 +281,9 @@ pub fn write(
 ) -> Result<Written> {
     let path = path.as_ref();
     let (bytes, flushed) = encode(graph, prepared, weights).map_err(|e| e.in_file(path))?;
-    let mut sibling = path.as_os_str().to_owned();
-    sibling.push(format!(".{}.part", std::process::id()));
-    let io = |e| Error::io(path, e);
-    let written = fs::File::create(&sibling)
-        .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&sibling, path));
-    if let Err(e) = written {
-        let _ = fs::remove_file(&sibling);
-        return Err(io(e));
-    }
+    let mut file = Replacement::of(path)?;
+    file.write_all(&bytes).map_err(|e| Error::io(path, e))?;
+    file.keep()?;
     Ok(Written { bytes: bytes.len(), flushed })
 }
 

@@ -58,10 +58,16 @@ impl Bound {
             let Work::Kernel(kernel) = &step.work else { continue };
             let result = step.outputs.first().copied().flatten();
             let Some(extent) = result.and_then(|slot| extents[slot]) else { continue };
-            for &slot in step.inputs.iter().flatten() {
-                let Some(input) = extents[slot] else { continue };
-                check_input(extent, input, &plan.slots[slot].name)
-                    .map_err(|e| e.at_node(&step.name, &step.op))?;
+            let at_step = |e: Error| e.at_node(&step.name, &step.op);
+            for (i, slot) in step.inputs.iter().enumerate() {
+                let Some((slot, input)) = slot.and_then(|slot| Some((slot, extents[slot]?))) else {
+                    continue;
+                };
+                check_input(extent, input, &plan.slots[slot].name).map_err(at_step)?;
+                if i == 0 && extent.is_empty() && !input.is_empty() {
+                    let message = "nothing is left: the image is too small for this network";
+                    return Err(at_step(Error::shape(message)));
+                }
             }
             if steps.contains(&i) {
                 workspace = workspace.max(kernel.workspace(extent));

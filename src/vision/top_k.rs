@@ -7,9 +7,20 @@ use serde::Serialize;
 pub struct Labels(Vec<String>);
 
 impl Labels {
-    /// One name a line.
+    /// One name a line. Empty lines at the end do not count.
     pub fn from_lines(text: &str) -> Self {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim_end();
         Labels(text.lines().map(|line| line.trim().to_string()).collect())
+    }
+
+    /// The number of names.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are no names.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The name of a class; its number where it has none.
@@ -55,7 +66,8 @@ mod tests {
 
     #[test]
     fn the_best_come_first_and_ties_keep_their_order() {
-        let labels = Labels::from_lines("cat\ndog\n");
+        let labels = Labels::from_lines("\u{feff}cat\r\ndog\n\n");
+        assert_eq!((labels.len(), labels.name(0).as_str()), (2, "cat"));
         let best = top_k(&[0.2, 0.5, 0.2, 0.1], 3, &labels);
         assert_eq!(best.iter().map(|p| p.class).collect::<Vec<_>>(), [1, 0, 2]);
         assert_eq!(best[0].label, "dog");

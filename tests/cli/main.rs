@@ -1,4 +1,4 @@
-//! The command line as a user meets it, hostile inputs included.
+//! The command line as a user meets it.
 #![cfg(feature = "cli")]
 
 use std::fs;
@@ -11,6 +11,8 @@ use dyrelu::graph::{Conv, Dim, Graph, Op, Padding, PoolKind, Softmax, TensorType
 use dyrelu::{DType, Tensor};
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use tempfile::TempDir;
+
+mod hostile;
 
 /// A folder with a classifier whose scores are the mean red, green and blue of a photo.
 struct Fixture(TempDir);

@@ -1,0 +1,131 @@
+//! Networks and inputs at the edge of sense: the engine gives what the reference gives, or a
+//! sentence.
+
+use dyrelu::graph::{
+    Conv, Dim, Gemm, Graph, Op, Padding, Pool, PoolKind, TensorType, Unary, ValueId,
+};
+use dyrelu::{DType, Model, Options, Result, Session, Tensor, reference};
+
+fn wave(shape: &[usize]) -> Tensor {
+    let count = shape.iter().product();
+    Tensor::new(shape, (0..count).map(|i: usize| (i as f32 * 0.7).sin()).collect()).unwrap()
+}
+
+/// A network of one input of these sizes; what is no number is free.
+fn network(sizes: &str, build: impl FnOnce(&mut Graph, ValueId) -> ValueId) -> Graph {
+    let mut g = Graph::new("t");
+    let dim = |word: &str| word.parse::<i64>().map_or_else(|_| Dim::symbol(word), Dim::from);
+    let dims = sizes.split(' ').map(dim).collect();
+    let x = g.add_input("x", TensorType { dtype: DType::F32, dims });
+    let y = build(&mut g, x);
+    g.set_outputs(vec![y]);
+    g
+}
+
+fn convolution(kernel: usize, strides: [usize; 2], pads: [i64; 4]) -> (Conv, Tensor) {
+    let padding = Padding::Explicit(pads.to_vec());
+    let conv = Conv { padding, strides: strides.to_vec(), dilations: vec![], groups: 1 };
+    (conv, wave(&[5, 3, kernel, kernel]))
+}
+
+fn convolve(g: &mut Graph, x: ValueId, (conv, weight): (Conv, Tensor)) -> ValueId {
+    let weight = g.add_constant("w", weight);
+    g.apply("conv", Op::Conv(conv), &[x, weight])
+}
+
+fn run(graph: &Graph, x: &Tensor) -> Result<Tensor> {
+    let model = Model::from_graph(graph.clone(), Options::default())?;
+    Ok(Session::with_threads(&model, 2)?.run(std::slice::from_ref(x))?.remove(0))
+}
+
+#[track_caller]
+fn agrees(graph: &Graph, x: &Tensor) {
+    let expected = reference::run(graph, std::slice::from_ref(x)).unwrap().remove(0);
+    let found = run(graph, x).unwrap();
+    assert_eq!(found.shape(), expected.shape());
+    for (a, b) in found.as_f32().unwrap().iter().zip(expected.as_f32().unwrap()) {
+        assert!((a - b).abs() <= 1e-4, "{a} and {b}");
+    }
+}
+
+#[track_caller]
+fn refused(graph: &Graph, x: &Tensor, words: &str) {
+    let error = run(graph, x).expect_err(words).to_string();
+    assert!(error.contains(words), "{words:?} in {error:?}");
+}
+
+fn classifier() -> Graph {
+    network("N 3 H W", |g, x| {
+        let map = convolve(g, x, convolution(3, [2, 2], [1, 1, 1, 1]));
+        let map = g.apply("relu", Op::Unary(Unary::Relu), &[map]);
+        let mean = g.apply("mean", Op::GlobalPool(PoolKind::Average), &[map]);
+        g.apply("y", Op::Flatten { axis: 1 }, &[mean])
+    })
+}
+
+#[test]
+fn no_images_have_no_results() {
+    agrees(&classifier(), &wave(&[0, 3, 9, 7]));
+    agrees(&classifier(), &wave(&[2, 3, 9, 7]));
+}
+
+#[test]
+fn images_without_pixels_are_refused() {
+    refused(&classifier(), &wave(&[2, 3, 0, 7]), "no elements");
+    refused(
+        &classifier(),
+        &Tensor::new(&[0, 3, 1 << 40, 1], vec![0f32; 0]).unwrap(),
+        "larger than",
+    );
+    let pool = network("N 3 H W", |g, x| {
+        let pool = Pool {
+            kind: PoolKind::Max,
+            kernel: vec![3, 3],
+            strides: vec![],
+            dilations: vec![],
+            padding: Padding::Explicit(vec![]),
+            ceil_mode: false,
+            count_include_pad: false,
+            column_major: false,
+        };
+        g.apply("pool", Op::Pool(pool), &[x])
+    });
+    refused(&pool, &wave(&[1, 3, 2, 7]), "too small");
+    agrees(&pool, &wave(&[1, 3, 3, 3]));
+}
+
+/// A map of one pixel an image is a row of a matrix, but not for a layer that moves or pads.
+#[test]
+fn layers_over_single_pixels_may_have_strides_and_padding() {
+    for (strides, pads) in [([1, 1], [0; 4]), ([2, 1], [0; 4]), ([3, 3], [1, 0, 0, 1])] {
+        let graph = network("N 3 H W", |g, x| {
+            let pooled = g.apply("pool", Op::GlobalPool(PoolKind::Average), &[x]);
+            convolve(g, pooled, convolution(1, strides, pads))
+        });
+        agrees(&graph, &wave(&[4, 3, 5, 5]));
+    }
+}
+
+#[test]
+fn steps_that_leave_every_image_are_refused() {
+    let far = usize::MAX >> 1;
+    for (strides, pads) in [([1, far], [0; 4]), ([1, 1], [0, i64::MAX / 4, 0, 0])] {
+        let graph = network("N 3 8 8", |g, x| convolve(g, x, convolution(1, strides, pads)));
+        refused(&graph, &wave(&[1, 3, 8, 8]), "must not exceed");
+    }
+    let graph = network("N 3 8 8", |g, x| convolve(g, x, convolution(1, [50, 1000], [0; 4])));
+    agrees(&graph, &wave(&[2, 3, 8, 8]));
+}
+
+/// A bias that differs from row to row is added to as many images as it has rows, and to no others.
+#[test]
+fn biases_by_rows_are_not_taken_for_biases_by_columns() {
+    let graph = network("N 3", |g, x| {
+        let (weight, bias) =
+            (g.add_constant("w", wave(&[3, 4])), g.add_constant("b", wave(&[4, 1])));
+        let gemm = Gemm { alpha: 1.0, beta: 1.0, trans_a: false, trans_b: false };
+        g.apply("fc", Op::Gemm(gemm), &[x, weight, bias])
+    });
+    agrees(&graph, &wave(&[4, 3]));
+    refused(&graph, &wave(&[2, 3]), "broadcast");
+}
