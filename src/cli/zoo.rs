@@ -13,7 +13,7 @@ use dyrelu::vision::Preprocess;
 use dyrelu::{Error, Model, Result};
 
 /// The network that is used where none is named.
-const DEFAULT: &str = "mobilenetv2-x0.5-dyrelu-b-imagenette";
+const DEFAULT: &str = "efficientnet-lite0-dyrelu-b";
 
 /// What the name of a network's file may end in.
 const EXTENSIONS: [&str; 2] = ["safetensors", "onnx"];
