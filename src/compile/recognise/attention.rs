@@ -76,10 +76,13 @@ pub(super) fn find(scope: &Scope, pi: ValueId) -> Option<(ValueId, SpatialAttent
         }
     }
     let one = outer * limit?;
-    if (one - 1.0).abs() > 1e-5 || sharpness <= 0.0 {
+    let gamma = outer * gain.per(&positions)?;
+    // A clip from below would show where a factor is negative.
+    let positive = |factor: f64| factor > 0.0 && factor.is_finite();
+    if (one - 1.0).abs() > 1e-5 || ![outer, sharpness, gamma].into_iter().all(positive) {
         return None;
     }
-    let gamma_per_position = (outer * gain.per(&positions)?) as f32;
+    let gamma_per_position = gamma as f32;
     Some((value, SpatialAttention { tau: (1.0 / sharpness) as f32, gamma_per_position }))
 }
 
@@ -216,4 +219,48 @@ fn spatial_factor(scope: &Scope, id: NodeId) -> Option<SpatialFactor> {
         && !is_one(&map[1])
         && pi_dims[2..] == map[2..];
     positions_match.then_some(SpatialFactor { max_affine: id, product, pi })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::{DType, Tensor};
+
+    /// The network of `clip(softmax(z) * gain, 0, limit) * outer`, and its output.
+    fn network(gain: f32, limit: f32, outer: f32) -> (Graph, ValueId) {
+        let mut g = Graph::new("t");
+        let dims = vec![Dim::symbol("N"), 1.into(), 3.into(), 5.into()];
+        let z = g.add_input("z", TensorType { dtype: DType::F32, dims });
+        let number = |g: &mut Graph, x: f32| g.add_constant("number", Tensor::scalar(x));
+        let shape =
+            |g: &mut Graph, sizes: &[i64]| g.add_constant("shape", Tensor::vector(sizes.to_vec()));
+        let reshape = Op::Reshape { allow_zero: false };
+        let flat = shape(&mut g, &[0, -1]);
+        let rows = g.apply("rows", reshape.clone(), &[z, flat]);
+        let softmax = Op::Softmax(Softmax { axis: 1, flatten: false });
+        let shares = g.apply("shares", softmax, &[rows]);
+        let square = shape(&mut g, &[0, 1, 3, 5]);
+        let map = g.apply("map", reshape, &[shares, square]);
+        let (gain, zero) = (number(&mut g, gain), number(&mut g, 0.0));
+        let scaled = g.apply("scaled", Op::Binary(Binary::Mul), &[map, gain]);
+        let limit = number(&mut g, limit);
+        let clipped = g.apply("clipped", Op::Clip, &[scaled, zero, limit]);
+        let outer = number(&mut g, outer);
+        let pi = g.apply("pi", Op::Binary(Binary::Mul), &[clipped, outer]);
+        g.set_outputs(vec![pi]);
+        (g, pi)
+    }
+
+    #[test]
+    fn factors_have_to_be_positive() {
+        let found = |(graph, pi): (Graph, ValueId)| {
+            let facts = Facts::of(&graph).unwrap();
+            find(&facts.scope(&graph), pi).map(|(_, attention)| attention.gamma_per_position)
+        };
+        let gamma = found(network(15.0, 3.0, 1.0 / 3.0)).unwrap();
+        assert!((gamma - 1.0 / 3.0).abs() < 1e-6, "{gamma}");
+        assert_eq!(found(network(-15.0, 3.0, 1.0 / 3.0)), None);
+        assert_eq!(found(network(15.0, -3.0, -1.0 / 3.0)), None);
+        assert_eq!(found(network(0.0, 3.0, 1.0 / 3.0)), None);
+    }
 }

@@ -57,12 +57,13 @@ pub(super) fn merge(a: &Dim, b: &Dim) -> Option<Dim> {
 fn broadcast_pair(a: &Dim, b: &Dim) -> Option<Dim> {
     let is = |dim: &Dim, value| dim.as_const() == Some(value);
     let above_one = |dim: &Dim| dim.is_at_least(&2.into());
+    let fits = |dim: &Dim, size: &Dim| may_equal(dim, &1.into()) || may_equal(dim, size);
     match (a.as_const(), b.as_const()) {
         _ if a == b || is(b, 1) => Some(a.clone()),
         _ if is(a, 1) => Some(b.clone()),
         (Some(_), Some(_)) => None,
-        (Some(_), None) => Some(a.clone()),
-        (None, Some(_)) => Some(b.clone()),
+        (Some(_), None) => Some(a.clone()).filter(|a| fits(b, a)),
+        (None, Some(_)) => Some(b.clone()).filter(|b| fits(a, b)),
         _ if above_one(a) && above_one(b) => merge(a, b),
         _ if above_one(a) => Some(a.clone()),
         _ if above_one(b) => Some(b.clone()),

@@ -122,8 +122,11 @@ fn products_and_normalisations() {
 #[test]
 fn elementwise() {
     let add = Op::Binary(Binary::Add);
+    let many = &Dim::symbol("N") * &16.into();
+    let many = In::Free(TensorType { dtype: DType::F32, dims: vec![many] });
     refused(vec![
         (add.clone(), vec![x("N 3"), x("4")], 1, "sizes 3 and 4 meet"),
+        (add.clone(), vec![many, x("2")], 1, "16*N and 2 meet"),
         (add.clone(), vec![x("N"), i("N")], 1, "f32 and i64"),
         (add, vec![free(DType::Bool, "N"), free(DType::Bool, "N")], 1, "a number"),
         (Op::Binary(Binary::And), vec![x("N"), x("N")], 1, "bool"),
