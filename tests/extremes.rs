@@ -70,6 +70,16 @@ fn no_images_have_no_results() {
 }
 
 #[test]
+fn nothing_repeated_often_is_nothing() {
+    let graph = network("N 3", |g, x| {
+        let repeats = g.add_constant("repeats", Tensor::vector(vec![1i64 << 40, 1]));
+        g.apply("tile", Op::Tile, &[x, repeats])
+    });
+    agrees(&graph, &wave(&[0, 3]));
+    refused(&graph, &wave(&[1, 3]), "larger than");
+}
+
+#[test]
 fn images_without_pixels_are_refused() {
     refused(&classifier(), &wave(&[2, 3, 0, 7]), "no elements");
     refused(

@@ -60,6 +60,10 @@ pub(super) fn broadcast_places(from: &[usize], shape: &[usize]) -> Vec<usize> {
 
 /// For every index of `shape`, in order, the sum of index times stride over all axes.
 pub(super) fn strided_places(shape: &[usize], strides: &[usize]) -> Vec<usize> {
+    // An axis of size 0 may come after many others.
+    if shape.contains(&0) {
+        return Vec::new();
+    }
     let mut places = vec![0];
     for (&size, &stride) in shape.iter().zip(strides) {
         let longer = places.iter().flat_map(|&p| (0..size).map(move |i| p + i * stride));
