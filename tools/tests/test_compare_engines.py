@@ -150,8 +150,8 @@ def test_what_has_been_measured_is_not_measured_again(tmp_path: Path, monkeypatc
 
 def test_the_engines_in_rust_are_started_with_files_and_know_their_version() -> None:
     engine = contenders.contenders(["rten"], None, Path("/peers"))["rten"]
-    command = engine.command(Job(Path("/work"), threads=2, batch=8), Path("/work/output.npy"))
-    assert command == ["/peers", "rten", "/work/network.onnx", "2", "8", "/work/x8.npy", "/work/output.npy"]
+    command = engine.command(Job(Path("/job"), threads=2, batch=8), Path("/job/output.npy"))
+    assert command == ["/peers", "rten", "/job/network.onnx", "2", "8", "/job/x8.npy", "/job/output.npy"]
     assert engine.version().startswith("0.")
 
 
