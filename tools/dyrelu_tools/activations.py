@@ -107,6 +107,17 @@ class DyReLU(Dynamic):
         """Small second-layer weights: training begins close to the static activation."""
         nn.init.normal_(self.fc2.weight, std=0.02)
         nn.init.zeros_(self.fc2.bias)
+        self.reset_attention()
+
+    def reset_attention(self) -> None:
+        """Attention that is equal everywhere, in form C.
+
+        Networks that initialise all their convolutions call this afterwards: with Kaiming's weights for one output
+        channel a few positions take everything, and training hardly gets going.
+        """
+        if self.form == "C":
+            nn.init.zeros_(self.attention.weight)
+            nn.init.zeros_(self.attention.bias)
 
     def coefficients(self, x: Tensor) -> Tensor:
         """What the image makes of the initial coefficients: [N,2K,C], of form A [N,2K,1]."""

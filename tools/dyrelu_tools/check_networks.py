@@ -37,6 +37,8 @@ def randomise(network: nn.Module) -> nn.Module:
                 module.bias.normal_(0, 0.1)
             if isinstance(module, DyReLU):
                 module.fc2.weight.normal_(0, 0.5)
+                if module.form == "C":
+                    module.attention.weight.normal_(0, 1)
     return network.eval()
 
 

@@ -47,9 +47,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=1e-4)
-    parser.add_argument(
-        "--hyperfunction-lr", type=float, default=10.0, help="learning rate of the layers that make coefficients, as a share of --lr"
-    )
+    parser.add_argument("--hidden-lr", type=float, default=0.1, help="learning rate of hyperfunctions' first layers, as a share of --lr")
+    parser.add_argument("--coefficient-lr", type=float, default=3.0, help="that of their second layers")
     parser.add_argument("--weight-decay", type=float, default=0.01)
     parser.add_argument("--temperature", type=float, default=2.0, help="that softens both networks' probabilities")
     parser.add_argument("--threads", type=int, default=2)
@@ -69,6 +68,38 @@ def student_of(teacher: nn.Module, act: str) -> nn.Module:
     missing = student.load_state_dict(teacher.state_dict(), strict=False)
     assert not missing.unexpected_keys
     return student.to(memory_format=torch.channels_last)
+
+
+@torch.inference_mode()
+def standardise(student: nn.Module, x: Tensor) -> None:
+    """Hidden units of mean 0 and deviation 1 over the photos `x`, before their ReLU.
+
+    The contexts of a trained network differ far less between photos than they differ from zero. With
+    units that see mostly what all photos share, the first steps move the coefficients of all
+    photos together, which spoils the network, and the next ones learn to keep the units at zero for good.
+    """
+
+    def apply(module: DyReLU, inputs: tuple[Tensor]) -> None:
+        z = F.linear(inputs[0].mean((2, 3)), module.fc1.weight)
+        deviation = z.std(0)
+        module.fc1.weight.div_(deviation[:, None])
+        module.fc1.bias.copy_(-z.mean(0) / deviation)
+
+    hooks = [m.register_forward_pre_hook(apply) for m in student.modules() if isinstance(m, DyReLU)]
+    student.eval()(x)
+    for hook in hooks:
+        hook.remove()
+
+
+def learning_groups(student: nn.Module, args: argparse.Namespace) -> list[dict]:
+    """The groups of `train`, and the first layers of hyperfunctions apart: they sum hundreds of channels,
+    and at the rate of the second ones a few steps would move a unit out of its range."""
+    hidden = {p for m in student.modules() if isinstance(m, DyReLU) for p in m.fc1.parameters()}
+    groups = parameter_groups(student, args.weight_decay, args.coefficient_lr)
+    for group in groups:
+        group["params"] = [p for p in group["params"] if p not in hidden]
+    first = {"params": list(hidden), "weight_decay": 0.0, "lr_share": args.hidden_lr}
+    return [*groups, first]
 
 
 class Clip:
@@ -126,7 +157,9 @@ def main() -> None:
     validation = data.load(args.val, args.test_size, args.cache).in_classes(synsets(args.names))
     teacher = lite0().eval().to(memory_format=torch.channels_last)
     student = student_of(teacher, args.activation)
-    optimiser = torch.optim.AdamW(parameter_groups(student, args.weight_decay, args.hyperfunction_lr), lr=args.lr)
+    sample = torch.from_numpy(pixels[:: len(pixels) // 256].copy()).permute(0, 3, 1, 2)
+    standardise(student, NORMALISE(sample))
+    optimiser = torch.optim.AdamW(learning_groups(student, args), lr=args.lr)
     checkpoint, log = args.run / "checkpoint.pt", args.run / "log.jsonl"
     start = 0
     if checkpoint.exists():

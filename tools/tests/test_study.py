@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from dyrelu_tools import study
+from dyrelu_tools.activations import DyReLU
 from dyrelu_tools.data import Photos
 from dyrelu_tools.train import Recipe, fit
 
@@ -27,6 +28,15 @@ def test_one_step_reaches_every_parameter(name: str) -> None:
     loss = torch.nn.functional.cross_entropy(network(torch.randn(8, 3, 32, 32)), torch.arange(8))
     loss.backward()
     assert not [name for name, p in network.named_parameters() if p.grad is None]
+
+
+def test_attention_begins_equal_everywhere() -> None:
+    network = study.VARIANTS["dyrelu-c"].network()
+    dynamic = [m for m in network.modules() if isinstance(m, DyReLU)]
+    assert dynamic
+    for module in dynamic:
+        pi = module.attend(torch.randn(2, module.channels, 4, 6))
+        torch.testing.assert_close(pi, torch.full_like(pi, 1 / 3))
 
 
 def test_every_row_of_the_tables_is_trained() -> None:
@@ -67,3 +77,9 @@ def test_tables_have_mean_and_spread_of_what_is_there(tmp_path: Path) -> None:
     known = {name: study.Cost(1_234_567, 98.7) for name in study.VARIANTS}
     with_costs = study.table("Activation", study.TABLES["Activation"], found, known)
     assert "| ReLU | 24 k | 2 | 55.0 | 7.1 | +0.0 | 60.3 | +0.0 | 1.23 M | 99 |" in with_costs
+
+
+def test_the_picture_shows_what_is_there(tmp_path: Path) -> None:
+    picture = tmp_path / "gains.png"
+    study.draw({"relu": [60.0, 61.0], "dyrelu-b": [66.0]}, picture)
+    assert picture.read_bytes().startswith(b"\x89PNG")

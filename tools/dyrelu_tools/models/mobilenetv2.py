@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..activations import Activation, activated
+from ..activations import Activation, DyReLU, activated
 
 # Expansion, channels, blocks, stride of the first block.
 STAGES = [
@@ -105,6 +105,9 @@ class MobileNetV2(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
+        for module in self.modules():
+            if isinstance(module, DyReLU):
+                module.reset_attention()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.dropout(self.features(x).mean((2, 3))))
