@@ -3,7 +3,8 @@
 
     python -m dyrelu_tools.study --runs RUNS --train TRAIN.tar --val VAL.tar --cache CACHE
     python -m dyrelu_tools.study --runs RUNS --copy-logs results/study
-    python -m dyrelu_tools.study --runs RUNS --table --picture PICTURE.png
+    python -m dyrelu_tools.study --runs results/study --document ../docs/activations.md \
+        --picture ../docs/activations.png --dyrelu ../target/release/dyrelu
 
 A run is a directory NAME-seedN, as `train` writes one: what is finished is left alone, what was cut
 off goes on. Every variant has its first seed before any has its second. The tables are made from
@@ -128,11 +129,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--copy-logs", type=Path, metavar="DIR", help="keeps the log of each finished run as DIR/NAME-seedN.jsonl")
     parser.add_argument("--table", action="store_true", help="prints the results as Markdown")
+    parser.add_argument("--document", type=Path, help="puts them between the marks <!-- study:begin --> and <!-- study:end --> of a file")
     parser.add_argument("--picture", type=Path, help="draws the first table")
     parser.add_argument("--dyrelu", type=Path, help="the dyrelu program, to have costs in the tables")
     args = parser.parse_args()
-    trains = not (args.table or args.copy_logs or args.picture)
-    if trains and not (args.train and args.val and args.cache):
+    args.trains = not (args.table or args.document or args.copy_logs or args.picture)
+    if args.trains and not (args.train and args.val and args.cache):
         parser.error("training needs --train, --val and --cache")
     unknown = set(args.only.split(",")) - set(VARIANTS) if args.only else set()
     if unknown:
@@ -245,7 +247,7 @@ def draw(found: dict[str, list[float]], picture: Path) -> None:
     axes.set_yticks(range(len(rows)), [row.title for row in rows])
     axes.set_xlabel("top-1 over ReLU (points)")
     axes.axvline(0, color="black", linewidth=0.8)
-    axes.legend([ours, paper], ["here (each run a dot)", "the paper"], loc="lower right")
+    axes.legend([ours, paper], ["here (each run a dot)", "the paper"], loc="upper right")
     figure.tight_layout()
     figure.savefig(picture, dpi=120)
 
@@ -256,13 +258,17 @@ def main() -> None:
         args.copy_logs.mkdir(parents=True, exist_ok=True)
         for name, log in finished(args.runs):
             shutil.copyfile(log, args.copy_logs / f"{name}.jsonl")
-    if args.table:
+    if args.table or args.document:
         found = results(args.runs)
         known = costs(args.dyrelu) if args.dyrelu else {}
-        print("\n\n".join(table(title, rows, found, known) for title, rows in TABLES.items()))
+        text = "\n\n".join(table(title, rows, found, known) for title, rows in TABLES.items())
+        if args.table:
+            print(text)
+        if args.document:
+            markdown.insert(args.document, "study", text + "\n")
     if args.picture:
         draw(results(args.runs), args.picture)
-    if not (args.table or args.copy_logs or args.picture):
+    if args.trains:
         train(args)
 
 
