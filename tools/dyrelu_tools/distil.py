@@ -48,7 +48,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=1e-4)
     parser.add_argument("--hidden-lr", type=float, default=0.1, help="learning rate of hyperfunctions' first layers, as a share of --lr")
-    parser.add_argument("--coefficient-lr", type=float, default=3.0, help="that of their second layers")
+    parser.add_argument("--coefficient-lr", type=float, default=20.0, help="that of their second layers")
     parser.add_argument("--weight-decay", type=float, default=0.01)
     parser.add_argument("--temperature", type=float, default=2.0, help="that softens both networks' probabilities")
     parser.add_argument("--threads", type=int, default=2)
@@ -94,11 +94,11 @@ def standardise(student: nn.Module, x: Tensor) -> None:
 def learning_groups(student: nn.Module, args: argparse.Namespace) -> list[dict]:
     """The groups of `train`, and the first layers of hyperfunctions apart: they sum hundreds of channels,
     and at the rate of the second ones a few steps would move a unit out of its range."""
-    hidden = {p for m in student.modules() if isinstance(m, DyReLU) for p in m.fc1.parameters()}
+    hidden = [p for m in student.modules() if isinstance(m, DyReLU) for p in m.fc1.parameters()]
     groups = parameter_groups(student, args.weight_decay, args.coefficient_lr)
     for group in groups:
-        group["params"] = [p for p in group["params"] if p not in hidden]
-    first = {"params": list(hidden), "weight_decay": 0.0, "lr_share": args.hidden_lr}
+        group["params"] = [p for p in group["params"] if p not in set(hidden)]
+    first = {"params": hidden, "weight_decay": 0.0, "lr_share": args.hidden_lr}
     return [*groups, first]
 
 
