@@ -3,10 +3,12 @@
     dyrelu classify --model NAME --format csv --top 1 val/ > predictions.csv
     python -m dyrelu_tools.evaluate --csv predictions.csv
     python -m dyrelu_tools.evaluate --csv predictions.csv --names imagenet1k-classes.tsv
+    python -m dyrelu_tools.evaluate --csv predictions.csv --index index.csv
     python -m dyrelu_tools.evaluate --checkpoint RUN/checkpoint.pt --val val.tar --cache CACHE
 
 Photos lie in a folder a class. A network's classes are these folders in the order of their names,
-or, of a network of ImageNet's thousand classes, what a table of index and synset says.
+or, of a network of ImageNet's thousand classes, what a table of index and synset says. Of photos in one
+folder a CSV with the columns `file` and `label0` knows the classes.
 """
 
 from __future__ import annotations
@@ -33,6 +35,17 @@ def accuracy_of_csv(table: Path, names: Path | None) -> float:
     return right / len(first)
 
 
+def accuracy_by_index(table: Path, index: Path) -> float:
+    """Share of first guesses that equal the class which `index` has for the file."""
+    with index.open() as file:
+        known = {row["file"]: row["label0"] for row in csv.DictReader(file)}
+    with table.open() as file:
+        first = [row for row in csv.DictReader(file) if row["rank"] == "1"]
+    right = sum(row["class"] == known[Path(row["path"]).name] for row in first)
+    print(f"{right} of {len(first)} right")
+    return right / len(first)
+
+
 def synsets(names: Path) -> list[str]:
     """The synset of each class, from a table of index, synset and name."""
     rows = [line.split("\t") for line in names.read_text().splitlines()]
@@ -43,6 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--csv", type=Path, help="what dyrelu printed for a folder of photos, a folder a class")
     parser.add_argument("--names", type=Path, help="table of index, synset and name, tab-separated")
+    parser.add_argument("--index", type=Path, help="classes of photos that lie in one folder, a CSV with file and label0")
     parser.add_argument("--checkpoint", type=Path, help="a run's checkpoint, for PyTorch's own accuracy")
     parser.add_argument("--val", type=Path, help="tar of validation photos, for PyTorch's own accuracy")
     parser.add_argument("--cache", type=Path, help="where decoded photos are kept")
@@ -56,7 +70,8 @@ def main() -> None:
         photos = data.load(args.val, args.size or state["size"], args.cache).in_classes(state["classes"])
         print(f"PyTorch top-1 {100 * accuracy(network, photos, normalise=normalisation(state)):.2f}%")
     if args.csv:
-        print(f"dyrelu top-1 {100 * accuracy_of_csv(args.csv, args.names):.2f}%")
+        top1 = accuracy_by_index(args.csv, args.index) if args.index else accuracy_of_csv(args.csv, args.names)
+        print(f"dyrelu top-1 {100 * top1:.2f}%")
 
 
 if __name__ == "__main__":
