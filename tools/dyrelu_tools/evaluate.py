@@ -24,26 +24,33 @@ from .export import load_network, normalisation
 from .train import accuracy
 
 
-def accuracy_of_csv(table: Path, names: Path | None) -> float:
-    """Share of first guesses that equal the folder of the photo, in `dyrelu classify --format csv`."""
+def first_guesses(table: Path) -> list[tuple[Path, str]]:
+    """Photos and the class that `dyrelu classify --format csv` ranks first."""
     with table.open() as file:
-        first = [row for row in csv.DictReader(file) if row["rank"] == "1"]
-    folders = [Path(row["path"]).parent.name for row in first]
-    classes = synsets(names) if names else sorted(set(folders))
-    right = sum(classes[int(row["class"])] == folder for row, folder in zip(first, folders))
-    print(f"{right} of {len(first)} right")
-    return right / len(first)
+        return [(Path(row["path"]), row["class"]) for row in csv.DictReader(file) if row["rank"] == "1"]
+
+
+def share(right: list[bool]) -> float:
+    print(f"{sum(right)} of {len(right)} right")
+    return sum(right) / len(right)
+
+
+def accuracy_by_folder(table: Path, names: Path | None) -> float:
+    """Share of first guesses that equal the folder of the photo."""
+    first = first_guesses(table)
+    classes = synsets(names) if names else sorted({photo.parent.name for photo, _ in first})
+    return share([classes[int(guess)] == photo.parent.name for photo, guess in first])
 
 
 def accuracy_by_index(table: Path, index: Path) -> float:
     """Share of first guesses that equal the class which `index` has for the file."""
     with index.open() as file:
         known = {row["file"]: row["label0"] for row in csv.DictReader(file)}
-    with table.open() as file:
-        first = [row for row in csv.DictReader(file) if row["rank"] == "1"]
-    right = sum(row["class"] == known[Path(row["path"]).name] for row in first)
-    print(f"{right} of {len(first)} right")
-    return right / len(first)
+    first = first_guesses(table)
+    missing = [photo.name for photo, _ in first if photo.name not in known]
+    if missing:
+        raise SystemExit(f"error: {index} has no class for {missing[0]} and {len(missing) - 1} other photos of {table}")
+    return share([guess == known[photo.name] for photo, guess in first])
 
 
 def synsets(names: Path) -> list[str]:
@@ -70,7 +77,7 @@ def main() -> None:
         photos = data.load(args.val, args.size or state["size"], args.cache).in_classes(state["classes"])
         print(f"PyTorch top-1 {100 * accuracy(network, photos, normalise=normalisation(state)):.2f}%")
     if args.csv:
-        top1 = accuracy_by_index(args.csv, args.index) if args.index else accuracy_of_csv(args.csv, args.names)
+        top1 = accuracy_by_index(args.csv, args.index) if args.index else accuracy_by_folder(args.csv, args.names)
         print(f"dyrelu top-1 {100 * top1:.2f}%")
 
 

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from dyrelu_tools.evaluate import accuracy_by_index, accuracy_of_csv
+import pytest
+
+from dyrelu_tools.evaluate import accuracy_by_folder, accuracy_by_index
 
 ROWS = """path,rank,class,label,score
 val/n2/a.jpg,1,1,two,0.9
@@ -15,9 +17,9 @@ val/n1/c.jpg,1,0,one,0.6
 def test_classes_are_the_folders_or_those_of_a_table(tmp_path: Path) -> None:
     table, names = tmp_path / "predictions.csv", tmp_path / "names.tsv"
     table.write_text(ROWS)
-    assert accuracy_of_csv(table, None) == 2 / 3
+    assert accuracy_by_folder(table, None) == 2 / 3
     names.write_text("index\tsynset\tname\n0\tn2\ttwo\n1\tn1\tone\n")
-    assert accuracy_of_csv(table, names) == 1 / 3
+    assert accuracy_by_folder(table, names) == 1 / 3
 
 
 def test_classes_of_photos_in_one_folder_are_those_of_an_index(tmp_path: Path) -> None:
@@ -25,3 +27,6 @@ def test_classes_of_photos_in_one_folder_are_those_of_an_index(tmp_path: Path) -
     table.write_text(ROWS)
     index.write_text("file,label0\na.jpg,1\nb.jpg,0\nc.jpg,1\n")
     assert accuracy_by_index(table, index) == 1 / 3
+    index.write_text("file,label0\na.jpg,1\nb.jpg,0\n")
+    with pytest.raises(SystemExit, match="no class for c.jpg"):
+        accuracy_by_index(table, index)
