@@ -79,7 +79,9 @@ def test_tables_have_mean_and_spread_of_what_is_there(tmp_path: Path) -> None:
     assert "| ReLU | 24 k | 2 | 55.0 | 7.1 | +0.0 | 60.3 | +0.0 | 1.23 M | 99 |" in with_costs
 
 
-def test_the_picture_shows_what_is_there(tmp_path: Path) -> None:
+def test_a_picture_is_drawn_once_there_is_a_relu_to_compare_with(tmp_path: Path) -> None:
     picture = tmp_path / "gains.png"
     study.draw({"relu": [60.0, 61.0], "dyrelu-b": [66.0]}, picture)
     assert picture.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(SystemExit, match="no run of relu"):
+        study.draw({"dyrelu-b": [66.0]}, picture)
