@@ -9,6 +9,7 @@ pub mod depthwise;
 pub mod dynamic_relu;
 pub mod epilogue;
 pub mod hyperfunction;
+pub mod layout;
 pub mod max_affine;
 pub mod pool;
 pub mod product;

@@ -469,3 +469,26 @@ fn inside_is_where_the_source_exists() {
         }
     }
 }
+
+#[test]
+fn a_map_changes_its_layout() {
+    for isa in Isa::available() {
+        for channels in [1, 3, 8, 13, 16, 24] {
+            for count in [1, 7, 8, 49, 64, 77, 130] {
+                let case = format!("{channels} channels, {count} pixels, {}", isa.name());
+                let planes = wave(channels * count, 0.37);
+                let mut pixels = Guarded::unwritten(count * padded(channels));
+                layout::planes_to_pixels(isa, &Guarded::of(&planes), channels, &mut pixels);
+                for (p, pixel) in pixels.written(&case).chunks(padded(channels)).enumerate() {
+                    for (c, &x) in pixel.iter().enumerate() {
+                        let want = if c < channels { planes[c * count + p] } else { 0.0 };
+                        assert_eq!(x, want, "channel {c} of pixel {p}: {case}");
+                    }
+                }
+                let mut back = Guarded::unwritten(planes.len());
+                layout::pixels_to_planes(isa, &pixels, channels, &mut back);
+                assert_eq!(back.written(&case), planes, "{case}");
+            }
+        }
+    }
+}

@@ -1,7 +1,8 @@
 //! The size of a value in the arena.
 
 use crate::error::{Error, Result};
-use crate::simd::{LANES, padded};
+use crate::kernels::layout::{pixels_to_planes, planes_to_pixels};
+use crate::simd::{Isa, padded};
 use crate::tensor::{DType, Layout, Tensor};
 
 /// The size of a map: NHWC, the channels of a pixel padded to whole vectors.
@@ -101,44 +102,23 @@ impl<'a> View<'a> {
     }
 }
 
-/// Numbers of a line of the cache.
-const LINE: usize = 16;
-
 /// Copies elements in the order of a tensor of `shape` into a map, padding with zeros.
-pub(super) fn to_map(tensor: &[f32], shape: &[usize], map: &mut [f32]) {
+pub(super) fn to_map(isa: Isa, tensor: &[f32], shape: &[usize], map: &mut [f32]) {
     let Some(extent) = Extent::of(shape).filter(|e| !e.is_empty()) else { return };
     let (stride, channels, pixels) = (extent.stride(), extent.channels, extent.pixels());
-    if stride != channels {
-        map.fill(0.0);
-    }
     if Extent::is_tensor_order(shape) {
         for (map, from) in map.chunks_exact_mut(stride).zip(tensor.chunks_exact(channels)) {
             map[..channels].copy_from_slice(from);
+            map[channels..].fill(0.0);
         }
         return;
     }
-    for (map, planes) in map.chunks_exact_mut(extent.image()).zip(tensor.chunks(pixels * channels))
-    {
-        for first in (0..channels).step_by(LANES) {
-            let group = &planes[first * pixels..];
-            if channels - first >= LANES {
-                for (i, pixel) in map.chunks_exact_mut(stride).enumerate() {
-                    let to: &mut [f32] = &mut pixel[first..][..LANES];
-                    (0..LANES).for_each(|c| to[c] = group[c * pixels + i]);
-                }
-            } else {
-                for (c, plane) in group.chunks_exact(pixels).enumerate() {
-                    for (pixel, x) in map.chunks_exact_mut(stride).zip(plane) {
-                        pixel[first + c] = *x;
-                    }
-                }
-            }
-        }
-    }
+    let images = map.chunks_exact_mut(extent.image()).zip(tensor.chunks_exact(pixels * channels));
+    images.for_each(|(map, planes)| planes_to_pixels(isa, planes, channels, map));
 }
 
 /// Copies a map into the order of a tensor of `shape`.
-pub(super) fn from_map(map: &[f32], shape: &[usize], tensor: &mut [f32]) {
+pub(super) fn from_map(isa: Isa, map: &[f32], shape: &[usize], tensor: &mut [f32]) {
     let Some(extent) = Extent::of(shape).filter(|e| !e.is_empty()) else { return };
     let (stride, channels, pixels) = (extent.stride(), extent.channels, extent.pixels());
     if Extent::is_tensor_order(shape) {
@@ -147,24 +127,14 @@ pub(super) fn from_map(map: &[f32], shape: &[usize], tensor: &mut [f32]) {
         }
         return;
     }
-    for (map, planes) in map.chunks_exact(extent.image()).zip(tensor.chunks_mut(pixels * channels))
-    {
-        // A line of the cache of each plane at a time.
-        for first in (0..pixels).step_by(LINE) {
-            let end = pixels.min(first + LINE);
-            for (c, plane) in planes.chunks_exact_mut(pixels).enumerate() {
-                for (i, x) in (first..end).zip(&mut plane[first..end]) {
-                    *x = map[i * stride + c];
-                }
-            }
-        }
-    }
+    let images = map.chunks_exact(extent.image()).zip(tensor.chunks_exact_mut(pixels * channels));
+    images.for_each(|(map, planes)| pixels_to_planes(isa, map, channels, planes));
 }
 
 /// A map as a tensor of `shape`.
-pub(super) fn tensor_of(map: &[f32], shape: &[usize]) -> Result<Tensor> {
+pub(super) fn tensor_of(isa: Isa, map: &[f32], shape: &[usize]) -> Result<Tensor> {
     let mut data = vec![0.0; shape.iter().product()];
-    from_map(map, shape, &mut data);
+    from_map(isa, map, shape, &mut data);
     Tensor::new(shape, data)
 }
 
@@ -177,9 +147,13 @@ mod tests {
         for shape in [&[2, 3, 4, 5][..], &[1, 8, 3, 3], &[3, 5], &[2, 4, 7], &[2, 9, 1, 1]] {
             let x: Vec<f32> = (0..shape.iter().product()).map(|i: usize| i as f32).collect();
             let mut map = vec![f32::NAN; Extent::of(shape).unwrap().len()];
-            to_map(&x, shape, &mut map);
+            to_map(Isa::get(), &x, shape, &mut map);
             assert!(map.iter().all(|x| !x.is_nan()), "padding of {shape:?}");
-            assert_eq!(tensor_of(&map, shape).unwrap().as_f32().unwrap(), x, "{shape:?}");
+            assert_eq!(
+                tensor_of(Isa::get(), &map, shape).unwrap().as_f32().unwrap(),
+                x,
+                "{shape:?}"
+            );
         }
     }
 

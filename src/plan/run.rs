@@ -172,7 +172,7 @@ impl Plan {
             let name = &self.slots[slot].name;
             Error::input(format!("output {name:?} has {expected} elements, room is for {found}"))
         };
-        let Memory { bound, arena, .. } = state.memory()?;
+        let Memory { bound, arena, isa, .. } = state.memory()?;
         match &self.slots[slot].home {
             Home::Map(_) | Home::Alias { .. } => {
                 let shape = &bound.shapes[slot];
@@ -181,7 +181,7 @@ impl Plan {
                     return Err(wrong(expected, out.len()));
                 }
                 let range = bound.ranges[slot].clone().unwrap_or_default();
-                extent::from_map(arena.read(range), shape, out);
+                extent::from_map(*isa, arena.read(range), shape, out);
             }
             _ => {
                 let tensor = self.tensor(state.memory()?, inputs, slot)?;
@@ -254,7 +254,7 @@ impl Plan {
         else {
             return Ok(());
         };
-        let Memory { bound, arena, tensors, .. } = memory;
+        let Memory { bound, arena, tensors, isa, .. } = memory;
         let (shape, data) = match &self.slots[from].home {
             Home::Input(n) => (inputs[*n].shape(), inputs[*n].as_f32()?),
             Home::Constant(tensor) => (tensor.shape(), tensor.as_f32()?),
@@ -267,7 +267,7 @@ impl Plan {
             return Err(Error::shape(format!("expected {:?}, found {shape:?}", bound.shapes[to])));
         }
         let ([], [map]) = arena.borrow(&[], &[bound.ranges[to].clone()]);
-        extent::to_map(data, shape, map.unwrap_or_default());
+        extent::to_map(*isa, data, shape, map.unwrap_or_default());
         Ok(())
     }
 
@@ -278,7 +278,7 @@ impl Plan {
             Home::Constant(tensor) => Ok(tensor.clone()),
             Home::Map(_) | Home::Alias { .. } => {
                 let range = memory.bound.ranges[slot].clone().ok_or_else(missing)?;
-                extent::tensor_of(memory.arena.read(range), &memory.bound.shapes[slot])
+                extent::tensor_of(memory.isa, memory.arena.read(range), &memory.bound.shapes[slot])
             }
             _ => memory.tensors[slot].clone().ok_or_else(missing),
         }

@@ -137,4 +137,26 @@ impl Simd for Avx2 {
             _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
         })
     }
+
+    #[inline(always)]
+    unsafe fn transpose(self, from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
+        // SAFETY: the caller's; the instructions are there.
+        unsafe {
+            // Four numbers of a row, and beside them those of the row four below.
+            let rows = |i: usize, j: usize| {
+                let four = |i: usize| _mm_loadu_ps(from.add(i * from_row + j));
+                _mm256_set_m128(four(i + 4), four(i))
+            };
+            for j in [0, 4] {
+                let [a, b, c, d] = [rows(0, j), rows(1, j), rows(2, j), rows(3, j)];
+                let (ab, cd) = (_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d));
+                let to = to.add(j * to_row);
+                self.store(to, _mm256_shuffle_ps::<0b01_00_01_00>(ab, cd));
+                self.store(to.add(to_row), _mm256_shuffle_ps::<0b11_10_11_10>(ab, cd));
+                let (ab, cd) = (_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d));
+                self.store(to.add(2 * to_row), _mm256_shuffle_ps::<0b01_00_01_00>(ab, cd));
+                self.store(to.add(3 * to_row), _mm256_shuffle_ps::<0b11_10_11_10>(ab, cd));
+            }
+        }
+    }
 }

@@ -97,6 +97,20 @@ pub trait Simd: Copy + Send + Sync {
     /// The sum of all lanes, in one order on every instruction set:
     /// `((0+4)+(2+6)) + ((1+5)+(3+7))`, to which the upper eight of sixteen were added first.
     fn sum(self, x: Self::Vector) -> f32;
+    /// Transposes a tile of [`LANES`] rows of as many numbers. Rows are `from_row` and `to_row`
+    /// numbers apart.
+    ///
+    /// # Safety
+    /// The rows at `from` must be readable, those at `to` writable, and not overlap.
+    #[inline(always)]
+    unsafe fn transpose(self, from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
+        for i in 0..LANES {
+            for j in 0..LANES {
+                // SAFETY: the caller's.
+                unsafe { *to.add(j * to_row + i) = *from.add(i * from_row + j) };
+            }
+        }
+    }
 }
 
 /// A computation that is written once for every instruction set.

@@ -141,4 +141,19 @@ impl Simd for Neon {
             vget_lane_f32::<0>(two) + vget_lane_f32::<1>(two)
         }
     }
+
+    #[inline(always)]
+    unsafe fn transpose(self, from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
+        for (i, j) in [(0, 0), (0, 4), (4, 0), (4, 4)] {
+            // SAFETY: the caller's; the instructions are there.
+            unsafe {
+                let row = |k: usize| vld1q_f32(from.add((i + k) * from_row + j));
+                let (ac, bd) = (vzipq(row(0), row(2)), vzipq(row(1), row(3)));
+                let (first, last) = (vzipq(ac.0, bd.0), vzipq(ac.1, bd.1));
+                for (k, x) in [first.0, first.1, last.0, last.1].into_iter().enumerate() {
+                    vst1q_f32(to.add((j + k) * to_row + i), x);
+                }
+            }
+        }
+    }
 }
