@@ -148,8 +148,8 @@ impl Simd for Neon {
             // SAFETY: the caller's; the instructions are there.
             unsafe {
                 let row = |k: usize| vld1q_f32(from.add((i + k) * from_row + j));
-                let (ac, bd) = (vzipq(row(0), row(2)), vzipq(row(1), row(3)));
-                let (first, last) = (vzipq(ac.0, bd.0), vzipq(ac.1, bd.1));
+                let (ac, bd) = (vzipq_f32(row(0), row(2)), vzipq_f32(row(1), row(3)));
+                let (first, last) = (vzipq_f32(ac.0, bd.0), vzipq_f32(ac.1, bd.1));
                 for (k, x) in [first.0, first.1, last.0, last.1].into_iter().enumerate() {
                     vst1q_f32(to.add((j + k) * to_row + i), x);
                 }
