@@ -339,11 +339,12 @@ unsafe fn join_map<S: Simd, const M: usize, const V: usize>(
     column: usize,
     width: usize,
 ) {
+    // SAFETY: the caller's.
+    let from = unsafe { map.as_ptr().add(row * width + column) };
     for (m, x) in x.iter_mut().enumerate() {
         for (v, x) in x.iter_mut().enumerate() {
-            let at = (row + m) * width + column + v * S::WIDTH;
             // SAFETY: the caller's.
-            let other = unsafe { s.load(map.as_ptr().add(at)) };
+            let other = unsafe { s.load(from.add(m * width + v * S::WIDTH)) };
             *x = match join {
                 Join::Sum => s.add(*x, other),
                 Join::Maximum => s.max(*x, other),

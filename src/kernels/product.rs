@@ -251,12 +251,12 @@ impl Product<'_, '_, '_> {
         unsafe {
             // A copy, or else the sums would live in memory, where the epilogue takes them.
             let mut y = self.accumulate::<S, M, V>(s, row, at);
-            let row = self.block.rows.start + row;
-            self.epilogue.apply(s, &mut y, row, column, self.block.width);
+            let (row, width) = (self.block.rows.start + row, self.block.width);
+            self.epilogue.apply(s, &mut y, row, column, width);
+            let to = self.block.at(row, column);
             for (m, y) in y.iter().enumerate() {
-                let to = self.block.at(row + m, column);
                 for (v, y) in y.iter().enumerate() {
-                    s.store(to.add(v * S::WIDTH), *y);
+                    s.store(to.add(m * width + v * S::WIDTH), *y);
                 }
             }
             let first = self.block.columns.start;

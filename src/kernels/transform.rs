@@ -44,6 +44,11 @@ struct Transform<'a, 'b, 'c> {
 /// Rows of a register tile: a row is a pixel, and coefficients are loaded once for all of them.
 const ROWS: usize = 8;
 
+/// Blocks of up to so many elements, half of the nearest cache, ask for what the next block will
+/// read: what comes between the two, a product with few columns, is too short for the processor to
+/// have read ahead by itself.
+const SMALL: usize = 4096;
+
 impl Vectorised for Transform<'_, '_, '_> {
     type Output = ();
 
@@ -86,15 +91,23 @@ impl Transform<'_, '_, '_> {
     #[inline(always)]
     unsafe fn tile<S: Simd, const M: usize>(&mut self, s: S, row: usize, column: usize) {
         let width = self.block.width;
+        let next = self.block.rows.len() * width;
         // SAFETY: the caller's.
         unsafe {
+            let from = self.x.add(row * width + column);
+            let to = self.block.at(row, column);
             let mut y = [[s.splat(0.0)]; M];
             for (m, y) in y.iter_mut().enumerate() {
-                y[0] = s.load(self.x.add((row + m) * width + column));
+                y[0] = s.load(from.add(m * width));
+            }
+            if next <= SMALL {
+                for m in 0..M {
+                    s.prefetch(from.wrapping_add(next + m * width));
+                }
             }
             self.epilogue.apply(s, &mut y, row, column, width);
             for (m, y) in y.iter().enumerate() {
-                s.store(self.block.at(row + m, column), y[0]);
+                s.store(to.add(m * width), y[0]);
             }
             if let Some(sums) = &mut self.block.sums {
                 add_to_sums(s, &y, sums.as_mut_ptr().add(column));

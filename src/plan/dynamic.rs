@@ -35,9 +35,11 @@ impl Kernel for CoefficientsStep {
     fn run(&self, io: Io) -> Result<()> {
         let (hidden, result) = (io.input(0), io.result(0));
         let width = self.layer.outputs();
-        // For several images, few columns at a time: their weights are read from memory once.
+        // For several images, few columns at a time: their weights are read from memory once. For a
+        // single one, long pieces, as many as there are threads: a coefficient is the same sum
+        // however its neighbours are dealt out.
         let column_blocks = match result.images {
-            1 => (width / 512).clamp(1, 4),
+            1 => (width / 512).clamp(1, 4).min(io.threads),
             _ => (width / 256).clamp(1, 16),
         };
         let cut = Cut { images: 1, rows: result.images, width, row_blocks: 1, column_blocks };
