@@ -85,6 +85,7 @@ impl Model {
                 (types, report, packs)
             }
         };
+        let packs = if packs.is_empty() { compile::pack(&graph, &types, options) } else { packs };
         let plan = compile::lower(&graph, &types, options, &packs);
         let ports = |ids: &[_]| {
             let port =

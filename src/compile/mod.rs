@@ -22,7 +22,7 @@ pub use fold_pad::fold_pad;
 pub use free_batch::{FixedBatch, free_batch};
 pub use lower::lower;
 pub use pool_before_conv::pool_before_conv;
-pub use prepared::{PREPARATION, Packs, Prepared, prepare};
+pub use prepared::{PREPARATION, Packs, Prepared, pack, prepare};
 pub use recognise::{Unrecognised, recognise};
 pub use report::{DynamicActivation, Report};
 pub use simplify::simplify;

@@ -2,12 +2,13 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{Options, Unrecognised};
 use crate::error::Result;
-use crate::graph::infer::infer;
+use crate::graph::infer::{Types, infer};
 use crate::graph::{Graph, ValueId};
-use crate::tensor::Tensor;
+use crate::tensor::{ALIGNMENT, AlignedBuffer, Storage, Tensor};
 
 /// The version of the passes and of the layouts of packed weights. A file that was prepared by
 /// another one is compiled like any other.
@@ -27,6 +28,11 @@ impl Packs {
         Self::default()
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.parts.borrow().is_empty()
+    }
+
     /// Has `parts` stand for the layer of a `kind` that gives `value`.
     pub fn insert(&mut self, value: ValueId, kind: impl Into<String>, parts: Vec<Tensor>) {
         self.parts.get_mut().insert((value, kind.into()), parts);
@@ -36,6 +42,31 @@ impl Packs {
     pub fn into_parts(self) -> impl Iterator<Item = (ValueId, String, Vec<Tensor>)> {
         let parts = self.parts.into_inner().into_iter();
         parts.map(|((value, kind), parts)| (value, kind, parts))
+    }
+
+    /// The same in one piece of memory, which has large pages where the system has them: a run
+    /// reads all weights, and finding thousands of small pages costs a few per cent of its time.
+    fn gathered(self) -> Self {
+        let mut parts = self.parts.into_inner();
+        let room = |part: &Tensor| part.bytes().len().next_multiple_of(ALIGNMENT);
+        let mut together = AlignedBuffer::zeroed(parts.values().flatten().map(room).sum());
+        let mut rest = together.as_mut_bytes();
+        for part in parts.values().flatten() {
+            let (here, after) = rest.split_at_mut(room(part));
+            here[..part.bytes().len()].copy_from_slice(part.bytes());
+            rest = after;
+        }
+        let together = Storage::new(Arc::new(together));
+        let mut start = 0;
+        for part in parts.values_mut().flatten() {
+            let end = start + room(part);
+            let storage = together.slice(start..start + part.bytes().len());
+            let copy =
+                storage.and_then(|s| Tensor::from_storage(part.dtype(), part.shape(), s).ok());
+            *part = copy.expect("a copy is as long");
+            start = end;
+        }
+        Packs { parts: RefCell::new(parts), ..self }
     }
 
     /// The layer of a `kind` that gives `value`: `read` from its parts where they are there and
@@ -75,9 +106,20 @@ pub struct Prepared {
 /// # Errors
 /// `Shape` where the graph contradicts itself.
 pub fn prepare(graph: &Graph, unrecognised: Vec<Unrecognised>) -> Result<Prepared> {
-    let packs = Packs { collects: true, ..Packs::none() };
-    super::lower(graph, &infer(graph)?, Options::default(), &packs);
+    let packs = collect(graph, &infer(graph)?, Options::default());
     Ok(Prepared { unrecognised, packs })
+}
+
+/// Packs the weights of a graph that [`optimise`](super::optimise) has rewritten, as they are best
+/// read.
+pub fn pack(graph: &Graph, types: &Types, options: Options) -> Packs {
+    collect(graph, types, options).gathered()
+}
+
+fn collect(graph: &Graph, types: &Types, options: Options) -> Packs {
+    let packs = Packs { collects: true, ..Packs::none() };
+    super::lower(graph, types, options, &packs);
+    packs
 }
 
 #[cfg(test)]
@@ -105,5 +147,24 @@ mod tests {
         let mut packs = Packs::none();
         packs.insert(ValueId(3), "dense", vec![Tensor::vector(vec![1i64])]);
         assert_eq!(layer(&packs, || Some(2.0)), Some(2.0));
+    }
+    #[test]
+    fn gathered_parts_lie_one_after_another() {
+        let parts = [Tensor::vector(vec![1.0f32; 5]), Tensor::vector(vec![2i64; 9])];
+        let mut packs = Packs::none();
+        for (value, part) in parts.iter().enumerate() {
+            packs.insert(ValueId(value), "dense", vec![part.clone()]);
+        }
+        let gathered: Vec<_> = packs.gathered().into_parts().map(|(_, _, parts)| parts).collect();
+        for (part, copy) in parts.iter().zip(&gathered) {
+            let [copy] = &copy[..] else { panic!("{} parts", copy.len()) };
+            assert_eq!(
+                (copy.dtype(), copy.shape(), copy.bytes()),
+                (part.dtype(), part.shape(), part.bytes())
+            );
+        }
+        let start = |i: usize| gathered[i][0].bytes().as_ptr().addr();
+        assert_eq!(start(1) - start(0), ALIGNMENT);
+        assert!(start(0).is_multiple_of(ALIGNMENT));
     }
 }

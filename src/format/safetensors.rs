@@ -19,14 +19,13 @@ use super::mapped::Mapped;
 use crate::compile::{PREPARATION, Packs, Prepared, Unrecognised};
 use crate::error::{Error, Result};
 use crate::graph::{Dim, Graph, Node, Op, TensorType, ValueId};
-use crate::tensor::{DType, Storage, Tensor};
+use crate::tensor::{ALIGNMENT, DType, Storage, Tensor};
 
 /// The version of the format that this crate writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
 
 const VERSION_KEY: &str = "dyrelu.version";
 const GRAPH_KEY: &str = "dyrelu.graph";
-const ALIGNMENT: usize = 64;
 /// Names of tensors that only fill the space up to the next boundary.
 const PADDING: &str = "__padding";
 /// Names of tensors that hold packed weights.

@@ -8,7 +8,7 @@ mod layout;
 
 pub use arena::Arena;
 pub use blocks::{Block, Blocks, COLUMN_UNIT, Cut};
-pub use buffer::{Aligned, AlignedBuffer, Numbers, Storage};
+pub use buffer::{ALIGNMENT, Aligned, AlignedBuffer, Numbers, Storage};
 pub use dtype::{DType, Element};
 pub use layout::Layout;
 
