@@ -111,7 +111,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     if let Some(file) = &arguments.serve {
         let output = outputs.first().ok_or_else(|| Error::input("the network has no output"))?;
         arrays::write(file, output)?.keep()?;
-        serve::serve(&mut session, &inputs)?;
+        serve::serve(&mut session, &inputs, &outputs)?;
         return Ok(Outcome::Fine);
     }
     // Clocks between steps would be in the figure, so that steps are measured in runs of their own.
