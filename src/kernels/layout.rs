@@ -63,6 +63,15 @@ fn for_tiles(pixels: usize, channels: usize, mut move_tile: impl FnMut(Tile)) {
     }
 }
 
+/// Asks for what lies so far behind the eight rows of a tile, read or written: tile by tile for all
+/// of the next pixels. It comes in pieces that are too short for the processor to foresee.
+#[inline(always)]
+fn ask_for_next<S: Simd>(s: S, from: &[f32], row: usize, distance: usize) {
+    for i in 0..LANES {
+        s.prefetch(from.as_ptr().wrapping_add(i * row + distance));
+    }
+}
+
 struct ToPixels<'a, 'b> {
     planes: &'a [f32],
     channels: usize,
@@ -81,6 +90,8 @@ impl Vectorised for ToPixels<'_, '_> {
             let to = &mut pixels[tile.pixel * stride + tile.channel..];
             if tile.is_full() {
                 assert!(from.len() >= 7 * plane + LANES && to.len() >= 7 * stride + LANES);
+                ask_for_next(s, from, plane, PIXELS);
+                ask_for_next(s, to, stride, PIXELS * stride);
                 // SAFETY: the last of eight rows ends within either slice.
                 unsafe { s.transpose(from.as_ptr(), plane, to.as_mut_ptr(), stride) };
             } else {
@@ -112,6 +123,8 @@ impl Vectorised for ToPlanes<'_, '_> {
             let to = &mut planes[tile.channel * plane + tile.pixel..];
             if tile.is_full() {
                 assert!(from.len() >= 7 * stride + LANES && to.len() >= 7 * plane + LANES);
+                ask_for_next(s, from, stride, PIXELS * stride);
+                ask_for_next(s, to, plane, PIXELS);
                 // SAFETY: the last of eight rows ends within either slice.
                 unsafe { s.transpose(from.as_ptr(), stride, to.as_mut_ptr(), plane) };
             } else {
