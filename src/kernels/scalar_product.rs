@@ -15,7 +15,7 @@ pub struct SingleOutput {
 }
 
 /// Pixels whose products are computed side by side.
-const PIXELS: usize = 4;
+const PIXELS: usize = LANES;
 
 /// Computes the block's rows of an image `x`, whose pixels are as long as the weights.
 ///
@@ -28,16 +28,18 @@ pub fn scalar_products(
     epilogue: &Epilogue,
     block: &mut Block,
 ) {
-    let depth = layer.weight.len();
+    let weight = &*layer.weight;
+    let depth = weight.len();
     assert!(depth.is_multiple_of(LANES) && x.len() >= block.rows.end * depth);
     assert_eq!((block.width, block.columns.clone()), (LANES, 0..LANES));
     assert!(epilogue.fits(x.len() / depth, LANES));
-    isa.run_narrow(Run { x, layer, epilogue, block });
+    isa.run_narrow(Run { x, weight, bias: layer.bias, epilogue, block });
 }
 
 struct Run<'a, 'b, 'c> {
     x: &'a [f32],
-    layer: &'a SingleOutput,
+    weight: &'a [f32],
+    bias: f32,
     epilogue: &'a Epilogue<'a>,
     block: &'c mut Block<'b>,
 }
@@ -52,44 +54,84 @@ impl Vectorised for Run<'_, '_, '_> {
         // SAFETY: the image and the block have these rows.
         unsafe {
             while row + PIXELS <= rows.end {
-                self.pixels::<S, PIXELS>(s, row);
+                let products = self.products::<S, PIXELS>(s, row);
+                self.finish(s, row, across(s, &products));
                 row += PIXELS;
             }
-            (row..rows.end).for_each(|row| self.pixels::<S, 1>(s, row));
+            for row in row..rows.end {
+                let [products] = self.products::<S, 1>(s, row);
+                self.finish(s, row, [s.sum(products)]);
+            }
         }
     }
 }
 
 impl Run<'_, '_, '_> {
+    /// The products of `M` pixels with the weights, of which the lanes are still to be added up.
+    ///
     /// # Safety
-    /// Image and block have `M` rows from `row` on.
+    /// The image has `M` rows from `row` on.
     #[inline(always)]
-    unsafe fn pixels<S: Simd, const M: usize>(&mut self, s: S, row: usize) {
-        let depth = self.layer.weight.len();
-        let mut sums = [s.splat(0.0); M];
+    unsafe fn products<S: Simd, const M: usize>(&self, s: S, row: usize) -> [S::Vector; M] {
+        let depth = self.weight.len();
+        let mut products = [s.splat(0.0); M];
         // SAFETY: the caller's; rows and weights are whole vectors.
         unsafe {
             let from = self.x.as_ptr().add(row * depth);
             for i in (0..depth).step_by(LANES) {
-                let weight = s.load(self.layer.weight.as_ptr().add(i));
-                for (m, sum) in sums.iter_mut().enumerate() {
-                    *sum = s.mul_add(s.load(from.add(m * depth + i)), weight, *sum);
+                let weight = s.load(self.weight.as_ptr().add(i));
+                for (m, product) in products.iter_mut().enumerate() {
+                    let x = from.add(m * depth + i);
+                    s.prefetch(x.wrapping_add(M * depth));
+                    *product = s.mul_add(s.load(x), weight, *product);
                 }
             }
-            // No `map`, which would be a call for other instructions than these.
-            let mut y = [[s.splat(0.0)]; M];
-            for (y, sum) in y.iter_mut().zip(sums) {
-                *y = [s.splat(s.sum(sum) + self.layer.bias)];
-            }
+        }
+        products
+    }
+
+    /// Adds the bias to the sums of `M` pixels, applies the epilogue and stores them.
+    ///
+    /// # Safety
+    /// The block has `M` rows from `row` on.
+    #[inline(always)]
+    unsafe fn finish<S: Simd, const M: usize>(&mut self, s: S, row: usize, sums: [f32; M]) {
+        // No `map`, which would be a call for other instructions than these.
+        let mut y = [[s.splat(0.0)]; M];
+        for (y, sum) in y.iter_mut().zip(sums) {
+            *y = [s.splat(sum + self.bias)];
+        }
+        // SAFETY: the caller's.
+        unsafe {
             self.epilogue.apply(s, &mut y, row, 0, LANES);
+            let to = self.block.at(row, 0);
             for (m, y) in y.iter().enumerate() {
-                s.store(self.block.at(row + m, 0), y[0]);
+                s.store(to.add(m * LANES), y[0]);
             }
             if let Some(sums) = &mut self.block.sums {
                 add_to_sums(s, &y, sums.as_mut_ptr());
             }
         }
     }
+}
+
+/// The sum over the lanes of each vector, added in the order of [`Simd::sum`].
+#[inline(always)]
+fn across<S: Simd>(s: S, vectors: &[S::Vector; LANES]) -> [f32; LANES] {
+    let (mut rows, mut columns) = ([0.0; LANES * LANES], [0.0; LANES * LANES]);
+    let mut sums = [0.0; LANES];
+    // SAFETY: tiles of eight times eight numbers, and a vector of eight.
+    unsafe {
+        for (i, &vector) in vectors.iter().enumerate() {
+            s.store(rows.as_mut_ptr().add(i * LANES), vector);
+        }
+        s.transpose(rows.as_ptr(), LANES, columns.as_mut_ptr(), LANES);
+        let lane = |i: usize| s.load(columns.as_ptr().add(i * LANES));
+        let pair = |i: usize| s.add(lane(i), lane(i + 4));
+        let sum = s.add(s.add(pair(0), pair(2)), s.add(pair(1), pair(3)));
+        s.store(sums.as_mut_ptr(), sum);
+    }
+    sums
 }
 
 #[cfg(test)]
@@ -100,7 +142,7 @@ mod tests {
 
     #[test]
     fn every_row_on_every_instruction_set() {
-        for (rows, depth) in [(1, 8), (3, 24), (4, 40), (11, 16)] {
+        for (rows, depth) in [(1, 8), (3, 24), (8, 40), (21, 16)] {
             let wave = |len: usize, frequency: f32| -> Vec<f32> {
                 (0..len).map(|i| (i as f32 * frequency).sin()).collect()
             };
