@@ -148,6 +148,7 @@ mod tests {
         packs.insert(ValueId(3), "dense", vec![Tensor::vector(vec![1i64])]);
         assert_eq!(layer(&packs, || Some(2.0)), Some(2.0));
     }
+
     #[test]
     fn gathered_parts_lie_one_after_another() {
         let parts = [Tensor::vector(vec![1.0f32; 5]), Tensor::vector(vec![2i64; 9])];
