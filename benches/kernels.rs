@@ -15,7 +15,7 @@ use dyrelu::kernels::hyperfunction::Bound;
 use dyrelu::kernels::max_affine::{max_affine_nchw, max_affine_nhwc};
 use dyrelu::kernels::winograd::{WinogradWeights, winograd};
 use dyrelu::simd::{Isa, padded};
-use dyrelu::tensor::{Block, Layout};
+use dyrelu::tensor::{Aligned, Block, Layout};
 
 fn wave(len: usize, frequency: f32) -> Vec<f32> {
     (0..len).map(|i| (i as f32 * frequency).sin()).collect()
@@ -189,7 +189,8 @@ fn dynamic_relu(c: &mut Criterion) {
         let (plane, hidden) = (side * side, channels / 8);
         let x = wave(channels * plane, 0.37);
         let (w1, c1) = (wave(hidden * channels, 0.9), wave(hidden, 0.8));
-        let (w2, c2) = (vec![0.0; 4 * channels * hidden], vec![0.0; 4 * channels]);
+        // Next to nothing, but nothing that is exact in half precision, which would be read faster.
+        let (w2, c2) = (vec![1e-9; 4 * channels * hidden], vec![0.0; 4 * channels]);
         let fc1 = Linear { weight: &w1, bias: &c1 };
         let fc2 = Linear { weight: &w2, bias: &c2 };
         let (init, lambda) = ([1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 0.5, 0.5]);
@@ -245,8 +246,28 @@ fn max_affine(c: &mut Criterion) {
     }
 }
 
+/// What memory and the caches give to one thread that only reads.
+fn reading(c: &mut Criterion) {
+    let mut group = c.benchmark_group("reading");
+    for megabytes in [16, 32, 256] {
+        let mut x = Aligned::<f32>::zeroed(megabytes << 18);
+        x.fill(1.0);
+        let sum = |x: &[f32]| {
+            let mut sums = [0.0; 32];
+            for part in x.as_chunks::<32>().0 {
+                sums.iter_mut().zip(part).for_each(|(sum, x)| *sum += x);
+            }
+            sums.iter().sum::<f32>()
+        };
+        check("sum", sum(&x), x.len() as f32);
+        group.throughput(Throughput::Bytes(4 * x.len() as u64));
+        group.bench_function(format!("{megabytes} MB"), |bench| bench.iter(|| sum(black_box(&x))));
+    }
+}
+
 criterion_group!(
     benches,
+    reading,
     pointwise,
     depthwise_convolutions,
     three_by_three,
