@@ -1,4 +1,4 @@
-//! What conversion does ahead of loading: the passes have run, weights are packed.
+//! Packed weights: kept in a file, so that loading finds them, or made while loading.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -66,9 +66,9 @@ fn for_tiles(pixels: usize, channels: usize, mut move_tile: impl FnMut(Tile)) {
 /// Asks for what lies so far behind the eight rows of a tile, read or written: tile by tile for all
 /// of the next pixels. It comes in pieces that are too short for the processor to foresee.
 #[inline(always)]
-fn ask_for_next<S: Simd>(s: S, from: &[f32], row: usize, distance: usize) {
+fn ask_for_next<S: Simd>(s: S, tile: &[f32], row: usize, distance: usize) {
     for i in 0..LANES {
-        s.prefetch(from.as_ptr().wrapping_add(i * row + distance));
+        s.prefetch(tile.as_ptr().wrapping_add(i * row + distance));
     }
 }
 

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 pub const COLUMN_UNIT: usize = 16;
 
 /// How a map of `images` matrices is cut: every image into `row_blocks` times `column_blocks`
-/// blocks of nearly equal size. It follows from shapes alone, so that results do not depend on
-/// the number of threads.
+/// blocks of nearly equal size. Where it decides in which order something is added up, it has to
+/// follow from shapes alone, so that results do not depend on the number of threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
     /// Matrices, one after another.
