@@ -84,7 +84,7 @@ def footer(results: Results, engines: dict[str, str], settings: list[tuple[int, 
     threads, batches = (",".join(str(n) for n in sorted(set(column))) for column in zip(*settings))
     return [
         f"Measured on {results.measured_on}: {results.cpu}. f32; medians of runs that took turns; ✗ does not run, or is wrong.",
-        f"{versions}. Command, in `tools/` (its README says how to prepare):",
+        f"{versions}. Command, in `tools/` (its README says how to prepare), and again with `--operations` for the activation alone:",
         "",
         "```sh",
         "python -m dyrelu_tools.compare_engines --work DIR --dyrelu ../target/release/dyrelu \\",
