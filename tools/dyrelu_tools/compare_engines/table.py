@@ -84,7 +84,7 @@ def footer(results: Results, engines: dict[str, str], settings: list[tuple[int, 
     threads, batches = (",".join(str(n) for n in sorted(set(column))) for column in zip(*settings))
     return [
         f"Measured on {results.measured_on}: {results.cpu}. f32; medians of runs that took turns; ✗ does not run, or is wrong.",
-        f"{versions}. Command, in `tools/` (its README says how to prepare), and again with `--operations` for the activation alone:",
+        f"{versions}. Command, in `tools/` (its README says how to prepare):",
         "",
         "```sh",
         "python -m dyrelu_tools.compare_engines --work DIR --dyrelu ../target/release/dyrelu \\",
@@ -128,5 +128,6 @@ def document(
         columns = among(results, alone, engines, threads, 1)
         if found := operations(results, alone, columns, threads):
             text += [f"The activation alone, NCHW in and out, {count(threads)}:", "", *found, ""]
+            text += ["The command below measures it where it is given `--operations`.", ""]
     text += footer(results, engines, settings)
     return "\n".join(text) + "\n"
