@@ -2,7 +2,8 @@
 //! sentence.
 
 use dyrelu::graph::{
-    Conv, Dim, Gemm, Graph, Op, Padding, Pool, PoolKind, TensorType, Unary, ValueId,
+    Binary, Conv, Dim, Gemm, Graph, HiddenActivation, Hyperfunction, MaxAffine, Op, Padding, Pool,
+    PoolKind, Squash, TensorType, Unary, ValueId,
 };
 use dyrelu::{DType, Model, Options, Result, Session, Tensor, reference};
 
@@ -44,7 +45,7 @@ fn agrees(graph: &Graph, x: &Tensor) {
     let found = run(graph, x).unwrap();
     assert_eq!(found.shape(), expected.shape());
     for (a, b) in found.as_f32().unwrap().iter().zip(expected.as_f32().unwrap()) {
-        assert!((a - b).abs() <= 1e-4, "{a} and {b}");
+        assert!((a - b).abs() <= 1e-4 * b.abs().max(1.0), "{a} and {b}");
     }
 }
 
@@ -138,4 +139,142 @@ fn biases_by_rows_are_not_taken_for_biases_by_columns() {
     });
     agrees(&graph, &wave(&[4, 3]));
     refused(&graph, &wave(&[2, 3]), "broadcast");
+}
+
+fn of_groups(pads: &[i64], groups: usize) -> Op {
+    let padding = Padding::Explicit(pads.to_vec());
+    Op::Conv(Conv { padding, strides: vec![], dilations: vec![], groups })
+}
+
+/// Padding may move the map and keep its size.
+#[test]
+fn windows_of_one_element_may_look_aside() {
+    let shifts = [[0, -1, 0, 1], [-1, 0, 1, 0], [1, -1, -1, 1], [2, 0, -2, 0], [0, 1, 0, 0]];
+    for pads in shifts {
+        for (channels, filters) in [(8, 8), (15, 3), (16, 1), (16, 8), (24, 17)] {
+            let graph = network(&format!("N {channels} 5 6"), |g, x| {
+                let weight = g.add_constant("w", wave(&[filters, channels, 1, 1]));
+                g.apply("y", of_groups(&pads, 1), &[x, weight])
+            });
+            agrees(&graph, &wave(&[2, channels, 5, 6]));
+            // An activation before it, and a depthwise convolution before and after.
+            let graph = network(&format!("N {channels} 5 6"), |g, x| {
+                let taps = g.add_constant("taps", wave(&[channels, 1, 1, 1]));
+                let x = g.apply("aside", of_groups(&pads, channels), &[x, taps]);
+                let x = g.apply("sigmoid", Op::Unary(Unary::Sigmoid), &[x]);
+                let weight = g.add_constant("w", wave(&[filters, channels, 1, 1]));
+                let y = g.apply("conv", of_groups(&pads, 1), &[x, weight]);
+                let y = g.apply("relu", Op::Unary(Unary::Relu), &[y]);
+                let taps = g.add_constant("more", wave(&[filters, 1, 3, 3]));
+                g.apply("y", of_groups(&[1, 1, 1, 1], filters), &[y, taps])
+            });
+            agrees(&graph, &wave(&[2, channels, 5, 6]));
+        }
+    }
+    // A map that is large enough for its lines to be computed a few at a time.
+    for pads in shifts {
+        let graph = network("N 16 60 64", |g, x| {
+            let weight = g.add_constant("w", wave(&[40, 16, 1, 1]));
+            let y = g.apply("conv", of_groups(&pads, 1), &[x, weight]);
+            let taps = g.add_constant("taps", wave(&[40, 1, 3, 3]));
+            g.apply("y", of_groups(&[1, 1, 1, 1], 40), &[y, taps])
+        });
+        agrees(&graph, &wave(&[1, 16, 60, 64]));
+    }
+}
+
+/// Whatever reads the network's input sees the images as they were given.
+#[test]
+fn images_of_single_pixels_may_feed_any_operator() {
+    for (channels, filters) in [(1, 4), (3, 3), (8, 5), (15, 15), (16, 1), (17, 4), (4097, 2)] {
+        type Build<'a> = dyn Fn(&mut Graph, ValueId) -> ValueId + 'a;
+        let sizes = format!("N {channels} 1 1");
+        let dense = |g: &mut Graph, x: ValueId| {
+            let weight = g.add_constant("w", wave(&[filters, channels, 1, 1]));
+            g.apply("dense", of_groups(&[], 1), &[x, weight])
+        };
+        let layers: &[&Build] = &[
+            &dense,
+            &|g, x| {
+                let y = dense(g, x);
+                g.apply("relu", Op::Unary(Unary::Relu), &[y])
+            },
+            &|g, x| {
+                let y = dense(g, x);
+                let weight = g.add_constant("back", wave(&[channels, filters, 1, 1]));
+                let y = g.apply("second", of_groups(&[], 1), &[y, weight]);
+                g.apply("add", Op::Binary(Binary::Add), &[y, x])
+            },
+            &|g, x| {
+                let taps = g.add_constant("taps", wave(&[channels, 1, 3, 3]));
+                g.apply("depthwise", of_groups(&[1, 1, 1, 1], channels), &[x, taps])
+            },
+            &|g, x| {
+                let weight = g.add_constant("w", wave(&[filters, channels, 3, 3]));
+                g.apply("wide", of_groups(&[1, 1, 1, 1], 1), &[x, weight])
+            },
+            &|g, x| {
+                let y = g.apply("mean", Op::GlobalPool(PoolKind::Average), &[x]);
+                dense(g, y)
+            },
+            &|g, x| {
+                let x = g.apply("flat", Op::Flatten { axis: 1 }, &[x]);
+                let weight = g.add_constant("w", wave(&[channels, filters]));
+                let op = Gemm { alpha: 1.0, beta: 1.0, trans_a: false, trans_b: false };
+                g.apply("gemm", Op::Gemm(op), &[x, weight])
+            },
+        ];
+        for build in layers {
+            for images in [1, 2, 5] {
+                agrees(&network(&sizes, build), &wave(&[images, channels, 1, 1]));
+            }
+            // The batch of one that the file states is freed.
+            let fixed = network(&format!("1 {channels} 1 1"), build);
+            let found = run(&fixed, &wave(&[5, channels, 1, 1])).unwrap();
+            let expected = run(&network(&sizes, build), &wave(&[5, channels, 1, 1])).unwrap();
+            assert_eq!(found.as_f32().unwrap(), expected.as_f32().unwrap());
+        }
+    }
+}
+
+/// A context and the map that it belongs to, both given.
+#[test]
+fn a_context_may_be_an_input() {
+    for (channels, hidden) in [(3, 4), (8, 2), (16, 5), (20, 4)] {
+        for vectors in ["", " 1 1"] {
+            let mut g = network(&format!("N {channels} 4 3"), |_, x| x);
+            let x = g.inputs()[0];
+            let dims = format!("N {channels}{vectors}");
+            let dim =
+                |word: &str| word.parse::<i64>().map_or_else(|_| Dim::symbol(word), Dim::from);
+            let dims: Vec<Dim> = dims.split(' ').map(dim).collect();
+            let shape: Vec<usize> = dims.iter().map(|dim| dim.as_size().unwrap_or(3)).collect();
+            let context = g.add_input("context", TensorType { dtype: DType::F32, dims });
+            let mut of = |name: &str, shape: &[usize]| g.add_constant(name, wave(shape));
+            let weights = [
+                of("w1", &[hidden, channels]),
+                of("b1", &[hidden]),
+                of("w2", &[4 * channels, hidden]),
+                of("b2", &[4 * channels]),
+            ];
+            let op = Hyperfunction {
+                k: 2,
+                hidden: HiddenActivation::Relu,
+                squash: Squash::Sigmoid,
+                init: vec![1.0, 0.0, 0.0, 0.0],
+                lambda: vec![1.0, 1.0, 0.5, 0.5],
+            };
+            let inputs = [context, weights[0], weights[1], weights[2], weights[3]];
+            let theta = g.apply("theta", Op::Hyperfunction(op), &inputs);
+            let y = g.apply("y", Op::MaxAffine(MaxAffine { k: 2 }), &[x, theta]);
+            g.set_outputs(vec![y]);
+            let inputs = [wave(&[3, channels, 4, 3]), wave(&shape)];
+            let expected = reference::run(&g, &inputs).unwrap();
+            let model = Model::from_graph(g, Options::default()).unwrap();
+            let found = Session::with_threads(&model, 2).unwrap().run(&inputs).unwrap();
+            for (a, b) in found[0].as_f32().unwrap().iter().zip(expected[0].as_f32().unwrap()) {
+                assert!((a - b).abs() <= 1e-4, "{a} and {b}");
+            }
+        }
+    }
 }

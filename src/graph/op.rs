@@ -409,6 +409,9 @@ pub enum NearestRounding {
     RoundPreferCeil,
     Floor,
     Ceil,
+    /// `Floor` where an axis grows, `Ceil` where it shrinks: `Resize` of opset 10, which had no
+    /// attribute for it. The tests of ONNX 1.5 show it.
+    FloorOrCeil,
 }
 
 /// How output coordinates map to input coordinates.

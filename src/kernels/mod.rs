@@ -37,7 +37,8 @@ pub struct Window {
 impl Window {
     /// Whether every output element depends on the input elements at its own place alone.
     pub fn is_pointwise(&self) -> bool {
-        self.kernel == [1, 1] && self.stride == [1, 1] && self.input == self.output
+        let stays = self.stride == [1, 1] && self.before == [0, 0];
+        self.kernel == [1, 1] && stays && self.input == self.output
     }
 
     /// The input row (`axis` 0) or column (`axis` 1) under `tap` of the window at output position

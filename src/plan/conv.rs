@@ -8,7 +8,7 @@ use super::window::WindowShape;
 use crate::error::Result;
 use crate::kernels::conv::{ConvWeights, Image, conv};
 use crate::kernels::depthwise::{DepthwiseWeights, depthwise};
-use crate::tensor::Cut;
+use crate::tensor::{Cut, Layout};
 
 /// Rows of a block where there are many: the weights of a panel are read once for so many.
 const ROWS: usize = 48;
@@ -88,8 +88,9 @@ impl Kernel for ConvStep {
         self.weights.packed().bytes()
     }
 
+    /// Images of single pixels are the rows of a matrix, which are padded in the arena.
     fn reads_nchw(&self) -> bool {
-        self.weights.gathers() && self.prologue.is_none()
+        self.weights.gathers() && self.prologue.is_none() && !self.vectors
     }
 
     fn run(&self, io: Io) -> Result<()> {
@@ -113,9 +114,11 @@ impl Kernel for ConvStep {
     }
 }
 
-/// The images of maps of single pixels as the pixels of one image.
+/// The images of maps of single pixels as the pixels of one image. All of them are NHWC: one that
+/// is not would have no padding between its rows.
 fn rows_of_one<'a>(x: View<'a>, io: &Io<'a>) -> (View<'a>, [Option<View<'a>>; MOST_INPUTS]) {
     let as_one = |view: View<'a>| {
+        assert_eq!(view.layout, Layout::Nhwc);
         let Extent { images, channels, .. } = view.extent;
         View { extent: Extent { images: 1, height: images, width: 1, channels }, ..view }
     };

@@ -199,9 +199,10 @@ impl ExpandStep {
         let (width, columns) = (weights.packed().width(), window.output[1]);
         let pixels = lines.start * columns..lines.end * columns;
         let epilogue = epilogue.rows(pixels.clone(), width);
+        let is_pointwise = window.is_pointwise();
         let mut window = Window { output: [lines.len(), columns], ..*window };
         let mut image = image;
-        if self.expand.window.is_pointwise() && image.layout == Layout::Nhwc {
+        if is_pointwise && image.layout == Layout::Nhwc {
             let depth = padded(weights.channels());
             image.data = &image.data[pixels.start * depth..pixels.end * depth];
             window.input = window.output;

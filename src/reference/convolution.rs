@@ -108,14 +108,8 @@ pub(super) fn conv(
             x.shape()
         )));
     }
-    let spec = WindowSpec {
-        kernel: &weight.shape()[2..],
-        strides: &op.strides,
-        dilations: &op.dilations,
-        padding: &op.padding,
-    };
     let (input, kernel) = (&x.shape()[2..], &weight.shape()[2..]);
-    let axes = geometry::windows(input, spec, false)?;
+    let axes = geometry::windows(input, WindowSpec::of(op, kernel), false)?;
     let output: Vec<usize> = axes.iter().map(|a| a.output).collect();
     let shape = [&[images, filters], output.as_slice()].concat();
     let count = geometry::element_count(&shape, DType::F64)?;
