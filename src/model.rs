@@ -119,8 +119,11 @@ impl Model {
     /// What the symbols of the graph stand for when f32 inputs have these shapes.
     fn sizes(&self, shapes: &[Vec<usize>]) -> Result<Bindings> {
         let mut sizes = Bindings::new();
-        let given = shapes.iter().map(|shape| (DType::F32, shape.as_slice()));
-        bind_inputs(&self.graph, given, &mut sizes)?;
+        let declared = self.inputs.iter().map(|port| port.ty.as_ref().map(|ty| ty.dtype));
+        // Where there are too many shapes, that is what is said of them.
+        let types = declared.chain(std::iter::repeat(None)).map(|ty| ty.unwrap_or(DType::F32));
+        let given = shapes.iter().zip(types).map(|(shape, dtype)| (dtype, shape.as_slice()));
+        bind_inputs(&self.graph, given.collect::<Vec<_>>().into_iter(), &mut sizes)?;
         Ok(sizes)
     }
 

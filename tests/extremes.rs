@@ -2,9 +2,11 @@
 //! sentence.
 
 use dyrelu::graph::{
-    Binary, Conv, Dim, Gemm, Graph, HiddenActivation, Hyperfunction, MaxAffine, Op, Padding, Pool,
-    PoolKind, Squash, TensorType, Unary, ValueId,
+    Binary, Bindings, Conv, Dim, Gemm, Graph, HiddenActivation, Hyperfunction, MaxAffine, Op,
+    Padding, Pool, PoolKind, Squash, TensorType, Unary, ValueId, Variadic, bind_inputs,
 };
+use dyrelu::plan::{Batching, Input, State, Watch};
+use dyrelu::simd::Isa;
 use dyrelu::{DType, Model, Options, Result, Session, Tensor, reference};
 
 fn wave(shape: &[usize]) -> Tensor {
@@ -44,8 +46,11 @@ fn agrees(graph: &Graph, x: &Tensor) {
     let expected = reference::run(graph, std::slice::from_ref(x)).unwrap().remove(0);
     let found = run(graph, x).unwrap();
     assert_eq!(found.shape(), expected.shape());
-    for (a, b) in found.as_f32().unwrap().iter().zip(expected.as_f32().unwrap()) {
-        assert!((a - b).abs() <= 1e-4 * b.abs().max(1.0), "{a} and {b}");
+    let (found, expected) = (found.as_f32().unwrap(), expected.as_f32().unwrap());
+    let scale = expected.iter().fold(1f32, |scale, x| scale.max(x.abs()));
+    for (a, b) in found.iter().zip(expected) {
+        let same = a == b || (a.is_nan() && b.is_nan());
+        assert!(same || (a - b).abs() <= 1e-4 * scale, "{a} and {b}");
     }
 }
 
@@ -82,7 +87,7 @@ fn nothing_repeated_often_is_nothing() {
 
 #[test]
 fn images_without_pixels_are_refused() {
-    refused(&classifier(), &wave(&[2, 3, 0, 7]), "no elements");
+    refused(&classifier(), &wave(&[2, 3, 0, 7]), "too small");
     refused(
         &classifier(),
         &Tensor::new(&[0, 3, 1 << 40, 1], vec![0f32; 0]).unwrap(),
@@ -277,4 +282,150 @@ fn a_context_may_be_an_input() {
             }
         }
     }
+}
+
+/// A map without pixels has some again once padding surrounds it.
+#[test]
+fn padding_fills_empty_maps() {
+    let pool = |kind, count_include_pad| {
+        Op::Pool(Pool {
+            kind,
+            kernel: vec![3, 3],
+            strides: vec![],
+            dilations: vec![],
+            padding: Padding::Explicit(vec![2, 2, 2, 2]),
+            ceil_mode: false,
+            count_include_pad,
+            column_major: false,
+        })
+    };
+    for (channels, filters, sizes) in
+        [(3, 5, [0, 7]), (17, 17, [4, 0]), (20, 33, [0, 0]), (16, 1, [0, 3])]
+    {
+        let around = [2, 2, 2, 2];
+        let layers: &[&dyn Fn(&mut Graph, ValueId) -> ValueId] = &[
+            &|g, x| {
+                let weight = g.add_constant("w", wave(&[filters, channels, 3, 3]));
+                let bias = g.add_constant("b", wave(&[filters]));
+                g.apply("dense", of_groups(&around, 1), &[x, weight, bias])
+            },
+            &|g, x| {
+                let weight = g.add_constant("w", wave(&[filters, channels, 1, 1]));
+                let y = g.apply("pointwise", of_groups(&around, 1), &[x, weight]);
+                let taps = g.add_constant("taps", wave(&[filters, 1, 3, 3]));
+                g.apply("depthwise", of_groups(&around, filters), &[y, taps])
+            },
+            &|g, x| {
+                let x = g.apply("sigmoid", Op::Unary(Unary::Sigmoid), &[x]);
+                let taps = g.add_constant("taps", wave(&[channels, 1, 3, 3]));
+                g.apply("depthwise", of_groups(&around, channels), &[x, taps])
+            },
+            &|g, x| g.apply("most", pool(PoolKind::Max, false), &[x]),
+            &|g, x| g.apply("mean", pool(PoolKind::Average, false), &[x]),
+            &|g, x| g.apply("sum", pool(PoolKind::Average, true), &[x]),
+            // The mean of nothing is not a number.
+            &|g, x| {
+                let x = g.apply("relu", Op::Unary(Unary::Relu), &[x]);
+                g.apply("context", Op::GlobalPool(PoolKind::Average), &[x])
+            },
+        ];
+        for build in layers {
+            let x = wave(&[2, channels, sizes[0], sizes[1]]);
+            agrees(&network(&format!("N {channels} H W"), build), &x);
+            agrees(&network(&format!("2 {channels} {} {}", sizes[0], sizes[1]), build), &x);
+        }
+    }
+}
+
+/// Maps without channels pass through whatever takes them.
+#[test]
+fn maps_without_channels_have_results() {
+    let layers: &[&dyn Fn(&mut Graph, ValueId) -> ValueId] = &[
+        &|g, x| {
+            let slope = g.add_constant("slope", wave(&[0, 1, 1]));
+            g.apply("prelu", Op::PRelu, &[x, slope])
+        },
+        &|g, x| {
+            let weight = g.add_constant("w", wave(&[5, 0, 1, 1]));
+            let y = g.apply("dense", of_groups(&[], 1), &[x, weight]);
+            let context = g.apply("context", Op::GlobalPool(PoolKind::Average), &[y]);
+            g.apply("scaled", Op::Binary(Binary::Mul), &[y, context])
+        },
+        &|g, x| {
+            let weight = g.add_constant("w", wave(&[0, 0, 3, 3]));
+            g.apply("dense", of_groups(&[1, 1, 1, 1], 1), &[x, weight])
+        },
+        // A squeeze-and-excite block, and a dynamic ReLU that uses its context.
+        &|g, x| {
+            let context = g.apply("context", Op::GlobalPool(PoolKind::Average), &[x]);
+            let down = g.add_constant("down", wave(&[2, 0, 1, 1]));
+            let y = g.apply("fc1", of_groups(&[], 1), &[context, down]);
+            let y = g.apply("relu", Op::Unary(Unary::Relu), &[y]);
+            let up = g.add_constant("up", wave(&[0, 2, 1, 1]));
+            let y = g.apply("fc2", of_groups(&[], 1), &[y, up]);
+            let gate = g.apply("gate", Op::Unary(Unary::Sigmoid), &[y]);
+            let scaled = g.apply("scaled", Op::Binary(Binary::Mul), &[x, gate]);
+            let shifted = g.apply("shifted", Op::Binary(Binary::Add), &[scaled, gate]);
+            g.apply("y", Op::Variadic(Variadic::Max), &[shifted, scaled])
+        },
+        &|g, x| {
+            let all = wave(&[0]);
+            let norm: Vec<ValueId> =
+                ["s", "b", "m", "v"].map(|name| g.add_constant(name, all.clone())).to_vec();
+            let op = Op::BatchNormalization { epsilon: 1e-5 };
+            g.apply("norm", op, &[x, norm[0], norm[1], norm[2], norm[3]])
+        },
+    ];
+    for build in layers {
+        agrees(&network("N 0 4 3", build), &wave(&[2, 0, 4, 3]));
+    }
+}
+
+/// A panic in a watching closure is the caller's affair; the session goes on.
+#[test]
+fn a_session_survives_whoever_watches_it() {
+    let graph = network("N 3 64 64", |g, x| {
+        let map = convolve(g, x, convolution(3, [1, 1], [1, 1, 1, 1]));
+        let map = g.apply("relu", Op::Unary(Unary::Relu), &[map]);
+        g.apply("mean", Op::GlobalPool(PoolKind::Average), &[map])
+    });
+    let x = [wave(&[4, 3, 64, 64])];
+    let model = Model::from_graph(graph, Options::default()).unwrap();
+    for threads in [1, 2] {
+        let mut session = Session::with_threads(&model, threads).unwrap();
+        let expected = session.run(&x).unwrap();
+        for last in 1..3 {
+            let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                let mut seen = 0;
+                session.run_observed(&x, &mut |_, _| {
+                    seen += 1;
+                    assert!(seen < last, "enough has been seen");
+                })
+            }));
+            assert!(panicked.is_err(), "{last}");
+            let found = session.run(&x).unwrap();
+            assert_eq!(found[0].as_f32().unwrap(), expected[0].as_f32().unwrap());
+        }
+    }
+    // Whoever takes times watches the first steps image by image.
+    let mut state = State::new(1, Isa::get());
+    let inputs = [Input::Tensor(&x[0])];
+    let mut run = |watch: &mut Watch| {
+        let bind = |shapes: &[Vec<usize>]| {
+            let mut bindings = Bindings::new();
+            let shapes = shapes.iter().map(|shape| (DType::F32, shape.as_slice()));
+            bind_inputs(model.graph(), shapes, &mut bindings)?;
+            Ok(bindings)
+        };
+        state.bind(model.plan(), &inputs, Batching::ByImage, bind)?;
+        model.plan().run(&mut state, &inputs, watch)?;
+        model.plan().output(&state, &inputs, 0)
+    };
+    let expected = run(&mut Watch::Nobody).unwrap();
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        run(&mut Watch::Times(&mut |_| panic!("enough has been seen")))
+    }));
+    assert!(panicked.is_err());
+    let found = run(&mut Watch::Nobody).unwrap();
+    assert_eq!(found.as_f32().unwrap(), expected.as_f32().unwrap());
 }

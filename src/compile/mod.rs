@@ -1,6 +1,7 @@
 //! From a network as read to a network as run, one pass a file.
 //!
-//! [`optimise`] rewrites a graph into an equal one that says what it means: constants folded,
+//! [`optimise`] rewrites a graph into an equal one that says what it means: all of it in single
+//! precision, constants folded,
 //! batch normalisation and padding folded into convolutions, dynamic activations recognised, a batch
 //! that was fixed to one image freed, contexts taken from before the convolutions that they follow.
 
@@ -31,8 +32,8 @@ pub use static_activations::StaticActivation;
 pub use static_slopes::static_slopes;
 
 use crate::error::Result;
-use crate::graph::Graph;
 use crate::graph::infer::infer;
+use crate::graph::{Graph, in_single_precision};
 
 /// What a caller decides about how a network is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,9 @@ impl Default for Options {
 /// `Graph` or `Shape` where the graph contradicts itself.
 pub fn optimise(graph: &mut Graph) -> Result<Report> {
     graph.validate()?;
+    if let Some(single) = in_single_precision(graph)? {
+        *graph = single;
+    }
     simplify(graph)?;
     fold_batch_norm(graph)?;
     fold_pad(graph)?;

@@ -44,7 +44,8 @@ impl Widening {
             Some(id) => Some(graph.constant(id).filter(|b| b.len() == outputs)?.clone()),
             None => None,
         };
-        let widens = inputs < outputs && is_dense_pointwise(conv, &weight.shape()[2..]);
+        let widens =
+            (1..outputs).contains(&inputs) && is_dense_pointwise(conv, &weight.shape()[2..]);
         let input = node.input(0)?;
         widens.then(|| Widening { input, weight: weight.clone(), bias, inputs, outputs })
     }

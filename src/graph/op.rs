@@ -361,6 +361,7 @@ pub enum ReduceKind {
     L1,
     L2,
     SumSquare,
+    LogSum,
     LogSumExp,
 }
 
@@ -575,6 +576,7 @@ impl Op {
                 ReduceKind::L1 => "ReduceL1",
                 ReduceKind::L2 => "ReduceL2",
                 ReduceKind::SumSquare => "ReduceSumSquare",
+                ReduceKind::LogSum => "ReduceLogSum",
                 ReduceKind::LogSumExp => "ReduceLogSumExp",
             },
             Op::ArgMax(_) => "ArgMax",

@@ -24,7 +24,7 @@ fn cut(images: usize, rows: usize, width: usize, length: usize) -> Cut {
         24..96 => rows / 24,
         _ => rows / ROWS,
     };
-    let column_blocks = match rows * width * length {
+    let column_blocks = match rows.saturating_mul(width).saturating_mul(length) {
         work if rows < 24 && work > 100_000 => (width / 64).clamp(1, 16),
         _ => 1,
     };
@@ -93,6 +93,10 @@ impl Kernel for ConvStep {
         self.weights.gathers() && self.prologue.is_none() && !self.vectors
     }
 
+    fn check(&self, input: Extent) -> Result<()> {
+        self.window.over(input).map(|_| ())
+    }
+
     fn run(&self, io: Io) -> Result<()> {
         let (x, result) = (io.input(0), io.result(0));
         let cut = self.cut(result);
@@ -159,6 +163,10 @@ impl Kernel for DepthwiseStep {
 
     fn weight_bytes(&self) -> usize {
         self.weights.bytes()
+    }
+
+    fn check(&self, input: Extent) -> Result<()> {
+        self.window.over(input).map(|_| ())
     }
 
     fn run(&self, io: Io) -> Result<()> {

@@ -70,6 +70,12 @@ impl ExpandStep {
         Cut { images: output.images, rows: output.height, width, row_blocks, column_blocks: 1 }
     }
 
+    /// The map between, which has images and channels as `like` has.
+    fn between(expand: &Window, like: Extent) -> Extent {
+        let [height, width] = expand.output;
+        Extent { height, width, ..like }
+    }
+
     fn lines(output: Extent) -> usize {
         (AT_A_TIME / (output.width * output.stride()).max(1)).clamp(2, 8)
     }
@@ -93,8 +99,7 @@ impl Kernel for ExpandStep {
 
     fn macs(&self, input: Extent, output: Extent) -> usize {
         let Ok(window) = self.expand.window.over(input) else { return 0 };
-        let [height, width] = window.output;
-        let between = Extent { height, width, ..output };
+        let between = Self::between(&window, output);
         self.expand.macs(input, between) + self.depthwise.macs(between, output)
     }
 
@@ -116,15 +121,15 @@ impl Kernel for ExpandStep {
         self.expand.reads_nchw()
     }
 
+    fn check(&self, input: Extent) -> Result<()> {
+        let window = self.expand.window.over(input)?;
+        self.depthwise.window.over(Self::between(&window, input)).map(|_| ())
+    }
+
     fn run(&self, io: Io) -> Result<()> {
         let (x, result) = (io.input(0), io.result(0));
         let expand = self.expand.window.over(x.extent)?;
-        let between = Extent {
-            images: result.images,
-            height: expand.output[0],
-            width: expand.output[1],
-            channels: result.channels,
-        };
+        let between = Self::between(&expand, result);
         let sizes = Sizes {
             depthwise: self.depthwise.window.over(between)?,
             line: between.width * between.stride(),

@@ -1,8 +1,8 @@
 //! Pooling steps.
 
-use super::Kernel;
 use super::io::{Io, compute_blocks};
 use super::window::WindowShape;
+use super::{Extent, Kernel};
 use crate::error::Result;
 use crate::kernels::pool::{Pooling, pool, scaled_sum};
 use crate::tensor::Cut;
@@ -18,6 +18,10 @@ pub struct PoolStep {
 impl Kernel for PoolStep {
     fn name(&self) -> &'static str {
         "pool"
+    }
+
+    fn check(&self, input: Extent) -> Result<()> {
+        self.window.over(input).map(|_| ())
     }
 
     fn run(&self, io: Io) -> Result<()> {

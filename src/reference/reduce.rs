@@ -62,6 +62,7 @@ fn floats(
         ReduceKind::L1 => fold(0.0, &|s, x| s + x.abs()),
         ReduceKind::L2 => fold(0.0, &|s, x| s + x * x).into_iter().map(f64::sqrt).collect(),
         ReduceKind::SumSquare => fold(0.0, &|s, x| s + x * x),
+        ReduceKind::LogSum => fold(0.0, &|s, x| s + x).into_iter().map(f64::ln).collect(),
         ReduceKind::LogSumExp => {
             let largest = fold(f64::NEG_INFINITY, &max);
             // An infinite maximum is the result; subtracting it would make a NaN.
@@ -87,7 +88,7 @@ fn integers(
         ReduceKind::Prod => (1, i64::wrapping_mul),
         ReduceKind::L1 => (0, |s, x| s.wrapping_add(x.wrapping_abs())),
         ReduceKind::SumSquare => (0, |s, x| s.wrapping_add(x.wrapping_mul(x))),
-        ReduceKind::L2 | ReduceKind::LogSumExp => {
+        ReduceKind::L2 | ReduceKind::LogSum | ReduceKind::LogSumExp => {
             return Err(Error::unsupported("it is not defined on integers"));
         }
     };
