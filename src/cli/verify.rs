@@ -142,7 +142,7 @@ fn random_inputs(graph: &Graph, size: usize) -> Result<Vec<Tensor>> {
     let tensor = |id: &_| {
         let value = graph.value(*id);
         let Some(ty) = &value.input else { return Err(Error::graph("an input without a type")) };
-        if ty.dtype != DType::F32 {
+        if !ty.dtype.is_float() {
             return Err(Error::input(format!(
                 "input {:?} is of type {}: give its values with --input",
                 value.name, ty.dtype
@@ -156,7 +156,7 @@ fn random_inputs(graph: &Graph, size: usize) -> Result<Vec<Tensor>> {
             .filter(|&n| n < 1 << 30)
             .ok_or_else(|| Error::input(format!("an input of shape {shape:?} is too large")))?;
         let values = (0..count).map(|_| (0..12).map(|_| uniform()).sum::<f64>() - 6.0);
-        Tensor::new(&shape, values.map(|x| x as f32).collect::<Vec<f32>>())
+        Tensor::new(&shape, values.map(|x| x as f32).collect::<Vec<f32>>())?.cast(ty.dtype)
     };
     graph.inputs().iter().map(tensor).collect()
 }

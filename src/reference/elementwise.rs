@@ -362,3 +362,15 @@ pub(super) fn select(condition: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tenso
     };
     pick((&truth, condition.shape()), a, b)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_above_the_threshold_is_zero() {
+        let x = Tensor::vector(vec![0.5f32, 1.0, 1.5, f32::NAN, f32::INFINITY]);
+        let y = unary(Unary::ThresholdedRelu { alpha: 1.0 }, &x).unwrap();
+        assert_eq!(y.as_f32().unwrap(), [0.0, 0.0, 1.5, 0.0, f32::INFINITY]);
+    }
+}
