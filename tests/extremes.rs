@@ -14,6 +14,9 @@ fn wave(shape: &[usize]) -> Tensor {
     Tensor::new(shape, (0..count).map(|i: usize| (i as f32 * 0.7).sin()).collect()).unwrap()
 }
 
+/// What makes an output of an input.
+type Build<'a> = dyn Fn(&mut Graph, ValueId) -> ValueId + 'a;
+
 /// A network of one input of these sizes; what is no number is free.
 fn network(sizes: &str, build: impl FnOnce(&mut Graph, ValueId) -> ValueId) -> Graph {
     let mut g = Graph::new("t");
@@ -133,6 +136,27 @@ fn steps_that_leave_every_image_are_refused() {
     agrees(&graph, &wave(&[2, 3, 8, 8]));
 }
 
+/// Sizes that follow from the image are known when it comes, and may be too large then.
+#[test]
+fn maps_that_no_memory_holds_are_refused() {
+    let far = [1 << 24; 4];
+    for (channels, filters, kernel) in [(3, 5, 1), (20, 40, 3), (20, 1000, 1)] {
+        let graph = network(&format!("N {channels} H W"), |g, x| {
+            let weight = g.add_constant("w", wave(&[filters, channels, kernel, kernel]));
+            g.apply("dense", of_groups(&far, 1), &[x, weight])
+        });
+        refused(&graph, &wave(&[1, channels, 8, 8]), "memory");
+        let graph = network(&format!("N {channels} H W"), |g, x| {
+            let weight = g.add_constant("w", wave(&[filters, channels, 1, 1]));
+            let y = g.apply("dense", of_groups(&[], 1), &[x, weight]);
+            let taps = g.add_constant("taps", wave(&[filters, 1, kernel, kernel]));
+            let y = g.apply("depthwise", of_groups(&far, filters), &[y, taps]);
+            g.apply("mean", Op::GlobalPool(PoolKind::Average), &[y])
+        });
+        refused(&graph, &wave(&[1, channels, 8, 8]), "memory");
+    }
+}
+
 /// A bias that differs from row to row is added to as many images as it has rows, and to no others.
 #[test]
 fn biases_by_rows_are_not_taken_for_biases_by_columns() {
@@ -182,7 +206,7 @@ fn windows_of_one_element_may_look_aside() {
             let weight = g.add_constant("w", wave(&[40, 16, 1, 1]));
             let y = g.apply("conv", of_groups(&pads, 1), &[x, weight]);
             let taps = g.add_constant("taps", wave(&[40, 1, 3, 3]));
-            g.apply("y", of_groups(&[1, 1, 1, 1], 40), &[y, taps])
+            g.apply("y", of_groups(&pads.map(|pad| pad + 1), 40), &[y, taps])
         });
         agrees(&graph, &wave(&[1, 16, 60, 64]));
     }
@@ -192,7 +216,6 @@ fn windows_of_one_element_may_look_aside() {
 #[test]
 fn images_of_single_pixels_may_feed_any_operator() {
     for (channels, filters) in [(1, 4), (3, 3), (8, 5), (15, 15), (16, 1), (17, 4), (4097, 2)] {
-        type Build<'a> = dyn Fn(&mut Graph, ValueId) -> ValueId + 'a;
         let sizes = format!("N {channels} 1 1");
         let dense = |g: &mut Graph, x: ValueId| {
             let weight = g.add_constant("w", wave(&[filters, channels, 1, 1]));
@@ -303,7 +326,7 @@ fn padding_fills_empty_maps() {
         [(3, 5, [0, 7]), (17, 17, [4, 0]), (20, 33, [0, 0]), (16, 1, [0, 3])]
     {
         let around = [2, 2, 2, 2];
-        let layers: &[&dyn Fn(&mut Graph, ValueId) -> ValueId] = &[
+        let layers: &[&Build] = &[
             &|g, x| {
                 let weight = g.add_constant("w", wave(&[filters, channels, 3, 3]));
                 let bias = g.add_constant("b", wave(&[filters]));
@@ -340,7 +363,7 @@ fn padding_fills_empty_maps() {
 /// Maps without channels pass through whatever takes them.
 #[test]
 fn maps_without_channels_have_results() {
-    let layers: &[&dyn Fn(&mut Graph, ValueId) -> ValueId] = &[
+    let layers: &[&Build] = &[
         &|g, x| {
             let slope = g.add_constant("slope", wave(&[0, 1, 1]));
             g.apply("prelu", Op::PRelu, &[x, slope])

@@ -13,7 +13,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::infer::infer;
-use super::{Graph, Node, NodeId, Op, ValueId};
+use super::{Graph, Node, NodeId, Op, Value, ValueId};
 use crate::error::Result;
 use crate::tensor::DType;
 
@@ -59,6 +59,23 @@ fn output_type(node: &Node, i: usize, input: impl Fn(usize) -> Option<DType>) ->
     }
 }
 
+/// The element type of every value, as far as it follows from those of inputs and constants.
+pub(crate) fn element_types(graph: &Graph) -> Vec<Option<DType>> {
+    let given = |value: &Value| {
+        let declared = value.input.as_ref().map(|ty| ty.dtype);
+        value.constant.as_ref().map(|tensor| tensor.dtype()).or(declared)
+    };
+    let mut types: Vec<Option<DType>> = graph.values().iter().map(given).collect();
+    for node in graph.nodes() {
+        for (i, output) in node.outputs.iter().enumerate() {
+            if let Some(output) = output {
+                types[output.index()] = output_type(node, i, |i| types[node.input(i)?.index()]);
+            }
+        }
+    }
+    types
+}
+
 /// What is to be converted.
 struct Conversion {
     /// The element type that each value has in the file.
@@ -70,13 +87,11 @@ struct Conversion {
 impl Conversion {
     fn of(graph: &Graph) -> Self {
         let count = graph.values().len();
-        let mut types = vec![None; count];
+        let types = element_types(graph);
         // Which values do not depend on the data: constants, sizes, and what they make.
         let mut free = vec![false; count];
         let mut converted = vec![false; count];
         for (i, value) in graph.values().iter().enumerate() {
-            let declared = value.input.as_ref().map(|ty| ty.dtype);
-            types[i] = value.constant.as_ref().map(|tensor| tensor.dtype()).or(declared);
             free[i] = value.constant.is_some();
             converted[i] = types[i].is_some_and(|dtype| match value.constant {
                 Some(_) => is_half(dtype),
@@ -93,10 +108,8 @@ impl Conversion {
             let is_size = matches!(node.op, Op::Shape { .. } | Op::Size);
             let is_free = is_size || inputs().all(|i| free[i]);
             let reads_converted = !reads_any_type(&node.op) && inputs().any(|i| converted[i]);
-            for (i, &output) in node.outputs.iter().enumerate() {
-                let Some(output) = output else { continue };
-                let dtype = output_type(node, i, |i| types[node.input(i)?.index()]);
-                types[output.index()] = dtype;
+            for &output in node.outputs.iter().flatten() {
+                let dtype = types[output.index()];
                 free[output.index()] = is_free;
                 // A cast at the end gives what the file declares.
                 converted[output.index()] = !is_last(node, output)

@@ -88,7 +88,8 @@ impl ExpandStep {
         let [height, width] = self.depthwise.window.kernel;
         let lines = (Self::lines(output) - 1) * stride(0) + (height - 1) * dilation + 1;
         let across = self.depthwise.window.dilations.get(1).copied().unwrap_or(1) * width;
-        lines * (output.width * stride(1) + across) * output.stride()
+        let line = (output.width * stride(1) + across).saturating_mul(output.stride());
+        lines.saturating_mul(line)
     }
 }
 
@@ -106,7 +107,7 @@ impl Kernel for ExpandStep {
     fn workspace(&self, output: Extent) -> usize {
         let strip = self.strip_len(output);
         let pixels = strip / output.stride().max(1);
-        strip + self.expand.weights.workspace(pixels, false)
+        strip.saturating_add(self.expand.weights.workspace(pixels, false))
     }
 
     fn partial_sums(&self, output: Extent) -> usize {

@@ -54,7 +54,7 @@ pub(crate) fn resize(
     if op.coordinates == CoordinateTransform::TfCropAndResize {
         let roi = roi.ok_or_else(|| Error::shape("tf_crop_and_resize needs a roi"))?;
         count("entries of roi, two for every axis", roi.len(), 2 * chosen.len())?;
-        if let Some(&far) = roi.iter().find(|at| !(at.abs() <= FARTHEST)) {
+        if let Some(&far) = roi.iter().find(|at| !(-FARTHEST..=FARTHEST).contains(*at)) {
             return Err(Error::shape(format!("a roi at {far} must lie between -2^20 and 2^20")));
         }
         for (i, &axis) in chosen.iter().enumerate() {
@@ -130,11 +130,9 @@ const FARTHEST: f32 = (1u32 << 20) as f32;
 /// The size of an axis after scaling the `part` of it that is of interest, rounded down. In single
 /// precision, as every exporter expects: 10 * 0.7 is 7.
 pub(crate) fn scaled(size: usize, scale: f32, part: f32) -> Result<usize> {
-    if !(scale > 0.0) {
-        return Err(Error::shape(format!("a scale of {scale} must be positive")));
-    }
     if !(1.0 / LARGEST_SCALE..=LARGEST_SCALE).contains(&scale) {
-        return Err(Error::shape(format!("a scale of {scale} must lie between 2^-40 and 2^40")));
+        let message = format!("a scale of {scale} must be positive, from 2^-40 to 2^40");
+        return Err(Error::shape(message));
     }
     let size = (size as f32 * part * scale).floor();
     if (0.0..MAX_TENSOR_BYTES as f32).contains(&size) {

@@ -111,3 +111,20 @@ fn reductions_are_known_by_name() {
         assert!((y.as_f32().unwrap()[0] - expected).abs() < 1e-6, "{name}");
     }
 }
+
+/// What an older opset states as an attribute is of the type of what it stands beside.
+#[test]
+fn attributes_of_half_precision_networks_become_half_precision() {
+    let clip = with(node("Clip", &["c"], "y"), &[float("min", 0.0), float("max", 1.5)]);
+    let mut model = model(vec![node("Add", &["x", "x"], "c"), clip], vec![]);
+    model.opset_import[0].version = 10;
+    if let Some(proto::Type { tensor_type: Some(ty) }) =
+        model.graph.as_mut().and_then(|graph| graph.input[0].r#type.as_mut())
+    {
+        ty.elem_type = 10;
+    }
+    let image = Tensor::new(&[1, 3, 8, 8], vec![0.5f32; 192]).unwrap().cast(DType::F16).unwrap();
+    let y = reference::run(&open(&model).unwrap(), &[image]).unwrap().remove(0);
+    assert_eq!(y.dtype(), DType::F16);
+    assert_eq!(y.cast(DType::F32).unwrap().as_f32().unwrap(), [1.0; 192]);
+}
