@@ -4,13 +4,12 @@
 //! again should stay in cache: maps in the first part, which therefore sees one image at a time, and
 //! weights in the last, which sees the whole batch.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-use rayon::prelude::*;
+use std::sync::{Mutex, MutexGuard};
 
 use super::run::{Input, Watch};
 use super::state::Memory;
+use super::team::Team;
 use super::{Bound, Extent, Plan, Slot, Step, Work};
 use crate::error::Result;
 use crate::graph::Bindings;
@@ -83,6 +82,7 @@ impl Plan {
         &self,
         heads: &mut [Memory],
         memory: &mut Memory,
+        team: &mut Team,
         inputs: &[Input],
         watch: &mut Watch,
     ) -> Result<()> {
@@ -94,25 +94,36 @@ impl Plan {
             [] => Ok(()),
             [head, others @ ..] if others.is_empty() || is_watched => {
                 (0..images).try_for_each(|i| {
-                    self.run_head(head, inputs, i, watch)?;
+                    self.run_head(head, team, inputs, i, watch)?;
                     self.collect(head, memory, i, images);
                     Ok(())
                 })
             }
             heads => {
-                let (next, memory) = (AtomicUsize::new(0), Mutex::new(memory));
-                heads.par_iter_mut().with_max_len(1).try_for_each(|head| {
+                let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
+                let (members, heads) = (heads.len(), Mutex::new(heads.iter_mut()));
+                let memory = Mutex::new(memory);
+                team.share(members, &|_| {
+                    let Some(head) = locked(&heads).next() else { return };
                     loop {
                         let i = next.fetch_add(1, Ordering::Relaxed);
                         if i >= images {
-                            return Ok(());
+                            return;
                         }
-                        self.run_head(head, inputs, i, &mut Watch::Nobody)?;
-                        // Copying leaves nothing half done.
-                        let mut memory = memory.lock().unwrap_or_else(|e| e.into_inner());
-                        self.collect(head, &mut memory, i, images);
+                        let alone = &mut Team::alone();
+                        match self.run_head(head, alone, inputs, i, &mut Watch::Nobody) {
+                            Ok(()) => self.collect(head, &mut locked(&memory), i, images),
+                            Err(e) => {
+                                next.store(images, Ordering::Relaxed);
+                                locked(&failure).get_or_insert(e);
+                            }
+                        }
                     }
-                })
+                });
+                match locked(&failure).take() {
+                    Some(e) => Err(e),
+                    None => Ok(()),
+                }
             }
         }
     }
@@ -120,6 +131,7 @@ impl Plan {
     fn run_head(
         &self,
         head: &mut Memory,
+        team: &mut Team,
         inputs: &[Input],
         image: usize,
         watch: &mut Watch,
@@ -135,7 +147,7 @@ impl Plan {
                 Err(e) => done = Err(e),
             }
         }
-        let done = done.and_then(|()| self.run_steps(head, &single[..inputs.len()], watch));
+        let done = done.and_then(|()| self.run_steps(head, team, &single[..inputs.len()], watch));
         head.bound.inputs = shapes;
         done
     }
@@ -153,4 +165,9 @@ impl Plan {
             to.unwrap_or_default().copy_from_slice(head.arena.read(from.clone()));
         }
     }
+}
+
+/// Locks what no panic leaves half done.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
 }

@@ -3,7 +3,8 @@
 use super::Kernel;
 use super::epilogue::Fused;
 use super::extent::{Extent, View};
-use super::io::{Io, MOST_INPUTS, compute_blocks};
+use super::io::{Io, MOST_INPUTS};
+use super::share::compute_blocks;
 use super::window::WindowShape;
 use crate::error::Result;
 use crate::kernels::conv::{ConvWeights, Image, conv};
@@ -100,7 +101,7 @@ impl Kernel for ConvStep {
         let cost = cut.images * cut.rows * cut.width * self.weights.packed().length();
         let [Some(y), sums] = io.outputs else { return Ok(()) };
         let sums = sums.map(|sums| (sums, cut.width));
-        compute_blocks(y, sums, cut, (io.workspace, io.threads, cost), |mut block, work| {
+        compute_blocks(y, sums, cut, (io.workspace, io.team, cost), |mut block, work| {
             let i = block.image;
             let image = Image { data: x.image(i), layout: x.layout };
             let prologue = self.prologue.as_ref().map(|p| p.epilogue(&inputs, i));
@@ -165,7 +166,7 @@ impl Kernel for DepthwiseStep {
         let inputs = io.inputs;
         let [Some(y), sums] = io.outputs else { return Ok(()) };
         let sums = sums.map(|sums| (sums, result.stride()));
-        let cost = (io.workspace, io.threads, result.len() * taps);
+        let cost = (io.workspace, io.team, result.len() * taps);
         compute_blocks(y, sums, Self::cut(result), cost, |mut block, _| {
             let epilogue = self.fused.epilogue(&inputs, block.image);
             let image = x.image(block.image);

@@ -9,7 +9,8 @@ use std::ops::Range;
 use super::Kernel;
 use super::conv::{ConvStep, DepthwiseStep};
 use super::extent::{Extent, View};
-use super::io::{Io, MOST_INPUTS, compute_blocks};
+use super::io::{Io, MOST_INPUTS};
+use super::share::compute_blocks;
 use crate::error::Result;
 use crate::kernels::Window;
 use crate::kernels::conv::{Image, conv};
@@ -136,7 +137,7 @@ impl Kernel for ExpandStep {
         let [Some(y), sums] = io.outputs else { return Ok(()) };
         let sums = sums.map(|sums| (sums, result.stride()));
         let isa = io.isa;
-        let cost = (io.workspace, io.threads, macs);
+        let cost = (io.workspace, io.team, macs);
         compute_blocks(y, sums, Self::cut(result), cost, |mut block, work| {
             self.block(isa, x, &inputs, &sizes, &mut block, work);
         });

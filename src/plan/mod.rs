@@ -4,10 +4,10 @@
 //! in one arena, whose layout is [bound](Bound) once for the shapes of the inputs; the few values
 //! that only the general operators know are tensors.
 
-mod awake;
 mod batch;
 mod bound;
 mod conv;
+mod crew;
 mod dynamic;
 mod epilogue;
 mod expand;
@@ -15,7 +15,10 @@ mod extent;
 mod io;
 mod pool;
 mod run;
+mod share;
 mod state;
+mod sync;
+mod team;
 mod transform;
 mod window;
 mod winograd;
@@ -30,6 +33,7 @@ pub use io::{Io, MOST_INPUTS, MOST_OUTPUTS};
 pub use pool::{GlobalAverageStep, PoolStep};
 pub use run::{Input, Watch};
 pub use state::{Batching, State, planned_bytes};
+pub use team::Team;
 pub use transform::TransformStep;
 pub use window::WindowShape;
 pub use winograd::WinogradStep;

@@ -1,7 +1,8 @@
 //! Pooling steps.
 
 use super::Kernel;
-use super::io::{Io, compute_blocks};
+use super::io::Io;
+use super::share::compute_blocks;
 use super::window::WindowShape;
 use crate::error::Result;
 use crate::kernels::pool::{Pooling, pool, scaled_sum};
@@ -28,7 +29,7 @@ impl Kernel for PoolStep {
         let row_blocks = (rows * width / 16384).clamp(1, rows.max(1));
         let cut = Cut { images: result.images, rows, width, row_blocks, column_blocks: 1 };
         let [Some(y), _] = io.outputs else { return Ok(()) };
-        let cost = (io.workspace, io.threads, 9 * result.len());
+        let cost = (io.workspace, io.team, 9 * result.len());
         compute_blocks(y, None, cut, cost, |mut block, _| {
             let image = x.image(block.image);
             pool(io.isa, image, result.stride(), self.kind, &window, &mut block);

@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use super::awake::with_helpers;
 use super::extent::{self, View};
 use super::io::{Io, MOST_INPUTS, MOST_OUTPUTS};
 use super::state::{Memory, State};
+use super::team::Team;
 use super::{Bound, Home, Kernel, Plan, Slot, Step, StepTime, Work};
 use crate::error::{Error, Result};
 use crate::reference;
@@ -62,9 +62,9 @@ pub enum Watch<'a> {
     /// Nobody.
     Nobody,
     /// Gets what every step took.
-    Times(&'a mut (dyn FnMut(StepTime) + Send)),
+    Times(&'a mut dyn FnMut(StepTime)),
     /// Gets every value that is not fused away, by name.
-    Values(&'a mut (dyn FnMut(&str, &Tensor) + Send)),
+    Values(&'a mut dyn FnMut(&str, &Tensor)),
 }
 
 impl Plan {
@@ -73,17 +73,16 @@ impl Plan {
     /// # Errors
     /// What a step says, with the node's name.
     pub fn run(&self, state: &mut State, inputs: &[Input], watch: &mut Watch) -> Result<()> {
-        let State { heads, memory: Some(memory), .. } = state else { return Ok(()) };
-        with_helpers(memory.threads - 1, || {
-            self.run_heads(heads, memory, inputs, watch)?;
-            self.run_steps(memory, inputs, watch)
-        })
+        let State { heads, memory: Some(memory), team, .. } = state else { return Ok(()) };
+        self.run_heads(heads, memory, team, inputs, watch)?;
+        self.run_steps(memory, team, inputs, watch)
     }
 
-    /// Runs the steps that `memory` is bound for.
+    /// Runs the steps that `memory` is bound for, on the threads of `team`.
     pub(super) fn run_steps(
         &self,
         memory: &mut Memory,
+        team: &mut Team,
         inputs: &[Input],
         watch: &mut Watch,
     ) -> Result<()> {
@@ -91,7 +90,7 @@ impl Plan {
             let step = &self.steps[i];
             let start = matches!(watch, Watch::Times(_)).then(Instant::now);
             let done = match &step.work {
-                Work::Kernel(kernel) => self.run_kernel(memory, inputs, i, &**kernel),
+                Work::Kernel(kernel) => self.run_kernel(memory, team, inputs, i, &**kernel),
                 Work::General(op) => {
                     let tensors = step.inputs.iter().map(|slot| match slot {
                         Some(slot) => self.tensor(memory, inputs, *slot).map(Some),
@@ -197,12 +196,13 @@ impl Plan {
     fn run_kernel(
         &self,
         memory: &mut Memory,
+        team: &mut Team,
         inputs: &[Input],
         index: usize,
         kernel: &dyn Kernel,
     ) -> Result<()> {
         let step = &self.steps[index];
-        let Memory { bound, arena, threads, isa, .. } = memory;
+        let Memory { bound, arena, isa, .. } = memory;
         let mut reads = [const { None }; MOST_INPUTS];
         let mut sizes = [None; MOST_INPUTS];
         for (i, slot) in step.inputs.iter().enumerate() {
@@ -245,7 +245,7 @@ impl Plan {
             results,
             workspace: workspace.unwrap_or_default(),
             isa: *isa,
-            threads: *threads,
+            team,
         })
     }
 

@@ -2,6 +2,7 @@
 
 use super::batch::head_of;
 use super::run::Input;
+use super::team::Team;
 use super::{Bound, Plan};
 use crate::error::{Error, Result};
 use crate::graph::Bindings;
@@ -14,7 +15,6 @@ pub(super) struct Memory {
     pub arena: Arena,
     /// The values that only general operators know.
     pub tensors: Vec<Option<Tensor>>,
-    pub threads: usize,
     pub isa: Isa,
 }
 
@@ -23,13 +23,7 @@ impl Memory {
     ///
     /// # Errors
     /// `Input` where the system does not have so much memory.
-    fn new(
-        plan: &Plan,
-        bound: Bound,
-        old: Option<Memory>,
-        threads: usize,
-        isa: Isa,
-    ) -> Result<Self> {
+    fn new(plan: &Plan, bound: Bound, old: Option<Memory>, isa: Isa) -> Result<Self> {
         let arena = match old {
             Some(old) if old.arena.len() >= bound.arena_len() => old.arena,
             _ => Arena::new(bound.arena_len()).ok_or_else(|| {
@@ -40,7 +34,7 @@ impl Memory {
                 ))
             })?,
         };
-        Ok(Memory { bound, arena, tensors: vec![None; plan.slots.len()], threads, isa })
+        Ok(Memory { bound, arena, tensors: vec![None; plan.slots.len()], isa })
     }
 }
 
@@ -59,15 +53,16 @@ pub struct State {
     pub(super) heads: Vec<Memory>,
     /// For the other steps.
     pub(super) memory: Option<Memory>,
+    /// The threads that run the steps.
+    pub(super) team: Team,
     batching: Batching,
-    threads: usize,
     isa: Isa,
 }
 
 impl State {
-    /// Memory for runs on `threads` threads.
-    pub fn new(threads: usize, isa: Isa) -> Self {
-        State { heads: Vec::new(), memory: None, batching: Batching::Whole, threads, isa }
+    /// Memory for runs on the threads of `team`.
+    pub fn new(team: Team, isa: Isa) -> Self {
+        State { heads: Vec::new(), memory: None, team, batching: Batching::Whole, isa }
     }
 
     /// What the memory was last planned for; the steps that are run image by image are not in it.
@@ -103,13 +98,12 @@ impl State {
         if self.batching == batching && self.bound().is_some_and(same) {
             return Ok(());
         }
-        let (threads, isa) = (self.threads, self.isa);
+        let (threads, isa) = (self.team.threads(), self.isa);
         let Division { heads, rest } = divide(plan, inputs, batching, threads, bindings)?;
-        let shared = if heads.len() == 1 { threads } else { 1 };
         let (mut old, old_rest) = (std::mem::take(&mut self.heads).into_iter(), self.memory.take());
-        let head = |bound| Memory::new(plan, bound, old.next(), shared, isa);
+        let head = |bound| Memory::new(plan, bound, old.next(), isa);
         self.heads = heads.into_iter().map(head).collect::<Result<_>>()?;
-        self.memory = Some(Memory::new(plan, rest, old_rest, threads, isa)?);
+        self.memory = Some(Memory::new(plan, rest, old_rest, isa)?);
         self.batching = batching;
         Ok(())
     }

@@ -3,7 +3,8 @@
 use super::Kernel;
 use super::epilogue::Fused;
 use super::extent::Extent;
-use super::io::{Io, compute_blocks};
+use super::io::Io;
+use super::share::compute_blocks;
 use crate::error::Result;
 use crate::kernels::transform::{transform, transform_in_place};
 use crate::tensor::Cut;
@@ -39,7 +40,7 @@ impl Kernel for TransformStep {
         let (x, inputs, result) = (io.inputs[0], io.inputs, io.result(0));
         let [Some(y), sums] = io.outputs else { return Ok(()) };
         let sums = sums.map(|sums| (sums, result.stride()));
-        let cost = (io.workspace, io.threads, 4 * result.len());
+        let cost = (io.workspace, io.team, 4 * result.len());
         compute_blocks(y, sums, Self::cut(result), cost, |mut block, _| {
             let epilogue = self.fused.epilogue(&inputs, block.image);
             match x {

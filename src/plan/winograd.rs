@@ -3,7 +3,8 @@
 use super::Kernel;
 use super::epilogue::Fused;
 use super::extent::Extent;
-use super::io::{Io, compute_blocks};
+use super::io::Io;
+use super::share::compute_blocks;
 use super::window::WindowShape;
 use crate::error::Result;
 use crate::kernels::winograd::{TILE, WinogradWeights, winograd};
@@ -65,7 +66,7 @@ impl Kernel for WinogradStep {
         let (x, result) = (io.input(0), io.result(0));
         let window = self.window.over(x.extent)?;
         let cut = self.cut(result);
-        let cost = (io.workspace, io.threads, result.len() * self.weights.channels() * 9 / 4);
+        let cost = (io.workspace, io.team, result.len() * self.weights.channels() * 9 / 4);
         let inputs = io.inputs;
         let [Some(y), sums] = io.outputs else { return Ok(()) };
         let sums = sums.map(|sums| (sums, cut.width));
