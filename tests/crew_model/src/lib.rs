@@ -1,4 +1,4 @@
-//! Checks `src/plan/crew.rs`, the file itself, on every interleaving of a leader and its helpers:
+//! Checks `src/plan/threads/crew.rs`, the file itself, on every interleaving of a leader and its helpers:
 //! a run ends, every helper that came has been waited for, and what it wrote is seen.
 #![cfg(test)]
 
@@ -12,7 +12,7 @@ mod sync {
     }
 }
 
-#[path = "../../../src/plan/crew.rs"]
+#[path = "../../../src/plan/threads/crew.rs"]
 mod crew;
 
 use crew::Leader;

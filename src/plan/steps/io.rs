@@ -1,7 +1,7 @@
 //! What a step gets to work with.
 
-use super::extent::{Extent, View};
-use super::team::Team;
+use crate::plan::extent::{Extent, View};
+use crate::plan::threads::Team;
 use crate::simd::Isa;
 
 /// The most inputs of a step that a kernel computes.

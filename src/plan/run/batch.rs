@@ -1,80 +1,13 @@
 //! Batches: the first steps of a network run image by image.
-//!
-//! Early layers have large maps and small weights, late layers the reverse. What is read again and
-//! again should stay in cache: maps in the first part, which therefore sees one image at a time, and
-//! weights in the last, which sees the whole batch.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-use super::run::{Input, Watch};
-use super::state::Memory;
-use super::team::Team;
-use super::{Bound, Extent, Plan, Slot, Step, Work};
+use super::executor::Watch;
 use crate::error::Result;
-use crate::graph::Bindings;
-use crate::tensor::DType;
-
-/// The most inputs of a network whose batches are taken apart.
-const MOST_SPLIT_INPUTS: usize = 4;
-
-/// The first part of a network, for one image.
-pub(super) struct Head {
-    /// The number of its steps.
-    pub steps: usize,
-    /// The number of images of the batch.
-    pub images: usize,
-    /// The shapes of the inputs for one image.
-    pub inputs: Vec<Vec<usize>>,
-    /// What the symbols of the graph stand for.
-    pub sizes: Bindings,
-}
-
-/// The part of `plan` that a batch for which it is `whole`ly bound had better go through image by
-/// image: as many steps as make the bytes that do not stay in cache fewest. `None` where it is
-/// empty or images cannot be told apart.
-pub(super) fn head_of(
-    plan: &Plan,
-    whole: &Bound,
-    inputs: &[Input],
-    bindings: &impl Fn(&[Vec<usize>]) -> Result<Bindings>,
-) -> Option<Head> {
-    let images = *inputs.first()?.shape().first()?;
-    let batch =
-        |input: &Input| input.shape().first() == Some(&images) && input.dtype() == DType::F32;
-    if images < 2 || inputs.len() > MOST_SPLIT_INPUTS || !inputs.iter().all(batch) {
-        return None;
-    }
-    let one = |input: &Input| [&[1], &input.shape()[1..]].concat();
-    let inputs: Vec<Vec<usize>> = inputs.iter().map(one).collect();
-    let sizes = bindings(&inputs).ok()?;
-    let single = Bound::new(plan, 0..plan.steps.len(), inputs.clone(), &sizes, 1).ok()?;
-    let apart = |slot: Slot| {
-        let (one, all) = (single.extents[slot], whole.extents[slot]);
-        let grows = |one| Extent { images, ..one } == all.unwrap_or(one);
-        one.is_some_and(|one| one.images == 1 && grows(one))
-    };
-    let separable = |step: &&Step| {
-        matches!(step.work, Work::Kernel(_)) && step.outputs.iter().flatten().all(|&s| apart(s))
-    };
-    let most = plan.steps.iter().take_while(separable).count();
-    let maps = |step: &Step| -> usize {
-        let slots = step.inputs.iter().chain(&step.outputs).flatten();
-        slots.filter_map(|&slot| Some(4 * single.extents[slot]?.len())).sum()
-    };
-    let (mut best, mut steps, mut saved) = (0, 0, 0isize);
-    for (i, step) in plan.steps[..most].iter().enumerate() {
-        let weights = match &step.work {
-            Work::Kernel(kernel) => kernel.weight_bytes(),
-            _ => 0,
-        };
-        saved += maps(step) as isize - weights as isize;
-        if saved > best {
-            (best, steps) = (saved, i + 1);
-        }
-    }
-    (steps > 0).then_some(Head { steps, images, inputs, sizes })
-}
+use crate::plan::memory::{MOST_SPLIT_INPUTS, Memory};
+use crate::plan::threads::Team;
+use crate::plan::{Input, Plan};
 
 impl Plan {
     /// Runs the first steps for each image, and collects what the others read in `memory`.

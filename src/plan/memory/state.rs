@@ -1,16 +1,16 @@
 //! The memory of one caller, planned for the shapes of its inputs.
 
-use super::batch::head_of;
-use super::run::Input;
-use super::team::Team;
-use super::{Bound, Plan};
+use super::bound::Bound;
+use super::division::{Batching, Division, divide};
 use crate::error::{Error, Result};
 use crate::graph::Bindings;
+use crate::plan::threads::Team;
+use crate::plan::{Input, Plan};
 use crate::simd::Isa;
 use crate::tensor::{Arena, Tensor};
 
 /// The arena of some steps, and what it was planned for.
-pub(super) struct Memory {
+pub(in crate::plan) struct Memory {
     pub bound: Bound,
     pub arena: Arena,
     /// The values that only general operators know.
@@ -38,23 +38,14 @@ impl Memory {
     }
 }
 
-/// How much of a batch goes through the network at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Batching {
-    /// Through the first steps, whose maps are larger than their weights, image by image.
-    ByImage,
-    /// All of it.
-    Whole,
-}
-
 /// The memory of one caller.
 pub struct State {
     /// For the first steps, run image by image: one for each thread, or one for all of them.
-    pub(super) heads: Vec<Memory>,
+    pub(in crate::plan) heads: Vec<Memory>,
     /// For the other steps.
-    pub(super) memory: Option<Memory>,
+    pub(in crate::plan) memory: Option<Memory>,
     /// The threads that run the steps.
-    pub(super) team: Team,
+    pub(in crate::plan) team: Team,
     batching: Batching,
     isa: Isa,
 }
@@ -75,7 +66,7 @@ impl State {
         self.heads.iter().chain(&self.memory).map(|memory| memory.bound.arena_bytes()).sum()
     }
 
-    pub(super) fn memory(&self) -> Result<&Memory> {
+    pub(in crate::plan) fn memory(&self) -> Result<&Memory> {
         self.memory.as_ref().ok_or_else(|| Error::graph("the network has not been run"))
     }
 
@@ -107,38 +98,6 @@ impl State {
         self.batching = batching;
         Ok(())
     }
-}
-
-/// What is planned for a run.
-struct Division {
-    /// As in [`State`].
-    heads: Vec<Bound>,
-    /// The steps after those of the heads.
-    rest: Bound,
-}
-
-fn divide(
-    plan: &Plan,
-    inputs: &[Input],
-    batching: Batching,
-    threads: usize,
-    bindings: impl Fn(&[Vec<usize>]) -> Result<Bindings>,
-) -> Result<Division> {
-    let shapes: Vec<_> = inputs.iter().map(|input| input.shape().to_vec()).collect();
-    let (sizes, all) = (bindings(&shapes)?, plan.steps.len());
-    let whole = Bound::new(plan, 0..all, shapes.clone(), &sizes, threads)?;
-    let head = match batching {
-        Batching::ByImage => head_of(plan, &whole, inputs, &bindings),
-        Batching::Whole => None,
-    };
-    let Some(head) = head else { return Ok(Division { heads: Vec::new(), rest: whole }) };
-    // Every thread takes images where that keeps them all busy, else all share each image.
-    let apart = head.images.is_multiple_of(threads) || head.images >= 4 * threads;
-    let (count, sharing) = if apart { (threads.min(head.images), 1) } else { (1, threads) };
-    let one = || Bound::new(plan, 0..head.steps, head.inputs.clone(), &head.sizes, sharing);
-    let heads = (0..count).map(|_| one()).collect::<Result<_>>()?;
-    let rest = Bound::new(plan, head.steps..all, shapes, &sizes, threads)?;
-    Ok(Division { heads, rest })
 }
 
 /// Bytes of all arenas that runs on f32 inputs of these `shapes` will have, on `threads` threads.

@@ -2,60 +2,14 @@
 
 use std::time::Instant;
 
-use super::extent::{self, View};
-use super::io::{Io, MOST_INPUTS, MOST_OUTPUTS};
-use super::state::{Memory, State};
-use super::team::Team;
-use super::{Bound, Home, Kernel, Plan, Slot, Step, StepTime, Work};
 use crate::error::{Error, Result};
+use crate::plan::extent::{self, View};
+use crate::plan::memory::{Bound, Memory, State};
+use crate::plan::steps::{Io, Kernel, MOST_INPUTS, MOST_OUTPUTS};
+use crate::plan::threads::Team;
+use crate::plan::{Home, Input, Plan, Slot, Step, StepTime, Work};
 use crate::reference;
-use crate::tensor::{DType, Layout, Tensor};
-
-/// What a run is given for an input of the network.
-#[derive(Clone, Copy)]
-pub enum Input<'a> {
-    /// A tensor of any element type.
-    Tensor(&'a Tensor),
-    /// Elements in row-major order.
-    F32 {
-        /// Sizes of the axes.
-        shape: &'a [usize],
-        /// As many elements.
-        data: &'a [f32],
-    },
-}
-
-impl Input<'_> {
-    /// The sizes of the axes.
-    pub fn shape(&self) -> &[usize] {
-        match self {
-            Input::Tensor(tensor) => tensor.shape(),
-            Input::F32 { shape, .. } => shape,
-        }
-    }
-
-    /// The element type.
-    pub fn dtype(&self) -> DType {
-        match self {
-            Input::Tensor(tensor) => tensor.dtype(),
-            Input::F32 { .. } => DType::F32,
-        }
-    }
-
-    pub(super) fn as_f32(&self) -> Result<&[f32]> {
-        match self {
-            Input::Tensor(tensor) => tensor.as_f32(),
-            Input::F32 { data, .. } => Ok(data),
-        }
-    }
-
-    fn to_tensor(self) -> Result<Tensor> {
-        match self {
-            Input::Tensor(tensor) => Ok(tensor.clone()),
-            Input::F32 { shape, data } => Tensor::new(shape, data.to_vec()),
-        }
-    }
-}
+use crate::tensor::{Layout, Tensor};
 
 /// Who is told about the steps of a run.
 pub enum Watch<'a> {

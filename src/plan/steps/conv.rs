@@ -1,14 +1,14 @@
 //! Convolution steps.
 
-use super::Kernel;
 use super::epilogue::Fused;
-use super::extent::{Extent, View};
 use super::io::{Io, MOST_INPUTS};
-use super::share::compute_blocks;
+use super::kernel::Kernel;
 use super::window::WindowShape;
 use crate::error::Result;
 use crate::kernels::conv::{ConvWeights, Image, conv};
 use crate::kernels::depthwise::{DepthwiseWeights, depthwise};
+use crate::plan::extent::{Extent, View};
+use crate::plan::threads::compute_blocks;
 use crate::tensor::Cut;
 
 /// Rows of a block where there are many: the weights of a panel are read once for so many.

@@ -1,12 +1,12 @@
 //! From a context to coefficients and attention.
 
-use super::Kernel;
-use super::extent::Extent;
 use super::io::Io;
-use super::share::compute_blocks;
+use super::kernel::Kernel;
 use crate::error::Result;
 use crate::kernels::attention::spatial_attention;
 use crate::kernels::hyperfunction::{Coefficients, coefficients};
+use crate::plan::extent::Extent;
+use crate::plan::threads::compute_blocks;
 use crate::tensor::Cut;
 
 /// The second layer of a hyperfunction, from the hidden layer in input 0 to coefficients

@@ -1,12 +1,12 @@
 //! An epilogue as a step of its own.
 
-use super::Kernel;
 use super::epilogue::Fused;
-use super::extent::Extent;
 use super::io::Io;
-use super::share::compute_blocks;
+use super::kernel::Kernel;
 use crate::error::Result;
 use crate::kernels::transform::{transform, transform_in_place};
+use crate::plan::extent::Extent;
+use crate::plan::threads::compute_blocks;
 use crate::tensor::Cut;
 
 /// Additions, activations and max-affine functions of input 0, in place where nobody else reads it.

@@ -1,13 +1,13 @@
 //! Convolution steps by Winograd's algorithm.
 
-use super::Kernel;
 use super::epilogue::Fused;
-use super::extent::Extent;
 use super::io::Io;
-use super::share::compute_blocks;
+use super::kernel::Kernel;
 use super::window::WindowShape;
 use crate::error::Result;
 use crate::kernels::winograd::{TILE, WinogradWeights, winograd};
+use crate::plan::extent::Extent;
+use crate::plan::threads::compute_blocks;
 use crate::tensor::Cut;
 
 /// Tiles of a block where an image has many: transformed weights are read once for so many.

@@ -6,16 +6,16 @@
 
 use std::ops::Range;
 
-use super::Kernel;
 use super::conv::{ConvStep, DepthwiseStep};
-use super::extent::{Extent, View};
 use super::io::{Io, MOST_INPUTS};
-use super::share::compute_blocks;
+use super::kernel::Kernel;
 use crate::error::Result;
 use crate::kernels::Window;
 use crate::kernels::conv::{Image, conv};
 use crate::kernels::depthwise::depthwise;
 use crate::kernels::epilogue::Epilogue;
+use crate::plan::extent::{Extent, View};
+use crate::plan::threads::compute_blocks;
 use crate::simd::{Isa, padded};
 use crate::tensor::{Block, Cut, Layout};
 

@@ -1,11 +1,11 @@
 //! Pooling steps.
 
-use super::Kernel;
 use super::io::Io;
-use super::share::compute_blocks;
+use super::kernel::Kernel;
 use super::window::WindowShape;
 use crate::error::Result;
 use crate::kernels::pool::{Pooling, pool, scaled_sum};
+use crate::plan::threads::compute_blocks;
 use crate::tensor::Cut;
 
 /// Pooling over windows of input 0.
