@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use rayon::ThreadPool;
 
 use crate::compile::{self, Options, Packs, Prepared, Report};
 use crate::error::{Error, Result};
 use crate::format;
 use crate::graph::infer::infer;
 use crate::graph::{Bindings, Graph, TensorType, bind_inputs};
-use crate::plan::{Batching, Bound, Input, Plan, State, StepTime, Watch, planned_bytes};
+use crate::plan::{Batching, Bound, Input, Plan, State, StepTime, Team, Watch, planned_bytes};
 use crate::simd::Isa;
 use crate::tensor::{DType, Tensor, num_elements};
 
@@ -164,7 +164,6 @@ impl Model {
 /// run, which is planned for the shapes of the first inputs and again whenever shapes change.
 pub struct Session {
     model: Arc<Model>,
-    pool: Arc<ThreadPool>,
     state: State,
 }
 
@@ -172,48 +171,37 @@ impl Session {
     /// A session that runs on one thread, the calling one.
     ///
     /// # Errors
-    /// `Io` where the operating system refuses a thread.
+    /// None at present.
     pub fn new(model: &Arc<Model>) -> Result<Self> {
-        Self::with_threads(model, 1)
+        Ok(Self::on(model, Team::alone()))
     }
 
-    /// A session that runs on `threads` threads of its own. Results do not depend on how many.
+    /// A session that runs on `threads` threads: the calling one and others of its own. Results do
+    /// not depend on how many.
     ///
     /// # Errors
-    /// `Input` for no threads at all or far too many, `Io` where the operating system refuses them.
+    /// `Input` if `threads` is 0 or more than 1024, `Io` if the operating system refuses them.
     pub fn with_threads(model: &Arc<Model>, threads: usize) -> Result<Self> {
-        if threads == 0 {
-            return Err(Error::input(NO_THREADS));
-        }
-        if threads > MOST_THREADS {
-            let message = format!("a session runs on at most {MOST_THREADS} threads");
-            return Err(Error::input(message));
-        }
-        let pool = ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|i| format!("dyrelu-{i}"))
-            .build()
-            .map_err(|e| {
-                Error::new(crate::ErrorKind::Io, format!("cannot start {threads} threads: {e}"))
-                    .because(e)
-            })?;
-        Ok(Self::with_pool(model, Arc::new(pool)))
+        Ok(Self::on(model, Team::with_threads(threads)?))
     }
 
-    /// A session that runs in a pool of the caller's, which may serve other sessions too.
+    /// A session that runs on the calling thread and on the threads of a pool of the caller's, one
+    /// fewer than the pool has. The pool may serve other sessions and have other work.
+    ///
+    /// A run never waits for other jobs of the pool: what its threads do not come to do, the
+    /// calling thread does. They never wait in the pool for a run either. A run may be called from
+    /// a thread of the same pool.
     pub fn with_pool(model: &Arc<Model>, pool: Arc<ThreadPool>) -> Self {
-        let state = State::new(pool.current_num_threads(), Isa::get());
-        Session { model: model.clone(), pool, state }
+        Self::on(model, Team::in_pool(pool))
+    }
+
+    fn on(model: &Arc<Model>, team: Team) -> Self {
+        Session { model: model.clone(), state: State::new(team, Isa::get()) }
     }
 
     /// The network that this session runs.
     pub fn model(&self) -> &Arc<Model> {
         &self.model
-    }
-
-    /// Runs `work`, such as preparing inputs, on the threads of this session.
-    pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        self.pool.install(work)
     }
 
     /// Where the values of the last run lay in memory; absent before the first. Of a batch whose
@@ -294,7 +282,7 @@ impl Session {
     pub fn run_observed(
         &mut self,
         inputs: &[Tensor],
-        observe: &mut (dyn FnMut(&str, &Tensor) + Send),
+        observe: &mut dyn FnMut(&str, &Tensor),
     ) -> Result<Vec<Tensor>> {
         self.run_watched(inputs, &mut Watch::Values(observe))
     }
@@ -307,7 +295,7 @@ impl Session {
     }
 
     fn execute(&mut self, inputs: &[Input], watch: &mut Watch) -> Result<()> {
-        let Session { model, pool, state } = self;
+        let Session { model, state } = self;
         // Whoever looks at values wants those of the whole batch.
         let batching = match watch {
             Watch::Values(_) => Batching::Whole,
@@ -320,10 +308,7 @@ impl Session {
             bind_inputs(&model.graph, given, &mut bindings)?;
             Ok(bindings)
         })?;
-        match pool.current_num_threads() {
-            1 => model.plan.run(state, inputs, watch),
-            _ => pool.install(|| model.plan.run(state, inputs, watch)),
-        }
+        model.plan.run(state, inputs, watch)
     }
 }
 
@@ -331,6 +316,3 @@ impl Session {
 const MOST_BORROWED: usize = 8;
 
 const NO_THREADS: &str = "a session needs at least one thread";
-
-/// More than any machine has; the system would take minutes to start them.
-const MOST_THREADS: usize = 1024;

@@ -5,7 +5,7 @@ use dyrelu::graph::{
     Binary, Bindings, Conv, Dim, Gemm, Graph, HiddenActivation, Hyperfunction, MaxAffine, Op,
     Padding, Pool, PoolKind, Squash, TensorType, Unary, ValueId, Variadic, bind_inputs,
 };
-use dyrelu::plan::{Batching, Input, State, Watch};
+use dyrelu::plan::{Batching, Input, State, Team, Watch};
 use dyrelu::simd::Isa;
 use dyrelu::{DType, Model, Options, Result, Session, Tensor, reference};
 
@@ -431,7 +431,7 @@ fn a_session_survives_whoever_watches_it() {
         }
     }
     // Whoever takes times watches the first steps image by image.
-    let mut state = State::new(1, Isa::get());
+    let mut state = State::new(Team::alone(), Isa::get());
     let inputs = [Input::Tensor(&x[0])];
     let mut run = |watch: &mut Watch| {
         let bind = |shapes: &[Vec<usize>]| {

@@ -5,13 +5,14 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rayon::ThreadPoolBuilder;
 use rayon::prelude::*;
 use serde::Serialize;
 
 use super::{Outcome, models, output_failed, positive, print, say, threads, to_json};
 use dyrelu::graph::Op;
 use dyrelu::vision::{self, Labels, Prediction, Preprocess};
-use dyrelu::{DType, Error, Model, Result, Session, Tensor};
+use dyrelu::{DType, Error, ErrorKind, Model, Result, Session, Tensor};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -64,12 +65,19 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     let photos = collect(&arguments)?;
     let model = models::open(arguments.model.as_deref(), &arguments.engine)?;
     let classifier = Classifier::new(&model, &arguments)?;
-    let mut session = Session::with_threads(&model, threads(arguments.threads))?;
+    let threads = threads(arguments.threads);
+    let mut session = Session::with_threads(&model, threads)?;
+    let preparers = ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .map_err(|e| Error::new(ErrorKind::Io, format!("cannot start {threads} threads: {e}")))?;
     let mut printer = Printer::new(arguments.format)?;
     let progress = progress(photos.len());
     let mut failed = 0;
     for paths in photos.chunks(arguments.batch) {
-        for (path, result) in paths.iter().zip(classifier.classify(&mut session, paths)) {
+        let prepared = preparers.install(|| classifier.prepare(paths));
+        let results = classifier.classify(&mut session, paths, prepared);
+        for (path, result) in paths.iter().zip(results) {
             if let Err(e) = &result {
                 failed += 1;
                 progress.suspend(|| say(format_args!("error: {e}")));
@@ -141,14 +149,22 @@ impl Classifier {
         Ok(Classifier { preprocess, labels, normalised, top: arguments.top })
     }
 
-    /// Classifies a batch; a photo of which nothing can be said has the reason in its place.
-    fn classify(&self, session: &mut Session, paths: &[PathBuf]) -> Vec<Result<Vec<Prediction>>> {
+    /// Reads photos and makes inputs of the network of them, in parallel.
+    fn prepare(&self, paths: &[PathBuf]) -> Vec<Result<Tensor>> {
         let prepare = |path: &PathBuf| {
             let photo = vision::load(path)?;
             self.preprocess.apply(&photo).map_err(|e| e.in_file(path))
         };
-        let prepared: Vec<Result<Tensor>> =
-            session.install(|| paths.par_iter().map(prepare).collect());
+        paths.par_iter().map(prepare).collect()
+    }
+
+    /// Classifies a batch; a photo of which nothing can be said has the reason in its place.
+    fn classify(
+        &self,
+        session: &mut Session,
+        paths: &[PathBuf],
+        prepared: Vec<Result<Tensor>>,
+    ) -> Vec<Result<Vec<Prediction>>> {
         let good: Vec<&Tensor> = prepared.iter().flatten().collect();
         let mut predictions = self.predict(session, &good);
         let mut next = || predictions.pop_front().unwrap_or_else(|| Ok(Vec::new()));

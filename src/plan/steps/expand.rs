@@ -6,15 +6,16 @@
 
 use std::ops::Range;
 
-use super::Kernel;
 use super::conv::{ConvStep, DepthwiseStep};
-use super::extent::{Extent, View};
-use super::io::{Io, MOST_INPUTS, compute_blocks};
+use super::io::{Io, MOST_INPUTS};
+use super::kernel::Kernel;
 use crate::error::Result;
 use crate::kernels::Window;
 use crate::kernels::conv::{Image, conv};
 use crate::kernels::depthwise::depthwise;
 use crate::kernels::epilogue::Epilogue;
+use crate::plan::extent::{Extent, View};
+use crate::plan::threads::compute_blocks;
 use crate::simd::{Isa, padded};
 use crate::tensor::{Block, Cut, Layout};
 
@@ -142,7 +143,7 @@ impl Kernel for ExpandStep {
         let [Some(y), sums] = io.outputs else { return Ok(()) };
         let sums = sums.map(|sums| (sums, result.stride()));
         let isa = io.isa;
-        let cost = (io.workspace, io.threads, macs);
+        let cost = (io.workspace, io.team, macs);
         compute_blocks(y, sums, Self::cut(result), cost, |mut block, work| {
             self.block(isa, x, &inputs, &sizes, &mut block, work);
         });

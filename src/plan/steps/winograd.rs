@@ -1,12 +1,13 @@
 //! Convolution steps by Winograd's algorithm.
 
-use super::Kernel;
 use super::epilogue::Fused;
-use super::extent::Extent;
-use super::io::{Io, compute_blocks};
+use super::io::Io;
+use super::kernel::Kernel;
 use super::window::WindowShape;
 use crate::error::Result;
 use crate::kernels::winograd::{TILE, WinogradWeights, winograd};
+use crate::plan::extent::Extent;
+use crate::plan::threads::compute_blocks;
 use crate::tensor::Cut;
 
 /// Tiles of a block where an image has many: transformed weights are read once for so many.
@@ -69,7 +70,7 @@ impl Kernel for WinogradStep {
         let (x, result) = (io.input(0), io.result(0));
         let window = self.window.over(x.extent)?;
         let cut = self.cut(result);
-        let cost = (io.workspace, io.threads, result.len() * self.weights.channels() * 9 / 4);
+        let cost = (io.workspace, io.team, result.len() * self.weights.channels() * 9 / 4);
         let inputs = io.inputs;
         let [Some(y), sums] = io.outputs else { return Ok(()) };
         let sums = sums.map(|sums| (sums, cut.width));

@@ -1,10 +1,12 @@
 //! Pooling steps.
 
-use super::io::{Io, compute_blocks};
+use super::io::Io;
+use super::kernel::Kernel;
 use super::window::WindowShape;
-use super::{Extent, Kernel};
 use crate::error::Result;
 use crate::kernels::pool::{Pooling, pool, scaled_sum};
+use crate::plan::extent::Extent;
+use crate::plan::threads::compute_blocks;
 use crate::tensor::Cut;
 
 /// Pooling over windows of input 0.
@@ -32,7 +34,7 @@ impl Kernel for PoolStep {
         let row_blocks = (rows * width / 16384).clamp(1, rows.max(1));
         let cut = Cut { images: result.images, rows, width, row_blocks, column_blocks: 1 };
         let [Some(y), _] = io.outputs else { return Ok(()) };
-        let cost = (io.workspace, io.threads, 9 * result.len());
+        let cost = (io.workspace, io.team, 9 * result.len());
         compute_blocks(y, None, cut, cost, |mut block, _| {
             let image = x.image(block.image);
             pool(io.isa, image, result.stride(), self.kind, &window, &mut block);

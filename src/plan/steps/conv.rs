@@ -1,13 +1,14 @@
 //! Convolution steps.
 
-use super::Kernel;
 use super::epilogue::Fused;
-use super::extent::{Extent, View};
-use super::io::{Io, MOST_INPUTS, compute_blocks};
+use super::io::{Io, MOST_INPUTS};
+use super::kernel::Kernel;
 use super::window::WindowShape;
 use crate::error::Result;
 use crate::kernels::conv::{ConvWeights, Image, conv};
 use crate::kernels::depthwise::{DepthwiseWeights, depthwise};
+use crate::plan::extent::{Extent, View};
+use crate::plan::threads::compute_blocks;
 use crate::tensor::{Cut, Layout};
 
 /// Rows of a block where there are many: the weights of a panel are read once for so many.
@@ -105,7 +106,7 @@ impl Kernel for ConvStep {
         let cost = cut.images * cut.rows * cut.width * self.weights.packed().length();
         let [Some(y), sums] = io.outputs else { return Ok(()) };
         let sums = sums.map(|sums| (sums, cut.width));
-        compute_blocks(y, sums, cut, (io.workspace, io.threads, cost), |mut block, work| {
+        compute_blocks(y, sums, cut, (io.workspace, io.team, cost), |mut block, work| {
             let i = block.image;
             let image = Image { data: x.image(i), layout: x.layout };
             let prologue = self.prologue.as_ref().map(|p| p.epilogue(&inputs, i));
@@ -176,7 +177,7 @@ impl Kernel for DepthwiseStep {
         let inputs = io.inputs;
         let [Some(y), sums] = io.outputs else { return Ok(()) };
         let sums = sums.map(|sums| (sums, result.stride()));
-        let cost = (io.workspace, io.threads, result.len() * taps);
+        let cost = (io.workspace, io.team, result.len() * taps);
         compute_blocks(y, sums, Self::cut(result), cost, |mut block, _| {
             let epilogue = self.fused.epilogue(&inputs, block.image);
             let image = x.image(block.image);

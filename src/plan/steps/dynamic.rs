@@ -1,11 +1,12 @@
 //! From a context to coefficients and attention.
 
-use super::Kernel;
-use super::extent::Extent;
-use super::io::{Io, compute_blocks};
+use super::io::Io;
+use super::kernel::Kernel;
 use crate::error::Result;
 use crate::kernels::attention::spatial_attention;
 use crate::kernels::hyperfunction::{Coefficients, coefficients};
+use crate::plan::extent::Extent;
+use crate::plan::threads::compute_blocks;
 use crate::tensor::Cut;
 
 /// The second layer of a hyperfunction, from the hidden layer in input 0 to coefficients
@@ -39,12 +40,12 @@ impl Kernel for CoefficientsStep {
         // single one, long pieces, as many as there are threads: a coefficient is the same sum
         // however its neighbours are dealt out.
         let column_blocks = match result.images {
-            1 => (width / 512).clamp(1, 4).min(io.threads),
+            1 => (width / 512).clamp(1, 4).min(io.team.threads()),
             _ => (width / 256).clamp(1, 16),
         };
         let cut = Cut { images: 1, rows: result.images, width, row_blocks: 1, column_blocks };
         let [Some(y), _] = io.outputs else { return Ok(()) };
-        let cost = (io.workspace, io.threads, cut.rows * width * self.layer.hidden());
+        let cost = (io.workspace, io.team, cut.rows * width * self.layer.hidden());
         compute_blocks(y, None, cut, cost, |mut block, work| {
             coefficients(io.isa, &self.layer, hidden.data, &mut block, work);
         });

@@ -5,7 +5,7 @@ use crate::graph::Padding;
 use crate::graph::geometry::{self, WindowSpec};
 use crate::kernels::Window;
 
-use super::Extent;
+use crate::plan::extent::Extent;
 
 /// A window as the graph describes it.
 #[derive(Clone)]

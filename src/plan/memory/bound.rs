@@ -3,26 +3,26 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::extent::Extent;
-use super::{Home, Plan, Slot, Work};
 use crate::error::{Error, Result};
 use crate::graph::{Bindings, Dim};
+use crate::plan::extent::Extent;
+use crate::plan::{Home, Plan, Slot, Work};
 
 /// Where the values of a plan, or of some of its steps, lie for inputs of given shapes.
 pub struct Bound {
     /// The steps.
-    pub(super) steps: Range<usize>,
+    pub(in crate::plan) steps: Range<usize>,
     /// The shapes of the inputs, shared so that inputs can borrow them during a run.
-    pub(super) inputs: Arc<[Vec<usize>]>,
+    pub(in crate::plan) inputs: Arc<[Vec<usize>]>,
     /// The shape that each map has in the graph.
-    pub(super) shapes: Vec<Vec<usize>>,
+    pub(in crate::plan) shapes: Vec<Vec<usize>>,
     /// The size of each map.
-    pub(super) extents: Vec<Option<Extent>>,
+    pub(in crate::plan) extents: Vec<Option<Extent>>,
     /// The place of each map in the arena.
-    pub(super) ranges: Vec<Option<Range<usize>>>,
+    pub(in crate::plan) ranges: Vec<Option<Range<usize>>>,
     /// For every step, whether its output lies where its first input lay.
-    pub(super) in_place: Vec<bool>,
-    pub(super) workspace: Range<usize>,
+    pub(in crate::plan) in_place: Vec<bool>,
+    pub(in crate::plan) workspace: Range<usize>,
 }
 
 /// Maps begin at multiples of this many elements: a cache line.

@@ -1,11 +1,12 @@
 //! An epilogue as a step of its own.
 
-use super::Kernel;
 use super::epilogue::Fused;
-use super::extent::Extent;
-use super::io::{Io, compute_blocks};
+use super::io::Io;
+use super::kernel::Kernel;
 use crate::error::Result;
 use crate::kernels::transform::{transform, transform_in_place};
+use crate::plan::extent::Extent;
+use crate::plan::threads::compute_blocks;
 use crate::tensor::Cut;
 
 /// Additions, activations and max-affine functions of input 0, in place where nobody else reads it.
@@ -39,7 +40,7 @@ impl Kernel for TransformStep {
         let (x, inputs, result) = (io.inputs[0], io.inputs, io.result(0));
         let [Some(y), sums] = io.outputs else { return Ok(()) };
         let sums = sums.map(|sums| (sums, result.stride()));
-        let cost = (io.workspace, io.threads, 4 * result.len());
+        let cost = (io.workspace, io.team, 4 * result.len());
         compute_blocks(y, sums, Self::cut(result), cost, |mut block, _| {
             let epilogue = self.fused.epilogue(&inputs, block.image);
             match x {

@@ -1,8 +1,8 @@
 //! The epilogue of a step: which of its inputs belong to it.
 
-use super::extent::View;
 use super::io::{Io, MOST_INPUTS};
 use crate::kernels::epilogue::{Activation, Epilogue, Join};
+use crate::plan::extent::View;
 
 /// What is fused into a step, by the positions of the step's inputs.
 #[derive(Clone, Debug, Default)]

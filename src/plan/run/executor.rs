@@ -2,69 +2,23 @@
 
 use std::time::Instant;
 
-use super::awake::with_helpers;
-use super::extent::{self, View};
-use super::io::{Io, MOST_INPUTS, MOST_OUTPUTS};
-use super::state::{Memory, State};
-use super::{Bound, Home, Kernel, Plan, Slot, Step, StepTime, Work};
 use crate::error::{Error, Result};
+use crate::plan::extent::{self, View};
+use crate::plan::memory::{Bound, Memory, State};
+use crate::plan::steps::{Io, Kernel, MOST_INPUTS, MOST_OUTPUTS};
+use crate::plan::threads::Team;
+use crate::plan::{Home, Input, Plan, Slot, Step, StepTime, Work};
 use crate::reference;
-use crate::tensor::{DType, Layout, Tensor};
-
-/// What a run is given for an input of the network.
-#[derive(Clone, Copy)]
-pub enum Input<'a> {
-    /// A tensor of any element type.
-    Tensor(&'a Tensor),
-    /// Elements in row-major order.
-    F32 {
-        /// Sizes of the axes.
-        shape: &'a [usize],
-        /// As many elements.
-        data: &'a [f32],
-    },
-}
-
-impl Input<'_> {
-    /// The sizes of the axes.
-    pub fn shape(&self) -> &[usize] {
-        match self {
-            Input::Tensor(tensor) => tensor.shape(),
-            Input::F32 { shape, .. } => shape,
-        }
-    }
-
-    /// The element type.
-    pub fn dtype(&self) -> DType {
-        match self {
-            Input::Tensor(tensor) => tensor.dtype(),
-            Input::F32 { .. } => DType::F32,
-        }
-    }
-
-    pub(super) fn as_f32(&self) -> Result<&[f32]> {
-        match self {
-            Input::Tensor(tensor) => tensor.as_f32(),
-            Input::F32 { data, .. } => Ok(data),
-        }
-    }
-
-    fn to_tensor(self) -> Result<Tensor> {
-        match self {
-            Input::Tensor(tensor) => Ok(tensor.clone()),
-            Input::F32 { shape, data } => Tensor::new(shape, data.to_vec()),
-        }
-    }
-}
+use crate::tensor::{Layout, Tensor};
 
 /// Who is told about the steps of a run.
 pub enum Watch<'a> {
     /// Nobody.
     Nobody,
     /// Gets what every step took.
-    Times(&'a mut (dyn FnMut(StepTime) + Send)),
+    Times(&'a mut dyn FnMut(StepTime)),
     /// Gets every value that is not fused away, by name.
-    Values(&'a mut (dyn FnMut(&str, &Tensor) + Send)),
+    Values(&'a mut dyn FnMut(&str, &Tensor)),
 }
 
 impl Plan {
@@ -73,17 +27,16 @@ impl Plan {
     /// # Errors
     /// What a step says, with the node's name.
     pub fn run(&self, state: &mut State, inputs: &[Input], watch: &mut Watch) -> Result<()> {
-        let State { heads, memory: Some(memory), .. } = state else { return Ok(()) };
-        with_helpers(memory.threads - 1, || {
-            self.run_heads(heads, memory, inputs, watch)?;
-            self.run_steps(memory, inputs, watch)
-        })
+        let State { heads, memory: Some(memory), team, .. } = state else { return Ok(()) };
+        self.run_heads(heads, memory, team, inputs, watch)?;
+        self.run_steps(memory, team, inputs, watch)
     }
 
-    /// Runs the steps that `memory` is bound for.
+    /// Runs the steps that `memory` is bound for, on the threads of `team`.
     pub(super) fn run_steps(
         &self,
         memory: &mut Memory,
+        team: &mut Team,
         inputs: &[Input],
         watch: &mut Watch,
     ) -> Result<()> {
@@ -91,7 +44,7 @@ impl Plan {
             let step = &self.steps[i];
             let start = matches!(watch, Watch::Times(_)).then(Instant::now);
             let done = match &step.work {
-                Work::Kernel(kernel) => self.run_kernel(memory, inputs, i, &**kernel),
+                Work::Kernel(kernel) => self.run_kernel(memory, team, inputs, i, &**kernel),
                 Work::General(op) => {
                     let tensors = step.inputs.iter().map(|slot| match slot {
                         Some(slot) => self.tensor(memory, inputs, *slot).map(Some),
@@ -197,12 +150,13 @@ impl Plan {
     fn run_kernel(
         &self,
         memory: &mut Memory,
+        team: &mut Team,
         inputs: &[Input],
         index: usize,
         kernel: &dyn Kernel,
     ) -> Result<()> {
         let step = &self.steps[index];
-        let Memory { bound, arena, threads, isa, .. } = memory;
+        let Memory { bound, arena, isa, .. } = memory;
         let mut reads = [const { None }; MOST_INPUTS];
         let mut sizes = [None; MOST_INPUTS];
         for (i, slot) in step.inputs.iter().enumerate() {
@@ -246,7 +200,7 @@ impl Plan {
             results,
             workspace: workspace.unwrap_or_default(),
             isa: *isa,
-            threads: *threads,
+            team,
         })
     }
 
