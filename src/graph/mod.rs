@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 pub use bind::bind_inputs;
 pub use dim::{Bindings, Dim};
 pub use op::*;
+#[cfg(feature = "onnx")]
 pub(crate) use single_precision::element_types;
 pub use single_precision::in_single_precision;
 
