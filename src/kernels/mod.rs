@@ -4,9 +4,9 @@
 //! holds numbers that nobody reads. Kernels compute the [`Block`](crate::tensor::Block)s of a map.
 
 pub mod attention;
+pub mod context;
 pub mod conv;
 pub mod depthwise;
-pub mod dynamic_relu;
 pub mod epilogue;
 pub mod hyperfunction;
 pub mod layout;
