@@ -3,12 +3,13 @@
 mod mapped;
 #[cfg(feature = "onnx")]
 pub mod onnx;
+mod regular;
 mod replacement;
 pub mod safetensors;
 
-pub use replacement::Replacement;
+pub use regular::{open_regular, read_regular, read_text, strip_mark};
+pub use replacement::{Replacement, discard_unfinished};
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -32,7 +33,7 @@ pub fn open(path: impl AsRef<Path>) -> Result<Graph> {
 pub fn open_prepared(path: impl AsRef<Path>) -> Result<(Graph, Option<Prepared>)> {
     let path = path.as_ref();
     let mut start = Vec::new();
-    let file = File::open(path).map_err(|e| Error::io(path, e))?;
+    let file = open_regular(path)?;
     file.take(9).read_to_end(&mut start).map_err(|e| Error::io(path, e))?;
     // A safetensors file begins with the length of its header, then the header, which is JSON.
     if start.get(8) == Some(&b'{') {

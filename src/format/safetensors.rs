@@ -286,6 +286,17 @@ pub fn write(
     Ok(Written { bytes: bytes.len(), flushed })
 }
 
+/// The network as it would be read from a file with its weights stored so, and how many weights became
+/// zero.
+///
+/// # Errors
+/// As [`write()`].
+pub fn stored(graph: &Graph, weights: WeightStorage) -> Result<(Graph, usize)> {
+    let (bytes, flushed) = encode(graph, None, weights)?;
+    let (graph, _) = read_storage(&Storage::from_vec(bytes), |_| {})?;
+    Ok((graph, flushed))
+}
+
 fn encode(
     graph: &Graph,
     prepared: Option<Prepared>,
