@@ -9,7 +9,7 @@ use dyrelu::format::safetensors::{WeightStorage, Written, stored, write};
 use dyrelu::graph::Graph;
 use dyrelu::graph::infer::infer;
 use dyrelu::vision::Preprocess;
-use dyrelu::{Port, Result, compile, format};
+use dyrelu::{Port, Result, compile};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -40,6 +40,8 @@ pub(super) struct Arguments {
     /// A fact about the network to be kept in the file; `dyrelu models` shows top1.
     #[arg(long, value_name = "KEY=TEXT", value_parser = note)]
     note: Vec<(String, String)>,
+    #[command(flatten)]
+    files: models::Files,
 }
 
 /// Splits a note, whose key must not be one that the format gives a meaning.
@@ -58,7 +60,7 @@ enum Weights {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
-    let mut graph = format::open(&arguments.input)?;
+    let mut graph = arguments.files.read(&arguments.input)?;
     let report = compile::optimise(&mut graph).map_err(|e| e.in_file(&arguments.input))?;
     if let Some(path) = &arguments.preprocess {
         let json = read_text(path)?;

@@ -106,17 +106,17 @@ pub struct Prepared {
 /// # Errors
 /// `Shape` where the graph contradicts itself.
 pub fn prepare(graph: &Graph, unrecognised: Vec<Unrecognised>) -> Result<Prepared> {
-    let packs = collect(graph, &infer(graph)?, Options::default());
+    let packs = collect(graph, &infer(graph)?, &Options::default());
     Ok(Prepared { unrecognised, packs })
 }
 
 /// Packs the weights of a graph that [`optimise`](super::optimise) has rewritten, as they are best
 /// read.
-pub fn pack(graph: &Graph, types: &Types, options: Options) -> Packs {
+pub fn pack(graph: &Graph, types: &Types, options: &Options) -> Packs {
     collect(graph, types, options).gathered()
 }
 
-fn collect(graph: &Graph, types: &Types, options: Options) -> Packs {
+fn collect(graph: &Graph, types: &Types, options: &Options) -> Packs {
     let packs = Packs { collects: true, ..Packs::none() };
     super::lower(graph, types, options, &packs);
     packs

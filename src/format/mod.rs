@@ -23,14 +23,18 @@ use crate::graph::Graph;
 /// # Errors
 /// `Io`, `Format` and `Unsupported` as the reader of its kind says.
 pub fn open(path: impl AsRef<Path>) -> Result<Graph> {
-    open_prepared(path).map(|(graph, _)| graph)
+    open_prepared(path, None).map(|(graph, _)| graph)
 }
 
-/// As [`open`], with what the file knows about the compilation of its network.
+/// As [`open`], with what the file knows about the compilation of its network. The external data of an
+/// ONNX file may lie under `data_root`, too.
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_prepared(path: impl AsRef<Path>) -> Result<(Graph, Option<Prepared>)> {
+pub fn open_prepared(
+    path: impl AsRef<Path>,
+    data_root: Option<&Path>,
+) -> Result<(Graph, Option<Prepared>)> {
     let path = path.as_ref();
     let mut start = Vec::new();
     let file = open_regular(path)?;
@@ -40,10 +44,13 @@ pub fn open_prepared(path: impl AsRef<Path>) -> Result<(Graph, Option<Prepared>)
         return safetensors::read(path);
     }
     #[cfg(feature = "onnx")]
-    return Ok((onnx::read(path)?, None));
+    return Ok((onnx::read(path, data_root)?, None));
     #[cfg(not(feature = "onnx"))]
-    Err(Error::unsupported(
-        "this is no native weight file; to read ONNX, build with the feature \"onnx\"",
-    )
-    .in_file(path))
+    {
+        let _ = data_root;
+        Err(Error::unsupported(
+            "this is no native weight file; to read ONNX, build with the feature \"onnx\"",
+        )
+        .in_file(path))
+    }
 }

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::graph::{Binary, Gemm, Op, Unary, ValueId};
 use crate::tensor::Tensor;
 
-impl NodeReader<'_, '_> {
+impl NodeReader<'_> {
     /// Adds the meaning of an operator of the domain `com.microsoft`.
     pub(super) fn contributed(&mut self, a: &Attributes) -> Result<()> {
         match self.node.op_type.as_str() {
