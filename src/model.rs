@@ -53,7 +53,7 @@ impl Model {
     /// As [`open`](Self::open).
     pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Arc<Self>> {
         let path = path.as_ref();
-        let (graph, prepared) = format::open_prepared(path, options.external_data_root.as_deref())?;
+        let (graph, prepared) = format::open_with(path, options.external_data_root.as_deref())?;
         Self::compile(graph, prepared, &options).map_err(|e| e.in_file(path))
     }
 

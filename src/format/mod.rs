@@ -23,15 +23,22 @@ use crate::graph::Graph;
 /// # Errors
 /// `Io`, `Format` and `Unsupported` as the reader of its kind says.
 pub fn open(path: impl AsRef<Path>) -> Result<Graph> {
-    open_prepared(path, None).map(|(graph, _)| graph)
+    open_prepared(path).map(|(graph, _)| graph)
 }
 
-/// As [`open`], with what the file knows about the compilation of its network. The external data of an
-/// ONNX file may lie under `data_root`, too.
+/// As [`open`], with what the file knows about the compilation of its network.
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_prepared(
+pub fn open_prepared(path: impl AsRef<Path>) -> Result<(Graph, Option<Prepared>)> {
+    open_with(path, None)
+}
+
+/// As [`open_prepared`]; the external data of an ONNX file may lie under `data_root`, too.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with(
     path: impl AsRef<Path>,
     data_root: Option<&Path>,
 ) -> Result<(Graph, Option<Prepared>)> {
@@ -44,7 +51,7 @@ pub fn open_prepared(
         return safetensors::read(path);
     }
     #[cfg(feature = "onnx")]
-    return Ok((onnx::read(path, data_root)?, None));
+    return Ok((onnx::read_with(path, data_root)?, None));
     #[cfg(not(feature = "onnx"))]
     {
         let _ = data_root;

@@ -37,14 +37,22 @@ use schema::opsets;
 use scopes::{Functions, Scope};
 use tensors::TensorReader;
 
-/// Reads the network in the file at `path`. Its external data lies in its folder, or where links lead
-/// that are there: to the folder of the model, if that is a link itself, or to `data_root`.
+/// Reads the network in the file at `path`.
 ///
 /// # Errors
 /// `Io` where the file cannot be read, `Format` where it is damaged or not ONNX, `Unsupported`,
 /// naming node, operator and opset, where it asks for something that this version does not have,
 /// `Graph` where the network contradicts itself.
-pub fn read(path: impl AsRef<Path>, data_root: Option<&Path>) -> Result<Graph> {
+pub fn read(path: impl AsRef<Path>) -> Result<Graph> {
+    read_with(path, None)
+}
+
+/// As [`read`]. External data lies in the folder of the model, or where links lead that are there: to the
+/// folder of the model's target, if the model is a link itself, or to `data_root`.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_with(path: impl AsRef<Path>, data_root: Option<&Path>) -> Result<Graph> {
     let path = path.as_ref();
     let bytes = Bytes::from_owner(Mapped::open(path)?);
     let files = ExternalFiles::of_model(path, data_root)?;
