@@ -123,9 +123,17 @@ impl<'m> Reader<'m> {
                 return Err(Error::graph(format!("two inputs are named {:?}", input.name)));
             }
             // Before IR version 4, initializers were listed among the inputs.
-            if !initialised.contains(input.name.as_str()) {
-                let id = self.graph.add_input(&input.name, types.read(input)?);
-                self.scope().define(&input.name, Some(id));
+            if initialised.contains(input.name.as_str()) {
+                continue;
+            }
+            match types.read(input) {
+                Ok(ty) => {
+                    let id = self.graph.add_input(&input.name, ty);
+                    self.scope().define(&input.name, Some(id));
+                }
+                // Nobody could give it, and nobody reads it.
+                Err(_) if !self.scope().live.contains(input.name.as_str()) => {}
+                Err(e) => return Err(e),
             }
         }
         self.nodes(&graph.node, "")?;

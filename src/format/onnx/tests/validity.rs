@@ -26,7 +26,7 @@ fn what_no_output_needs_is_not_read() {
     const COMPLEX64: i32 = 14;
     let mut lstm = node("LSTM", &["x", "x", "x"], "l");
     lstm.output.push("x2".into());
-    let dead = with_dead(
+    let mut dead = with_dead(
         vec![
             with(node("Constant", &[], "c"), &[strings("value_string", "abc")]),
             node("NonZero", &["x"], "u"),
@@ -46,6 +46,9 @@ fn what_no_output_needs_is_not_read() {
             proto::Tensor { data_location: 1, ..tensor_of_type("nowhere", 1) },
         ],
     );
+    let mut strings = value("strings", &[]);
+    strings.r#type.as_mut().unwrap().tensor_type.as_mut().unwrap().elem_type = STRING;
+    dead.graph.as_mut().unwrap().input.push(strings);
     assert_eq!(outcome(&dead, -2.0).unwrap().as_f32().unwrap(), [0.0; 192]);
     assert_eq!(open(&dead).unwrap().nodes().len(), 1);
 
@@ -60,6 +63,7 @@ fn what_no_output_needs_is_not_read() {
         ("s", "string"),
         ("z", "complex"),
         ("nowhere", "names no location"),
+        ("strings", "input \"strings\": elements of type string"),
     ] {
         used.graph.as_mut().unwrap().output[0].name = output.into();
         let error = open(&used).expect_err(output).to_string();
