@@ -31,13 +31,18 @@ pub use split_maxout::split_maxout;
 pub use static_activations::StaticActivation;
 pub use static_slopes::static_slopes;
 
+use std::path::PathBuf;
+
 use crate::error::Result;
 use crate::graph::infer::infer;
 use crate::graph::{Graph, in_single_precision};
 
-/// What a caller decides about how a network is computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a caller decides about how a network is opened and computed.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
+    /// A folder under which the external data of an ONNX file may lie, too. Data lies in the folder of its
+    /// model or under it; a link there that leads elsewhere is refused unless it leads to this folder.
+    pub external_data_root: Option<PathBuf>,
     /// Whether 3x3 convolutions of large maps may go by Winograd's algorithm, which is faster and
     /// rounds a little more.
     pub winograd: bool,
@@ -45,7 +50,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { winograd: true }
+        Options { external_data_root: None, winograd: true }
     }
 }
 

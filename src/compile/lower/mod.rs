@@ -16,7 +16,7 @@ use kernels::Convolution;
 use maps::Maps;
 
 /// Lowers a graph to a plan, whose weights are those in `packs` or packed now.
-pub fn lower(graph: &Graph, types: &Types, options: Options, packs: &Packs) -> Plan {
+pub fn lower(graph: &Graph, types: &Types, options: &Options, packs: &Packs) -> Plan {
     let links = graph.links();
     let maps = Maps::new(graph, types);
     let of_node = |id| kernels::convolution(graph, options, &maps, packs, graph.node(id));
