@@ -2,9 +2,10 @@
 #![allow(unsafe_code)]
 
 use std::ops::Range;
+use std::ptr::NonNull;
 
 use super::Window;
-use super::epilogue::{Epilogue, add_to_sums};
+use super::epilogue::{Epilogue, Place};
 use crate::simd::{Isa, Simd, Vectorised, padded};
 use crate::tensor::{Aligned, Block, Numbers, Tensor};
 
@@ -282,14 +283,14 @@ impl Call<'_, '_, '_> {
             for (y, sum) in y.iter_mut().zip(sum) {
                 *y = [sum];
             }
-            let pixel = line * w.output[1] + column;
-            self.epilogue.apply(s, &mut y, pixel, channel, width);
-            for (m, y) in y.iter().enumerate() {
-                s.store(self.block.at(line, (column + m) * width + channel), y[0]);
-            }
-            if let Some(sums) = &mut self.block.sums {
-                add_to_sums(s, &y, sums.as_mut_ptr().add(channel));
-            }
+            let place = Place {
+                to: self.block.at(line, column * width + channel),
+                sums: self.block.sums.as_mut().map(|sums| NonNull::from(&mut sums[channel])),
+                row: line * w.output[1] + column,
+                column: channel,
+                width,
+            };
+            self.epilogue.finish(s, y, place);
         }
     }
 

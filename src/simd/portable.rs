@@ -20,7 +20,7 @@ impl Simd for Portable {
         self
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn vectorise<R>(self, f: impl FnOnce() -> R) -> R {
         f()
     }
