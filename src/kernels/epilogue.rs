@@ -242,7 +242,6 @@ impl Epilogue<'_> {
             unsafe {
                 let (from, place) = (from.add(row * place.width), place.at(row, 0));
                 row += match rows - row {
-                    8.. => self.pass_rows::<S, 8>(s, from, place),
                     4.. => self.pass_rows::<S, 4>(s, from, place),
                     _ => self.pass_rows::<S, 1>(s, from, place),
                 };

@@ -44,6 +44,10 @@ pub trait Simd: Copy + Send + Sync {
     const WIDTH: usize;
     /// Rows of a register tile of a matrix product that is two vectors wide.
     const TILE_ROWS: usize;
+    /// The most pixels of a register tile of a depthwise convolution: 7, with which five weights
+    /// and one element fill 16 registers, and of which the maps of networks for 224x224 pixels are
+    /// multiples; or 4, where there are fewer registers.
+    const TILE_PIXELS: usize = 7;
     /// `WIDTH` f32.
     type Vector: Copy;
     /// The same instructions on vectors of [`LANES`].
