@@ -1,8 +1,7 @@
 //! From RGB pixels to what a network takes.
 
-use fast_image_resize::images::{TypedImage, TypedImageRef};
-use fast_image_resize::pixels::U8x3;
-use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
@@ -194,14 +193,12 @@ fn resize(photo: &RgbImage, width: u32, height: u32, filter: Interpolation) -> R
 
 fn pass(photo: &RgbImage, width: u32, height: u32, algorithm: ResizeAlg) -> Result<RgbImage> {
     let failed = |e: &dyn std::fmt::Display| Error::input(format!("cannot resize the photo: {e}"));
-    let source = TypedImageRef::<U8x3>::from_buffer(photo.width(), photo.height(), photo.as_raw())
+    let source = ImageRef::new(photo.width(), photo.height(), photo.as_raw(), PixelType::U8x3)
         .map_err(|e| failed(&e))?;
-    let mut pixels = vec![0; 3 * width as usize * height as usize];
-    let mut resized =
-        TypedImage::<U8x3>::from_buffer(width, height, &mut pixels).map_err(|e| failed(&e))?;
+    let mut resized = Image::new(width, height, PixelType::U8x3);
     let options = ResizeOptions::new().resize_alg(algorithm);
-    Resizer::new().resize_typed(&source, &mut resized, &options).map_err(|e| failed(&e))?;
-    RgbImage::from_raw(width, height, pixels)
+    Resizer::new().resize(&source, &mut resized, &options).map_err(|e| failed(&e))?;
+    RgbImage::from_raw(width, height, resized.into_vec())
         .ok_or_else(|| failed(&"the result has the wrong size"))
 }
 
