@@ -199,23 +199,23 @@ impl Call<'_, '_, '_> {
         at: &Part,
         columns: Range<usize>,
     ) {
-        /// Calls `channels` for the number of pixels that it is.
+        /// A match with those numbers of pixels that this instruction set has.
         macro_rules! tile {
             ($($pixels:literal)*) => {
                 match columns.len() {
-                    $($pixels => {
-                        self.channels::<S, $pixels, K, STEP, INSIDE>(s, at, columns.start)
+                    // SAFETY: the caller's.
+                    $($pixels if const { $pixels <= S::TILE_PIXELS } => unsafe {
+                        self.channels::<S, $pixels, K, STEP, INSIDE>(s, at, columns.start);
                     })*
                     pixels => unreachable!("a tile of {pixels} pixels"),
                 }
             };
         }
-        // SAFETY: the caller's.
-        unsafe { if const { S::TILE_PIXELS <= 4 } { tile!(1 2 3 4) } else { tile!(1 2 3 4 5 6 7) } }
+        tile!(1 2 3 4 5 6 7)
     }
 
-    /// All channels of `M` pixels of a line from `column` on. A function of its own for each number
-    /// of pixels, for the compiler takes much longer than proportionally for larger ones.
+    /// All channels of `M` pixels of a line from `column` on: for each number of pixels a function
+    /// of its own.
     ///
     /// # Safety
     /// As for [`pixels`](Self::pixels).

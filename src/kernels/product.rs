@@ -1,9 +1,9 @@
 //! The product of rows with packed weights, and an epilogue: what every dense convolution and
 //! fully connected layer comes down to.
 //!
-//! A register tile has up to six rows of two vectors. Weights are packed in panels, a panel holding
-//! what one tile of columns needs in the order in which it is read. Rows are found through a table
-//! of offsets, so that a convolution reads its taps where they are.
+//! A register tile has up to [`Simd::TILE_ROWS`] rows of two vectors. Weights are packed in panels,
+//! a panel holding what one tile of columns needs in the order in which it is read. Rows are found
+//! through a table of offsets, so that a convolution reads its taps where they are.
 #![allow(unsafe_code)]
 
 use std::ops::Range;
@@ -190,10 +190,11 @@ impl Vectorised for Product<'_, '_, '_> {
     }
 }
 
-/// The most rows of a register tile of `V` vectors.
+/// The most rows of a register tile of `V` vectors: of one vector at least four, of three at most.
 const fn most_rows<S: Simd, const V: usize>() -> usize {
     match V {
-        3 => 4,
+        1 if S::TILE_ROWS < 4 => 4,
+        3 if S::TILE_ROWS > 4 => 4,
         _ => S::TILE_ROWS,
     }
 }
@@ -231,27 +232,23 @@ impl Product<'_, '_, '_> {
         rows: Range<usize>,
         at: Columns,
     ) {
-        /// The tiles of the height that it is.
+        /// A match with those heights that this instruction set has.
         macro_rules! tiles {
             ($($height:literal)*) => {
                 match high {
                     0 => {}
-                    $($height => self.tiles::<S, $height, V>(s, rows, at),)*
+                    $($height if const { $height <= most_rows::<S, V>() } => {
+                        self.tiles::<S, $height, V>(s, rows, at);
+                    })*
                     _ => unreachable!("a tile of {high} rows"),
                 }
             };
         }
-        if const { most_rows::<S, V>() <= 4 } {
-            tiles!(1 2 3 4)
-        } else if const { most_rows::<S, V>() <= 6 } {
-            tiles!(1 2 3 4 5 6)
-        } else {
-            tiles!(1 2 3 4 5 6 7 8 9 10 11 12)
-        }
+        tiles!(1 2 3 4 5 6 7 8 9 10 11 12)
     }
 
-    /// Tiles of `M` rows and `V` vectors of columns. A function of its own for each size, for the
-    /// compiler takes much longer than proportionally for larger ones.
+    /// Tiles of `M` rows, which fill `rows`, and `V` vectors of columns: for each size a function of
+    /// its own. The compiler would take much longer for one function of them all.
     fn tiles<S: Simd, const M: usize, const V: usize>(
         &mut self,
         s: S,
@@ -262,7 +259,8 @@ impl Product<'_, '_, '_> {
             #[inline(always)]
             move || {
                 for row in rows.step_by(M) {
-                    // SAFETY: `product` checked every offset, and the panel is as long as the rows.
+                    // SAFETY: `product` checked every offset, the panel is as long as the rows, and
+                    // the tiles are whole.
                     unsafe {
                         let y = self.accumulate::<S, M, V>(s, row, at);
                         let place = Place::of(self.block, self.block.rows.start + row, at.column);

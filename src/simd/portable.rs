@@ -11,7 +11,7 @@ pub(super) struct Portable;
 
 impl Simd for Portable {
     const WIDTH: usize = LANES;
-    const TILE_ROWS: usize = 4;
+    const TILE_ROWS: usize = 2;
     const TILE_PIXELS: usize = 4;
     type Vector = f32x8;
     type Narrow = Self;
