@@ -5,7 +5,8 @@ use std::ops::Range;
 use std::ptr::NonNull;
 
 use super::Window;
-use super::epilogue::{Epilogue, Place};
+use super::epilogue::Epilogue;
+use super::place::Place;
 use crate::simd::{Isa, Simd, Vectorised, padded};
 use crate::tensor::{Aligned, Block, Numbers, Tensor};
 
@@ -290,7 +291,7 @@ impl Call<'_, '_, '_> {
             }
             let place = Place {
                 to: self.block.at(line, column * width + channel),
-                sums: self.block.sums.as_mut().map(|sums| NonNull::from(&mut sums[channel])),
+                sums: self.block.sums.as_mut().map(|sums| NonNull::from(&mut sums[channel..]).cast()),
                 row: line * w.output[1] + column,
                 column: channel,
                 width,

@@ -1,10 +1,8 @@
 //! What a kernel applies to its results while they are still in registers.
 #![allow(unsafe_code)]
 
-use std::ptr::NonNull;
-
+use super::place::Place;
 use crate::simd::{LANES, Simd, padded, sigmoid, tanh};
-use crate::tensor::Block;
 
 /// Applies a function to every vector of a register tile.
 macro_rules! each {
@@ -236,17 +234,40 @@ impl Epilogue<'_> {
     /// As for [`pass`](Self::pass).
     #[inline(always)]
     unsafe fn pass_column<S: Simd>(&self, s: S, from: *const f32, rows: usize, place: Place) {
+        let is_quick = self.is_quick();
         let mut row = 0;
         while row < rows {
             // SAFETY: the caller's.
             unsafe {
                 let (from, place) = (from.add(row * place.width), place.at(row, 0));
                 row += match rows - row {
+                    8.. if is_quick => self.pass_quick_rows::<S, 8>(s, from, place),
                     4.. => self.pass_rows::<S, 4>(s, from, place),
                     _ => self.pass_rows::<S, 1>(s, from, place),
                 };
             }
         }
+    }
+
+    /// As [`pass_rows`](Self::pass_rows) for an epilogue that [`is_quick`](Self::is_quick).
+    ///
+    /// # Safety
+    /// As for [`pass`](Self::pass).
+    #[inline(always)]
+    unsafe fn pass_quick_rows<S: Simd, const M: usize>(
+        &self,
+        s: S,
+        from: *const f32,
+        place: Place,
+    ) -> usize {
+        // SAFETY: the caller's.
+        unsafe {
+            let mut x: [[S::Vector; 1]; M] = load_rows(s, from, place.width);
+            self.apply_quick(s, &mut x, &place);
+            place.store(s, &x);
+            place.add_to_sums(s, &x);
+        }
+        M
     }
 
     /// As [`pass`](Self::pass) for a vector of columns and `M` rows; gives `M`.
@@ -262,10 +283,7 @@ impl Epilogue<'_> {
     ) -> usize {
         // SAFETY: the caller's.
         unsafe {
-            let mut x = [[s.splat(0.0)]; M];
-            for (m, x) in x.iter_mut().enumerate() {
-                x[0] = s.load(from.add(m * place.width));
-            }
+            let mut x: [[S::Vector; 1]; M] = load_rows(s, from, place.width);
             if let Some(map) = self.before {
                 join_map(s, Join::Sum, &mut x, map, &place);
             }
@@ -407,85 +425,6 @@ impl Epilogue<'_> {
     }
 }
 
-/// Where the results of some rows and columns go.
-#[derive(Clone, Copy)]
-pub(super) struct Place {
-    /// Where the first is stored.
-    pub to: *mut f32,
-    /// Where the sum of the first column is, if there are sums.
-    pub sums: Option<NonNull<f32>>,
-    /// Its row in the maps of the epilogue.
-    pub row: usize,
-    /// Its column in them.
-    pub column: usize,
-    /// From the elements of a row to those of the next, in all maps.
-    pub width: usize,
-}
-
-impl Place {
-    /// The place of a row and column of a block whose map is as the epilogue's.
-    #[inline(always)]
-    pub fn of(block: &mut Block, row: usize, column: usize) -> Place {
-        let first = block.columns.start;
-        let sums = block.sums.as_mut().map(|sums| NonNull::from(&mut sums[column - first]));
-        Place { to: block.at(row, column), sums, row, column, width: block.width }
-    }
-
-    /// The place of the row and column that are so many further on.
-    ///
-    /// # Safety
-    /// They are among the rows and columns that this is a place for.
-    #[inline(always)]
-    unsafe fn at(self, row: usize, column: usize) -> Place {
-        // SAFETY: the caller's.
-        unsafe {
-            Place {
-                to: self.to.add(row * self.width + column),
-                sums: self.sums.map(|sums| sums.add(column)),
-                row: self.row + row,
-                column: self.column + column,
-                ..self
-            }
-        }
-    }
-
-    /// # Safety
-    /// This is a place for `M` rows of `V` vectors.
-    #[inline(always)]
-    unsafe fn store<S: Simd, const M: usize, const V: usize>(&self, s: S, x: &[[S::Vector; V]; M]) {
-        for (m, x) in x.iter().enumerate() {
-            for (v, x) in x.iter().enumerate() {
-                // SAFETY: the caller's.
-                unsafe { s.store(self.to.add(m * self.width + v * S::WIDTH), *x) };
-            }
-        }
-    }
-
-    /// Adds the rows of `x` to the sums, if there are any.
-    ///
-    /// # Safety
-    /// This is a place for `M` rows of `V` vectors.
-    #[inline(always)]
-    unsafe fn add_to_sums<S: Simd, const M: usize, const V: usize>(
-        &self,
-        s: S,
-        x: &[[S::Vector; V]; M],
-    ) {
-        let Some(sums) = self.sums else { return };
-        for v in 0..V {
-            // SAFETY: the caller's.
-            unsafe {
-                let to = sums.as_ptr().add(v * S::WIDTH);
-                let mut sum = s.load(to);
-                for x in x {
-                    sum = s.add(sum, x[v]);
-                }
-                s.store(to, sum);
-            }
-        }
-    }
-}
-
 #[inline(always)]
 fn clamp<S: Simd, const M: usize, const V: usize>(
     s: S,
@@ -502,6 +441,24 @@ fn hard_swish<S: Simd, const M: usize, const V: usize>(s: S, x: &mut [[S::Vector
     let (sixth, half) = (s.splat(1.0 / 6.0), s.splat(0.5));
     let (zero, one) = (s.splat(0.0), s.splat(1.0));
     each!(x, |x| s.mul(x, s.at_most(s.at_least(s.mul_add(x, sixth, half), zero), one)));
+}
+
+/// A vector of each of `M` rows, which are `width` apart.
+///
+/// # Safety
+/// They are readable.
+#[inline(always)]
+unsafe fn load_rows<S: Simd, const M: usize>(
+    s: S,
+    from: *const f32,
+    width: usize,
+) -> [[S::Vector; 1]; M] {
+    let mut x = [[s.splat(0.0)]; M];
+    for (m, x) in x.iter_mut().enumerate() {
+        // SAFETY: the caller's.
+        x[0] = unsafe { s.load(from.add(m * width)) };
+    }
+    x
 }
 
 /// Joins the elements of a map at the place of `x`.

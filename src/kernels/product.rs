@@ -8,7 +8,8 @@
 
 use std::ops::Range;
 
-use super::epilogue::{Epilogue, Place};
+use super::epilogue::Epilogue;
+use super::place::Place;
 use crate::simd::{Isa, LANES, Simd, Vectorised, Wider, padded};
 use crate::tensor::{Aligned, Block, COLUMN_UNIT, Numbers, Tensor};
 

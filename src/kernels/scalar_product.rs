@@ -2,7 +2,8 @@
 //! product for each pixel.
 #![allow(unsafe_code)]
 
-use super::epilogue::{Epilogue, Place};
+use super::epilogue::Epilogue;
+use super::place::Place;
 use crate::simd::{Isa, LANES, Simd, Vectorised};
 use crate::tensor::{Block, Numbers};
 

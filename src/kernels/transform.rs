@@ -1,7 +1,8 @@
 //! An epilogue as a pass of its own: additions, activations and max-affine functions of a map.
 #![allow(unsafe_code)]
 
-use super::epilogue::{Epilogue, Place};
+use super::epilogue::Epilogue;
+use super::place::Place;
 use crate::simd::{Isa, Simd, Vectorised};
 use crate::tensor::Block;
 
@@ -44,8 +45,11 @@ struct Transform<'a, 'b, 'c> {
 /// Numbers of a line of the cache.
 const LINE: usize = 16;
 
-/// Rows of a pass: a row is a pixel, and coefficients are loaded once for all of them.
+/// The fewest rows of a pass: a row is a pixel, and coefficients are loaded once for several.
 const ROWS: usize = 8;
+
+/// Elements of a pass over narrow rows, which stay in the nearest cache from column to column.
+const PASS: usize = 2048;
 
 /// Blocks of up to so many elements, half of the nearest cache, ask for what the next block will
 /// read: what comes between the two, a product with few columns, is too short for the processor to
@@ -60,8 +64,9 @@ impl Vectorised for Transform<'_, '_, '_> {
         let Transform { x, epilogue, block } = self;
         let (rows, width) = (block.rows.clone(), block.width);
         let next = rows.len() * width;
-        for row in rows.clone().step_by(ROWS) {
-            let count = ROWS.min(rows.end - row);
+        let most = (PASS / width.max(1)).next_multiple_of(ROWS).max(ROWS);
+        for row in rows.clone().step_by(most) {
+            let count = most.min(rows.end - row);
             let from = x.wrapping_add(row * width);
             if next <= SMALL {
                 for at in (0..count * width).step_by(LINE) {

@@ -9,7 +9,8 @@
 use std::ops::Range;
 
 use super::Window;
-use super::epilogue::{Epilogue, Place};
+use super::epilogue::Epilogue;
+use super::place::Place;
 use super::product::{Packed, Rows, fill_panels, product};
 use crate::simd::{Isa, Simd, Vectorised, padded};
 use crate::tensor::{Aligned, Block, Numbers, Tensor};
