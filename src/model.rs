@@ -9,7 +9,7 @@ use crate::compile::{self, Options, Packs, Prepared, Report};
 use crate::error::{Error, Result};
 use crate::format;
 use crate::graph::infer::infer;
-use crate::graph::{Bindings, Graph, TensorType, bind_inputs};
+use crate::graph::{Bindings, Graph, Rewriter, TensorType, bind_inputs};
 use crate::plan::{Batching, Bound, Input, Plan, State, StepTime, Team, Watch, planned_bytes};
 use crate::simd::Isa;
 use crate::tensor::{DType, Tensor, num_elements};
@@ -79,8 +79,9 @@ impl Model {
                 // What passes leave behind is in the order in which it runs; what a file holds may
                 // be in any.
                 graph.prune()?;
-                let fixed_batch = compile::free_batch(&mut graph)?;
-                let types = infer(&graph)?;
+                let mut rewriter = Rewriter::new(&mut graph)?;
+                let fixed_batch = compile::free_batch(&mut rewriter)?;
+                let (types, _) = rewriter.finish()?;
                 let report = Report::of(&graph, &types, unrecognised, fixed_batch);
                 (types, report, packs)
             }

@@ -7,19 +7,20 @@
 //! are a pointwise convolution themselves, fold likewise.
 
 use crate::error::Result;
-use crate::graph::{Conv, Graph, NodeId, Op, Padding, PoolKind, ValueId};
+use crate::graph::predicates::sees_each_position_once;
+use crate::graph::{NodeId, Op, PoolKind, Rewriter, ValueId};
 use crate::tensor::Tensor;
 
 /// Folds wherever the convolution has fewer inputs than outputs.
 ///
 /// # Errors
-/// `Graph` where the graph has a cycle.
-pub fn pool_before_conv(graph: &mut Graph) -> Result<()> {
+/// `Graph` or `Shape` where the graph contradicts itself.
+pub fn pool_before_conv(graph: &mut Rewriter) -> Result<()> {
     for id in graph.node_ids() {
         fold_context(graph, id);
         fold_logits(graph, id);
     }
-    graph.prune()
+    graph.commit().map(|_| ())
 }
 
 /// A pointwise convolution that widens.
@@ -34,7 +35,7 @@ struct Widening {
 
 impl Widening {
     /// The one that produces `map`.
-    fn before(graph: &Graph, map: ValueId) -> Option<Self> {
+    fn before(graph: &Rewriter, map: ValueId) -> Option<Self> {
         let node = graph.node(graph.links().producer(map)?);
         let Op::Conv(conv) = &node.op else { return None };
         let weight = graph.constant(node.input(1)?)?;
@@ -43,7 +44,7 @@ impl Widening {
             Some(id) => Some(graph.constant(id).filter(|b| b.len() == outputs)?.clone()),
             None => None,
         };
-        let widens = inputs < outputs && moves_by_one(conv);
+        let widens = inputs < outputs && sees_each_position_once(conv);
         let input = node.input(0)?;
         widens.then(|| Widening { input, weight: weight.clone(), bias, inputs, outputs })
     }
@@ -81,17 +82,8 @@ impl Widening {
     }
 }
 
-/// Whether a window of one element sees every position once.
-fn moves_by_one(conv: &Conv) -> bool {
-    let unpadded = match &conv.padding {
-        Padding::Explicit(pads) => pads.iter().all(|&pad| pad == 0),
-        Padding::SameUpper | Padding::SameLower => true,
-    };
-    conv.groups == 1 && conv.strides.iter().all(|&stride| stride == 1) && unpadded
-}
-
 /// A hyperfunction whose context is the mean of a convolution's output.
-fn fold_context(graph: &mut Graph, id: NodeId) -> Option<()> {
+fn fold_context(graph: &mut Rewriter, id: NodeId) -> Option<()> {
     let node = graph.node(id);
     let Op::Hyperfunction(_) = &node.op else { return None };
     let pool = graph.node(graph.links().producer(node.input(0)?)?);
@@ -112,13 +104,14 @@ fn fold_context(graph: &mut Graph, id: NodeId) -> Option<()> {
     let weight = graph.add_constant(format!("{name}.fc1.weight"), weight);
     let bias = graph.add_constant(format!("{name}.fc1.bias"), Tensor::vector::<f32>(bias));
     let context = graph.apply(pool_name, Op::GlobalPool(PoolKind::Average), &[conv.input]);
-    let node = graph.node_mut(id);
-    node.inputs[..3].copy_from_slice(&[Some(context), Some(weight), Some(bias)]);
+    graph.edit(id, |node| {
+        node.inputs[..3].copy_from_slice(&[Some(context), Some(weight), Some(bias)]);
+    });
     Some(())
 }
 
 /// The convolution to one channel whose output is the logits of an attention.
-fn fold_logits(graph: &mut Graph, id: NodeId) -> Option<()> {
+fn fold_logits(graph: &mut Rewriter, id: NodeId) -> Option<()> {
     let Op::SpatialAttention(_) = &graph.node(id).op else { return None };
     let layer = graph.links().producer(graph.node(id).input(0)?)?;
     let node = graph.node(layer);
@@ -129,7 +122,7 @@ fn fold_logits(graph: &mut Graph, id: NodeId) -> Option<()> {
         None => None,
     };
     let conv = Widening::before(graph, node.input(0)?)?;
-    if weight.shape() != [1, conv.outputs, 1, 1] || !moves_by_one(op) {
+    if weight.shape() != [1, conv.outputs, 1, 1] || !sees_each_position_once(op) {
         return None;
     }
     let (weight, bias) = conv.compose(weight, bias)?;
@@ -137,15 +130,18 @@ fn fold_logits(graph: &mut Graph, id: NodeId) -> Option<()> {
     let weight = Tensor::new(&[1, conv.inputs, 1, 1], weight).ok()?;
     let weight = graph.add_constant(format!("{name}.weight"), weight);
     let bias = graph.add_constant(format!("{name}.bias"), Tensor::vector::<f32>(bias));
-    graph.node_mut(layer).inputs = vec![Some(conv.input), Some(weight), Some(bias)];
+    let inputs = vec![Some(conv.input), Some(weight), Some(bias)];
+    graph.edit(layer, |node| node.inputs = inputs);
     Some(())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::alone;
     use super::*;
     use crate::graph::{
-        Dim, HiddenActivation, Hyperfunction, MaxAffine, SpatialAttention, Squash, TensorType,
+        Conv, Dim, Graph, HiddenActivation, Hyperfunction, MaxAffine, Padding, SpatialAttention,
+        Squash, TensorType,
     };
     use crate::reference;
     use crate::tensor::DType;
@@ -207,7 +203,7 @@ mod tests {
             let mut graph = network(3, 10, &[1, 1], bias);
             let x = [wave(&[2, 3, 5, 7], 0.37)];
             let want = reference::run(&graph, &x).unwrap();
-            pool_before_conv(&mut graph).unwrap();
+            alone(&mut graph, pool_before_conv);
             assert_eq!(readers_of_conv(&graph), ["max"]);
             let got = reference::run(&graph, &x).unwrap();
             let (got, want) = (got[0].as_f32().unwrap(), want[0].as_f32().unwrap());
@@ -220,7 +216,7 @@ mod tests {
     #[test]
     fn convolutions_that_narrow_or_skip_positions_stay() {
         for mut graph in [network(10, 3, &[], true), network(3, 10, &[2, 2], true)] {
-            pool_before_conv(&mut graph).unwrap();
+            alone(&mut graph, pool_before_conv);
             assert_eq!(readers_of_conv(&graph).len(), 3);
         }
     }

@@ -5,29 +5,26 @@
 
 use crate::error::Result;
 use crate::graph::geometry::is_row;
-use crate::graph::{Graph, NodeId, Op, ValueId};
+use crate::graph::{Graph, NodeId, Op, Rewriter, ValueId};
 use crate::tensor::Tensor;
 
 /// Folds wherever the convolution's output goes nowhere else.
 ///
 /// # Errors
-/// `Graph` where the graph has a cycle.
-pub fn fold_batch_norm(graph: &mut Graph) -> Result<()> {
+/// `Graph` or `Shape` where the graph contradicts itself.
+pub fn fold_batch_norm(graph: &mut Rewriter) -> Result<()> {
     for id in graph.node_ids() {
         fold(graph, id);
     }
-    graph.prune()
+    graph.commit().map(|_| ())
 }
 
-fn fold(graph: &mut Graph, id: NodeId) -> Option<()> {
-    let links = graph.links();
+fn fold(graph: &mut Rewriter, id: NodeId) -> Option<()> {
     let norm = graph.node(id);
     let &Op::BatchNormalization { epsilon } = &norm.op else { return None };
     let x = norm.input(0)?;
-    let producer = links.producer(x)?;
-    if links.consumers(x).len() != 1 || graph.outputs().contains(&x) {
-        return None;
-    }
+    let producer = graph.links().producer(x)?;
+    graph.links().only_reader(x)?;
     let [scale, bias, mean, variance] = [1, 2, 3, 4].map(|i| vector(graph, norm.input(i)?));
     let (scale, bias, mean, variance) = (scale?, bias?, mean?, variance?);
     let channels = scale.len();
@@ -79,9 +76,10 @@ fn fold(graph: &mut Graph, id: NodeId) -> Option<()> {
     let output = norm.output();
     let weight = graph.add_constant(format!("{name}.weight"), Tensor::new(&shape, scaled).ok()?);
     let bias = graph.add_constant(format!("{name}.bias"), Tensor::vector::<f32>(shifted));
-    let layer = graph.node_mut(producer);
-    layer.inputs.truncate(1);
-    layer.inputs.extend([Some(weight), Some(bias)]);
+    graph.edit(producer, |layer| {
+        layer.inputs.truncate(1);
+        layer.inputs.extend([Some(weight), Some(bias)]);
+    });
     graph.take_over(output, x);
     Some(())
 }

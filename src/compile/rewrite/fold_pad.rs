@@ -4,20 +4,20 @@
 //! operator of its own.
 
 use crate::error::Result;
-use crate::graph::{Graph, NodeId, Op, PadMode, Padding};
+use crate::graph::{NodeId, Op, PadMode, Padding, Rewriter};
 
 /// Folds wherever a convolution reads a map with zeros around it.
 ///
 /// # Errors
-/// `Graph` where the graph has a cycle.
-pub fn fold_pad(graph: &mut Graph) -> Result<()> {
+/// `Graph` or `Shape` where the graph contradicts itself.
+pub fn fold_pad(graph: &mut Rewriter) -> Result<()> {
     for id in graph.node_ids() {
         fold(graph, id);
     }
-    graph.prune()
+    graph.commit().map(|_| ())
 }
 
-fn fold(graph: &mut Graph, id: NodeId) -> Option<()> {
+fn fold(graph: &mut Rewriter, id: NodeId) -> Option<()> {
     let node = graph.node(id);
     let Op::Conv(conv) = &node.op else { return None };
     let Padding::Explicit(own) = &conv.padding else { return None };
@@ -49,16 +49,18 @@ fn fold(graph: &mut Graph, id: NodeId) -> Option<()> {
     };
     let (x, mut conv) = (pad.input(0), conv.clone());
     conv.padding = Padding::Explicit(sum);
-    let node = graph.node_mut(id);
-    node.op = Op::Conv(conv);
-    node.inputs[0] = x;
+    graph.edit(id, |node| {
+        node.op = Op::Conv(conv);
+        node.inputs[0] = x;
+    });
     Some(())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::alone;
     use super::*;
-    use crate::graph::{Conv, Dim, TensorType};
+    use crate::graph::{Conv, Dim, Graph, TensorType};
     use crate::reference;
     use crate::tensor::{DType, Tensor};
 
@@ -92,7 +94,7 @@ mod tests {
             let mut graph = network(vec![0, 0, 0, 1, 0, 0, 2, 3], own, 0.0);
             let x = [wave(&[2, 2, 5, 6])];
             let want = reference::run(&graph, &x).unwrap();
-            fold_pad(&mut graph).unwrap();
+            alone(&mut graph, fold_pad);
             assert_eq!(graph.nodes().len(), 1);
             let got = reference::run(&graph, &x).unwrap();
             assert_eq!(got[0].as_f32().unwrap(), want[0].as_f32().unwrap());
@@ -107,7 +109,7 @@ mod tests {
             (vec![0, 0, -1, 1, 0, 0, 1, 1], vec![1, 1, 1, 1], 0.0),
         ] {
             let mut graph = network(amounts, own, value);
-            fold_pad(&mut graph).unwrap();
+            alone(&mut graph, fold_pad);
             assert_eq!(graph.nodes().len(), 2);
         }
     }
