@@ -111,7 +111,7 @@ fn write_packed(
     let at_output = |e: Error| Error::new(e.kind(), e.message()).in_file(output);
     let first = write(graph, None, &draft.0, weights).map_err(at_output)?;
     let stored = format::open(&draft.0)?;
-    let prepared = compile::prepare(&stored, report.unrecognised.clone())?;
+    let prepared = compile::prepare(&stored, &report.unrecognised)?;
     let written = write(&stored, Some(prepared), output, weights)?;
     Ok(Written { flushed: first.flushed, ..written })
 }

@@ -2,20 +2,19 @@
 //!
 //! [`pipeline`] has all passes in order. [`rewrite`] has those that make a graph an equal one that
 //! says what it means, [`recognise`] those that find dynamic activations, [`lower`] what makes a
-//! plan of it.
+//! plan of it, with the weights that [`pack`] packs. [`tuning`] has the thresholds.
 
 mod lower;
+mod pack;
 mod pipeline;
-mod prepared;
 mod recognise;
 mod report;
 mod rewrite;
 mod static_activations;
+mod tuning;
 
-pub use lower::lower;
-pub use pipeline::{Options, optimise};
-pub use prepared::{PREPARATION, Packs, Prepared, pack, prepare};
+pub use pipeline::{Compiled, Options, compile, optimise, prepare};
 pub use recognise::Unrecognised;
 pub use report::{DynamicActivation, Report};
-pub use rewrite::{FixedBatch, free_batch};
+pub use rewrite::FixedBatch;
 pub use static_activations::StaticActivation;

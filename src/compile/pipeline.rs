@@ -1,9 +1,15 @@
 //! All passes, in order.
 
+use super::lower::Network;
+use super::pack::PREPARATION;
+use super::recognise::{Unrecognised, recognise};
 use super::report::Report;
-use super::{recognise::recognise, rewrite};
-use crate::error::Result;
+use super::rewrite;
+use crate::error::{Error, Result};
+use crate::format::{PackedTensors, Prepared};
+use crate::graph::infer::Types;
 use crate::graph::{Graph, Rewriter};
+use crate::plan::Plan;
 
 /// What a caller decides about how a network is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +25,60 @@ impl Default for Options {
     }
 }
 
+/// A graph that has been optimised and lowered.
+pub struct Compiled {
+    /// The steps that a run consists of.
+    pub plan: Plan,
+    /// The types of the values of the graph.
+    pub types: Types,
+    /// What was recognised.
+    pub report: Report,
+}
+
+/// Compiles a graph, from what its file has `prepared` where that is for this version.
+///
+/// # Errors
+/// `Graph` or `Shape` where the graph contradicts itself.
+pub fn compile(
+    graph: &mut Graph,
+    prepared: Option<Prepared>,
+    options: Options,
+) -> Result<Compiled> {
+    graph.validate()?;
+    let mut rewriter = Rewriter::new(graph)?;
+    let (report, packed) = match prepared.and_then(usable) {
+        None => (rewrite_all(&mut rewriter)?, PackedTensors::default()),
+        Some((unrecognised, packed)) => {
+            // Conversion has run all passes; it may have been told to leave the batch as it was.
+            let fixed_batch = rewrite::free_batch(&mut rewriter)?;
+            (Report::of(&rewriter, unrecognised, fixed_batch), packed)
+        }
+    };
+    let (types, links) = rewriter.finish()?;
+    let plan = Network::new(graph, &types, &links, options).lower(&packed);
+    Ok(Compiled { plan, types, report })
+}
+
+/// What this version can use of what a file has prepared.
+fn usable(prepared: Prepared) -> Option<(Vec<Unrecognised>, PackedTensors)> {
+    let Prepared { version, notes, packed } = prepared;
+    let unrecognised = serde_json::from_value(notes).ok()?;
+    (version == PREPARATION).then_some((unrecognised, packed))
+}
+
+/// Packs the weights of a graph that [`optimise`] has rewritten, as it will be stored.
+///
+/// # Errors
+/// `Graph` or `Shape` where the graph contradicts itself.
+pub fn prepare(graph: &Graph, unrecognised: &[Unrecognised]) -> Result<Prepared> {
+    let mut graph = graph.clone();
+    let (types, links) = Rewriter::new(&mut graph)?.finish()?;
+    let packed = Network::new(&graph, &types, &links, Options::default()).packed();
+    let notes = serde_json::to_value(unrecognised);
+    let notes = notes.map_err(|e| Error::format(format!("notes cannot be stored: {e}")))?;
+    Ok(Prepared { version: PREPARATION, notes, packed })
+}
+
 /// Runs all passes that rewrite a graph, and reports what they recognised.
 ///
 /// # Errors
@@ -29,6 +89,7 @@ pub fn optimise(graph: &mut Graph) -> Result<Report> {
     rewrite_all(&mut rewriter)
 }
 
+/// The passes, in order.
 fn rewrite_all(graph: &mut Rewriter) -> Result<Report> {
     rewrite::simplify(graph)?;
     rewrite::fold_batch_norm(graph)?;
@@ -39,5 +100,5 @@ fn rewrite_all(graph: &mut Rewriter) -> Result<Report> {
     rewrite::static_slopes(graph)?;
     rewrite::split_maxout(graph)?;
     rewrite::pool_before_conv(graph)?;
-    Ok(Report::of(graph, graph.types(), unrecognised, fixed_batch))
+    Ok(Report::of(graph, unrecognised, fixed_batch))
 }

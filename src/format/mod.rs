@@ -3,16 +3,17 @@
 mod mapped;
 #[cfg(feature = "onnx")]
 pub mod onnx;
+mod prepared;
 mod replacement;
 pub mod safetensors;
 
+pub use prepared::{PackedTensors, Prepared};
 pub use replacement::Replacement;
 
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use crate::compile::Prepared;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 

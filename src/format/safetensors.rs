@@ -14,9 +14,8 @@ use half::f16;
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
-use super::Replacement;
 use super::mapped::Mapped;
-use crate::compile::{PREPARATION, Packs, Prepared, Unrecognised};
+use super::{PackedTensors, Prepared, Replacement};
 use crate::error::{Error, Result};
 use crate::graph::{Dim, Graph, Node, Op, TensorType, ValueId};
 use crate::tensor::{ALIGNMENT, DType, Storage, Tensor};
@@ -68,7 +67,8 @@ struct StoredGraph {
 #[derive(Serialize, Deserialize)]
 struct StoredPreparation {
     version: u32,
-    unrecognised: Vec<Unrecognised>,
+    #[serde(rename = "unrecognised")]
+    notes: serde_json::Value,
     packs: Vec<StoredPack>,
 }
 
@@ -209,12 +209,12 @@ fn read_storage(
     let outputs = stored.outputs.iter().map(output).collect::<Result<_>>()?;
     graph.set_outputs(outputs);
     graph.validate()?;
-    let prepared = stored.prepared.filter(|prepared| prepared.version == PREPARATION);
-    let prepared = prepared.map(|prepared| {
+    let prepared = stored.prepared.map(|prepared| {
         will_read(first_packed..packed_end);
         Prepared {
-            unrecognised: prepared.unrecognised,
-            packs: packs_of(prepared.packs, &values, &packed_tensors),
+            version: prepared.version,
+            notes: prepared.notes,
+            packed: packs_of(prepared.packs, &values, &packed_tensors),
         }
     });
     Ok((graph, prepared))
@@ -225,8 +225,8 @@ fn packs_of(
     stored: Vec<StoredPack>,
     values: &HashMap<&str, ValueId>,
     tensors: &HashMap<String, Tensor>,
-) -> Packs {
-    let mut packs = Packs::none();
+) -> PackedTensors {
+    let mut packs = PackedTensors::default();
     for StoredPack { value, kind, parts } in stored {
         let parts: Option<Vec<Tensor>> = parts.iter().map(|p| tensors.get(p).cloned()).collect();
         if let (Some(parts), Some(&value)) = (parts, values.get(value.as_str())) {
@@ -329,7 +329,7 @@ fn encode(
 
     stored.prepared = prepared.map(|prepared| {
         let mut packs = Vec::new();
-        for (value, kind, tensors) in prepared.packs.into_parts() {
+        for (value, kind, tensors) in prepared.packed.iter() {
             let mut parts = Vec::new();
             for tensor in tensors {
                 pad_to_boundary(&mut data, &mut header);
@@ -341,10 +341,10 @@ fn encode(
                 header.insert(part.clone(), entry);
                 parts.push(part);
             }
-            packs.push(StoredPack { value: name(value), kind, parts });
+            packs.push(StoredPack { value: name(value), kind: kind.into(), parts });
         }
-        let unrecognised = prepared.unrecognised;
-        StoredPreparation { version: PREPARATION, unrecognised, packs }
+        let Prepared { version, notes, .. } = prepared;
+        StoredPreparation { version, notes, packs }
     });
 
     let mut metadata: serde_json::Map<String, serde_json::Value> =
