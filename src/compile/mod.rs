@@ -11,6 +11,8 @@ mod recognise;
 mod report;
 mod rewrite;
 mod static_activations;
+#[cfg(test)]
+mod tests;
 mod tuning;
 
 pub use pipeline::{Compiled, Options, compile, optimise, prepare};

@@ -213,3 +213,45 @@ fn pack<'a, 'g>(layers: &[&'a Layer<'g>]) -> Vec<(&'a Layer<'g>, Vec<Tensor>, Pr
     let layers = layers.iter().copied().zip(parts).zip(precisions);
     layers.map(|((layer, parts), precision)| (layer, parts, precision)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_that_are_stored_packed_are_not_packed_again() {
+        let weight = Tensor::new(&[3, 2], (0..6).map(|i| i as f32).collect()).unwrap();
+        let layer = |bias: [f32; 3]| {
+            let form = Form::Dense { outputs: 3, channels: 2, taps: 1, transposed: false };
+            let bias = Some(Cow::Owned(bias.to_vec()));
+            Layer { value: ValueId(7), form, weight: &weight, bias }
+        };
+        let stored = to_store(&[&layer([1.0, 2.0, 3.0])]);
+        let other = layer([4.0, 5.0, 6.0]);
+        for (stored, expected) in [(stored, 1.0), (PackedTensors::default(), 4.0)] {
+            let Weights::Dense(weights) = Packed::new(&[&other], &stored).take(&other) else {
+                panic!("a dense layer has dense weights");
+            };
+            assert_eq!(weights.packed().bias()[0], expected);
+        }
+    }
+
+    #[test]
+    fn weights_that_are_not_finite_are_not_stored() {
+        let op = Hyperfunction {
+            k: 1,
+            hidden: crate::graph::HiddenActivation::None,
+            squash: Squash::Sigmoid,
+            init: vec![0.5, 0.0],
+            lambda: vec![0.5, 0.0],
+        };
+        for (number, is_stored) in [(0.1, true), (f32::INFINITY, false), (f32::NAN, false)] {
+            let weight = Tensor::new(&[2, 1], vec![1.0, number]).unwrap();
+            let form = Form::Coefficients { op: &op, channels: 1, hidden: 1 };
+            let layer = Layer { value: ValueId(0), form, weight: &weight, bias: None };
+            assert_eq!(to_store(&[&layer]).iter().count(), usize::from(is_stored), "{number}");
+            let mut packed = Packed::new(&[&layer], &PackedTensors::default());
+            assert!(matches!(packed.take(&layer), Weights::Coefficients(_)));
+        }
+    }
+}

@@ -90,7 +90,7 @@ pub fn optimise(graph: &mut Graph) -> Result<Report> {
 }
 
 /// The passes, in order.
-fn rewrite_all(graph: &mut Rewriter) -> Result<Report> {
+pub(super) fn rewrite_all(graph: &mut Rewriter) -> Result<Report> {
     rewrite::simplify(graph)?;
     rewrite::fold_batch_norm(graph)?;
     rewrite::fold_pad(graph)?;

@@ -6,7 +6,7 @@
 //! looks at and what it changes, whatever the size of the network.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::ops::Deref;
 
 use super::infer::{Inference, Types};
@@ -21,6 +21,8 @@ pub struct Rewriter<'g> {
     links: Links,
     /// Nodes whose operator or inputs are not those that types were inferred for.
     stale: BTreeSet<NodeId>,
+    /// What stands for values that have been replaced since the last commit.
+    replaced: HashMap<ValueId, ValueId>,
     edited: bool,
 }
 
@@ -31,7 +33,8 @@ impl<'g> Rewriter<'g> {
     /// `Shape` where the graph contradicts itself.
     pub fn new(graph: &'g mut Graph) -> Result<Self> {
         let (inference, links) = (Inference::of(graph)?, graph.links());
-        Ok(Rewriter { graph, inference, links, stale: BTreeSet::new(), edited: false })
+        let (stale, replaced) = (BTreeSet::new(), HashMap::new());
+        Ok(Rewriter { graph, inference, links, stale, replaced, edited: false })
     }
 
     /// The graph as it stands.
@@ -64,7 +67,8 @@ impl<'g> Rewriter<'g> {
         id
     }
 
-    /// A new node with one output, which gets the node's name.
+    /// A new node with one output, which gets the node's name. A pass may name values that it has
+    /// replaced since it looked at them: the node reads what stands for them now.
     pub fn apply(&mut self, name: impl Into<String>, op: Op, inputs: &[ValueId]) -> ValueId {
         let inputs = inputs.iter().map(|&id| Some(id)).collect();
         self.apply_to(name, op, inputs)
@@ -78,6 +82,7 @@ impl<'g> Rewriter<'g> {
         inputs: Vec<Option<ValueId>>,
     ) -> ValueId {
         let name = name.into();
+        let inputs = inputs.into_iter().map(|id| id.map(|id| self.current(id))).collect();
         let output = self.graph.add_value(name.clone());
         self.links.grow(output.0 + 1);
         let _ = self.inference.given(self.graph, output);
@@ -85,6 +90,14 @@ impl<'g> Rewriter<'g> {
         self.links.connect(id, self.graph.node(id));
         self.touch(id);
         output
+    }
+
+    /// What stands for `value`.
+    fn current(&self, mut value: ValueId) -> ValueId {
+        while let Some(&new) = self.replaced.get(&value) {
+            value = new;
+        }
+        value
     }
 
     /// Changes the operator or the inputs of a node; its outputs stay.
@@ -106,6 +119,8 @@ impl<'g> Rewriter<'g> {
             inputs.filter(|id| **id == old).for_each(|id| *id = new);
             self.touch(reader);
         }
+        self.replaced.remove(&new);
+        self.replaced.insert(old, new);
         self.edited = true;
     }
 
@@ -128,6 +143,7 @@ impl<'g> Rewriter<'g> {
         *self.graph = graph;
         self.inference = inference;
         self.stale.clear();
+        self.replaced.clear();
         self.edited = false;
     }
 
@@ -148,6 +164,7 @@ impl<'g> Rewriter<'g> {
         if !std::mem::take(&mut self.edited) {
             return Ok(Vec::new());
         }
+        self.replaced.clear();
         let places = self.graph.prune_with(&self.links)?;
         self.links = self.graph.links();
         let stale = std::mem::take(&mut self.stale);
@@ -190,5 +207,87 @@ impl Deref for Rewriter<'_> {
 
     fn deref(&self) -> &Graph {
         self.graph
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::infer::infer;
+    use crate::graph::{Dim, TensorType, Unary};
+    use crate::tensor::DType;
+
+    /// `x -> a -> b -> c`, of which `a` and `b` transpose, and `c` is the output.
+    fn chain(g: &mut Graph) -> [ValueId; 4] {
+        let dims = vec![Dim::symbol("N"), 3.into()];
+        let x = g.add_input("x", TensorType { dtype: DType::F32, dims });
+        let transpose = || Op::Transpose { perm: vec![1, 0] };
+        let a = g.apply("a", transpose(), &[x]);
+        let b = g.apply("b", transpose(), &[a]);
+        let c = g.apply("c", Op::Unary(Unary::Relu), &[b]);
+        g.set_outputs(vec![c]);
+        [x, a, b, c]
+    }
+
+    #[test]
+    fn links_follow_at_once_and_types_with_the_commit() {
+        let mut g = Graph::new("t");
+        let [x, a, b, c] = chain(&mut g);
+        let mut rewriter = Rewriter::new(&mut g).unwrap();
+        rewriter.replace_uses(b, a);
+        assert_eq!(rewriter.links().only_reader(a), None, "both b and c read it");
+        assert_eq!(rewriter.links().consumers(b), []);
+        assert_eq!(rewriter.types().get(c).unwrap().dims, [Dim::symbol("N"), 3.into()]);
+        let visits = rewriter.visits();
+        let touched = rewriter.commit().unwrap();
+        assert_eq!(touched, [NodeId(1)], "c alone was touched");
+        assert_eq!(rewriter.visits() - visits, 1);
+        assert_eq!(rewriter.types().get(c).unwrap().dims, [3.into(), Dim::symbol("N")]);
+        assert_eq!(rewriter.nodes().len(), 2);
+        assert_eq!(rewriter.links().only_reader(x), Some(NodeId(0)));
+        assert_eq!(rewriter.commit().unwrap(), []);
+        let (types, _) = rewriter.finish().unwrap();
+        assert_eq!(types.get(c), infer(&g).unwrap().get(c));
+    }
+
+    #[test]
+    fn new_nodes_read_what_stands_for_a_value_now() {
+        let mut g = Graph::new("t");
+        let [x, a, ..] = chain(&mut g);
+        let mut rewriter = Rewriter::new(&mut g).unwrap();
+        let new = rewriter.apply("new", Op::Transpose { perm: vec![1, 0] }, &[x]);
+        rewriter.take_over(a, new);
+        let late = rewriter.apply("late", Op::Unary(Unary::Relu), &[a]);
+        let reader = rewriter.links().producer(late).unwrap();
+        assert_eq!(rewriter.node(reader).input(0), Some(new));
+        assert_eq!(rewriter.value(new).name, "a");
+    }
+
+    #[test]
+    fn an_edit_that_contradicts_is_found_by_the_commit() {
+        let mut g = Graph::new("t");
+        let [_, a, ..] = chain(&mut g);
+        let mut rewriter = Rewriter::new(&mut g).unwrap();
+        let node = rewriter.links().producer(a).unwrap();
+        rewriter.edit(node, |node| node.op = Op::Transpose { perm: vec![0, 1, 2] });
+        let e = rewriter.commit().unwrap_err();
+        assert_eq!(e.node(), Some("a"));
+    }
+
+    /// Sizes that depend on data keep their names where a node is inferred again.
+    #[test]
+    fn names_of_unknown_sizes_stay() {
+        let mut g = Graph::new("t");
+        let ty = |dtype, size: Dim| TensorType { dtype, dims: vec![size] };
+        let x = g.add_input("x", ty(DType::F32, 6.into()));
+        let shape = g.add_input("shape", ty(DType::I64, 2.into()));
+        let y = g.apply("y", Op::Reshape { allow_zero: false }, &[x, shape]);
+        g.set_outputs(vec![y]);
+        let mut rewriter = Rewriter::new(&mut g).unwrap();
+        let before = rewriter.types().get(y).cloned();
+        assert!(before.is_some());
+        rewriter.edit(NodeId(0), |_| {});
+        assert_eq!(rewriter.commit().unwrap(), [NodeId(0)]);
+        assert_eq!(rewriter.types().get(y).cloned(), before);
     }
 }

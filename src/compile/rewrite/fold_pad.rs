@@ -73,6 +73,7 @@ mod tests {
         let mut g = Graph::new("t");
         let dims = vec![Dim::symbol("N"), 2.into(), 5.into(), 6.into()];
         let x = g.add_input("x", TensorType { dtype: DType::F32, dims });
+        let depth = 2 + (amounts[1] + amounts[5]) as usize;
         let amounts = g.add_constant("amounts", Tensor::vector(amounts));
         let value = g.add_constant("value", Tensor::scalar(value));
         let padded = g.apply("pad", Op::Pad { mode: PadMode::Constant }, &[x, amounts, value]);
@@ -82,7 +83,7 @@ mod tests {
             dilations: Vec::new(),
             groups: 1,
         };
-        let weight = g.add_constant("w", wave(&[3, 2, 3, 3]));
+        let weight = g.add_constant("w", wave(&[3, depth, 3, 3]));
         let y = g.apply("conv", Op::Conv(conv), &[padded, weight]);
         g.set_outputs(vec![y]);
         g
