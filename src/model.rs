@@ -89,7 +89,7 @@ impl Model {
         &self.plan
     }
 
-    /// Where the values of a run would lie in memory, for f32 inputs of these shapes that go
+    /// Where the values of a run would lie in memory, for inputs of these shapes that go
     /// through the network together, on so many threads.
     ///
     /// # Errors
@@ -99,15 +99,18 @@ impl Model {
         Bound::new(&self.plan, 0..self.plan.steps().len(), shapes, &sizes, threads)
     }
 
-    /// What the symbols of the graph stand for when f32 inputs have these shapes.
+    /// What the symbols of the graph stand for when inputs have these shapes.
     fn sizes(&self, shapes: &[Vec<usize>]) -> Result<Bindings> {
         let mut sizes = Bindings::new();
-        let given = shapes.iter().map(|shape| (DType::F32, shape.as_slice()));
-        bind_inputs(&self.graph, given, &mut sizes)?;
+        let declared = self.inputs.iter().map(|port| port.ty.as_ref().map(|ty| ty.dtype));
+        // Where there are too many shapes, that is what is said of them.
+        let types = declared.chain(std::iter::repeat(None)).map(|ty| ty.unwrap_or(DType::F32));
+        let given = shapes.iter().zip(types).map(|(shape, dtype)| (dtype, shape.as_slice()));
+        bind_inputs(&self.graph, given.collect::<Vec<_>>().into_iter(), &mut sizes)?;
         Ok(sizes)
     }
 
-    /// Bytes of working memory that a [`Session`] on so many threads has for f32 inputs of these
+    /// Bytes of working memory that a [`Session`] on so many threads has for inputs of these
     /// shapes, besides the weights and the tensors that go in and out.
     ///
     /// # Errors
@@ -195,7 +198,9 @@ impl Session {
         self.state.arena_bytes()
     }
 
-    /// Runs the network on one tensor an input; gives one an output.
+    /// Runs the network on one tensor per input; gives one per output. They have the element types
+    /// that the network declares. What is between is computed in single precision, also where
+    /// the network is of half or double precision.
     ///
     /// # Errors
     /// `Input` and `Shape` where the tensors are not what the network takes.

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::{Outcome, models, output_failed, positive, print, say, threads, to_json};
 use dyrelu::graph::Op;
 use dyrelu::vision::{self, Labels, Prediction, Preprocess};
-use dyrelu::{Error, ErrorKind, Model, Result, Session, Tensor};
+use dyrelu::{DType, Error, ErrorKind, Model, Result, Session, Tensor};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -137,10 +137,15 @@ impl Classifier {
             (None, Some(lines)) => models::labels(lines, model.outputs())?,
             (None, None) => Labels::default(),
         };
-        let normalised =
-            model.graph().nodes().iter().any(|n| {
-                matches!(n.op, Op::Softmax(_)) && model.graph().outputs()[0] == n.output()
-            });
+        let graph = model.graph();
+        let producer =
+            |value| graph.nodes().iter().find(|node| node.outputs.contains(&Some(value)));
+        let last = producer(graph.outputs()[0]);
+        let last = last.and_then(|node| match node.op {
+            Op::Cast { .. } => producer(node.input(0)?),
+            _ => Some(node),
+        });
+        let normalised = last.is_some_and(|node| matches!(node.op, Op::Softmax(_)));
         Ok(Classifier { preprocess, labels, normalised, top: arguments.top })
     }
 
@@ -206,9 +211,12 @@ impl Classifier {
         for photo in photos {
             batch.extend_from_slice(photo.as_f32()?);
         }
-        let outputs = session.run(&[Tensor::new(&shape, batch)?])?;
-        let scores = outputs[0].as_f32()?;
-        let shape = outputs[0].shape();
+        // Networks of half and double precision take and give their own types.
+        let declared = session.model().inputs()[0].ty.as_ref().map(|ty| ty.dtype);
+        let dtype = declared.filter(|dtype| dtype.is_float()).unwrap_or(DType::F32);
+        let outputs = session.run(&[Tensor::new(&shape, batch)?.cast(dtype)?])?;
+        let scores = outputs[0].cast(DType::F32)?;
+        let (scores, shape) = (scores.as_f32()?, outputs[0].shape());
         let classes = models::class_count(shape, photos.len()).ok_or_else(|| {
             Error::input(format!(
                 "a classifier gives [{}, classes], the network gives {shape:?}",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::zoo;
 use dyrelu::vision::Labels;
-use dyrelu::{DType, Error, Model, Options, Port, Result};
+use dyrelu::{Error, Model, Options, Port, Result};
 
 /// How a model is run, whatever the command.
 #[derive(clap::Args)]
@@ -35,8 +35,8 @@ pub(super) fn input_shapes(
     size: usize,
 ) -> Result<Vec<Vec<usize>>> {
     let shape = |(number, port): (usize, &Port)| {
-        let ty = port.ty.as_ref().filter(|ty| ty.dtype == DType::F32).ok_or_else(|| {
-            Error::input(format!("input {:?} is not a feature map of f32", port.name))
+        let ty = port.ty.as_ref().filter(|ty| ty.dtype.is_float()).ok_or_else(|| {
+            Error::input(format!("input {:?} does not hold floating-point numbers", port.name))
         })?;
         if let (0, Some(first)) = (number, first) {
             return Ok(first.to_vec());

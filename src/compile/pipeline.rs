@@ -8,7 +8,7 @@ use super::rewrite;
 use crate::error::{Error, Result};
 use crate::format::{PackedTensors, Prepared};
 use crate::graph::infer::Types;
-use crate::graph::{Graph, Rewriter};
+use crate::graph::{Graph, Rewriter, in_single_precision};
 use crate::plan::Plan;
 
 /// What a caller decides about how a network is computed.
@@ -44,7 +44,7 @@ pub fn compile(
     prepared: Option<Prepared>,
     options: Options,
 ) -> Result<Compiled> {
-    graph.validate()?;
+    validate(graph)?;
     let mut rewriter = Rewriter::new(graph)?;
     let (report, packed) = match prepared.and_then(usable) {
         None => (rewrite_all(&mut rewriter)?, PackedTensors::default()),
@@ -84,9 +84,18 @@ pub fn prepare(graph: &Graph, unrecognised: &[Unrecognised]) -> Result<Prepared>
 /// # Errors
 /// `Graph` or `Shape` where the graph contradicts itself.
 pub fn optimise(graph: &mut Graph) -> Result<Report> {
-    graph.validate()?;
+    validate(graph)?;
     let mut rewriter = Rewriter::new(graph)?;
     rewrite_all(&mut rewriter)
+}
+
+/// Checks a graph, and has it computed in single precision.
+fn validate(graph: &mut Graph) -> Result<()> {
+    graph.validate()?;
+    if let Some(single) = in_single_precision(graph)? {
+        *graph = single;
+    }
+    Ok(())
 }
 
 /// The passes, in order.

@@ -9,6 +9,7 @@ mod links;
 mod op;
 pub(crate) mod predicates;
 mod rewriter;
+mod single_precision;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,9 @@ pub use dim::{Bindings, Dim};
 pub use links::Links;
 pub use op::*;
 pub use rewriter::Rewriter;
+#[cfg(feature = "onnx")]
+pub(crate) use single_precision::element_types;
+pub use single_precision::in_single_precision;
 
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Tensor};

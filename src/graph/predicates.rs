@@ -1,6 +1,7 @@
-//! What passes ask of operators and sizes, each said once.
+//! What passes ask of sizes and axes, each said once. What they ask of windows is in
+//! [`geometry`](super::geometry).
 
-use super::{Conv, Dim, Padding};
+use super::Dim;
 
 /// Whether a size is 1.
 pub(crate) fn is_one(dim: &Dim) -> bool {
@@ -10,20 +11,6 @@ pub(crate) fn is_one(dim: &Dim) -> bool {
 /// Whether strides or dilations leave a window as it is.
 pub(crate) fn all_ones(numbers: &[usize]) -> bool {
     numbers.iter().all(|&number| number == 1)
-}
-
-/// Whether nothing is added around a window of one element.
-pub(crate) fn pads_nothing(padding: &Padding) -> bool {
-    match padding {
-        Padding::Explicit(amounts) => amounts.iter().all(|&amount| amount == 0),
-        Padding::SameUpper | Padding::SameLower => true,
-    }
-}
-
-/// Whether a convolution with a window of one element sees every position once, and all channels
-/// at each.
-pub(crate) fn sees_each_position_once(conv: &Conv) -> bool {
-    conv.groups == 1 && all_ones(&conv.strides) && pads_nothing(&conv.padding)
 }
 
 /// An axis counted from the front; `None` where there is no such axis.

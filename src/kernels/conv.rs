@@ -127,11 +127,12 @@ impl ConvWeights {
     /// Elements of workspace for blocks of `rows` rows.
     pub fn workspace(&self, rows: usize, prologue: bool) -> usize {
         let taps = self.packed.length() / self.channels.max(1);
-        match (prologue, self.gathers()) {
-            (true, _) => rows * (1 + padded(self.channels)),
-            (false, true) => rows * (1 + self.packed.length()),
-            (false, false) => rows * taps,
-        }
+        // Sizes that no memory holds are refused by whoever adds them up.
+        rows.saturating_mul(match (prologue, self.gathers()) {
+            (true, _) => 1 + padded(self.channels),
+            (false, true) => 1 + self.packed.length(),
+            (false, false) => taps,
+        })
     }
 }
 

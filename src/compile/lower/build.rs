@@ -294,7 +294,7 @@ impl<'n, 'g> Builder<'n, 'g> {
     fn constant_coefficients(&self, value: ValueId) -> Option<Vec<f32>> {
         let tensor = self.net.graph.constant(value)?;
         let &[1, rows, channels] = tensor.shape() else { return None };
-        if channels == 1 {
+        if channels < 2 {
             return None;
         }
         let mut padded_rows = vec![0.0; rows * padded(channels)];

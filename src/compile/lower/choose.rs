@@ -27,7 +27,8 @@ pub(super) struct Convolution<'g> {
 impl Convolution<'_> {
     /// Whether input 0 may be an input of the network as the user gave it.
     pub fn reads_nchw(&self) -> bool {
-        matches!(self.layer.form, Form::Dense { channels, .. } if gathers(channels))
+        let gathers = matches!(self.layer.form, Form::Dense { channels, .. } if gathers(channels));
+        gathers && !self.vectors
     }
 
     /// Whether rows of the input can be transformed as they are read.

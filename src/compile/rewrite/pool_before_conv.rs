@@ -7,7 +7,7 @@
 //! are a pointwise convolution themselves, fold likewise.
 
 use crate::error::Result;
-use crate::graph::predicates::sees_each_position_once;
+use crate::graph::geometry::is_dense_pointwise;
 use crate::graph::{NodeId, Op, PoolKind, Rewriter, ValueId};
 use crate::tensor::Tensor;
 
@@ -39,12 +39,13 @@ impl Widening {
         let node = graph.node(graph.links().producer(map)?);
         let Op::Conv(conv) = &node.op else { return None };
         let weight = graph.constant(node.input(1)?)?;
-        let &[outputs, inputs, 1, 1] = weight.shape() else { return None };
+        let &[outputs, inputs, _, _] = weight.shape() else { return None };
         let bias = match node.input(2) {
             Some(id) => Some(graph.constant(id).filter(|b| b.len() == outputs)?.clone()),
             None => None,
         };
-        let widens = inputs < outputs && sees_each_position_once(conv);
+        let widens =
+            (1..outputs).contains(&inputs) && is_dense_pointwise(conv, &weight.shape()[2..]);
         let input = node.input(0)?;
         widens.then(|| Widening { input, weight: weight.clone(), bias, inputs, outputs })
     }
@@ -122,7 +123,8 @@ fn fold_logits(graph: &mut Rewriter, id: NodeId) -> Option<()> {
         None => None,
     };
     let conv = Widening::before(graph, node.input(0)?)?;
-    if weight.shape() != [1, conv.outputs, 1, 1] || !sees_each_position_once(op) {
+    let &[1, outputs, ref kernel @ ..] = weight.shape() else { return None };
+    if outputs != conv.outputs || !is_dense_pointwise(op, kernel) {
         return None;
     }
     let (weight, bias) = conv.compose(weight, bias)?;

@@ -19,7 +19,7 @@ impl NodeReader<'_, '_> {
         self.inputs.truncate(1);
         self.inputs.extend([None, scales]);
         let mode = match a.string("mode", "nearest")? {
-            "nearest" => ResizeMode::Nearest(NearestRounding::Floor),
+            "nearest" => ResizeMode::Nearest(NearestRounding::FloorOrCeil),
             "linear" | "bilinear" => ResizeMode::Linear,
             other => return Err(unknown("mode", other)),
         };

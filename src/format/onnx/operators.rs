@@ -12,7 +12,7 @@ use crate::graph::infer::infer;
 use crate::graph::{
     ArgMax, AspectRatioPolicy, Conv, ConvTranspose, CoordinateTransform, DepthOrder, Gemm, Graph,
     NearestRounding, Node, Op, PadMode, Padding, Pool, PoolKind, Reduce, Resize, ResizeMode,
-    Scalar, Softmax, ValueId,
+    Scalar, Softmax, ValueId, element_types,
 };
 use crate::tensor::{DType, Tensor};
 
@@ -201,6 +201,18 @@ impl NodeReader<'_, '_> {
         self.graph.add_constant(format!("{}.{what}", self.name), tensor)
     }
 
+    /// A number that stands beside the elements of `x`, and is of their type.
+    pub(super) fn number_like(
+        &mut self,
+        x: Option<ValueId>,
+        what: &str,
+        number: f32,
+    ) -> Result<ValueId> {
+        let dtype = x.and_then(|x| element_types(self.graph)[x.index()]);
+        let dtype = dtype.filter(|dtype| dtype.is_float()).unwrap_or(DType::F32);
+        Ok(self.constant_named(what, Tensor::scalar(number).cast(dtype)?))
+    }
+
     /// Puts a list that older opsets state as an attribute where newer ones have an input.
     fn lift_ints(&mut self, a: &Attributes, name: &str, at: usize) -> Result<()> {
         if let Some(values) = a.ints(name)? {
@@ -274,7 +286,8 @@ impl NodeReader<'_, '_> {
     fn clip(&mut self, a: &Attributes) -> Result<()> {
         for (at, name) in [(1, "min"), (2, "max")] {
             if a.has(name) {
-                let bound = self.constant_named(name, Tensor::scalar(a.float(name, 0.0)?));
+                let x = self.inputs.first().copied().flatten();
+                let bound = self.number_like(x, name, a.float(name, 0.0)?)?;
                 self.set_input(at, bound);
             }
         }

@@ -8,7 +8,7 @@ use super::proto::{self, attribute_type};
 use super::*;
 use crate::ErrorKind;
 use crate::reference;
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 
 fn tensor(name: &str, dims: &[i64], data: &[f32]) -> proto::Tensor {
     proto::Tensor {

@@ -1,6 +1,7 @@
 //! A plan for inputs of given shapes: the size of every map and its place in the arena.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::graph::{Bindings, Dim};
@@ -11,8 +12,8 @@ use crate::plan::{Home, Plan, Slot, Work};
 pub struct Bound {
     /// The steps.
     pub(in crate::plan) steps: Range<usize>,
-    /// The shapes of the inputs.
-    pub(in crate::plan) inputs: Vec<Vec<usize>>,
+    /// The shapes of the inputs, shared so that inputs can borrow them during a run.
+    pub(in crate::plan) inputs: Arc<[Vec<usize>]>,
     /// The shape that each map has in the graph.
     pub(in crate::plan) shapes: Vec<Vec<usize>>,
     /// The size of each map.
@@ -64,9 +65,8 @@ impl Bound {
                     continue;
                 };
                 check_input(extent, input, &plan.slots[slot].name).map_err(at_step)?;
-                if i == 0 && extent.is_empty() && !input.is_empty() {
-                    let message = "nothing is left: the image is too small for this network";
-                    return Err(at_step(Error::shape(message)));
+                if i == 0 {
+                    kernel.check(input).map_err(at_step)?;
                 }
             }
             if steps.contains(&i) {
@@ -90,12 +90,12 @@ impl Bound {
                 extents[slot].map(|extent| place..place + extent.len())
             })
             .collect();
-        let workspace = workspace.next_multiple_of(LINE);
         let end = workspace
-            .checked_mul(threads)
-            .and_then(|w| w.checked_add(total))
+            .checked_next_multiple_of(LINE)
+            .and_then(|workspace| workspace.checked_mul(threads)?.checked_add(total))
             .filter(|&end| end < isize::MAX as usize / 4)
             .ok_or_else(|| Error::shape("the network needs too much memory for such inputs"))?;
+        let inputs = inputs.into();
         Ok(Bound { steps, inputs, shapes, extents, ranges, in_place, workspace: total..end })
     }
 
@@ -132,9 +132,6 @@ impl Bound {
 
 /// Checks what kernels take for granted of a map that they read.
 fn check_input(output: Extent, input: Extent, name: &str) -> Result<()> {
-    if input.is_empty() && !output.is_empty() {
-        return Err(Error::shape(format!("{name:?} has no elements for inputs of such sizes")));
-    }
     if input.images != output.images && input.images != 1 {
         let (found, wanted) = (input.images, output.images);
         return Err(Error::shape(format!("{name:?} is of {found} images, the result of {wanted}")));

@@ -69,20 +69,18 @@ impl Plan {
         image: usize,
         watch: &mut Watch,
     ) -> Result<()> {
-        // The shapes are lent to the inputs while the rest of the memory is written.
-        let shapes = std::mem::take(&mut head.bound.inputs);
+        // Shared and not taken out: whoever watches may panic, and the memory is used again.
+        let shapes = head.bound.inputs.clone();
         let mut single = [Input::F32 { shape: &[], data: &[] }; MOST_SPLIT_INPUTS];
         let mut done = Ok(());
-        for ((single, input), shape) in single.iter_mut().zip(inputs).zip(&shapes) {
+        for ((single, input), shape) in single.iter_mut().zip(inputs).zip(&*shapes) {
             let len = shape.iter().product::<usize>();
             match input.as_f32() {
                 Ok(data) => *single = Input::F32 { shape, data: &data[image * len..][..len] },
                 Err(e) => done = Err(e),
             }
         }
-        let done = done.and_then(|()| self.run_steps(head, team, &single[..inputs.len()], watch));
-        head.bound.inputs = shapes;
-        done
+        done.and_then(|()| self.run_steps(head, team, &single[..inputs.len()], watch))
     }
 
     /// Copies the maps of one of `images` images that later steps read.

@@ -173,12 +173,13 @@ impl Plan {
             results[i] = bound.extents[slot];
             writes[i] = bound.ranges[slot].clone();
         }
-        // No image, or none that has a pixel: there is nothing to compute.
-        if results[0].is_some_and(|extent| extent.is_empty()) {
-            return Ok(());
-        }
         writes[MOST_OUTPUTS] = Some(bound.workspace.clone());
         let (reads, writes) = arena.borrow(&reads, &writes);
+        // No image, or none that has a pixel: there is nothing to compute but sums of nothing.
+        if results[0].is_some_and(|extent| extent.is_empty()) {
+            writes.into_iter().take(MOST_OUTPUTS).flatten().for_each(|map| map.fill(0.0));
+            return Ok(());
+        }
         let mut views = [None; MOST_INPUTS];
         for (i, (view, slot)) in views.iter_mut().zip(&step.inputs).enumerate() {
             let Some(slot) = *slot else { continue };

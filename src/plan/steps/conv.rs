@@ -9,7 +9,7 @@ use crate::kernels::conv::{ConvWeights, Image, conv};
 use crate::kernels::depthwise::{DepthwiseWeights, depthwise};
 use crate::plan::extent::{Extent, View};
 use crate::plan::threads::compute_blocks;
-use crate::tensor::Cut;
+use crate::tensor::{Cut, Layout};
 
 /// Rows of a block where there are many: the weights of a panel are read once for so many.
 const ROWS: usize = 48;
@@ -25,7 +25,7 @@ fn cut(images: usize, rows: usize, width: usize, length: usize) -> Cut {
         24..96 => rows / 24,
         _ => rows / ROWS,
     };
-    let column_blocks = match rows * width * length {
+    let column_blocks = match rows.saturating_mul(width).saturating_mul(length) {
         work if rows < 24 && work > 100_000 => (width / 64).clamp(1, 16),
         _ => 1,
     };
@@ -89,8 +89,13 @@ impl Kernel for ConvStep {
         self.weights.packed().bytes()
     }
 
+    /// Images of single pixels are the rows of a matrix, which are padded in the arena.
     fn reads_nchw(&self) -> bool {
-        self.weights.gathers() && self.prologue.is_none()
+        self.weights.gathers() && self.prologue.is_none() && !self.vectors
+    }
+
+    fn check(&self, input: Extent) -> Result<()> {
+        self.window.over(input).map(|_| ())
     }
 
     fn run(&self, io: Io) -> Result<()> {
@@ -114,9 +119,11 @@ impl Kernel for ConvStep {
     }
 }
 
-/// The images of maps of single pixels as the pixels of one image.
+/// The images of maps of single pixels as the pixels of one image. All of them are NHWC: one that
+/// is not would have no padding between its rows.
 fn rows_of_one<'a>(x: View<'a>, io: &Io<'a>) -> (View<'a>, [Option<View<'a>>; MOST_INPUTS]) {
     let as_one = |view: View<'a>| {
+        assert_eq!(view.layout, Layout::Nhwc);
         let Extent { images, channels, .. } = view.extent;
         View { extent: Extent { images: 1, height: images, width: 1, channels }, ..view }
     };
@@ -157,6 +164,10 @@ impl Kernel for DepthwiseStep {
 
     fn weight_bytes(&self) -> usize {
         self.weights.bytes()
+    }
+
+    fn check(&self, input: Extent) -> Result<()> {
+        self.window.over(input).map(|_| ())
     }
 
     fn run(&self, io: Io) -> Result<()> {

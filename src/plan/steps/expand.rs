@@ -71,6 +71,12 @@ impl ExpandStep {
         Cut { images: output.images, rows: output.height, width, row_blocks, column_blocks: 1 }
     }
 
+    /// The map between, which has images and channels as `like` has.
+    fn between(expand: &Window, like: Extent) -> Extent {
+        let [height, width] = expand.output;
+        Extent { height, width, ..like }
+    }
+
     fn lines(output: Extent) -> usize {
         (AT_A_TIME / (output.width * output.stride()).max(1)).clamp(2, 8)
     }
@@ -83,7 +89,8 @@ impl ExpandStep {
         let [height, width] = self.depthwise.window.kernel;
         let lines = (Self::lines(output) - 1) * stride(0) + (height - 1) * dilation + 1;
         let across = self.depthwise.window.dilations.get(1).copied().unwrap_or(1) * width;
-        lines * (output.width * stride(1) + across) * output.stride()
+        let line = (output.width * stride(1) + across).saturating_mul(output.stride());
+        lines.saturating_mul(line)
     }
 }
 
@@ -94,15 +101,14 @@ impl Kernel for ExpandStep {
 
     fn macs(&self, input: Extent, output: Extent) -> usize {
         let Ok(window) = self.expand.window.over(input) else { return 0 };
-        let [height, width] = window.output;
-        let between = Extent { height, width, ..output };
+        let between = Self::between(&window, output);
         self.expand.macs(input, between) + self.depthwise.macs(between, output)
     }
 
     fn workspace(&self, output: Extent) -> usize {
         let strip = self.strip_len(output);
         let pixels = strip / output.stride().max(1);
-        strip + self.expand.weights.workspace(pixels, false)
+        strip.saturating_add(self.expand.weights.workspace(pixels, false))
     }
 
     fn partial_sums(&self, output: Extent) -> usize {
@@ -117,15 +123,15 @@ impl Kernel for ExpandStep {
         self.expand.reads_nchw()
     }
 
+    fn check(&self, input: Extent) -> Result<()> {
+        let window = self.expand.window.over(input)?;
+        self.depthwise.window.over(Self::between(&window, input)).map(|_| ())
+    }
+
     fn run(&self, io: Io) -> Result<()> {
         let (x, result) = (io.input(0), io.result(0));
         let expand = self.expand.window.over(x.extent)?;
-        let between = Extent {
-            images: result.images,
-            height: expand.output[0],
-            width: expand.output[1],
-            channels: result.channels,
-        };
+        let between = Self::between(&expand, result);
         let sizes = Sizes {
             depthwise: self.depthwise.window.over(between)?,
             line: between.width * between.stride(),
@@ -200,9 +206,10 @@ impl ExpandStep {
         let (width, columns) = (weights.packed().width(), window.output[1]);
         let pixels = lines.start * columns..lines.end * columns;
         let epilogue = epilogue.rows(pixels.clone(), width);
+        let is_pointwise = window.is_pointwise();
         let mut window = Window { output: [lines.len(), columns], ..*window };
         let mut image = image;
-        if self.expand.window.is_pointwise() && image.layout == Layout::Nhwc {
+        if is_pointwise && image.layout == Layout::Nhwc {
             let depth = padded(weights.channels());
             image.data = &image.data[pixels.start * depth..pixels.end * depth];
             window.input = window.output;

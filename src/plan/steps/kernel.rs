@@ -42,6 +42,14 @@ pub trait Kernel: Send + Sync {
         false
     }
 
+    /// Checks that it can be applied to an input 0 of this size.
+    ///
+    /// # Errors
+    /// `Shape` where it cannot.
+    fn check(&self, _input: Extent) -> Result<()> {
+        Ok(())
+    }
+
     /// Computes the outputs.
     ///
     /// # Errors

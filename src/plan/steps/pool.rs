@@ -5,6 +5,7 @@ use super::kernel::Kernel;
 use super::window::WindowShape;
 use crate::error::Result;
 use crate::kernels::pool::{Pooling, pool, scaled_sum};
+use crate::plan::extent::Extent;
 use crate::plan::threads::compute_blocks;
 use crate::tensor::Cut;
 
@@ -19,6 +20,10 @@ pub struct PoolStep {
 impl Kernel for PoolStep {
     fn name(&self) -> &'static str {
         "pool"
+    }
+
+    fn check(&self, input: Extent) -> Result<()> {
+        self.window.over(input).map(|_| ())
     }
 
     fn run(&self, io: Io) -> Result<()> {

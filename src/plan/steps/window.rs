@@ -39,13 +39,14 @@ impl WindowShape {
         self.kernel[0] * self.kernel[1]
     }
 
+    fn spec(&self) -> WindowSpec<'_> {
+        let WindowShape { kernel, strides, dilations, padding, .. } = self;
+        WindowSpec { kernel, strides, dilations, padding }
+    }
+
     /// Whether every output element depends on the input elements at its own place alone.
     pub fn is_pointwise(&self) -> bool {
-        let unpadded = match &self.padding {
-            Padding::Explicit(pads) => pads.iter().all(|&pad| pad == 0),
-            Padding::SameUpper | Padding::SameLower => true,
-        };
-        self.kernel == [1, 1] && self.strides.iter().all(|&stride| stride == 1) && unpadded
+        self.spec().is_pointwise()
     }
 
     /// How the window moves over an input.
@@ -53,18 +54,46 @@ impl WindowShape {
     /// # Errors
     /// `Shape` where the window does not fit the input.
     pub fn over(&self, input: Extent) -> Result<Window> {
-        let WindowShape { kernel, strides, dilations, padding, ceil_mode } = self;
-        let spec = WindowSpec { kernel, strides, dilations, padding };
+        let spec = self.spec();
         spec.check(2)?;
-        let down = geometry::window(0, input.height, spec, *ceil_mode)?;
-        let across = geometry::window(1, input.width, spec, *ceil_mode)?;
+        let down = geometry::window(0, input.height, spec, self.ceil_mode)?;
+        let across = geometry::window(1, input.width, spec, self.ceil_mode)?;
         Ok(Window {
-            kernel: *kernel,
+            kernel: self.kernel,
             stride: [down.stride, across.stride],
             dilation: [down.dilation, across.dilation],
             before: [down.before as isize, across.before as isize],
             input: [input.height, input.width],
             output: [down.output, across.output],
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is decided before the size of the input is known holds for every size.
+    #[test]
+    fn a_window_is_pointwise_as_written_and_as_resolved() {
+        let input = Extent { images: 1, height: 3, width: 4, channels: 1 };
+        let mut pointwise = 0;
+        for case in 0..81 * 4 {
+            let pad = |axis: u32| case / 3i64.pow(axis) % 3 - 1;
+            let shape = WindowShape {
+                kernel: if case / 81 % 2 == 0 { [1, 1] } else { [1, 2] },
+                strides: if case / 162 == 0 { vec![] } else { vec![1, 2] },
+                padding: Padding::Explicit((0..4).map(pad).collect()),
+                ..WindowShape::pointwise()
+            };
+            let Ok(window) = shape.over(input) else { continue };
+            assert_eq!(shape.is_pointwise(), window.is_pointwise(), "{window:?}");
+            pointwise += usize::from(window.is_pointwise());
+        }
+        assert_eq!(pointwise, 1);
+        for padding in [Padding::SameUpper, Padding::SameLower] {
+            let shape = WindowShape { padding, ..WindowShape::pointwise() };
+            assert!(shape.is_pointwise() && shape.over(input).unwrap().is_pointwise());
+        }
     }
 }

@@ -62,6 +62,10 @@ impl Kernel for WinogradStep {
         self.weights.bytes()
     }
 
+    fn check(&self, input: Extent) -> Result<()> {
+        self.window.over(input).map(|_| ())
+    }
+
     fn run(&self, io: Io) -> Result<()> {
         let (x, result) = (io.input(0), io.result(0));
         let window = self.window.over(x.extent)?;
