@@ -128,7 +128,7 @@ impl Emitter<'_, '_> {
         self.graph.apply(name, op, inputs)
     }
 
-    fn constant(&mut self, tensor: crate::Result<Tensor>) -> ValueId {
+    fn constant(&mut self, tensor: crate::error::Result<Tensor>) -> ValueId {
         self.count += 1;
         let name = format!("{}.coefficients.{}", self.name, self.count);
         self.graph.add_constant(name, tensor.expect("the shape is that of the data"))

@@ -88,7 +88,7 @@ fn check(
     images: &[Images],
     batch: &Dim,
 ) -> Result<Inference, FixedBatch> {
-    let refused = |e: crate::Error| FixedBatch {
+    let refused = |e: crate::error::Error| FixedBatch {
         name: e.node().unwrap_or_default().into(),
         reason: e.message().into(),
     };
