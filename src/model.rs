@@ -52,8 +52,8 @@ impl Model {
     /// As [`open`](Self::open).
     pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Arc<Self>> {
         let path = path.as_ref();
-        let (graph, prepared) = format::open_prepared(path)?;
-        Self::compile(graph, prepared, options).map_err(|e| e.in_file(path))
+        let (graph, prepared) = format::open_with(path, options.external_data_root.as_deref())?;
+        Self::compile(graph, prepared, &options).map_err(|e| e.in_file(path))
     }
 
     /// Compiles a graph.
@@ -61,13 +61,13 @@ impl Model {
     /// # Errors
     /// `Graph` and `Shape` where the network contradicts itself.
     pub fn from_graph(graph: Graph, options: Options) -> Result<Arc<Self>> {
-        Self::compile(graph, None, options)
+        Self::compile(graph, None, &options)
     }
 
     fn compile(
         mut graph: Graph,
         prepared: Option<Prepared>,
-        options: Options,
+        options: &Options,
     ) -> Result<Arc<Self>> {
         let Compiled { plan, types, report } = compile::compile(&mut graph, prepared, options)?;
         let ports = |ids: &[_]| {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::{Outcome, arrays, models, not_negative, positive, print, threads, zoo};
 use dyrelu::graph::Graph;
-use dyrelu::{DType, Error, Result, Session, Tensor, format, reference};
+use dyrelu::{DType, Error, Result, Session, Tensor, reference};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -36,7 +36,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     let path = zoo::find(arguments.model.as_deref())?;
-    let graph = format::open(&path)?;
+    let graph = arguments.engine.files.read(&path)?;
     let model = models::open(Some(&path), &arguments.engine)?;
     let inputs = if arguments.input.is_empty() {
         random_inputs(&graph, arguments.size)?

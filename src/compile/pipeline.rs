@@ -1,5 +1,7 @@
 //! All passes, in order.
 
+use std::path::PathBuf;
+
 use super::lower::Network;
 use super::pack::PREPARATION;
 use super::recognise::{Unrecognised, recognise};
@@ -11,9 +13,12 @@ use crate::graph::infer::Types;
 use crate::graph::{Graph, Rewriter, in_single_precision};
 use crate::plan::Plan;
 
-/// What a caller decides about how a network is computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a caller decides about how a network is opened and computed.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
+    /// A folder under which the external data of an ONNX file may lie, too. Data lies in the folder of its
+    /// model or under it; a link there that leads elsewhere is refused unless it leads to this folder.
+    pub external_data_root: Option<PathBuf>,
     /// Whether 3x3 convolutions of large maps may go by Winograd's algorithm, which is faster and
     /// rounds a little more.
     pub winograd: bool,
@@ -21,7 +26,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { winograd: true }
+        Options { external_data_root: None, winograd: true }
     }
 }
 
@@ -42,7 +47,7 @@ pub struct Compiled {
 pub fn compile(
     graph: &mut Graph,
     prepared: Option<Prepared>,
-    options: Options,
+    options: &Options,
 ) -> Result<Compiled> {
     validate(graph)?;
     let mut rewriter = Rewriter::new(graph)?;
@@ -73,7 +78,7 @@ fn usable(prepared: Prepared) -> Option<(Vec<Unrecognised>, PackedTensors)> {
 pub fn prepare(graph: &Graph, unrecognised: &[Unrecognised]) -> Result<Prepared> {
     let mut graph = graph.clone();
     let (types, links) = Rewriter::new(&mut graph)?.finish()?;
-    let packed = Network::new(&graph, &types, &links, Options::default()).packed();
+    let packed = Network::new(&graph, &types, &links, &Options::default()).packed();
     let notes = serde_json::to_value(unrecognised);
     let notes = notes.map_err(|e| Error::format(format!("notes cannot be stored: {e}")))?;
     Ok(Prepared { version: PREPARATION, notes, packed })

@@ -1,7 +1,6 @@
 //! What holds of all passes together.
 
 use super::pipeline::rewrite_all;
-use super::{Options, compile};
 use crate::graph::infer::{Types, infer};
 use crate::graph::{
     Binary, Dim, Gemm, Graph, Node, Op, PoolKind, Rewriter, TensorType, Unary, ValueId, Variadic,
@@ -126,20 +125,4 @@ fn inference_looks_at_nodes_in_proportion_to_their_number() {
     assert_eq!(more_nodes, 4 * nodes);
     assert!(few < 2 * nodes, "{few} visits for {nodes} nodes");
     assert!(more < 2 * more_nodes, "{more} visits for {more_nodes} nodes");
-}
-
-#[test]
-fn stored_weights_that_do_not_fit_are_packed_anew() {
-    let mut graph = chain(3);
-    let first = compile(&mut graph, None, Options::default()).unwrap();
-    let mut prepared = super::prepare(&graph, &first.report.unrecognised).unwrap();
-    let stored: Vec<_> = prepared.packed.iter().map(|(_, kind, _)| kind.to_string()).collect();
-    assert_eq!(stored.len(), 6);
-    assert_eq!(stored.iter().filter(|kind| *kind == "hidden").count(), 3);
-    // Parts that are no layer's own are packed anew.
-    let (value, kind, _) = prepared.packed.iter().next().unwrap();
-    let kind = kind.to_string();
-    prepared.packed.insert(value, kind, vec![Tensor::vector(vec![1i64])]);
-    let mended = compile(&mut graph, Some(prepared), Options::default()).unwrap();
-    assert_eq!(mended.plan.weight_bytes(), first.plan.weight_bytes());
 }

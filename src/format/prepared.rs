@@ -7,15 +7,20 @@ use crate::tensor::Tensor;
 
 /// Tensors in the layouts that kernels read, by the value that the layer gives and what the layer
 /// is called.
+///
+/// Those of a file come in whatever they are. The compiler makes a layer of the graph from them, whose
+/// constructor checks them: how many there are, their element types and lengths. Those that do not
+/// fit are passed over, and the layer is packed from its plain weights.
 #[derive(Clone, Debug, Default)]
 pub struct PackedTensors {
     parts: BTreeMap<(ValueId, String), Vec<Tensor>>,
 }
 
 impl PackedTensors {
-    /// Keeps `parts` for the layer called `kind` that gives `value`.
-    pub fn insert(&mut self, value: ValueId, kind: impl Into<String>, parts: Vec<Tensor>) {
-        self.parts.insert((value, kind.into()), parts);
+    /// Keeps `parts` for the layer called `kind` that gives `value`; returns false where there were
+    /// others.
+    pub fn insert(&mut self, value: ValueId, kind: impl Into<String>, parts: Vec<Tensor>) -> bool {
+        self.parts.insert((value, kind.into()), parts).is_none()
     }
 
     /// The parts of the layer called `kind` that gives `value`.

@@ -95,17 +95,23 @@ impl ConvWeights {
 
     /// Weights that were packed earlier; `None` where these are not theirs.
     pub fn of(parts: &[Tensor], outputs: usize, channels: usize, taps: usize) -> Option<Self> {
-        let (panels, bias) = (parts.first()?.to_numbers()?, parts.get(1)?.to_numbers()?);
-        let packed = Packed::of(panels, bias, channels.checked_mul(taps)?)?;
-        let single = match parts.get(2) {
+        let (parts, single) = match parts {
+            [parts @ .., single] if Self::is_single([outputs, channels, taps]) => {
+                (parts, Some(single))
+            }
+            parts => (parts, None),
+        };
+        let [panels, bias] = parts else { return None };
+        let length = channels.checked_mul(taps)?;
+        let packed = Packed::of(panels.to_numbers()?, bias.to_numbers()?, length)?;
+        let fits = packed.width() == padded(outputs)
+            && single.is_none_or(|weight| weight.len() == channels);
+        let single = match single.filter(|_| fits) {
             Some(weight) => {
                 Some(SingleOutput { weight: weight.to_numbers()?, bias: packed.bias()[0] })
             }
             None => None,
         };
-        let is_single = Self::is_single([outputs, channels, taps]);
-        let fits = packed.width() == padded(outputs)
-            && single.as_ref().is_none_or(|single| is_single && single.weight.len() == channels);
         fits.then_some(ConvWeights { packed, channels, single })
     }
 

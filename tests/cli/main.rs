@@ -12,6 +12,7 @@ use dyrelu::{DType, Tensor};
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use tempfile::TempDir;
 
+mod files;
 mod hostile;
 
 /// A folder with a classifier whose scores are the mean red, green and blue of a photo.

@@ -24,13 +24,13 @@ pub(super) struct Network<'g> {
     pub graph: &'g Graph,
     pub types: &'g Types,
     pub links: &'g Links,
-    pub options: Options,
+    pub options: &'g Options,
     maps: Maps<'g>,
 }
 
 impl<'g> Network<'g> {
     /// A graph and what is known about it.
-    pub fn new(graph: &'g Graph, types: &'g Types, links: &'g Links, options: Options) -> Self {
+    pub fn new(graph: &'g Graph, types: &'g Types, links: &'g Links, options: &'g Options) -> Self {
         Network { graph, types, links, options, maps: Maps::new(graph, types) }
     }
 

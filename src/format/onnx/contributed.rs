@@ -5,7 +5,7 @@ use super::operators::{NodeReader, gemm, unknown};
 use crate::error::Result;
 use crate::graph::{Binary, Gemm, Op, Unary, ValueId};
 
-impl NodeReader<'_, '_> {
+impl NodeReader<'_> {
     /// Adds the meaning of an operator of the domain `com.microsoft`.
     pub(super) fn contributed(&mut self, a: &Attributes) -> Result<()> {
         match self.node.op_type.as_str() {

@@ -8,7 +8,7 @@ use crate::graph::{
 };
 use crate::tensor::Tensor;
 
-impl NodeReader<'_, '_> {
+impl NodeReader<'_> {
     /// `Upsample`, and `Resize` before it got its modes.
     pub(super) fn upsample(&mut self, a: &Attributes) -> Result<Op> {
         if let Some(scales) = a.floats("scales")? {

@@ -5,8 +5,8 @@
 
 use super::attributes::Attributes;
 use super::names::{combination, reduction, unary};
-use super::proto;
 use super::tensors::{TensorReader, dtype};
+use super::{proto, schema};
 use crate::error::{Error, Result};
 use crate::graph::infer::infer;
 use crate::graph::{
@@ -17,9 +17,9 @@ use crate::graph::{
 use crate::tensor::{DType, Tensor};
 
 /// One node on its way into the graph.
-pub(super) struct NodeReader<'r, 'p> {
+pub(super) struct NodeReader<'r> {
     pub graph: &'r mut Graph,
-    pub tensors: &'r mut TensorReader<'p>,
+    pub tensors: &'r mut TensorReader,
     pub node: &'r proto::Node,
     /// The node's name, never empty.
     pub name: String,
@@ -29,13 +29,14 @@ pub(super) struct NodeReader<'r, 'p> {
     pub outputs: Vec<Option<ValueId>>,
 }
 
-impl NodeReader<'_, '_> {
+impl NodeReader<'_> {
     /// Adds what the node means to the graph.
     ///
     /// # Errors
     /// `Unsupported`, naming operator, domain and opset, for what this version does not have.
     pub(super) fn read(mut self) -> Result<()> {
         let node = self.node;
+        schema::check_attributes(node)?;
         let a = Attributes::of(node);
         match node.domain.as_str() {
             "" | "ai.onnx" => self.standard(&a),
@@ -423,6 +424,8 @@ impl NodeReader<'_, '_> {
     fn constant(&mut self, a: &Attributes) -> Result<()> {
         let tensor = if let Some(tensor) = a.tensor("value")? {
             self.tensors.read(tensor)?
+        } else if let Some(tensor) = a.sparse_tensor("sparse_value")? {
+            self.tensors.read_sparse(tensor)?
         } else if a.has("value_float") {
             Tensor::scalar(a.float("value_float", 0.0)?)
         } else if a.has("value_int") {

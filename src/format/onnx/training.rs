@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Binary, Node, Op, Reduce, ReduceKind, ValueId};
 use crate::tensor::Tensor;
 
-impl NodeReader<'_, '_> {
+impl NodeReader<'_> {
     /// Adds `Y = (X - mean) / sqrt(var + epsilon) * scale + B` with mean and variance over all
     /// axes but the channels, and the running statistics where they are asked for:
     /// `running = running * momentum + batch * (1 - momentum)`.
