@@ -82,13 +82,16 @@ impl Layer<'_> {
         }
     }
 
-    fn weight(&self) -> &[f32] {
-        self.weight.as_f32().expect("layers are chosen by the type of their weights")
+    /// Lends the weights, which are made for the purpose where they are not at hand: packed ones take
+    /// their place, and both together would be twice the memory.
+    fn with_weight<R>(&self, look: impl FnOnce(&[f32]) -> R) -> R {
+        let weight = self.weight.fleeting();
+        look(weight.as_f32().expect("layers are chosen by the type of their weights"))
     }
 
     fn precision(&self) -> Precision {
         match self.form {
-            Form::Coefficients { .. } => Precision::of(self.weight()),
+            Form::Coefficients { .. } => self.with_weight(Precision::of),
             _ => Precision { is_half: false, is_finite: true },
         }
     }
@@ -108,8 +111,8 @@ impl Layer<'_> {
     }
 
     fn pack(&self, parts: &mut [&mut [u8]]) {
-        let (weight, bias) = (self.weight(), self.bias.as_deref());
-        match self.form {
+        let bias = self.bias.as_deref();
+        self.with_weight(|weight| match self.form {
             Form::Dense { outputs, channels, taps, transposed } => {
                 ConvWeights::pack(weight, bias, [outputs, channels, taps], transposed, parts);
             }
@@ -125,7 +128,7 @@ impl Layer<'_> {
             Form::Coefficients { op, channels, hidden } => {
                 Coefficients::pack(weight, bias, [op.init.len(), channels, hidden], parts);
             }
-        }
+        });
     }
 
     /// The weights in `parts`; `None` where these are not the layer's own.
