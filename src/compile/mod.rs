@@ -1,8 +1,8 @@
 //! From a network as read to a network as run.
 //!
-//! [`pipeline`] has all passes in order. [`rewrite`] has those that make a graph an equal one that
-//! says what it means, [`recognise`] those that find dynamic activations, [`lower`] what makes a
-//! plan of it, with the weights that [`pack`] packs. [`tuning`] has the thresholds.
+//! `pipeline` has all passes in order. `rewrite` has those that make a graph an equal one that
+//! says what it means, `recognise` those that find dynamic activations, `lower` what makes a
+//! plan of it, with the weights that `pack` packs. `tuning` has the thresholds.
 
 mod lower;
 mod pack;

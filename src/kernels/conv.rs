@@ -144,7 +144,7 @@ impl ConvWeights {
 
 /// Whether the taps of a map of so many channels are gathered.
 pub fn gathers(channels: usize) -> bool {
-    channels < FEW_CHANNELS || channels > MOST_ZEROS
+    !(FEW_CHANNELS..=MOST_ZEROS).contains(&channels)
 }
 
 /// Computes a block of one image of the output.

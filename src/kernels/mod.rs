@@ -12,6 +12,7 @@ pub mod hyperfunction;
 pub mod layout;
 pub mod max_affine;
 mod packing;
+mod place;
 pub mod pool;
 pub mod product;
 pub mod scalar_product;
