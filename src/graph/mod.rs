@@ -228,12 +228,15 @@ impl Graph {
         links
     }
 
-    /// Makes everyone who reads `old` (the graph's outputs too) read `new`.
-    pub fn replace_uses(&mut self, old: ValueId, new: ValueId) {
+    /// Makes everyone who reads `old` (the graph's outputs too) read `new`. Says whether anyone did.
+    pub fn replace_uses(&mut self, old: ValueId, new: ValueId) -> bool {
         let readers = self.nodes.iter_mut().flat_map(|n| n.inputs.iter_mut().flatten());
+        let mut replaced = false;
         for id in readers.chain(&mut self.outputs).filter(|id| **id == old) {
             *id = new;
+            replaced = true;
         }
+        replaced
     }
 
     /// Makes `new` stand where `old` stood, under the name that `old` had.

@@ -99,3 +99,34 @@ fn one_instruction_set() {
     let count = from_environment("DYRELU_DIFFERENTIAL_GRAPHS").unwrap_or(10_000);
     assert_eq!(run(first, count), 0);
 }
+
+#[test]
+#[ignore]
+fn coverage() {
+    let mut counts = std::collections::BTreeMap::new();
+    let mut nodes = 0;
+    for seed in 0..from_environment("DYRELU_DIFFERENTIAL_GRAPHS").unwrap_or(1000) {
+        let case = graphs::of_seed(seed);
+        nodes += case.graph.nodes().len();
+        for node in case.graph.nodes() {
+            *counts.entry(format!("op {}", node.op.name())).or_insert(0) += 1;
+        }
+        if let Ok(Ok(model)) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            dyrelu::Model::from_graph(case.graph.clone(), dyrelu::Options::default())
+        })) {
+            for step in model.plan().steps() {
+                *counts.entry(format!("kernel {}", step.work.name())).or_insert(0) += 1;
+            }
+            *counts.entry("dynamic".to_string()).or_insert(0) +=
+                model.report().dynamic_activations.len();
+        }
+    }
+    println!("{nodes} nodes {counts:#?}");
+}
+
+#[test]
+#[ignore]
+fn show() {
+    let seed = from_environment("DYRELU_DIFFERENTIAL_SEED").unwrap();
+    println!("{}", graphs::of_seed(seed));
+}

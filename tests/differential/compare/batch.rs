@@ -26,7 +26,9 @@ pub fn check(case: &Case, graph: &Graph, model: &Arc<Model>, session: &mut Sessi
         return as_declared(case, graph, model, session);
     }
     let freed = model.inputs().iter().all(|port| {
-        port.ty.as_ref().is_some_and(|ty| ty.dims.first().is_some_and(|dim| dim.as_size().is_none()))
+        port.ty
+            .as_ref()
+            .is_some_and(|ty| ty.dims.first().is_some_and(|dim| dim.as_size().is_none()))
     });
     match freed {
         true => freed_by_compiler(case, graph, model, session),

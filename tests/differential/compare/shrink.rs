@@ -12,8 +12,7 @@ use crate::graphs::Case;
 pub fn shrink(case: &Case) -> Case {
     let mut smallest = case.clone();
     // A node less each time: this ends.
-    while let Some(smaller) =
-        smaller(&smallest).into_iter().find(|part| difference(part).is_some())
+    while let Some(smaller) = smaller(&smallest).into_iter().find(|part| difference(part).is_some())
     {
         smallest = smaller;
     }
@@ -45,9 +44,9 @@ fn smaller(case: &Case) -> Vec<Case> {
         }
     }
     if graph.inputs().len() > 1 {
-        parts.extend(graph.inputs().iter().map(|&id| {
-            part(case, outputs.to_vec(), &HashMap::new(), &[id])
-        }));
+        parts.extend(
+            graph.inputs().iter().map(|&id| part(case, outputs.to_vec(), &HashMap::new(), &[id])),
+        );
     }
     parts.into_iter().flatten().collect()
 }

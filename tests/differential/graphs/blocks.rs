@@ -5,15 +5,19 @@ use dyrelu::{DType, Tensor};
 
 use super::builder::Builder;
 use super::elements::activation;
-use super::layers::{batch_norm, convolution, pointwise, width};
+use super::layers::{batch_norm, convolution, pointwise, three_by_three, width};
 
 pub fn block(b: &mut Builder) -> Option<ValueId> {
     let x = b.map(2..=2)?;
     if b.shape(x)[1] == 0 {
         return None;
     }
-    match b.choices.within(0, 9) {
+    match b.choices.within(0, 11) {
         0..4 => dynamic_relu(b, x),
+        10 | 11 => {
+            let y = three_by_three(b, x, false)?;
+            if b.choices.once_in(2) { activation(b, y) } else { dynamic_relu(b, y) }
+        }
         4 => own_operators(b, x),
         5 => squeeze_and_excite(b, x),
         6 => two_slopes(b, x),
@@ -108,7 +112,8 @@ fn in_pieces(
         true => b.apply_to(Op::Split { axis: 1 }, &[Some(all)], 2 * k)?,
         false => {
             let part = |b: &mut Builder, i: usize| {
-                let ends = [i * width, (i + 1) * width].map(|end| b.constant(Tensor::vector(vec![end as i64])));
+                let ends = [i * width, (i + 1) * width]
+                    .map(|end| b.constant(Tensor::vector(vec![end as i64])));
                 let axis = b.constant(Tensor::vector(vec![1i64]));
                 b.apply(Op::Slice, &[all, ends[0], ends[1], axis])
             };
@@ -191,7 +196,8 @@ fn own_operators(b: &mut Builder, x: ValueId) -> Option<ValueId> {
     let mut inputs = vec![Some(pooled), None, None];
     if has_hidden {
         inputs[1] = Some(b.weights(DType::F32, &[hidden, channels], channels));
-        inputs[2] = Some(b.numbers(DType::F32, &[hidden], -0.5, 0.5)).filter(|_| b.choices.once_in(2));
+        inputs[2] =
+            Some(b.numbers(DType::F32, &[hidden], -0.5, 0.5)).filter(|_| b.choices.once_in(2));
     }
     inputs.push(Some(b.weights(DType::F32, &[2 * k * width, inner], inner)));
     inputs.push(Some(b.numbers(DType::F32, &[2 * k * width], -0.5, 0.5)));
@@ -265,7 +271,10 @@ fn residual(b: &mut Builder, x: ValueId) -> Option<ValueId> {
     let y = pointwise(b, x, expanded)?;
     let y = batch_norm(b, y)?;
     let y = activation(b, y)?;
-    let y = convolution(b, y)?;
+    let y = match b.choices.once_in(3) {
+        true => convolution(b, y)?,
+        false => three_by_three(b, y, true)?,
+    };
     let y = activation(b, y)?;
     let y = pointwise(b, y, channels)?;
     let y = batch_norm(b, y)?;

@@ -76,12 +76,13 @@ impl<'b> Builder<'b> {
         {
             *first = Dim::symbol(name);
         }
+        let all_free = self.choices.once_in(4);
         for (axis, dim) in dims.iter_mut().enumerate().skip(1) {
             // A symbol stands for one size: its name says which.
             if let Some(size) = dim.as_size()
                 && free
                 && size > 0
-                && self.choices.once_in(12)
+                && ((all_free && axis > 1) || self.choices.once_in(12))
             {
                 *dim = Dim::symbol(&format!("S{axis}_{size}"));
             }
@@ -105,8 +106,7 @@ impl<'b> Builder<'b> {
         match self.choices.within(0, 23) {
             22 => self.input(tensor, false),
             23 => {
-                let like =
-                    |t: &Tensor| t.dtype() == tensor.dtype() && t.shape() == tensor.shape();
+                let like = |t: &Tensor| t.dtype() == tensor.dtype() && t.shape() == tensor.shape();
                 self.value(like).unwrap_or_else(|| self.constant(tensor))
             }
             _ => self.constant(tensor),
@@ -146,7 +146,9 @@ impl<'b> Builder<'b> {
     /// A feature map with so many spatial axes.
     pub fn map(&mut self, spatial: std::ops::RangeInclusive<usize>) -> Option<ValueId> {
         self.value(|t| {
-            t.dtype() == DType::F32 && t.shape().len() >= 2 && spatial.contains(&(t.shape().len() - 2))
+            t.dtype() == DType::F32
+                && t.shape().len() >= 2
+                && spatial.contains(&(t.shape().len() - 2))
         })
     }
 
@@ -195,7 +197,7 @@ impl<'b> Builder<'b> {
         let outputs = ids.iter().copied().map(Some).collect();
         self.graph.add_node(Node { name, op, inputs: inputs.to_vec(), outputs });
         self.open.extend(&ids);
-        Some(ids)
+        (!self.broken).then_some(ids)
     }
 
     fn is_welcome(&self, tensor: &Tensor) -> bool {

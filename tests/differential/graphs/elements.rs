@@ -6,7 +6,7 @@ use dyrelu::{DType, Tensor};
 use super::builder::Builder;
 
 pub fn elementwise(b: &mut Builder) -> Option<ValueId> {
-    match b.choices.within(0, 17) {
+    match b.choices.within(0, 18) {
         0..5 => {
             let x = b.float()?;
             activation(b, x)
@@ -15,7 +15,7 @@ pub fn elementwise(b: &mut Builder) -> Option<ValueId> {
         9 => variadic(b),
         10 => clip(b),
         11 => prelu(b),
-        12 => logic(b),
+        12 | 18 => logic(b),
         13 => cast(b),
         14 => {
             let x = b.float()?;

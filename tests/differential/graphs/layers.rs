@@ -123,6 +123,21 @@ pub fn convolution(b: &mut Builder, x: ValueId) -> Option<ValueId> {
     b.apply(Op::Conv(Conv { padding, strides, dilations, groups }), &inputs)
 }
 
+/// A convolution of 3x3 that moves by one and keeps the size: of all channels, or of each by itself.
+pub fn three_by_three(b: &mut Builder, x: ValueId, depthwise: bool) -> Option<ValueId> {
+    let channels = b.shape(x)[1];
+    let (groups, outputs) = if depthwise { (channels, channels) } else { (1, width(b)) };
+    let weight = b.weights(DType::F32, &[outputs, channels / groups, 3, 3], channels / groups * 9);
+    let bias = b.numbers(DType::F32, &[outputs], -1.0, 1.0);
+    let padding = match b.choices.once_in(3) {
+        true => padding(b, &[2, 2]),
+        false => Padding::Explicit(vec![1; 4]),
+    };
+    let strides = if depthwise { steps(b, 2) } else { Vec::new() };
+    let conv = Conv { padding, strides, dilations: Vec::new(), groups };
+    b.apply(Op::Conv(conv), &[x, weight, bias])
+}
+
 /// A convolution that looks at one pixel.
 pub fn pointwise(b: &mut Builder, x: ValueId, outputs: usize) -> Option<ValueId> {
     let shape = b.shape(x);
@@ -252,7 +267,10 @@ fn normalisation(b: &mut Builder) -> Option<ValueId> {
         0 => {
             let axis = b.choices.size(0, shape.len().max(1) - 1);
             let from_end = b.choices.once_in(2) as i64 * shape.len() as i64;
-            (Op::LayerNormalization { axis: axis as i64 - from_end, epsilon }, shape[axis..].to_vec())
+            (
+                Op::LayerNormalization { axis: axis as i64 - from_end, epsilon },
+                shape[axis..].to_vec(),
+            )
         }
         1 => {
             let channels = *shape.get(1)?;

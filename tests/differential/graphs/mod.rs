@@ -61,11 +61,16 @@ fn inputs(b: &mut Builder) {
             _ => b.choices.size(2, 9),
         };
         let mut shape = vec![images, channels];
-        match b.choices.within(0, 9) {
+        match b.choices.within(0, 11) {
+            // Wide and large enough for Winograd's algorithm.
+            11 => {
+                shape[1] = b.choices.pick(&[16, 17, 24]);
+                shape.extend([b.choices.size(12, 17), b.choices.size(12, 17)]);
+            }
             0..6 => shape.extend([side(b), side(b)]),
-            6 => shape.extend([1, 1]),
-            7 => {}
-            8 => shape.push(side(b)),
+            6 | 7 => shape.extend([1, 1]),
+            8 => {}
+            9 => shape.push(side(b)),
             _ => {
                 let rank = b.choices.size(0, 5);
                 shape = (0..rank).map(|_| b.choices.pick(&[2, 1, 3, 4, 5, 0])).collect();
