@@ -322,7 +322,7 @@ impl<'g> Lowering<'g> {
     fn constant_coefficients(&self, value: ValueId) -> Option<Vec<f32>> {
         let tensor = self.graph.constant(value)?;
         let &[1, rows, channels] = tensor.shape() else { return None };
-        if channels == 1 {
+        if channels <= 1 {
             return None;
         }
         let mut padded_rows = vec![0.0; rows * padded(channels)];

@@ -12,9 +12,9 @@ pub fn block(b: &mut Builder) -> Option<ValueId> {
     if b.shape(x)[1] == 0 {
         return None;
     }
-    match b.choices.within(0, 11) {
+    match b.choices.within(0, 13) {
         0..4 => dynamic_relu(b, x),
-        10 | 11 => {
+        10..13 => {
             let y = three_by_three(b, x, false)?;
             if b.choices.once_in(2) { activation(b, y) } else { dynamic_relu(b, y) }
         }
@@ -22,7 +22,7 @@ pub fn block(b: &mut Builder) -> Option<ValueId> {
         5 => squeeze_and_excite(b, x),
         6 => two_slopes(b, x),
         7 => maxout(b, x),
-        8 => residual(b, x),
+        8 | 13 => residual(b, x),
         _ => attention(b, x),
     }
 }

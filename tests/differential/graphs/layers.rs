@@ -126,7 +126,8 @@ pub fn convolution(b: &mut Builder, x: ValueId) -> Option<ValueId> {
 /// A convolution of 3x3 that moves by one and keeps the size: of all channels, or of each by itself.
 pub fn three_by_three(b: &mut Builder, x: ValueId, depthwise: bool) -> Option<ValueId> {
     let channels = b.shape(x)[1];
-    let (groups, outputs) = if depthwise { (channels, channels) } else { (1, width(b)) };
+    let outputs = if depthwise { channels } else { b.choices.pick(&[16, 17, 8, 24]) };
+    let groups = if depthwise { channels } else { 1 };
     let weight = b.weights(DType::F32, &[outputs, channels / groups, 3, 3], channels / groups * 9);
     let bias = b.numbers(DType::F32, &[outputs], -1.0, 1.0);
     let padding = match b.choices.once_in(3) {

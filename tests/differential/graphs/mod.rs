@@ -61,9 +61,9 @@ fn inputs(b: &mut Builder) {
             _ => b.choices.size(2, 9),
         };
         let mut shape = vec![images, channels];
-        match b.choices.within(0, 11) {
+        match b.choices.within(0, 12) {
             // Wide and large enough for Winograd's algorithm.
-            11 => {
+            11 | 12 => {
                 shape[1] = b.choices.pick(&[16, 17, 24]);
                 shape.extend([b.choices.size(12, 17), b.choices.size(12, 17)]);
             }
@@ -89,9 +89,9 @@ fn inputs(b: &mut Builder) {
 /// Adds a node, or several that belong together.
 fn extend(b: &mut Builder) -> Option<ValueId> {
     match b.choices.within(0, 19) {
-        0..6 => layers::layer(b),
-        6..12 => elements::elementwise(b),
-        12..17 => shapes::movement(b),
+        0..5 => layers::layer(b),
+        5..10 => elements::elementwise(b),
+        10..14 => shapes::movement(b),
         _ => blocks::block(b),
     }
 }
