@@ -51,7 +51,7 @@ pub fn axis(b: &mut Builder, x: ValueId) -> Option<i64> {
 
 pub fn activation(b: &mut Builder, x: ValueId) -> Option<ValueId> {
     let alpha = b.choices.pick(&[0.1, 0.01, 1.0, 0.5, -0.5, 1.5]);
-    let unary = match b.choices.within(0, 40) {
+    let unary = match b.choices.within(0, 39) {
         0..5 => Unary::Relu,
         5 | 6 => Unary::Sigmoid,
         7 | 8 => Unary::HardSigmoid { alpha: b.choices.pick(&[0.2, 1.0 / 6.0, 0.5]), beta: 0.5 },
@@ -81,11 +81,7 @@ pub fn activation(b: &mut Builder, x: ValueId) -> Option<ValueId> {
         36 => Unary::Round,
         37 => Unary::Erf,
         38 => Unary::Sin,
-        39 => Unary::Cos,
-        _ => {
-            let x = b.value(|t| t.dtype() == DType::Bool)?;
-            return b.apply(Op::Unary(Unary::Not), &[x]);
-        }
+        _ => Unary::Cos,
     };
     b.apply(Op::Unary(unary), &[x])
 }
@@ -187,6 +183,7 @@ fn logic(b: &mut Builder) -> Option<ValueId> {
             let y = beside(b, x, (-1.0, 1.0));
             b.apply(Op::Where, &[condition, x, y])
         }
+        Some(condition) if b.choices.once_in(4) => b.apply(Op::Unary(Unary::Not), &[condition]),
         Some(condition) if b.choices.once_in(2) => {
             let other = beside(b, condition, (-1.0, 1.0));
             let op = b.choices.pick(&[Binary::And, Binary::Or, Binary::Xor, Binary::Equal]);

@@ -21,16 +21,6 @@ pub struct Case {
     pub inputs: Vec<Tensor>,
 }
 
-/// Bytes that decide about a network: enough for a dozen of nodes.
-const BYTES: usize = 1 << 10;
-
-/// The network with this number.
-pub fn of_seed(seed: u64) -> Case {
-    let mut bytes = vec![0; BYTES];
-    fastrand::Rng::with_seed(seed).fill(&mut bytes);
-    of_bytes(&bytes)
-}
-
 /// The network that `bytes` decide about.
 pub fn of_bytes(bytes: &[u8]) -> Case {
     let mut b = Builder::new(bytes);
