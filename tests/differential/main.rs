@@ -9,6 +9,7 @@
 //! A network that differs is printed with its seed, and the smallest part of it that does.
 
 mod compare;
+mod found;
 mod graphs;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,6 +52,9 @@ fn run(first: u64, count: u64) -> u64 {
     let mut different = 0;
     for seed in first..first + count {
         CURRENT.store(seed, Ordering::Relaxed);
+        if seed > first && (seed - first).is_multiple_of(10_000) {
+            println!("{isa}: {} networks, {different} differ", seed - first);
+        }
         let case = network(seed);
         let Some(difference) = compare::difference(&case) else { continue };
         different += 1;
