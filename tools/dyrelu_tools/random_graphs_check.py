@@ -16,6 +16,7 @@ Left out, because ONNX Runtime itself is at fault or leaves the standard open:
   of the standard before 19 left open.
 - Resize with `align_corners` and scales that give no whole size: it rounds the size first, the standard's
   reference does not.
+- InstanceNormalization of an empty map, which ends its process.
 - Windows larger than the padded image, to which it gives an output.
 - MaxPool and AveragePool with `auto_pad` and dilations or `ceil_mode`: it computes other sizes than the
   standard's formula. With `auto_pad` and steps longer than the window it crops, or refuses.
@@ -218,6 +219,8 @@ def normalisation(net):
     if x is None:
         return None
     shape = net.values[x].shape
+    if 0 in shape:
+        return None
     channels = shape[1]
     per_channel = lambda low=-1.0: net.constant(net.numbers(channels, low, 1.5))
     match r.randrange(4):
