@@ -148,3 +148,13 @@ fn instance_normalisation_without_positions() {
     let y = net.apply(Op::InstanceNormalization { epsilon: 1e-5 }, &[x, scale, bias]);
     net.agrees(&[y]);
 }
+
+/// The reference multiplied numbers of different types, and shape inference refused them.
+#[test]
+fn products_of_different_types() {
+    let mut net = Net::new();
+    let x = net.input(&[2, 3], None);
+    let integers = net.graph.add_constant("integers", Tensor::new(&[3, 2], vec![1i64; 6]).unwrap());
+    let y = net.apply(Op::MatMul, &[x, integers]);
+    net.agrees(&[y]);
+}

@@ -4,6 +4,7 @@ mod batch;
 mod files;
 mod known;
 mod shrink;
+mod sizes;
 mod tolerance;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -73,6 +74,7 @@ fn check(case: &Case) -> Check {
 
     files::check(case, &alone, &mut tolerance)?;
     batch::check(case, &graph, &model, &mut session)?;
+    sizes::check(case, &graph, &mut session)?;
     // Other shapes in between leave no trace.
     let last = session.run(&case.inputs).map_err(refused)?;
     same_bits(&last, &alone).map_err(|e| format!("a run after another batch differs: {e}"))
@@ -84,7 +86,7 @@ fn run(model: &Arc<Model>, inputs: &[Tensor]) -> dyrelu::Result<Vec<Tensor>> {
 
 /// The types that the model declares for its outputs are those that they have.
 fn check_types(model: &Arc<Model>, inputs: &[Tensor], expected: &[Tensor]) -> Check {
-    let sizes = sizes(model.graph(), inputs)?;
+    let sizes = sizes_of(model.graph(), inputs)?;
     for (port, tensor) in model.outputs().iter().zip(expected) {
         let Some(ty) = &port.ty else { continue };
         let fits = |(dim, &size): (&dyrelu::graph::Dim, &usize)| match dim.evaluate(&sizes) {
@@ -101,7 +103,7 @@ fn check_types(model: &Arc<Model>, inputs: &[Tensor], expected: &[Tensor]) -> Ch
     Ok(())
 }
 
-fn sizes(graph: &Graph, inputs: &[Tensor]) -> Check<Bindings> {
+fn sizes_of(graph: &Graph, inputs: &[Tensor]) -> Check<Bindings> {
     let mut sizes = Bindings::new();
     let given = inputs.iter().map(|tensor| (tensor.dtype(), tensor.shape()));
     bind_inputs(graph, given, &mut sizes).map_err(|e| format!("inputs are refused: {e}"))?;

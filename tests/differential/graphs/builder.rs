@@ -225,7 +225,8 @@ impl<'b> Builder<'b> {
             let at = self.choices.size(0, outputs.len() - 1);
             outputs.remove(at);
         }
-        if outputs.is_empty() {
+        // An input may be an output as it is.
+        if outputs.is_empty() || self.choices.once_in(25) {
             outputs.extend(self.graph.inputs().first());
         }
         self.graph.set_outputs(outputs);
