@@ -11,6 +11,7 @@
 mod readme {}
 
 pub mod compile;
+mod dynamic_relu;
 pub mod error;
 pub mod format;
 pub mod graph;
@@ -24,6 +25,8 @@ pub mod tensor;
 pub mod vision;
 
 pub use compile::Options;
+pub use dynamic_relu::{DynamicRelu, Form, Linear};
 pub use error::{Error, ErrorKind, Result};
+pub use graph::Squash;
 pub use model::{Model, Port, Session};
 pub use tensor::{DType, Layout, Tensor};

@@ -56,7 +56,7 @@ fn fold(graph: &mut Graph, id: NodeId) -> Option<()> {
         }
         _ => return None,
     };
-    if middle * groups != channels || scaled.is_empty() || channels == 0 {
+    if middle.checked_mul(groups) != Some(channels) || scaled.is_empty() || outer * channels == 0 {
         return None;
     }
     let inner = scaled.len() / (outer * middle * groups);

@@ -1,6 +1,7 @@
 //! From a network as read to a network as run, one pass a file.
 //!
-//! [`optimise`] rewrites a graph into an equal one that says what it means: constants folded,
+//! [`optimise`] rewrites a graph into an equal one that says what it means: all of it in single
+//! precision, constants folded,
 //! batch normalisation and padding folded into convolutions, dynamic activations recognised, a batch
 //! that was fixed to one image freed, contexts taken from before the convolutions that they follow.
 
@@ -30,13 +31,18 @@ pub use split_maxout::split_maxout;
 pub use static_activations::StaticActivation;
 pub use static_slopes::static_slopes;
 
-use crate::error::Result;
-use crate::graph::Graph;
-use crate::graph::infer::infer;
+use std::path::PathBuf;
 
-/// What a caller decides about how a network is computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use crate::error::Result;
+use crate::graph::infer::infer;
+use crate::graph::{Graph, in_single_precision};
+
+/// What a caller decides about how a network is opened and computed.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
+    /// A folder under which the external data of an ONNX file may lie, too. Data lies in the folder of its
+    /// model or under it; a link there that leads elsewhere is refused unless it leads to this folder.
+    pub external_data_root: Option<PathBuf>,
     /// Whether 3x3 convolutions of large maps may go by Winograd's algorithm, which is faster and
     /// rounds a little more.
     pub winograd: bool,
@@ -44,7 +50,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { winograd: true }
+        Options { external_data_root: None, winograd: true }
     }
 }
 
@@ -54,6 +60,9 @@ impl Default for Options {
 /// `Graph` or `Shape` where the graph contradicts itself.
 pub fn optimise(graph: &mut Graph) -> Result<Report> {
     graph.validate()?;
+    if let Some(single) = in_single_precision(graph)? {
+        *graph = single;
+    }
     simplify(graph)?;
     fold_batch_norm(graph)?;
     fold_pad(graph)?;

@@ -7,7 +7,8 @@
 //! are a pointwise convolution themselves, fold likewise.
 
 use crate::error::Result;
-use crate::graph::{Conv, Graph, NodeId, Op, Padding, PoolKind, ValueId};
+use crate::graph::geometry::is_dense_pointwise;
+use crate::graph::{Graph, NodeId, Op, PoolKind, ValueId};
 use crate::tensor::Tensor;
 
 /// Folds wherever the convolution has fewer inputs than outputs.
@@ -38,12 +39,13 @@ impl Widening {
         let node = graph.node(graph.links().producer(map)?);
         let Op::Conv(conv) = &node.op else { return None };
         let weight = graph.constant(node.input(1)?)?;
-        let &[outputs, inputs, 1, 1] = weight.shape() else { return None };
+        let &[outputs, inputs, _, _] = weight.shape() else { return None };
         let bias = match node.input(2) {
             Some(id) => Some(graph.constant(id).filter(|b| b.len() == outputs)?.clone()),
             None => None,
         };
-        let widens = inputs < outputs && moves_by_one(conv);
+        let widens =
+            (1..outputs).contains(&inputs) && is_dense_pointwise(conv, &weight.shape()[2..]);
         let input = node.input(0)?;
         widens.then(|| Widening { input, weight: weight.clone(), bias, inputs, outputs })
     }
@@ -79,15 +81,6 @@ impl Widening {
         }
         Some((composed, biases))
     }
-}
-
-/// Whether a window of one element sees every position once.
-fn moves_by_one(conv: &Conv) -> bool {
-    let unpadded = match &conv.padding {
-        Padding::Explicit(pads) => pads.iter().all(|&pad| pad == 0),
-        Padding::SameUpper | Padding::SameLower => true,
-    };
-    conv.groups == 1 && conv.strides.iter().all(|&stride| stride == 1) && unpadded
 }
 
 /// A hyperfunction whose context is the mean of a convolution's output.
@@ -129,7 +122,8 @@ fn fold_logits(graph: &mut Graph, id: NodeId) -> Option<()> {
         None => None,
     };
     let conv = Widening::before(graph, node.input(0)?)?;
-    if weight.shape() != [1, conv.outputs, 1, 1] || !moves_by_one(op) {
+    let &[1, outputs, ref kernel @ ..] = weight.shape() else { return None };
+    if outputs != conv.outputs || !is_dense_pointwise(op, kernel) {
         return None;
     }
     let (weight, bias) = conv.compose(weight, bias)?;
@@ -145,7 +139,8 @@ fn fold_logits(graph: &mut Graph, id: NodeId) -> Option<()> {
 mod tests {
     use super::*;
     use crate::graph::{
-        Dim, HiddenActivation, Hyperfunction, MaxAffine, SpatialAttention, Squash, TensorType,
+        Conv, Dim, HiddenActivation, Hyperfunction, MaxAffine, Padding, SpatialAttention, Squash,
+        TensorType,
     };
     use crate::reference;
     use crate::tensor::DType;

@@ -15,6 +15,11 @@ use crate::tensor::{ALIGNMENT, AlignedBuffer, Storage, Tensor};
 pub const PREPARATION: u32 = 1;
 
 /// Packed weights, by the value that the packed layer gives and what the layer is.
+///
+/// Tensors of a file come in with [`insert`](Self::insert), whatever they are, and are used nowhere but in
+/// `layer`, which makes a layer of the graph from them. The constructor of its weights checks them
+/// against the layer: how many there are, their element types and lengths. Those that do not fit are
+/// passed over, and the layer is made from its plain weights.
 #[derive(Debug, Default)]
 pub struct Packs {
     parts: RefCell<BTreeMap<(ValueId, String), Vec<Tensor>>>,
@@ -33,9 +38,9 @@ impl Packs {
         self.parts.borrow().is_empty()
     }
 
-    /// Has `parts` stand for the layer of a `kind` that gives `value`.
-    pub fn insert(&mut self, value: ValueId, kind: impl Into<String>, parts: Vec<Tensor>) {
-        self.parts.get_mut().insert((value, kind.into()), parts);
+    /// Has `parts` stand for the layer of a `kind` that gives `value`; false where others did.
+    pub fn insert(&mut self, value: ValueId, kind: impl Into<String>, parts: Vec<Tensor>) -> bool {
+        self.parts.get_mut().insert((value, kind.into()), parts).is_none()
     }
 
     /// All of them, in order.
@@ -106,17 +111,17 @@ pub struct Prepared {
 /// # Errors
 /// `Shape` where the graph contradicts itself.
 pub fn prepare(graph: &Graph, unrecognised: Vec<Unrecognised>) -> Result<Prepared> {
-    let packs = collect(graph, &infer(graph)?, Options::default());
+    let packs = collect(graph, &infer(graph)?, &Options::default());
     Ok(Prepared { unrecognised, packs })
 }
 
 /// Packs the weights of a graph that [`optimise`](super::optimise) has rewritten, as they are best
 /// read.
-pub fn pack(graph: &Graph, types: &Types, options: Options) -> Packs {
+pub fn pack(graph: &Graph, types: &Types, options: &Options) -> Packs {
     collect(graph, types, options).gathered()
 }
 
-fn collect(graph: &Graph, types: &Types, options: Options) -> Packs {
+fn collect(graph: &Graph, types: &Types, options: &Options) -> Packs {
     let packs = Packs { collects: true, ..Packs::none() };
     super::lower(graph, types, options, &packs);
     packs

@@ -41,7 +41,7 @@ fn split(graph: &mut Graph, types: &Types, id: NodeId) -> Option<()> {
         return None;
     };
     let (all, a, b) = (all.as_size()?, a.as_size()?, b.as_size()?);
-    if conv.groups != 1 || (images, height, width) != (n, h, w) || a * b != all {
+    if conv.groups != 1 || (images, height, width) != (n, h, w) || a.checked_mul(b) != Some(all) {
         return None;
     }
     // Which of the convolution's outputs is channel `c` of piece `k`.

@@ -6,6 +6,7 @@ mod dim;
 pub(crate) mod geometry;
 pub mod infer;
 mod op;
+mod single_precision;
 mod validate;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -13,6 +14,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 pub use bind::bind_inputs;
 pub use dim::{Bindings, Dim};
 pub use op::*;
+#[cfg(feature = "onnx")]
+pub(crate) use single_precision::element_types;
+pub use single_precision::in_single_precision;
 
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Tensor};

@@ -361,6 +361,7 @@ pub enum ReduceKind {
     L1,
     L2,
     SumSquare,
+    LogSum,
     LogSumExp,
 }
 
@@ -409,6 +410,9 @@ pub enum NearestRounding {
     RoundPreferCeil,
     Floor,
     Ceil,
+    /// `Floor` where an axis grows, `Ceil` where it shrinks: `Resize` of opset 10, which had no
+    /// attribute for it. The tests of ONNX 1.5 show it.
+    FloorOrCeil,
 }
 
 /// How output coordinates map to input coordinates.
@@ -572,6 +576,7 @@ impl Op {
                 ReduceKind::L1 => "ReduceL1",
                 ReduceKind::L2 => "ReduceL2",
                 ReduceKind::SumSquare => "ReduceSumSquare",
+                ReduceKind::LogSum => "ReduceLogSum",
                 ReduceKind::LogSumExp => "ReduceLogSumExp",
             },
             Op::ArgMax(_) => "ArgMax",

@@ -47,8 +47,7 @@ impl ConvWeights {
         let places = (0..taps).flat_map(|tap| (0..channels).map(move |c| c * taps + tap));
         let places: Vec<usize> = places.collect();
         let packed = Packed::new(outputs, length, bias, |o, i| weight[o * length + places[i]]);
-        let single = outputs == 1 && taps == 1 && channels.is_multiple_of(LANES);
-        let single = single.then(|| SingleOutput {
+        let single = Self::has_single(outputs, channels, taps).then(|| SingleOutput {
             weight: Aligned::from(weight).into(),
             bias: bias.map_or(0.0, |bias| bias[0]),
         });
@@ -57,22 +56,29 @@ impl ConvWeights {
 
     /// Weights that were packed earlier; `None` where these are not theirs.
     pub fn of(parts: &[Tensor], outputs: usize, channels: usize, taps: usize) -> Option<Self> {
-        let (panels, bias) = (parts.first()?.to_numbers()?, parts.get(1)?.to_numbers()?);
-        let packed = Packed::of(panels, bias, channels.checked_mul(taps)?)?;
-        let single = match parts.get(2) {
+        let (parts, single) = match parts {
+            [parts @ .., single] if Self::has_single(outputs, channels, taps) => {
+                (parts, Some(single))
+            }
+            parts => (parts, None),
+        };
+        let [panels, bias] = parts else { return None };
+        let length = channels.checked_mul(taps)?;
+        let packed = Packed::of(panels.to_numbers()?, bias.to_numbers()?, length)?;
+        let fits = packed.width() == padded(outputs)
+            && single.is_none_or(|weight| weight.len() == channels);
+        let single = match single.filter(|_| fits) {
             Some(weight) => {
                 Some(SingleOutput { weight: weight.to_numbers()?, bias: packed.bias()[0] })
             }
             None => None,
         };
-        let fits = packed.width() == padded(outputs)
-            && single.as_ref().is_none_or(|single| {
-                outputs == 1
-                    && taps == 1
-                    && single.weight.len() == channels
-                    && channels.is_multiple_of(LANES)
-            });
         fits.then_some(ConvWeights { packed, channels, single })
+    }
+
+    /// Whether the weights are there a second time.
+    fn has_single(outputs: usize, channels: usize, taps: usize) -> bool {
+        outputs == 1 && taps == 1 && channels.is_multiple_of(LANES)
     }
 
     /// What [`of`](Self::of) takes.
@@ -99,11 +105,12 @@ impl ConvWeights {
     /// Elements of workspace for blocks of `rows` rows.
     pub fn workspace(&self, rows: usize, prologue: bool) -> usize {
         let taps = self.packed.length() / self.channels.max(1);
-        match (prologue, self.gathers()) {
-            (true, _) => rows * (1 + padded(self.channels)),
-            (false, true) => rows * (1 + self.packed.length()),
-            (false, false) => rows * taps,
-        }
+        // Sizes that no memory holds are refused by whoever adds them up.
+        rows.saturating_mul(match (prologue, self.gathers()) {
+            (true, _) => 1 + padded(self.channels),
+            (false, true) => 1 + self.packed.length(),
+            (false, false) => taps,
+        })
     }
 }
 

@@ -123,9 +123,10 @@ impl WinogradWeights {
 
     /// Elements of workspace for blocks of `lines` lines of `columns` pixels.
     pub fn workspace(&self, lines: usize, columns: usize) -> usize {
-        let tiles = lines.div_ceil(TILE) * columns.div_ceil(TILE);
-        let matrices = tiles * (padded(self.channels) + self.width()) + 2 * GAP;
-        PLACES * matrices + tiles
+        // Sizes that no memory holds are refused by whoever adds them up.
+        let tiles = lines.div_ceil(TILE).saturating_mul(columns.div_ceil(TILE));
+        let matrices = tiles.saturating_mul(padded(self.channels) + self.width());
+        matrices.saturating_add(2 * GAP).saturating_mul(PLACES).saturating_add(tiles)
     }
 }
 

@@ -5,12 +5,14 @@ mod blocks;
 mod buffer;
 mod dtype;
 mod layout;
+mod parts;
 
 pub use arena::Arena;
-pub use blocks::{Block, Blocks, COLUMN_UNIT, Cut};
+pub use blocks::{Block, Blocks, COLUMN_UNIT, Cut, MOST_SHARES};
 pub use buffer::{ALIGNMENT, Aligned, AlignedBuffer, Numbers, Storage};
 pub use dtype::{DType, Element};
 pub use layout::Layout;
+pub use parts::Parts;
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;

@@ -1,6 +1,5 @@
 //! Image files to RGB pixels.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 
@@ -20,7 +19,7 @@ const MAX_MEMORY: u64 = 1 << 30;
 /// `Io` where the file cannot be read, `Format` where it is no image or a damaged one.
 pub fn load(path: impl AsRef<Path>) -> Result<RgbImage> {
     let path = path.as_ref();
-    let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
+    let mut file = crate::format::open_regular(path)?;
     let mut start = Vec::new();
     file.by_ref().take(16).read_to_end(&mut start).map_err(|e| Error::io(path, e))?;
     if start.is_empty() {

@@ -89,7 +89,7 @@ impl Convolution {
 /// The convolution or fully connected layer that `node` is.
 pub(super) fn convolution(
     graph: &Graph,
-    options: Options,
+    options: &Options,
     maps: &Maps,
     packs: &Packs,
     node: &Node,

@@ -16,7 +16,7 @@ use kernels::Convolution;
 use maps::Maps;
 
 /// Lowers a graph to a plan, whose weights are those in `packs` or packed now.
-pub fn lower(graph: &Graph, types: &Types, options: Options, packs: &Packs) -> Plan {
+pub fn lower(graph: &Graph, types: &Types, options: &Options, packs: &Packs) -> Plan {
     let links = graph.links();
     let maps = Maps::new(graph, types);
     let of_node = |id| kernels::convolution(graph, options, &maps, packs, graph.node(id));
@@ -322,7 +322,7 @@ impl<'g> Lowering<'g> {
     fn constant_coefficients(&self, value: ValueId) -> Option<Vec<f32>> {
         let tensor = self.graph.constant(value)?;
         let &[1, rows, channels] = tensor.shape() else { return None };
-        if channels <= 1 {
+        if channels < 2 {
             return None;
         }
         let mut padded_rows = vec![0.0; rows * padded(channels)];

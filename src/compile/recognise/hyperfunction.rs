@@ -3,10 +3,8 @@
 use super::Scope;
 use super::coefficients::{Axes, Piece, as_elements, in_order};
 use super::elements::{Element, Elements, Executor, Term};
-use crate::graph::geometry::is_row;
-use crate::graph::{
-    Graph, HiddenActivation, Hyperfunction, Node, Op, Padding, Squash, Unary, ValueId,
-};
+use crate::graph::geometry::{is_dense_pointwise, is_row};
+use crate::graph::{Graph, HiddenActivation, Hyperfunction, Node, Op, Squash, Unary, ValueId};
 use crate::tensor::Tensor;
 
 /// `weight [rows, columns]` and `bias [rows]` applied to `input [N, columns]`.
@@ -235,12 +233,9 @@ fn linear(scope: &Scope, value: ValueId) -> Option<Linear> {
         }
         (Op::MatMul, &[a, b]) => (b, a, true, 1.0, 1.0),
         (Op::Conv(conv), &[rows, columns, ref kernel @ ..]) => {
-            let plain = conv.groups == 1
-                && kernel.iter().all(|&k| k == 1)
-                && conv.strides.iter().all(|&s| s == 1)
-                && matches!(&conv.padding, Padding::Explicit(p) if p.iter().all(|&p| p == 0));
             let pooled = scope.probe_shape(input)?[2..].iter().all(|&d| d == 1);
-            (plain && pooled).then_some((rows, columns, false, 1.0, 1.0))?
+            (is_dense_pointwise(conv, kernel) && pooled)
+                .then_some((rows, columns, false, 1.0, 1.0))?
         }
         _ => return None,
     };

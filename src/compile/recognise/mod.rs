@@ -328,6 +328,9 @@ fn accept(scope: &Scope, anchor: NodeId, visits: &[&Visit]) -> Result<Match, &'s
         return Err(none);
     }
     let channels = map.dims[1].as_size().ok_or("the number of channels is not known")?;
+    if channels == 0 {
+        return Err("it has no channels");
+    }
     let axes = Axes { batch: first.labels[0], channel: first.labels[1] };
     for visit in visits {
         // A map of one image may be repeated for coefficients of several: that is no activation of it.

@@ -62,7 +62,7 @@ fn match_sum(scope: &Scope, id: NodeId) -> Option<Match> {
         map,
         perm: (0..rank).collect(),
         axes,
-        channels: ty.dims[1].as_size()?,
+        channels: ty.dims[1].as_size().filter(|&channels| channels > 0)?,
         pieces: vec![
             piece(Coefficient::Number(1.0)),
             piece(Coefficient::Value(slope, slope_labels)),

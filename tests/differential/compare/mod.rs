@@ -2,7 +2,6 @@
 
 mod batch;
 mod files;
-mod known;
 mod shrink;
 mod sizes;
 mod tolerance;
@@ -19,14 +18,6 @@ use tolerance::Tolerance;
 
 /// How the engine differs from the reference on this network, if it does.
 pub fn difference(case: &Case) -> Option<String> {
-    if known::has_known_fault(case) {
-        return None;
-    }
-    let found = found_difference(case);
-    found.filter(|text| !known::is_known(text))
-}
-
-fn found_difference(case: &Case) -> Option<String> {
     match catch_unwind(AssertUnwindSafe(|| check(case))) {
         Ok(Ok(())) => None,
         Ok(Err(difference)) => Some(difference),

@@ -7,7 +7,7 @@
 //! number, and an element may be off by [`SHARE`] of its output's largest one and [`FACTOR`] times
 //! what noise did to it. Integers and truth values must be equal unless noise changed them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use dyrelu::graph::{Graph, Op, PoolKind, ReduceKind, Unary, ValueId, Variadic};
 use dyrelu::{DType, Tensor, reference};
@@ -120,12 +120,18 @@ fn noisy_run(graph: &Graph, inputs: &[Tensor], seed: u64) -> Option<Vec<Tensor>>
     let mut generator = fastrand::Rng::with_seed(seed);
     let mut values: HashMap<ValueId, Tensor> =
         graph.inputs().iter().copied().zip(inputs.iter().cloned()).collect();
+    // The engine may compute a value twice, in two ways: whoever reads what was rounded reads it with
+    // noise of its own.
+    let mut rounded: HashSet<ValueId> = HashSet::new();
     for node in graph.nodes() {
         let count = if rounds(&node.op) { noisy_inputs(&node.op) } else { 0 };
+        let mut is_rounded = count > 0;
         let mut given: Vec<Option<Tensor>> = Vec::new();
         for (i, id) in node.inputs.iter().enumerate() {
             let tensor = id.and_then(|id| values.get(&id).or(graph.constant(id)));
-            given.push(tensor.map(|tensor| match i < count {
+            let reads_rounded = id.is_some_and(|id| rounded.contains(&id));
+            is_rounded |= reads_rounded;
+            given.push(tensor.map(|tensor| match i < count || reads_rounded {
                 true => with_noise(tensor, &mut generator),
                 false => tensor.clone(),
             }));
@@ -134,6 +140,7 @@ fn noisy_run(graph: &Graph, inputs: &[Tensor], seed: u64) -> Option<Vec<Tensor>>
         let outputs = reference::evaluate(&node.op, &given, node.outputs.len()).ok()?;
         for (id, tensor) in node.outputs.iter().zip(outputs) {
             values.extend(id.map(|id| (id, tensor)));
+            rounded.extend(id.filter(|_| is_rounded));
         }
     }
     graph.outputs().iter().map(|id| values.get(id).or(graph.constant(*id)).cloned()).collect()
