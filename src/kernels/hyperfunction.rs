@@ -266,7 +266,6 @@ const STREAMS: usize = 8;
 
 impl Active<'_> {
     /// Adds what the units contribute to the outputs from `first` on, `outputs` being all of them.
-    #[inline(always)]
     fn add_all<S: Simd, W: Load>(
         self,
         s: S,
@@ -295,7 +294,6 @@ impl Active<'_> {
     /// # Safety
     /// They exist; weights have a row of `outputs` for each, and `z`, of whole narrow vectors, is
     /// the part of such a row from `first` on.
-    #[inline(always)]
     unsafe fn add<S: Simd, W: Load, const U: usize>(
         self,
         s: S,
@@ -305,22 +303,27 @@ impl Active<'_> {
         first: usize,
         z: &mut [f32],
     ) -> usize {
-        // SAFETY: the caller's.
-        unsafe {
-            let mut rows = [weights.as_ptr(); U];
-            let mut values = [0.0; U];
-            for u in 0..U {
-                rows[u] = rows[u].add(self.units[at + u] as usize * outputs + first);
-                values[u] = self.values[at + u];
-            }
-            let whole = z.len() / S::WIDTH * S::WIDTH;
-            for i in (0..whole).step_by(S::WIDTH) {
-                add_vector(s, &rows, &values, i, z.as_mut_ptr());
-            }
-            if whole < z.len() {
-                add_vector(s.narrow(), &rows, &values, whole, z.as_mut_ptr());
-            }
-        }
+        s.vectorise(
+            #[inline(always)]
+            || {
+                // SAFETY: the caller's.
+                unsafe {
+                    let mut rows = [weights.as_ptr(); U];
+                    let mut values = [0.0; U];
+                    for u in 0..U {
+                        rows[u] = rows[u].add(self.units[at + u] as usize * outputs + first);
+                        values[u] = self.values[at + u];
+                    }
+                    let whole = z.len() / S::WIDTH * S::WIDTH;
+                    for i in (0..whole).step_by(S::WIDTH) {
+                        add_vector(s, &rows, &values, i, z.as_mut_ptr());
+                    }
+                    if whole < z.len() {
+                        add_vector(s.narrow(), &rows, &values, whole, z.as_mut_ptr());
+                    }
+                }
+            },
+        );
         U
     }
 }

@@ -11,6 +11,7 @@ pub mod epilogue;
 pub mod hyperfunction;
 pub mod layout;
 pub mod max_affine;
+mod place;
 pub mod pool;
 pub mod product;
 pub mod scalar_product;

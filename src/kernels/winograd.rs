@@ -9,7 +9,8 @@
 use std::ops::Range;
 
 use super::Window;
-use super::epilogue::{Epilogue, add_to_sums};
+use super::epilogue::Epilogue;
+use super::place::Place;
 use super::product::{Packed, Rows, fill_panels, product};
 use crate::simd::{Isa, Simd, Vectorised, padded};
 use crate::tensor::{Aligned, Block, Numbers, Tensor};
@@ -358,35 +359,12 @@ impl Collect<'_, '_, '_> {
             // SAFETY: lines and columns that are stored are the block's.
             unsafe {
                 if column + TILE <= output {
-                    self.finish(s, &mut y, pixel, channel);
+                    self.epilogue.finish(s, y, Place::of(self.block, pixel, channel));
                 } else {
                     for (i, y) in y.into_iter().enumerate().take(output - column) {
-                        self.finish(s, &mut [y], pixel + i, channel);
+                        self.epilogue.finish(s, [y], Place::of(self.block, pixel + i, channel));
                     }
                 }
-            }
-        }
-    }
-
-    /// # Safety
-    /// Pixels and channels are the block's.
-    #[inline(always)]
-    unsafe fn finish<S: Simd, const M: usize>(
-        &mut self,
-        s: S,
-        y: &mut [[S::Vector; 1]; M],
-        pixel: usize,
-        channel: usize,
-    ) {
-        let first = self.block.columns.start;
-        // SAFETY: the caller's.
-        unsafe {
-            self.epilogue.apply(s, y, pixel, channel, self.block.width);
-            for (i, y) in y.iter().enumerate() {
-                s.store(self.block.at(pixel + i, channel), y[0]);
-            }
-            if let Some(sums) = &mut self.block.sums {
-                add_to_sums(s, y, sums.as_mut_ptr().add(channel - first));
             }
         }
     }

@@ -53,7 +53,7 @@ impl Team {
     /// a millisecond after a step, and sleep otherwise.
     ///
     /// # Errors
-    /// `Input` if `threads` is 0 or larger than [`MOST_THREADS`], `Io` if the operating system
+    /// `Input` if `threads` is 0 or more than 1024, `Io` if the operating system
     /// refuses a thread.
     pub fn with_threads(threads: usize) -> Result<Self> {
         match threads {
