@@ -291,7 +291,11 @@ impl Call<'_, '_, '_> {
             }
             let place = Place {
                 to: self.block.at(line, column * width + channel),
-                sums: self.block.sums.as_mut().map(|sums| NonNull::from(&mut sums[channel..]).cast()),
+                sums: self
+                    .block
+                    .sums
+                    .as_mut()
+                    .map(|sums| NonNull::from(&mut sums[channel..]).cast()),
                 row: line * w.output[1] + column,
                 column: channel,
                 width,

@@ -26,7 +26,8 @@ impl Place {
     #[inline(always)]
     pub(super) fn of(block: &mut Block, row: usize, column: usize) -> Place {
         let first = block.columns.start;
-        let sums = block.sums.as_mut().map(|sums| NonNull::from(&mut sums[column - first..]).cast());
+        let sums =
+            block.sums.as_mut().map(|sums| NonNull::from(&mut sums[column - first..]).cast());
         Place { to: block.at(row, column), sums, row, column, width: block.width }
     }
 

@@ -158,3 +158,25 @@ fn products_of_different_types() {
     let y = net.apply(Op::MatMul, &[x, integers]);
     net.agrees(&[y]);
 }
+
+/// Shape inference refused weights whose number of rows is computed.
+#[test]
+fn a_hyperfunction_whose_rows_are_computed() {
+    let mut net = Net::new();
+    let x = net.input(&[4, 2], Some("N"));
+    let shape = net.ints(&[-1, 4]);
+    let weight = net.apply(Op::Reshape { allow_zero: false }, &[x, shape]);
+    let context = net.wave(&[1, 4]);
+    let op = Op::Hyperfunction(Hyperfunction {
+        k: 1,
+        hidden: HiddenActivation::None,
+        squash: Squash::Sigmoid,
+        init: vec![1.0, 0.0],
+        lambda: vec![1.0, 0.5],
+    });
+    let output = net.graph.add_value("coefficients");
+    let inputs = vec![Some(context), None, None, Some(weight)];
+    let outputs = vec![Some(output)];
+    net.graph.add_node(Node { name: "hyperfunction".into(), op, inputs, outputs });
+    net.agrees(&[output]);
+}

@@ -75,7 +75,8 @@ fn run(model: &Arc<Model>, inputs: &[Tensor]) -> dyrelu::Result<Vec<Tensor>> {
     Session::new(model)?.run(inputs)
 }
 
-/// The types that the model declares for its outputs are those that they have.
+/// The types that the model declares for its outputs are those that they have. Free sizes stand for
+/// at least 1, and what is computed from them need not be right where it becomes 0.
 fn check_types(model: &Arc<Model>, inputs: &[Tensor], expected: &[Tensor]) -> Check {
     let sizes = sizes_of(model.graph(), inputs)?;
     for (port, tensor) in model.outputs().iter().zip(expected) {
@@ -86,6 +87,9 @@ fn check_types(model: &Arc<Model>, inputs: &[Tensor], expected: &[Tensor]) -> Ch
             Err(_) => true,
         };
         let shape = tensor.shape();
+        if shape.contains(&0) {
+            continue;
+        }
         let same = ty.dtype == tensor.dtype() && ty.dims.len() == shape.len();
         if !same || !ty.dims.iter().zip(shape).all(fits) {
             return Err(format!("output {} is declared as {ty}, and is {tensor:?}", port.name));

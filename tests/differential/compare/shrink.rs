@@ -111,7 +111,10 @@ fn part(
                 // A value that is given may not be produced a second time.
                 let unread = given.contains_key(&id) || !new_ids.contains_key(&id);
                 match unread {
-                    true => graph.add_value(format!("{}.unread", old.value(id).name)),
+                    true => {
+                        let name = old.value(id).name.trim_end_matches(".unread");
+                        graph.add_value(format!("{name}.unread"))
+                    }
                     false => new_ids[&id],
                 }
             }));
