@@ -55,7 +55,7 @@ pub fn evaluate(op: &Op, inputs: &[Option<&Tensor>], outputs: usize) -> Result<V
         Op::Gemm(gemm) => linear::gemm(gemm, first()?, second()?, inputs.optional(2)),
         Op::MatMul => linear::matmul(first()?, second()?),
         Op::BatchNormalization { epsilon } => normalise::batch(&inputs, *epsilon),
-        Op::InstanceNormalization { epsilon } => normalise::groups(&inputs, None, *epsilon),
+        Op::InstanceNormalization { epsilon } => normalise::instance(&inputs, *epsilon),
         Op::GroupNormalization { num_groups, epsilon } => {
             normalise::groups(&inputs, Some(*num_groups), *epsilon)
         }

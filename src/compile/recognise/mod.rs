@@ -27,6 +27,7 @@ use scope::Scope;
 
 use crate::compile::rewrite::simplify;
 use crate::error::Result;
+use crate::graph::infer::may_equal;
 use crate::graph::predicates::is_one;
 use crate::graph::{Dim, MaxAffine, NodeId, Op, PoolKind, Rewriter, ValueId};
 use crate::tensor::DType;
@@ -91,10 +92,19 @@ fn accept(scope: &Scope, anchor: NodeId, visits: &[&Visit]) -> Result<Match, &'s
     }
     let axes = Axes { batch: first.labels[0], channel: first.labels[1] };
     for visit in visits {
-        let own = |label| {
-            Some(label) == axes.batch
-                || Some(label) == axes.channel
-                || visit.selected.iter().any(|(l, _)| *l == label)
+        // A map of one image may be repeated for coefficients of several: that is no activation of it.
+        let like_map = |value, axis: usize, of_map: &Dim| {
+            let ty = scope.types.get(value);
+            ty.is_none_or(|ty| is_one(&ty.dims[axis]) || may_equal(&ty.dims[axis], of_map))
+        };
+        let own = |value, axis, label| {
+            if Some(label) == axes.batch {
+                return like_map(value, axis, &map.dims[0]);
+            }
+            if Some(label) == axes.channel {
+                return like_map(value, axis, &map.dims[1]);
+            }
+            visit.selected.iter().any(|(l, _)| *l == label)
         };
         if !visit.a.varies_only_along(&own) || !visit.b.varies_only_along(&own) {
             return Err("its coefficients depend on the position");

@@ -40,12 +40,18 @@ impl Coefficient {
         }
     }
 
-    /// Whether every label along which the coefficient varies is among those for which `allowed`
-    /// holds.
-    pub(super) fn varies_only_along(&self, allowed: &dyn Fn(Label) -> bool) -> bool {
+    /// Whether `allowed` holds for every axis along which the coefficient varies, given by a value,
+    /// its axis and the axis's label.
+    pub(super) fn varies_only_along(
+        &self,
+        allowed: &dyn Fn(ValueId, usize, Label) -> bool,
+    ) -> bool {
         match self {
             Coefficient::Number(_) => true,
-            Coefficient::Value(_, labels) => labels.iter().flatten().all(|&l| allowed(l)),
+            Coefficient::Value(value, labels) => {
+                let labelled = labels.iter().enumerate();
+                labelled.filter_map(|(i, l)| Some((i, (*l)?))).all(|(i, l)| allowed(*value, i, l))
+            }
             Coefficient::Mul(a, b) | Coefficient::Add(a, b) => {
                 a.varies_only_along(allowed) && b.varies_only_along(allowed)
             }

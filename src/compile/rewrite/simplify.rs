@@ -56,8 +56,9 @@ fn fold(graph: &mut Rewriter, id: NodeId) -> bool {
     }
     let mut changed = false;
     for (value, tensor) in folded {
-        // An output of the graph keeps its node: its value has to be produced.
-        if !graph.links().is_output(value) {
+        // An output of the graph keeps its node: its value has to be produced. A node that stays
+        // for that must not count as folded for ever.
+        if !graph.links().is_output(value) && !graph.links().consumers(value).is_empty() {
             let name = graph.value(value).name.clone();
             let constant = graph.add_constant(name, tensor);
             let name = format!("{}.folded", graph.value(value).name);
@@ -184,6 +185,26 @@ mod tests {
         alone(&mut g, simplify);
         assert_eq!(g.nodes().len(), 1);
         assert_eq!(g.value(g.outputs()[0]).name, "y");
+    }
+
+    #[test]
+    fn a_constant_of_which_one_part_is_an_output_folds_once() {
+        let mut g = Graph::new("t");
+        let two = g.add_constant("two", Tensor::vector(vec![1f32, 2.0]));
+        let outputs = [g.add_value("a"), g.add_value("b")];
+        g.add_node(crate::graph::Node {
+            name: "split".into(),
+            op: Op::Split { axis: 0 },
+            inputs: vec![Some(two)],
+            outputs: outputs.map(Some).to_vec(),
+        });
+        let y = g.apply("y", Op::Unary(Unary::Relu), &[outputs[1]]);
+        g.set_outputs(vec![outputs[0], y]);
+        alone(&mut g, simplify);
+        let names: Vec<_> = g.nodes().iter().map(|n| n.name.as_str()).collect();
+        assert_eq!(names, ["split", "y"]);
+        let relu = g.nodes()[1].input(0).unwrap();
+        assert_eq!(g.constant(relu).unwrap().as_f32().unwrap(), [2.0]);
     }
 
     #[test]

@@ -28,6 +28,7 @@ use super::{Dim, Graph, Node, Op, TensorType, ValueId, geometry};
 use crate::error::{Error, Result};
 use crate::tensor::DType;
 use context::{Answer, Context, Fresh, Stop};
+pub(crate) use sizes::may_equal;
 
 /// The types of all values of a graph, and the contents of those that shapes depend on.
 #[derive(Clone, Debug)]

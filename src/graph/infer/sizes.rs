@@ -37,7 +37,7 @@ pub(super) fn ceil_div(a: &Dim, by: i64) -> Result<Dim> {
 
 /// Whether two sizes can be the same in some run: not where they differ by a known amount, or
 /// one of them is certainly larger.
-pub(super) fn may_equal(a: &Dim, b: &Dim) -> bool {
+pub(crate) fn may_equal(a: &Dim, b: &Dim) -> bool {
     // A size that depends on data may be 0 after all.
     if (a.as_const() == Some(0)) != (b.as_const() == Some(0)) {
         return a.as_const().is_none() || b.as_const().is_none();
