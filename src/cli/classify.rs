@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{Outcome, models, output_failed, positive, print, say, threads, to_json};
 use dyrelu::graph::Op;
-use dyrelu::vision::{self, Labels, Prediction, Preprocess};
+use dyrelu::vision::{self, DecodeOptions, Labels, Prediction, Preprocess};
 use dyrelu::{Error, Model, Result, Session, Tensor};
 
 #[derive(clap::Args)]
@@ -43,6 +43,14 @@ pub(super) struct Arguments {
     /// Class names, one a line, for a model file that has none.
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
+    /// Also take photos whose file is cut off or damaged, with grey or black for what is missing
+    /// (JPEG, PNG, GIF and TIFF).
+    #[arg(long)]
+    allow_truncated: bool,
+    /// The most pixels of a photo; a larger one is refused before it is decoded. Decoding takes up
+    /// to 16 bytes a pixel on each thread.
+    #[arg(long, value_name = "N", default_value_t = DecodeOptions::default().max_pixels)]
+    max_pixels: u64,
     /// A file with one path a line.
     #[arg(long, value_name = "FILE")]
     list: Option<PathBuf>,
@@ -97,6 +105,7 @@ fn progress(count: usize) -> ProgressBar {
 }
 
 struct Classifier {
+    decode: DecodeOptions,
     preprocess: Preprocess,
     labels: Labels,
     /// Whether the network's outputs are probabilities already.
@@ -133,13 +142,17 @@ impl Classifier {
             model.graph().nodes().iter().any(|n| {
                 matches!(n.op, Op::Softmax(_)) && model.graph().outputs()[0] == n.output()
             });
-        Ok(Classifier { preprocess, labels, normalised, top: arguments.top })
+        let mut decode = DecodeOptions::default();
+        decode.allow_truncated = arguments.allow_truncated;
+        decode.max_memory = decode.max_memory.max(arguments.max_pixels.saturating_mul(16));
+        decode.max_pixels = arguments.max_pixels;
+        Ok(Classifier { decode, preprocess, labels, normalised, top: arguments.top })
     }
 
     /// Classifies a batch; a photo of which nothing can be said has the reason in its place.
     fn classify(&self, session: &mut Session, paths: &[PathBuf]) -> Vec<Result<Vec<Prediction>>> {
         let prepare = |path: &PathBuf| {
-            let photo = vision::load(path)?;
+            let photo = self.decode.load(path)?;
             self.preprocess.apply(&photo).map_err(|e| e.in_file(path))
         };
         let prepared: Vec<Result<Tensor>> =

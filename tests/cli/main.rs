@@ -145,8 +145,8 @@ fn the_camera_orientation_is_applied() {
     // Wide as stored, with the left half red; turned by the camera, the upper half is red.
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images/turned.jpg");
     let photo = dyrelu::vision::load(path).unwrap();
-    assert_eq!(photo.dimensions(), (16, 32));
-    let (above, below) = (photo.get_pixel(8, 4).0, photo.get_pixel(8, 28).0);
+    assert_eq!((photo.width(), photo.height()), (16, 32));
+    let (above, below) = (photo.pixel(8, 4).unwrap(), photo.pixel(8, 28).unwrap());
     assert!(above[0] > 200 && above[2] < 60 && below[0] < 60 && below[2] > 200);
 }
 
