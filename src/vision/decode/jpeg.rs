@@ -60,6 +60,8 @@ fn decoder<'a>(
     memory: u64,
 ) -> std::result::Result<Decoder<'a>, JpegError> {
     let mut limits = DecodeLimits::default();
+    // No frame is larger.
+    (limits.max_width, limits.max_height) = (0xffff, 0xffff);
     limits.max_pixels = options.max_pixels;
     limits.max_scans = MAX_SCANS as usize;
     limits.max_memory = Some(memory);

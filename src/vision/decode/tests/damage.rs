@@ -73,11 +73,10 @@ fn wrong_bytes_in_a_sequential_jpeg_are_noticed_by_what_is_left_over() {
         let places: Vec<usize> = (start..bytes.len() - 20).step_by(5).collect();
         for &place in &places {
             let mut wrong = bytes.clone();
-            wrong[place] ^= 0x10;
+            wrong[place] = !wrong[place];
             noticed += usize::from(decode(&wrong).is_err());
         }
-        // A bit of a coefficient's value is as good as another.
-        println!("{coding}: {noticed} of {} noticed", places.len());
+        // A wrong value of a coefficient is a value too.
         assert!(2 * noticed > places.len(), "{coding}: {noticed} of {}", places.len());
     }
     let mut zeroed = CHURCH.to_vec();
