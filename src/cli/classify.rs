@@ -43,8 +43,8 @@ pub(super) struct Arguments {
     /// Class names, one a line, for a model file that has none.
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
-    /// Also take photos whose file is cut off or damaged, with grey or black for what is missing
-    /// (JPEG, PNG, GIF and TIFF).
+    /// Also take photos whose file is cut off or damaged, with grey or black for what is missing;
+    /// of WebP files nothing can be read then.
     #[arg(long)]
     allow_truncated: bool,
     /// The most pixels of a photo; a larger one is refused before it is decoded. Decoding takes up

@@ -16,7 +16,7 @@ const MAX_SCANS: u64 = 1000;
 const MAX_PASSES: u64 = 16;
 
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions, memory: u64) -> Result<Decoded> {
-    let failed = |e| explain(e, options);
+    let failed = |e| explain(e, bytes, options);
     match whole(bytes, options, memory) {
         Ok(decoded) => Ok(decoded),
         Err(e) if options.allow_truncated && is_damage(&e) => {
@@ -42,14 +42,16 @@ fn whole(
     let mut decoder = decoder(bytes, options, memory)?;
     decoder.set_resync_strategy(Strict);
     let decoded = finish(&decoder)?;
-    let end = end_of_scans(bytes);
     if decoder.is_arithmetic() {
         // Arithmetic codes go on beyond their end with zeros, so only the marker shows that it is one.
-        if bytes.get(end..end + 2) != Some(&[0xff, 0xd9]) {
+        if !has_end(bytes) {
             return Err(JpegError::UnexpectedEof);
         }
-    } else if !decoder.has_multiple_scans() && !is_needed(&bytes[..end], options, memory) {
-        return Err(JpegError::CorruptData("data is left over after the last pixel".into()));
+    } else if !decoder.has_multiple_scans() {
+        let end = end_of_scans(bytes);
+        if !is_needed(&bytes[..end], options, memory) {
+            return Err(JpegError::CorruptData("data is left over after the last pixel".into()));
+        }
     }
     Ok(decoded)
 }
@@ -65,7 +67,7 @@ fn decoder<'a>(
     limits.max_pixels = options.max_pixels;
     limits.max_scans = MAX_SCANS as usize;
     limits.max_memory = Some(memory);
-    let mut decoder = Decoder::new_with_limits(bytes, limits.clone())?;
+    let mut decoder = Decoder::new_with_limits(bytes, limits)?;
     let header = decoder.header();
     let pixels = u64::from(header.width) * u64::from(header.height);
     let passes = options.max_pixels.saturating_mul(MAX_PASSES) / pixels.max(1);
@@ -109,27 +111,50 @@ fn is_needed(scan: &[u8], options: &DecodeOptions, memory: u64) -> bool {
     decoder.decode_image().is_err()
 }
 
-/// Where the scans of the first image end: the place of a marker that is neither part of one nor
-/// leads to another, or the end of `bytes`.
+const END: u8 = 0xd9;
+
+/// The markers of the first image that have contents, and its end marker: their codes and places.
+fn markers(bytes: &[u8]) -> impl Iterator<Item = (u8, usize)> {
+    let mut next = 2;
+    std::iter::from_fn(move || {
+        loop {
+            let at = next;
+            let &[first, code] = bytes.get(at..at + 2)? else { return None };
+            match (first, code) {
+                // A stuffed byte, a restart, or a marker without contents.
+                (0xff, 0x00 | 0x01 | 0xd0..=0xd8) => next += 2,
+                (0xff, 0xff) => next += 1,
+                (0xff, END) => {
+                    next = bytes.len();
+                    return Some((code, at));
+                }
+                (0xff, _) => {
+                    let &[high, low] = bytes.get(at + 2..at + 4)? else { return None };
+                    next += 2 + usize::from(u16::from_be_bytes([high, low]));
+                    return Some((code, at));
+                }
+                _ => next += 1,
+            }
+        }
+    })
+}
+
+/// Where the scans of the first image end: at its end marker, or with `bytes`.
 fn end_of_scans(bytes: &[u8]) -> usize {
-    let mut at = 2;
-    while let Some(&[marker, code]) = bytes.get(at..at + 2) {
-        if marker != 0xff {
-            at += 1;
-            continue;
-        }
-        match code {
-            // A stuffed byte, a restart, or a marker without contents.
-            0x00 | 0x01 | 0xd0..=0xd8 => at += 2,
-            0xff => at += 1,
-            0xd9 => return at,
-            _ => match bytes.get(at + 2..at + 4) {
-                Some(&[high, low]) => at += 2 + usize::from(u16::from_be_bytes([high, low])),
-                _ => break,
-            },
-        }
-    }
-    bytes.len()
+    markers(bytes).find(|marker| marker.0 == END).map_or(bytes.len(), |marker| marker.1)
+}
+
+fn has_end(bytes: &[u8]) -> bool {
+    end_of_scans(bytes) < bytes.len()
+}
+
+/// Width and height of the frame that `bytes` describe, if they do.
+pub(super) fn frame_size(bytes: &[u8]) -> Option<[u16; 2]> {
+    // All codes from the first are frames but three: two of tables, and one kept for later.
+    let is_frame = |code| matches!(code, 0xc0..=0xcf) && !matches!(code, 0xc4 | 0xc8 | 0xcc);
+    let (_, at) = markers(bytes).find(|marker| is_frame(marker.0))?;
+    let side = |at: usize| Some(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]));
+    Some([side(at + 7)?, side(at + 5)?])
 }
 
 /// Refuses restart markers that are missing or late.
@@ -151,8 +176,11 @@ fn is_damage(e: &JpegError) -> bool {
     )
 }
 
-fn explain(e: JpegError, options: &DecodeOptions) -> Error {
+fn explain(e: JpegError, bytes: &[u8], options: &DecodeOptions) -> Error {
     let what = match &e {
+        JpegError::UnexpectedEof if has_end(bytes) => {
+            corrupt("its data ends before its last pixel")
+        }
         JpegError::UnexpectedEof => cut_off(),
         JpegError::Unsupported(what) => {
             Error::unsupported(format!("this kind of JPEG is not supported: {what}"))

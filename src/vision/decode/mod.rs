@@ -29,7 +29,7 @@ pub struct DecodeOptions {
     /// which is 16 a pixel.
     pub max_memory: u64,
     /// Whether a file that is cut off or damaged gives the pixels that can be read, and grey or
-    /// black in place of the others, where its format is JPEG, PNG, GIF or TIFF. Otherwise, and by
+    /// black in place of the others, where its format is another than WebP. Otherwise, and by
     /// default, it is an error.
     pub allow_truncated: bool,
 }

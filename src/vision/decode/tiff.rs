@@ -2,16 +2,15 @@
 
 use std::io::{Cursor, ErrorKind};
 
-use tiff::decoder::{BufferLayoutPreference, Decoder, Limits};
+use tiff::decoder::{BufferLayoutPreference, ChunkType, Decoder, Limits};
 use tiff::tags::{SampleFormat, Tag};
 use tiff::{ColorType, TiffError};
 
-use super::{DecodeOptions, Decoded, corrupt, cut_off, rgb_of_inks, too_much_memory};
+use super::{DecodeOptions, Decoded, corrupt, cut_off, jpeg, rgb_of_inks, too_much_memory};
 use crate::error::{Error, Result};
 use crate::vision::Photo;
 
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions, memory: u64) -> Result<Decoded> {
-    let failed = |e| explain(e, options);
     // The library refuses palettes, but reads the same file as one in greys.
     match palette_entry(bytes) {
         Some(entry) => {
@@ -22,29 +21,32 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions, memory: u64) -> Resu
                 b'I' => BLACK_IS_ZERO.to_le_bytes(),
                 _ => BLACK_IS_ZERO.to_be_bytes(),
             });
-            let mut decoder = Decoder::new(Cursor::new(&greys[..])).map_err(failed)?;
-            let colours = decoder.get_tag_u16_vec(Tag::ColorMap).map_err(failed)?;
-            read(decoder, Some(colours), options, memory)
+            read(&greys, true, options, memory)
         }
-        None => read(Decoder::new(Cursor::new(bytes)).map_err(failed)?, None, options, memory),
+        None => read(bytes, false, options, memory),
     }
 }
 
-fn read(
-    decoder: Decoder<Cursor<&[u8]>>,
-    palette: Option<Vec<u16>>,
-    options: &DecodeOptions,
-    memory: u64,
-) -> Result<Decoded> {
+fn read(bytes: &[u8], palette: bool, options: &DecodeOptions, memory: u64) -> Result<Decoded> {
     let failed = |e| explain(e, options);
+    let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(failed)?;
+    let palette = match palette {
+        true => Some(decoder.get_tag_u16_vec(Tag::ColorMap).map_err(failed)?),
+        false => None,
+    };
     let mut limits = Limits::default();
     limits.decoding_buffer_size = usize::try_from(memory).unwrap_or(usize::MAX);
     limits.intermediate_buffer_size = limits.decoding_buffer_size;
     let mut decoder = decoder.with_limits(limits);
     let (width, height) = decoder.dimensions().map_err(failed)?;
     let kind = Kind::of(&mut decoder, palette).map_err(failed)??;
-    let sample_bytes = kind.bits.div_ceil(8) as u64;
-    options.admit(width, height, kind.samples as u64 * sample_bytes + 3, memory)?;
+    let mut pixel_bytes = kind.samples * kind.bits.div_ceil(8);
+    if decoder.find_tag_unsigned(Tag::Compression).map_err(failed)? == Some(JPEG) {
+        check_frames(bytes, &mut decoder).map_err(failed)??;
+        // A strip may be the whole image: its coefficients, of two bytes, and its samples.
+        pixel_bytes *= 4;
+    }
+    options.admit(width, height, pixel_bytes as u64 + 3, memory)?;
     let layout = decoder.image_buffer_layout().map_err(failed)?;
     if layout.complete_len as u64 > memory {
         return Err(too_much_memory(options));
@@ -61,6 +63,36 @@ fn read(
         orientation,
         damage: damage.map(failed),
     })
+}
+
+/// JPEG as the newer of its two forms.
+const JPEG: u16 = 7;
+
+/// Checks that no strip or tile holds a JPEG that is larger than itself. The library would decode it.
+fn check_frames(
+    bytes: &[u8],
+    decoder: &mut Decoder<Cursor<&[u8]>>,
+) -> std::result::Result<Result<()>, TiffError> {
+    let (width, height) = decoder.chunk_dimensions();
+    let (offsets, lengths) = match decoder.get_chunk_type() {
+        ChunkType::Strip => (Tag::StripOffsets, Tag::StripByteCounts),
+        ChunkType::Tile => (Tag::TileOffsets, Tag::TileByteCounts),
+    };
+    let offsets = decoder.get_tag_u64_vec(offsets)?;
+    let lengths = decoder.get_tag_u64_vec(lengths)?;
+    for (&offset, length) in offsets.iter().zip(lengths) {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let chunk = &bytes[start..start.saturating_add(length).min(bytes.len())];
+        if let Some([frame_width, frame_height]) = jpeg::frame_size(chunk)
+            && (u32::from(frame_width) > width || u32::from(frame_height) > height)
+        {
+            return Ok(Err(corrupt(format!(
+                "a part of {width} x {height} pixels holds a JPEG of {frame_width} x {frame_height}"
+            ))));
+        }
+    }
+    Ok(Ok(()))
 }
 
 /// How the samples of a pixel make a colour.

@@ -98,6 +98,52 @@ fn a_frame_smaller_than_the_screen_leaves_the_transparent_colour_around_it() {
     assert_eq!(pixels(&gif), [[255, 0, 0], [0, 0, 255], [255, 0, 0]]);
 }
 
+/// A BMP of `bits` bits a pixel, with `after` its header what is there before the pixels.
+fn bmp([width, height]: [i32; 2], bits: u8, compression: u8, after: &[u8], data: &[u8]) -> Vec<u8> {
+    let mut file = b"BM\0\0\0\0\0\0\0\0".to_vec();
+    file.extend((54 + after.len() as u32).to_le_bytes());
+    file.extend([40, 0, 0, 0]);
+    file.extend(width.to_le_bytes());
+    file.extend(height.to_le_bytes());
+    file.extend([1, 0, bits, 0, compression, 0, 0, 0]);
+    file.extend([0; 20]);
+    file.extend(after);
+    file.extend(data);
+    file
+}
+
+#[test]
+fn bmp_has_palettes_masks_and_run_lengths() {
+    // Numbers 0, 1, 2, ... are the colours 0, 10, 20, ... in blue.
+    let palette: Vec<u8> = (0..16).flat_map(|i| [10 * i, 0, 0, 0]).collect();
+    let blues = |levels: &[u8]| levels.iter().map(|&b| [0, 0, b]).collect::<Vec<[u8; 3]>>();
+    let two = &palette[..8];
+    // Rows are stored from below, and padded to four bytes.
+    let rows = [0b1010_0000, 0, 0, 0, 0b0110_0000, 0, 0, 0];
+    assert_eq!(pixels(&bmp([3, 2], 1, 0, two, &rows)), blues(&[0, 10, 10, 10, 0, 10]));
+    assert_eq!(pixels(&bmp([3, -2], 1, 0, two, &rows)), blues(&[10, 0, 10, 0, 10, 10]));
+    let rows = [0x12, 0x30, 0, 0];
+    assert_eq!(pixels(&bmp([3, 1], 4, 0, &palette, &rows)), blues(&[10, 20, 30]));
+    // Three of number 5, a row with two of number 1, then 2, 3 and 4 and the end.
+    let mut runs = vec![3, 5, 0, 0, 2, 1, 0, 3, 2, 3, 4, 0, 0, 1];
+    let full: Vec<u8> = (0..=255).flat_map(|i| [i, 0, 0, 0]).collect();
+    let lower = [[0, 0, 5], [0, 0, 5], [0, 0, 5], [0; 3], [0; 3]];
+    let upper = [[0, 0, 1], [0, 0, 1], [0, 0, 2], [0, 0, 3], [0, 0, 4]];
+    assert_eq!(pixels(&bmp([5, 2], 8, 1, &full, &runs)), [upper, lower].concat());
+    runs.truncate(runs.len() - 4);
+    assert!(decode(&bmp([5, 2], 8, 1, &full, &runs)).is_err());
+    // Numbers 5 and 7 in turns, then 1, 2 and 3.
+    let runs = [3, 0x57, 0, 3, 0x12, 0x30, 0, 1];
+    let expected = blues(&[50, 70, 50, 10, 20, 30]);
+    assert_eq!(pixels(&bmp([6, 1], 4, 2, &palette, &runs)), expected);
+    // Five bits a channel, then six of green.
+    let [fives, sixes] = [0b0_10000_00001_11111u16, 0b10000_000001_11111].map(u16::to_le_bytes);
+    let row = |pixel: [u8; 2]| [pixel[0], pixel[1], 0, 0];
+    assert_eq!(pixels(&bmp([1, 1], 16, 0, &[], &row(fives))), [[131, 8, 255]]);
+    let masks: Vec<u8> = [0xf800u32, 0x07e0, 0x001f].iter().flat_map(|m| m.to_le_bytes()).collect();
+    assert_eq!(pixels(&bmp([1, 1], 16, 3, &masks, &row(sixes))), [[131, 4, 255]]);
+}
+
 /// Bits, samples of a pixel, interpretation, and the tags beside these.
 fn described(bits: u16, samples: u16, interpretation: u16) -> [(u16, Vec<u16>); 3] {
     [(258, vec![bits; usize::from(samples)]), (277, vec![samples]), (262, vec![interpretation])]
