@@ -44,7 +44,7 @@ fn decoded(bytes: &[u8], max_memory: usize) -> (bool, usize) {
 }
 
 /// What decoders take whatever the size of an image.
-const FIXED: usize = 1 << 18;
+const FIXED: usize = 1 << 19;
 
 #[test]
 fn the_least_memory_with_which_a_photo_decodes_is_enough_for_it() {

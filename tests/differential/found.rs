@@ -180,3 +180,33 @@ fn a_hyperfunction_whose_rows_are_computed() {
     net.graph.add_node(Node { name: "hyperfunction".into(), op, inputs, outputs });
     net.agrees(&[output]);
 }
+
+/// An attention of one image was absorbed by an activation of several, whose run then refused it.
+#[test]
+fn a_factor_of_one_image_for_a_map_of_two() {
+    let mut net = Net::new();
+    let x = net.input(&[2, 2, 2, 2], None);
+    let (coefficients, pi) = (net.wave(&[2, 2, 2]), net.wave(&[1, 1, 2, 2]));
+    let y = net.apply(Op::MaxAffine(MaxAffine { k: 1 }), &[x, coefficients]);
+    let y = net.apply(Op::Binary(Binary::Mul), &[pi, y]);
+    net.agrees(&[y]);
+}
+
+/// The room for the map between the two convolutions was too small.
+#[test]
+fn a_depthwise_convolution_that_crops_what_was_computed_for_it() {
+    let mut net = Net::new();
+    let x = net.input(&[1, 24, 17, 90], Some("N"));
+    let (weight, taps) = (net.wave(&[120, 24, 1, 1]), net.wave(&[120, 1, 3, 3]));
+    let conv = |pads: &[i64], groups: usize| {
+        Op::Conv(Conv {
+            padding: Padding::Explicit(pads.to_vec()),
+            strides: Vec::new(),
+            dilations: Vec::new(),
+            groups,
+        })
+    };
+    let wide = net.apply(conv(&[], 1), &[x, weight]);
+    let y = net.apply(conv(&[1, 0, 2, -2], 120), &[wide, taps]);
+    net.agrees(&[y]);
+}
