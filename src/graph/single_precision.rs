@@ -7,6 +7,9 @@
 //! overflowed past 65,504 does not. Double precision loses digits, and numbers beyond 3.4e38 become
 //! infinite.
 //!
+//! A network that is all double precision and has no layer, only arithmetic by elements, stays as it
+//! is: no kernel is for it, and the plain executor computes it exactly.
+//!
 //! Calculations in double precision with nothing but sizes and constants stay as they are: their
 //! results are sizes, which must not depend on rounding.
 
@@ -40,6 +43,19 @@ fn is_other_float(dtype: DType) -> bool {
 /// Whether a node reads any type as it is, so that what it reads needs no conversion.
 fn reads_any_type(op: &Op) -> bool {
     matches!(op, Op::Cast { .. } | Op::Shape { .. } | Op::Size)
+}
+
+/// Whether all floating-point values are in double precision and nothing but arithmetic by elements
+/// is done with them.
+fn stays_double(graph: &Graph, types: &[Option<DType>]) -> bool {
+    let by_elements = |op: &Op| {
+        matches!(
+            op,
+            Op::Unary(_) | Op::Binary(_) | Op::Variadic(_) | Op::Where | Op::Clip | Op::Identity
+        )
+    };
+    let is_double = |ty: &Option<DType>| ty.is_none_or(|ty| !ty.is_float() || ty == DType::F64);
+    graph.nodes().iter().all(|node| by_elements(&node.op)) && types.iter().all(is_double)
 }
 
 /// The element type of output `i`, where it follows from the inputs alone.
@@ -88,6 +104,9 @@ impl Conversion {
     fn of(graph: &Graph) -> Self {
         let count = graph.values().len();
         let types = element_types(graph);
+        if stays_double(graph, &types) {
+            return Conversion { types, converted: vec![false; count] };
+        }
         // Which values do not depend on the data: constants, sizes, and what they make.
         let mut free = vec![false; count];
         let mut converted = vec![false; count];

@@ -176,3 +176,19 @@ fn types_that_the_file_mixes_are_refused() {
     assert!(error.message().contains("f16 and f32"), "{error}");
     assert!(reference::run(&g, &[wave(&[1, 3, 4, 5], DType::F16)]).is_err());
 }
+
+/// Arithmetic by elements in double precision keeps numbers that f32 does not have.
+#[test]
+fn a_network_of_double_precision_without_layers_stays() {
+    let mut g = Graph::new("t");
+    let x = input(&mut g, DType::F64);
+    let large = g.add_constant("large", Tensor::scalar(1e200f64));
+    let y = mul(&mut g, x, large);
+    g.set_outputs(vec![y]);
+    g.validate().unwrap();
+    assert!(in_single_precision(&g).unwrap().is_none());
+    let x = Tensor::new(&[1, 3, 4, 5], vec![1.5f64; 60]).unwrap();
+    let model = Model::from_graph(g, Options::default()).unwrap();
+    let y = Session::new(&model).unwrap().run(&[x]).unwrap();
+    assert_eq!(y[0].as_slice::<f64>().unwrap(), [1.5e200; 60]);
+}
