@@ -180,3 +180,37 @@ fn a_hyperfunction_whose_rows_are_computed() {
     net.graph.add_node(Node { name: "hyperfunction".into(), op, inputs, outputs });
     net.agrees(&[output]);
 }
+
+/// The strip between the two convolutions was too short for lines of which the second cuts a part off.
+#[test]
+fn a_depthwise_convolution_that_crops_after_one_that_expands() {
+    let mut net = Net::new();
+    let x = net.input(&[1, 24, 17, 14], None);
+    let value = net.graph.value_mut(x);
+    value.input.as_mut().unwrap().dims[3] = Dim::symbol("W");
+    let conv = |pads: &[i64], groups: usize| {
+        let padding = Padding::Explicit(pads.to_vec());
+        Op::Conv(Conv { padding, strides: vec![], dilations: vec![], groups })
+    };
+    let (scale, weight) = (net.wave(&[24, 1, 1]), net.wave(&[5, 24, 1, 1]));
+    let x = net.apply(Op::Binary(Binary::Mul), &[x, scale]);
+    let x = net.apply(conv(&[], 1), &[x, weight]);
+    let x = net.apply(Op::Unary(Unary::Sigmoid), &[x]);
+    let taps = net.wave(&[5, 1, 3, 3]);
+    let y = net.apply(conv(&[1, 0, 2, -2], 5), &[x, taps]);
+    net.agrees(&[y]);
+}
+
+/// A factor for every position, the same for all images, was handed to an activation and then refused.
+#[test]
+fn a_spatial_factor_that_images_share() {
+    for factors in [1, 3] {
+        let mut net = Net::new();
+        let x = net.input(&[3, 9, 4, 5], None);
+        let coefficients = net.wave(&[3, 4, 9]);
+        let factor = net.input(&[factors, 1, 4, 5], None);
+        let y = net.apply(Op::MaxAffine(MaxAffine { k: 2 }), &[x, coefficients]);
+        let y = net.apply(Op::Binary(Binary::Mul), &[factor, y]);
+        net.agrees(&[y]);
+    }
+}
