@@ -6,6 +6,10 @@
 //! own weight files, however the activation was written, and runs it as one operation.
 #![deny(unsafe_code)]
 
+// Code that is shared with the integration tests names the crate as they do.
+#[cfg(test)]
+extern crate self as dyrelu;
+
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use rayon::ThreadPool;
 
-use crate::compile::{self, Options, Packs, Prepared, Report};
+use crate::compile::{self, Compiled, Options, Report};
 use crate::error::{Error, Result};
-use crate::format;
-use crate::graph::infer::infer;
+use crate::format::{self, Prepared};
 use crate::graph::{Bindings, Graph, TensorType, bind_inputs};
 use crate::plan::{Batching, Bound, Input, Plan, State, StepTime, Team, Watch, planned_bytes};
 use crate::simd::Isa;
@@ -70,23 +69,7 @@ impl Model {
         prepared: Option<Prepared>,
         options: &Options,
     ) -> Result<Arc<Self>> {
-        let (types, report, packs) = match prepared {
-            None => {
-                let report = compile::optimise(&mut graph)?;
-                (infer(&graph)?, report, Packs::none())
-            }
-            Some(Prepared { unrecognised, packs }) => {
-                // What passes leave behind is in the order in which it runs; what a file holds may
-                // be in any.
-                graph.prune()?;
-                let fixed_batch = compile::free_batch(&mut graph)?;
-                let types = infer(&graph)?;
-                let report = Report::of(&graph, &types, unrecognised, fixed_batch);
-                (types, report, packs)
-            }
-        };
-        let packs = if packs.is_empty() { compile::pack(&graph, &types, options) } else { packs };
-        let plan = compile::lower(&graph, &types, options, &packs);
+        let Compiled { plan, types, report } = compile::compile(&mut graph, prepared, options)?;
         let ports = |ids: &[_]| {
             let port =
                 |&id| Port { name: graph.value(id).name.clone(), ty: types.get(id).cloned() };

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use dyrelu::compile::{self, Packs, Prepared};
+use dyrelu::compile;
 use dyrelu::format::safetensors::{WeightStorage, write};
+use dyrelu::format::{PackedTensors, Prepared};
 use dyrelu::graph::{
     Conv, Dim, Gemm, Graph, HiddenActivation, Hyperfunction, MaxAffine, Op, Padding, PoolKind,
     Squash, TensorType, ValueId,
@@ -63,16 +64,17 @@ fn network() -> Graph {
 type Layer = (ValueId, String, Vec<Tensor>);
 
 fn layers(graph: &Graph) -> Vec<Layer> {
-    compile::prepare(graph, vec![]).unwrap().packs.into_parts().collect()
+    let packed = compile::prepare(graph, &[]).unwrap().packed;
+    packed.iter().map(|(value, kind, parts)| (value, kind.into(), parts.to_vec())).collect()
 }
 
 /// Writes the network with these packs, and runs what is read.
 fn scores(graph: &Graph, layers: &[Layer], path: &Path) -> Vec<u8> {
-    let mut packs = Packs::none();
+    let mut packed = PackedTensors::default();
     for (value, kind, parts) in layers {
-        packs.insert(*value, kind.as_str(), parts.clone());
+        packed.insert(*value, kind.as_str(), parts.clone());
     }
-    let prepared = Prepared { unrecognised: vec![], packs };
+    let prepared = Prepared { packed, ..compile::prepare(graph, &[]).unwrap() };
     write(graph, Some(prepared), path, WeightStorage::F32).unwrap();
     let mut session = Session::new(&Model::open(path).unwrap()).unwrap();
     session.run(&[wave(&[2, 3, 12, 12])]).unwrap()[0].bytes().to_vec()

@@ -108,7 +108,7 @@ fn write_packed(
 ) -> Result<Written> {
     // What is packed are the weights as they are stored.
     let (stored, flushed) = stored(graph, weights)?;
-    let prepared = compile::prepare(&stored, report.unrecognised.clone())?;
+    let prepared = compile::prepare(&stored, &report.unrecognised)?;
     let written = write(&stored, Some(prepared), output, weights)?;
     Ok(Written { flushed, ..written })
 }

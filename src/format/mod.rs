@@ -3,17 +3,18 @@
 mod mapped;
 #[cfg(feature = "onnx")]
 pub mod onnx;
+mod prepared;
 mod regular;
 mod replacement;
 pub mod safetensors;
 
+pub use prepared::{PackedTensors, Prepared};
 pub use regular::{open_regular, read_regular, read_text, strip_mark};
 pub use replacement::{Replacement, discard_unfinished};
 
 use std::io::Read;
 use std::path::Path;
 
-use crate::compile::Prepared;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 

@@ -14,9 +14,8 @@ use half::f16;
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
-use super::Replacement;
 use super::mapped::Mapped;
-use crate::compile::{PREPARATION, Packs, Prepared, Unrecognised};
+use super::{PackedTensors, Prepared, Replacement};
 use crate::error::{Error, Result};
 use crate::graph::{Dim, Graph, Node, Op, TensorType, ValueId};
 use crate::tensor::{ALIGNMENT, DType, Storage, Tensor};
@@ -68,7 +67,8 @@ struct StoredGraph {
 #[derive(Serialize, Deserialize)]
 struct StoredPreparation {
     version: u32,
-    unrecognised: Vec<Unrecognised>,
+    #[serde(rename = "unrecognised")]
+    notes: serde_json::Value,
     packs: Vec<StoredPack>,
 }
 
@@ -209,21 +209,20 @@ fn read_storage(
     let outputs = stored.outputs.iter().map(output).collect::<Result<_>>()?;
     graph.set_outputs(outputs);
     graph.validate()?;
-    let prepared = stored.prepared.filter(|prepared| prepared.version == PREPARATION);
-    let Some(prepared) = prepared else { return Ok((graph, None)) };
-    let packs = packs_of(prepared.packs, &values, &packed_tensors)?;
+    let Some(prepared) = stored.prepared else { return Ok((graph, None)) };
+    let packed = packs_of(prepared.packs, &values, &packed_tensors)?;
     will_read(first_packed..packed_end);
-    Ok((graph, Some(Prepared { unrecognised: prepared.unrecognised, packs })))
+    Ok((graph, Some(Prepared { version: prepared.version, notes: prepared.notes, packed })))
 }
 
 /// The packs, with their tensors. Whether those are what their layers need is seen when the layers are
-/// made: see [`Packs`].
+/// made: see [`PackedTensors`].
 fn packs_of(
     stored: Vec<StoredPack>,
     values: &HashMap<&str, ValueId>,
     tensors: &HashMap<String, Tensor>,
-) -> Result<Packs> {
-    let mut packs = Packs::none();
+) -> Result<PackedTensors> {
+    let mut packs = PackedTensors::default();
     for StoredPack { value, kind, parts } in stored {
         let damaged = |what: String| {
             Error::format(format!("the packed weights of {value:?} ({kind}) {what}"))
@@ -347,7 +346,7 @@ fn encode(
 
     stored.prepared = prepared.map(|prepared| {
         let mut packs = Vec::new();
-        for (value, kind, tensors) in prepared.packs.into_parts() {
+        for (value, kind, tensors) in prepared.packed.iter() {
             let mut parts = Vec::new();
             for tensor in tensors {
                 pad_to_boundary(&mut data, &mut header);
@@ -359,10 +358,10 @@ fn encode(
                 header.insert(part.clone(), entry);
                 parts.push(part);
             }
-            packs.push(StoredPack { value: name(value), kind, parts });
+            packs.push(StoredPack { value: name(value), kind: kind.into(), parts });
         }
-        let unrecognised = prepared.unrecognised;
-        StoredPreparation { version: PREPARATION, unrecognised, packs }
+        let Prepared { version, notes, .. } = prepared;
+        StoredPreparation { version, notes, packs }
     });
 
     let mut metadata: serde_json::Map<String, serde_json::Value> =

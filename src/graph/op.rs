@@ -177,10 +177,10 @@ impl Scalar {
     ///
     /// # Errors
     /// `Shape` where so many elements cannot exist.
-    pub fn fill(self, shape: &[usize]) -> crate::Result<Tensor> {
+    pub fn fill(self, shape: &[usize]) -> crate::error::Result<Tensor> {
         let count = crate::tensor::num_elements(shape)
             .filter(|n| n.checked_mul(8).is_some_and(|bytes| bytes <= isize::MAX as usize))
-            .ok_or_else(|| crate::Error::shape(format!("shape {shape:?} is too large")))?;
+            .ok_or_else(|| crate::error::Error::shape(format!("shape {shape:?} is too large")))?;
         Tensor::new(shape, vec![self.value; count])?.cast(self.dtype)
     }
 }

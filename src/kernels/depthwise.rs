@@ -6,9 +6,10 @@ use std::ptr::NonNull;
 
 use super::Window;
 use super::epilogue::Epilogue;
+use super::packing::{PartSize, fill_bias, pack_alone};
 use super::place::Place;
 use crate::simd::{Isa, Simd, Vectorised, padded};
-use crate::tensor::{Aligned, Block, Numbers, Tensor};
+use crate::tensor::{Block, Numbers, Tensor};
 
 /// Weights `[taps][width]` and biases `[width]`, channels padded with zeros.
 pub struct DepthwiseWeights {
@@ -22,18 +23,33 @@ impl DepthwiseWeights {
     /// # Panics
     /// Where the lengths do not fit together.
     pub fn new(weight: &[f32], bias: Option<&[f32]>, channels: usize) -> Self {
+        let taps = weight.len() / channels.max(1);
+        let parts = pack_alone(Self::sizes(channels, taps), |parts| {
+            Self::pack(weight, bias, channels, parts);
+        });
+        Self::of(&parts, channels, taps).expect("the lengths were made to fit")
+    }
+
+    /// The sizes of the parts of a layer.
+    pub fn sizes(channels: usize, taps: usize) -> Vec<PartSize> {
+        let width = padded(channels);
+        vec![PartSize::f32(taps * width), PartSize::f32(width)]
+    }
+
+    /// Packs `weight [channels][taps]` and `bias [channels]` into parts of zeros.
+    ///
+    /// # Panics
+    /// Where the lengths do not fit together.
+    pub fn pack(weight: &[f32], bias: Option<&[f32]>, channels: usize, parts: &mut [&mut [u8]]) {
         let (width, count) = (padded(channels), weight.len() / channels.max(1));
-        let mut taps = Aligned::zeroed(count * width);
+        assert_eq!(channels * count, weight.len());
+        let taps: &mut [f32] = bytemuck::cast_slice_mut(parts[0]);
         for (tap, row) in taps.chunks_exact_mut(width).enumerate() {
             for (c, w) in row[..channels].iter_mut().enumerate() {
                 *w = weight[c * count + tap];
             }
         }
-        let mut padded_bias = Aligned::zeroed(width);
-        if let Some(bias) = bias {
-            padded_bias[..channels].copy_from_slice(bias);
-        }
-        DepthwiseWeights { taps: taps.into(), bias: padded_bias.into() }
+        fill_bias(bias, parts[1]);
     }
 
     /// Weights that were packed earlier; `None` where these are not theirs.
@@ -43,11 +59,6 @@ impl DepthwiseWeights {
         let width = padded(channels);
         let fits = Some(all.len()) == width.checked_mul(taps) && bias.len() == width;
         fits.then_some(DepthwiseWeights { taps: all, bias })
-    }
-
-    /// What [`of`](Self::of) takes.
-    pub fn parts(&self) -> Vec<Tensor> {
-        vec![Tensor::of_numbers(&self.taps), Tensor::of_numbers(&self.bias)]
     }
 
     /// Bytes of the packed weights.

@@ -11,12 +11,15 @@ pub mod epilogue;
 pub mod hyperfunction;
 pub mod layout;
 pub mod max_affine;
+mod packing;
 mod place;
 pub mod pool;
 pub mod product;
 pub mod scalar_product;
 pub mod transform;
 pub mod winograd;
+
+pub use packing::{PartSize, pack_together};
 
 /// The size of a convolution's or a pooling's window and how it moves over a plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use std::ops::Range;
 use super::epilogue::Epilogue;
 use super::place::Place;
 use crate::simd::{Isa, LANES, Simd, Vectorised, Wider, padded};
-use crate::tensor::{Aligned, Block, COLUMN_UNIT, Numbers, Tensor};
+use crate::tensor::{Block, COLUMN_UNIT, Numbers};
 
 /// The offset of a row of zeros, which lies outside of the map.
 pub const OUTSIDE: u32 = u32::MAX;
@@ -35,34 +35,10 @@ pub struct Packed {
 }
 
 impl Packed {
-    /// Packs weights; `weight(output, i)` is element `i` of the row for `output`.
-    ///
-    /// # Panics
-    /// Where there is a bias, but not one for each output.
-    pub fn new(
-        outputs: usize,
-        length: usize,
-        bias: Option<&[f32]>,
-        weight: impl Fn(usize, usize) -> f32,
-    ) -> Self {
-        let mut panels = Aligned::zeroed(padded(outputs) * length);
-        fill_panels(&mut panels, outputs, length, weight);
-        let mut padded_bias = Aligned::zeroed(padded(outputs));
-        if let Some(bias) = bias {
-            padded_bias[..outputs].copy_from_slice(bias);
-        }
-        Packed { panels: panels.into(), bias: padded_bias.into(), length }
-    }
-
     /// Weights that were packed earlier; `None` where the lengths do not fit together.
     pub fn of(panels: Numbers<f32>, bias: Numbers<f32>, length: usize) -> Option<Self> {
         let fits = Some(panels.len()) == bias.len().checked_mul(length);
         (fits && bias.len().is_multiple_of(LANES)).then_some(Packed { panels, bias, length })
-    }
-
-    /// Panels and biases, for [`of`](Self::of).
-    pub fn parts(&self) -> [Tensor; 2] {
-        [Tensor::of_numbers(&self.panels), Tensor::of_numbers(&self.bias)]
     }
 
     /// One for each column of the result.
@@ -86,7 +62,7 @@ impl Packed {
     }
 }
 
-/// Packs weights into panels of zeros; see [`Packed::new`].
+/// Packs weights into panels of zeros; `weight(output, i)` is element `i` of the row for `output`.
 pub(super) fn fill_panels(
     panels: &mut [f32],
     outputs: usize,
@@ -108,7 +84,8 @@ pub(super) fn fill_panels(
     }
 }
 
-fn panel_columns(column: usize, width: usize) -> usize {
+/// Columns of the panel that begins at `column`.
+pub(super) fn panel_columns(column: usize, width: usize) -> usize {
     match width - column {
         24 => 24,
         rest => rest.min(COLUMN_UNIT),

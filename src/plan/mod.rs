@@ -12,6 +12,7 @@ mod plan;
 mod run;
 mod steps;
 mod threads;
+mod tuning;
 
 pub use extent::{Extent, View};
 pub use input::Input;

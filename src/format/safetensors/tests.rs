@@ -114,9 +114,9 @@ fn damaged_files_never_panic() {
 
 /// A network of one layer with a pack of its own, changed by `change`.
 fn with_pack(change: impl FnOnce(&mut Vec<StoredPack>)) -> Result<(Graph, Option<Prepared>)> {
-    let mut packs = Packs::none();
-    packs.insert(ValueId(2), "dense", vec![Tensor::vector(vec![1f32; 4])]);
-    let prepared = Prepared { unrecognised: vec![], packs };
+    let mut packed = PackedTensors::default();
+    packed.insert(ValueId(2), "dense", vec![Tensor::vector(vec![1f32; 4])]);
+    let prepared = Prepared { packed, ..Prepared::default() };
     let (bytes, _) = encode(&network(), Some(prepared), WeightStorage::F32)?;
     // The header is written anew, with spaces up to the same boundary or a later one.
     let (length, _) = SafeTensors::read_metadata(&bytes).unwrap();
@@ -136,7 +136,7 @@ fn with_pack(change: impl FnOnce(&mut Vec<StoredPack>)) -> Result<(Graph, Option
 #[test]
 fn packs_belong_to_values_and_have_their_tensors() {
     let (_, prepared) = with_pack(|_| {}).unwrap();
-    assert!(!prepared.unwrap().packs.is_empty());
+    assert_eq!(prepared.unwrap().packed.iter().count(), 1);
     let refused = |change: fn(&mut Vec<StoredPack>), words: &str| {
         let error = with_pack(change).expect_err(words).to_string();
         assert!(error.contains("the packed weights of ") && error.contains(words), "{error}");

@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::NO_MEMORY;
+use super::arrange::{Lifetime, arrange};
 use crate::error::{Error, Result};
 use crate::graph::{Bindings, Dim};
 use crate::plan::extent::Extent;
@@ -94,7 +96,7 @@ impl Bound {
             .checked_next_multiple_of(LINE)
             .and_then(|workspace| workspace.checked_mul(threads)?.checked_add(total))
             .filter(|&end| end < isize::MAX as usize / 4)
-            .ok_or_else(|| Error::shape("the network needs too much memory for such inputs"))?;
+            .ok_or_else(|| Error::shape(NO_MEMORY))?;
         let inputs = inputs.into();
         Ok(Bound { steps, inputs, shapes, extents, ranges, in_place, workspace: total..end })
     }
@@ -174,14 +176,6 @@ fn share_places(
     (roots, in_place)
 }
 
-/// A map that needs a place from its first to its last step.
-struct Lifetime {
-    slot: Slot,
-    first: usize,
-    last: usize,
-    len: usize,
-}
-
 fn lifetimes(
     plan: &Plan,
     steps: &Range<usize>,
@@ -203,62 +197,4 @@ fn lifetimes(
         plan.steps[i].outputs.iter().flatten().for_each(|&slot| live(slot, i));
     }
     maps.into_iter().flatten().collect()
-}
-
-/// Gives every map a place, the largest first, each as low as those that live with it allow.
-fn arrange(maps: &[Lifetime]) -> Result<(Vec<Option<usize>>, usize)> {
-    let mut order: Vec<&Lifetime> = maps.iter().collect();
-    order.sort_by_key(|map| std::cmp::Reverse(map.len));
-    let slots = maps.iter().map(|map| map.slot + 1).max().unwrap_or(0);
-    let mut places: Vec<Option<usize>> = vec![None; slots];
-    let mut placed: Vec<(usize, &Lifetime)> = Vec::new();
-    let mut total = 0usize;
-    for map in order {
-        let mut taken: Vec<Range<usize>> = placed
-            .iter()
-            .filter(|(_, other)| map.first <= other.last && other.first <= map.last)
-            .map(|(place, other)| *place..place + other.len)
-            .collect();
-        taken.sort_by_key(|range| range.start);
-        let mut place = 0;
-        for range in taken {
-            if range.start >= place + map.len {
-                break;
-            }
-            place = place.max(range.end);
-        }
-        let end = place
-            .checked_add(map.len)
-            .filter(|&end| end < isize::MAX as usize / 4)
-            .ok_or_else(|| Error::shape("the network needs too much memory for such inputs"))?;
-        total = total.max(end);
-        places[map.slot] = Some(place);
-        placed.push((place, map));
-    }
-    Ok((places, total))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn maps_that_live_together_lie_apart_and_others_share() {
-        let lifetime = |slot, first, last, len| Lifetime { slot, first, last, len };
-        let maps = [
-            lifetime(0, 0, 1, 64),
-            lifetime(1, 1, 2, 128),
-            lifetime(2, 2, 3, 64),
-            lifetime(3, 0, 3, 16),
-        ];
-        let (places, total) = arrange(&maps).unwrap();
-        for a in &maps {
-            for b in &maps {
-                let together = a.slot < b.slot && a.first <= b.last && b.first <= a.last;
-                let (p, q) = (places[a.slot].unwrap(), places[b.slot].unwrap());
-                assert!(!together || p + a.len <= q || q + b.len <= p, "{} and {}", a.slot, b.slot);
-            }
-        }
-        assert_eq!(total, 128 + 64 + 16);
-    }
 }

@@ -8,6 +8,7 @@ use super::bound::Bound;
 use crate::error::Result;
 use crate::graph::Bindings;
 use crate::plan::extent::Extent;
+use crate::plan::tuning::IMAGES_PER_THREAD;
 use crate::plan::{Input, Plan, Slot, Step, Work};
 use crate::tensor::DType;
 
@@ -48,7 +49,7 @@ pub(super) fn divide(
     };
     let Some(head) = head else { return Ok(Division { heads: Vec::new(), rest: whole }) };
     // Every thread takes images where that keeps them all busy, else all share each image.
-    let apart = head.images.is_multiple_of(threads) || head.images >= 4 * threads;
+    let apart = head.images.is_multiple_of(threads) || head.images / IMAGES_PER_THREAD >= threads;
     let (count, sharing) = if apart { (threads.min(head.images), 1) } else { (1, threads) };
     let one = || Bound::new(plan, 0..head.steps, head.inputs.clone(), &head.sizes, sharing);
     let heads = (0..count).map(|_| one()).collect::<Result<_>>()?;

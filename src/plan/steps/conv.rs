@@ -9,24 +9,23 @@ use crate::kernels::conv::{ConvWeights, Image, conv};
 use crate::kernels::depthwise::{DepthwiseWeights, depthwise};
 use crate::plan::extent::{Extent, View};
 use crate::plan::threads::compute_blocks;
+use crate::plan::tuning::{
+    BLOCK, COLUMNS, FEW_ROWS, MOST_COLUMN_BLOCKS, MOST_GATHERED_ROWS, ROWS, WORTH_COLUMNS,
+};
 use crate::tensor::{Cut, Layout};
-
-/// Rows of a block where there are many: the weights of a panel are read once for so many.
-const ROWS: usize = 48;
-
-/// Lines of output up to this are gathered whole, for long runs of elements.
-const MOST_GATHERED_ROWS: usize = 256;
 
 /// How a matrix of `rows` an image is cut. Few rows are cut less finely, for each block reads all
 /// weights; the columns of very few rows are cut instead.
 fn cut(images: usize, rows: usize, width: usize, length: usize) -> Cut {
     let row_blocks = match rows {
-        0..24 => 1,
-        24..96 => rows / 24,
+        _ if rows < FEW_ROWS => 1,
+        _ if rows < 2 * ROWS => rows / FEW_ROWS,
         _ => rows / ROWS,
     };
     let column_blocks = match rows.saturating_mul(width).saturating_mul(length) {
-        work if rows < 24 && work > 100_000 => (width / 64).clamp(1, 16),
+        work if rows < FEW_ROWS && work > WORTH_COLUMNS => {
+            (width / COLUMNS).clamp(1, MOST_COLUMN_BLOCKS)
+        }
         _ => 1,
     };
     Cut { images, rows, width, row_blocks, column_blocks }
@@ -143,8 +142,7 @@ pub struct DepthwiseStep {
 impl DepthwiseStep {
     fn cut(output: Extent) -> Cut {
         let width = output.width * output.stride();
-        // About 16000 elements a block stay in the nearest cache.
-        let row_blocks = (output.height * width / 16384).clamp(1, output.height.max(1));
+        let row_blocks = (output.height * width / BLOCK).clamp(1, output.height.max(1));
         Cut { images: output.images, rows: output.height, width, row_blocks, column_blocks: 1 }
     }
 }

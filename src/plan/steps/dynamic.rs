@@ -7,6 +7,9 @@ use crate::kernels::attention::spatial_attention;
 use crate::kernels::hyperfunction::{Coefficients, coefficients};
 use crate::plan::extent::Extent;
 use crate::plan::threads::compute_blocks;
+use crate::plan::tuning::{
+    COEFFICIENTS, COEFFICIENTS_OF_BATCH, MOST_COEFFICIENT_BLOCKS, MOST_COLUMN_BLOCKS,
+};
 use crate::tensor::Cut;
 
 /// The second layer of a hyperfunction, from the hidden layer in input 0 to coefficients
@@ -40,8 +43,8 @@ impl Kernel for CoefficientsStep {
         // single one, long pieces, as many as there are threads: a coefficient is the same sum
         // however its neighbours are dealt out.
         let column_blocks = match result.images {
-            1 => (width / 512).clamp(1, 4).min(io.team.threads()),
-            _ => (width / 256).clamp(1, 16),
+            1 => (width / COEFFICIENTS).clamp(1, MOST_COEFFICIENT_BLOCKS).min(io.team.threads()),
+            _ => (width / COEFFICIENTS_OF_BATCH).clamp(1, MOST_COLUMN_BLOCKS),
         };
         let cut = Cut { images: 1, rows: result.images, width, row_blocks: 1, column_blocks };
         let [Some(y), _] = io.outputs else { return Ok(()) };

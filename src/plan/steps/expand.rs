@@ -16,15 +16,9 @@ use crate::kernels::depthwise::depthwise;
 use crate::kernels::epilogue::Epilogue;
 use crate::plan::extent::{Extent, View};
 use crate::plan::threads::compute_blocks;
+use crate::plan::tuning::{JOINED_AT_A_TIME, JOINED_BLOCKS};
 use crate::simd::{Isa, padded};
 use crate::tensor::{Block, Cut, Layout};
-
-/// Blocks of an image: the lines between two of them are computed twice.
-const BLOCKS: usize = 4;
-
-/// Elements of the result that are computed at a time: about as many as lines between fit into the
-/// second cache.
-const AT_A_TIME: usize = 32 * 1024;
 
 /// Both convolutions. Inputs are those of the first, then those of the second but for its map.
 pub struct ExpandStep {
@@ -67,7 +61,7 @@ impl Sizes {
 impl ExpandStep {
     fn cut(output: Extent) -> Cut {
         let width = output.width * output.stride();
-        let row_blocks = BLOCKS.min(output.height).max(1);
+        let row_blocks = JOINED_BLOCKS.min(output.height).max(1);
         Cut { images: output.images, rows: output.height, width, row_blocks, column_blocks: 1 }
     }
 
@@ -78,7 +72,7 @@ impl ExpandStep {
     }
 
     fn lines(output: Extent) -> usize {
-        (AT_A_TIME / (output.width * output.stride()).max(1)).clamp(2, 8)
+        (JOINED_AT_A_TIME / (output.width * output.stride()).max(1)).clamp(2, 8)
     }
 
     /// Elements for the strip, bounded by what the result tells: a line between is at most as many

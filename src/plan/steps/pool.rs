@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::kernels::pool::{Pooling, pool, scaled_sum};
 use crate::plan::extent::Extent;
 use crate::plan::threads::compute_blocks;
+use crate::plan::tuning::BLOCK;
 use crate::tensor::Cut;
 
 /// Pooling over windows of input 0.
@@ -31,7 +32,7 @@ impl Kernel for PoolStep {
         let window = self.window.over(x.extent)?;
         let width = result.width * result.stride();
         let rows = result.height;
-        let row_blocks = (rows * width / 16384).clamp(1, rows.max(1));
+        let row_blocks = (rows * width / BLOCK).clamp(1, rows.max(1));
         let cut = Cut { images: result.images, rows, width, row_blocks, column_blocks: 1 };
         let [Some(y), _] = io.outputs else { return Ok(()) };
         let cost = (io.workspace, io.team, 9 * result.len());

@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::kernels::transform::{transform, transform_in_place};
 use crate::plan::extent::Extent;
 use crate::plan::threads::compute_blocks;
+use crate::plan::tuning::BLOCK;
 use crate::tensor::Cut;
 
 /// Additions, activations and max-affine functions of input 0, in place where nobody else reads it.
@@ -18,7 +19,7 @@ pub struct TransformStep {
 impl TransformStep {
     fn cut(output: Extent) -> Cut {
         let (rows, width) = (output.pixels(), output.stride());
-        let row_blocks = (rows * width / 16384).clamp(1, rows.max(1));
+        let row_blocks = (rows * width / BLOCK).clamp(1, rows.max(1));
         Cut { images: output.images, rows, width, row_blocks, column_blocks: 1 }
     }
 }

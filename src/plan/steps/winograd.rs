@@ -8,10 +8,8 @@ use crate::error::Result;
 use crate::kernels::winograd::{TILE, WinogradWeights, winograd};
 use crate::plan::extent::Extent;
 use crate::plan::threads::compute_blocks;
+use crate::plan::tuning::{COLUMNS, MOST_TILE_COLUMN_BLOCKS, TILES};
 use crate::tensor::Cut;
-
-/// Tiles of a block where an image has many: transformed weights are read once for so many.
-const TILES: usize = 20;
 
 /// A dense convolution with 3x3 windows that move by one. Input 0 is the map.
 pub struct WinogradStep {
@@ -32,7 +30,7 @@ impl WinogradStep {
         let row_blocks = (2..=height).rev().find(divides).unwrap_or(1);
         let width = self.weights.width();
         let column_blocks = match row_blocks {
-            1 => (width / 64).clamp(1, 4),
+            1 => (width / COLUMNS).clamp(1, MOST_TILE_COLUMN_BLOCKS),
             _ => 1,
         };
         Cut { images, rows: output.pixels(), width, row_blocks, column_blocks }

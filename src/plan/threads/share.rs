@@ -1,10 +1,8 @@
 //! Sharing out the blocks of a map among the threads of a team.
 
 use super::team::Team;
+use crate::plan::tuning::WORTH_A_THREAD;
 use crate::tensor::{Block, Blocks, Cut, MOST_SHARES, Parts};
-
-/// Below this many multiply-adds a step runs on the calling thread: waking another costs more.
-const WORTH_A_THREAD: usize = 200_000;
 
 /// Looks at the others after which a thread takes over blocks of their shares: a few tens of
 /// microseconds. Before, it leaves them their blocks: what it took from them it would miss in its

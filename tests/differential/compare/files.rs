@@ -32,7 +32,7 @@ fn convert(case: &Case, plain: &Path, packed: &Path) -> dyrelu::Result<()> {
     let report = compile::optimise(&mut graph)?;
     write(&graph, None, plain, WeightStorage::F32)?;
     let stored = format::open(plain)?;
-    let prepared = compile::prepare(&stored, report.unrecognised)?;
+    let prepared = compile::prepare(&stored, &report.unrecognised)?;
     write(&stored, Some(prepared), packed, WeightStorage::F32)?;
     Ok(())
 }

@@ -1,27 +1,25 @@
 //! Computes what does not depend on the input, and drops what changes nothing.
 
 use crate::error::Result;
-use crate::graph::infer::{Types, infer};
-use crate::graph::{Dim, Graph, NodeId, Op, ValueId};
+use crate::graph::infer::Types;
+use crate::graph::{Dim, NodeId, Op, Rewriter, ValueId};
 use crate::reference;
 use crate::tensor::{DType, Tensor, num_elements};
 
 /// Folds constants and removes identities until nothing is left to do.
 ///
 /// # Errors
-/// `Shape` where the graph contradicts itself.
-pub fn simplify(graph: &mut Graph) -> Result<()> {
-    loop {
-        let types = infer(graph)?;
-        let mut changed = false;
-        for id in graph.node_ids() {
-            changed |= fold(graph, &types, id) || drop_identity(graph, &types, id);
+/// `Graph` or `Shape` where the graph contradicts itself.
+pub fn simplify(graph: &mut Rewriter) -> Result<()> {
+    let mut open: Vec<NodeId> = graph.node_ids().collect();
+    while !open.is_empty() {
+        for &id in &open {
+            let _ = fold(graph, id) || drop_identity(graph, id);
         }
-        graph.prune()?;
-        if !changed {
-            return Ok(());
-        }
+        // What can be done now is where something was done.
+        open = graph.commit()?;
     }
+    Ok(())
 }
 
 /// A folded tensor may be larger than what it is made from, but not without bound: a file could
@@ -29,10 +27,10 @@ pub fn simplify(graph: &mut Graph) -> Result<()> {
 const MAX_FOLDED: usize = 1 << 22;
 
 /// Replaces the outputs of a node by constants, where they are constants.
-fn fold(graph: &mut Graph, types: &Types, id: NodeId) -> bool {
+fn fold(graph: &mut Rewriter, id: NodeId) -> bool {
     let node = graph.node(id);
     let mut folded = Vec::new();
-    if let Some(tensor) = known_integers(types, node.output()) {
+    if let Some(tensor) = known_integers(graph.types(), node.output()) {
         folded.push((node.output(), tensor));
     } else {
         let inputs: Option<Vec<Option<&Tensor>>> = node
@@ -43,7 +41,8 @@ fn fold(graph: &mut Graph, types: &Types, id: NodeId) -> bool {
         let Some(inputs) = inputs else { return false };
         let given: usize = inputs.iter().flatten().map(|t| t.len()).sum();
         let fits = |output: &Option<ValueId>| {
-            let size = output.map(|o| types.get(o).and_then(|t| num_elements(&t.fixed_shape()?)));
+            let size =
+                output.map(|o| graph.types().get(o).and_then(|t| num_elements(&t.fixed_shape()?)));
             size.is_none_or(|n| n.is_some_and(|n| n <= given.max(MAX_FOLDED)))
         };
         if !node.outputs.iter().all(fits) {
@@ -57,13 +56,16 @@ fn fold(graph: &mut Graph, types: &Types, id: NodeId) -> bool {
     }
     let mut changed = false;
     for (value, tensor) in folded {
-        // An output of the graph keeps its node: its value has to be produced.
-        if !graph.outputs().contains(&value) {
+        // An output of the graph keeps its node: its value has to be produced. A node that stays for
+        // another of its outputs must not be folded for ever.
+        let is_read = !graph.links().consumers(value).is_empty();
+        if is_read && !graph.links().is_output(value) {
             let name = graph.value(value).name.clone();
             let constant = graph.add_constant(name, tensor);
-            graph.value_mut(value).name.push_str(".folded");
-            // A node that stays for another of its outputs must not count as folded for ever.
-            changed |= graph.replace_uses(value, constant);
+            let name = format!("{}.folded", graph.value(value).name);
+            graph.rename(value, name);
+            graph.replace_uses(value, constant);
+            changed = true;
         }
     }
     changed
@@ -79,10 +81,12 @@ fn known_integers(types: &Types, value: ValueId) -> Option<Tensor> {
 }
 
 /// Takes a node out of the graph where its output is its input.
-fn drop_identity(graph: &mut Graph, types: &Types, id: NodeId) -> bool {
+fn drop_identity(graph: &mut Rewriter, id: NodeId) -> bool {
     let node = graph.node(id);
     let (Some(mut input), output) = (node.input(0), node.output()) else { return false };
-    let (Some(before), Some(after)) = (types.get(input), types.get(output)) else { return false };
+    let (Some(before), Some(after)) = (graph.types().get(input), graph.types().get(output)) else {
+        return false;
+    };
     let same = match &node.op {
         Op::Identity => true,
         Op::Dropout => node.input(2).is_none() && node.outputs.iter().skip(1).all(Option::is_none),
@@ -92,15 +96,16 @@ fn drop_identity(graph: &mut Graph, types: &Types, id: NodeId) -> bool {
         }
         Op::Transpose { perm } if !perm.is_empty() => {
             if let Some((first, inner)) = transposed(graph, input)
-                && !graph.outputs().contains(&output)
+                && !graph.links().is_output(output)
             {
                 // Two in a row are one.
                 let perm: Vec<usize> = perm.iter().map(|&p| first[p]).collect();
                 input = inner;
                 if !is_identity(&perm) {
-                    let node = graph.node_mut(id);
-                    node.op = Op::Transpose { perm };
-                    node.inputs[0] = Some(input);
+                    graph.edit(id, |node| {
+                        node.op = Op::Transpose { perm };
+                        node.inputs[0] = Some(input);
+                    });
                     return true;
                 }
                 true
@@ -111,10 +116,10 @@ fn drop_identity(graph: &mut Graph, types: &Types, id: NodeId) -> bool {
         Op::Concat { .. } => node.inputs.len() == 1,
         _ => false,
     };
-    if !same || graph.outputs().contains(&output) && !is_internal(graph, input) {
+    if !same || graph.links().is_output(output) && !is_internal(graph, input) {
         return false;
     }
-    if graph.outputs().contains(&output) {
+    if graph.links().is_output(output) {
         graph.take_over(output, input);
     } else {
         graph.replace_uses(output, input);
@@ -127,8 +132,8 @@ fn is_identity(perm: &[usize]) -> bool {
 }
 
 /// The permutation and the input of the transpose that produces `value`.
-fn transposed(graph: &Graph, value: ValueId) -> Option<(Vec<usize>, ValueId)> {
-    let node = graph.nodes().iter().find(|n| n.outputs.contains(&Some(value)))?;
+fn transposed(graph: &Rewriter, value: ValueId) -> Option<(Vec<usize>, ValueId)> {
+    let node = graph.node(graph.links().producer(value)?);
     match &node.op {
         Op::Transpose { perm } if !perm.is_empty() => Some((perm.clone(), node.input(0)?)),
         _ => None,
@@ -137,15 +142,16 @@ fn transposed(graph: &Graph, value: ValueId) -> Option<(Vec<usize>, ValueId)> {
 
 /// Whether a value may take over the name of an output: it is neither an input, nor a constant,
 /// nor an output already.
-fn is_internal(graph: &Graph, value: ValueId) -> bool {
+fn is_internal(graph: &Rewriter, value: ValueId) -> bool {
     let v = graph.value(value);
-    v.input.is_none() && v.constant.is_none() && !graph.outputs().contains(&value)
+    v.input.is_none() && v.constant.is_none() && !graph.links().is_output(value)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::alone;
     use super::*;
-    use crate::graph::{Binary, TensorType, Unary};
+    use crate::graph::{Binary, Graph, TensorType, Unary};
 
     fn image() -> TensorType {
         TensorType { dtype: DType::F32, dims: vec![Dim::symbol("N"), 3.into(), 4.into(), 5.into()] }
@@ -162,7 +168,7 @@ mod tests {
         let back = g.apply("back", Op::Transpose { perm: vec![0, 3, 1, 2] }, &[there]);
         let y = g.apply("y", Op::Binary(Binary::Mul), &[back, two]);
         g.set_outputs(vec![y]);
-        simplify(&mut g).unwrap();
+        alone(&mut g, simplify);
         let names: Vec<_> = g.nodes().iter().map(|n| n.name.as_str()).collect();
         assert_eq!(names, ["y"]);
         assert_eq!(g.nodes()[0].input(0), Some(x));
@@ -177,7 +183,7 @@ mod tests {
         let a = g.apply("a", Op::Unary(Unary::Relu), &[x]);
         let y = g.apply("y", Op::Identity, &[a]);
         g.set_outputs(vec![y]);
-        simplify(&mut g).unwrap();
+        alone(&mut g, simplify);
         assert_eq!(g.nodes().len(), 1);
         assert_eq!(g.value(g.outputs()[0]).name, "y");
     }
@@ -208,7 +214,7 @@ mod tests {
         let x = g.add_input("x", image());
         let y = g.apply("y", Op::Identity, &[x]);
         g.set_outputs(vec![y]);
-        simplify(&mut g).unwrap();
+        alone(&mut g, simplify);
         assert_eq!(g.nodes().len(), 1);
     }
 }

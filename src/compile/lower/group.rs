@@ -1,20 +1,29 @@
 //! Which nodes become one step: a kernel and the epilogue that it applies.
 
-use crate::graph::{Binary, Graph, Links, Node, NodeId, Op, Unary, ValueId, Variadic};
+use super::Network;
+use super::choose::{self, Convolution, Hyper};
+use super::maps::Maps;
+use crate::graph::{Binary, Graph, Node, NodeId, Op, Unary, ValueId, Variadic};
 use crate::kernels::epilogue::{Activation, Join};
 
-use super::maps::Maps;
-
 /// Nodes that one step computes.
-#[derive(Clone, Debug)]
-pub(super) struct Group {
+pub(super) struct Group<'g> {
     /// All of them, in order.
     pub members: Vec<NodeId>,
-    /// What the first of them reads, where the step is nothing but an epilogue.
-    pub transforms: Option<ValueId>,
+    pub core: Core<'g>,
     pub epilogue: Epilogue,
     /// What the last of them gives.
     pub output: ValueId,
+}
+
+/// What a step does before its epilogue.
+pub(super) enum Core<'g> {
+    Convolution(Convolution<'g>),
+    Hyperfunction(Hyper<'g>),
+    /// Nothing: the step is an epilogue over this value.
+    Transform(ValueId),
+    /// The operator of the one node.
+    Node,
 }
 
 /// What is fused into a step, by the values that it reads.
@@ -28,37 +37,65 @@ pub(super) struct Epilogue {
     pub join: Join,
 }
 
-impl Group {
-    /// A group that begins with the kernel of `node`.
-    pub fn of_kernel(graph: &Graph, id: NodeId) -> Self {
-        let output = graph.node(id).output();
-        Group { members: vec![id], transforms: None, epilogue: Epilogue::default(), output }
+/// All nodes in groups, in an order in which they can run: by the last node of each.
+pub(super) fn groups<'g>(net: &Network<'g>) -> Vec<Group<'g>> {
+    let mut taken = vec![false; net.graph.nodes().len()];
+    let mut groups = Vec::new();
+    for id in net.graph.node_ids() {
+        if taken[id.0] {
+            continue;
+        }
+        let mut group = Group::beginning_with(net, id);
+        if matches!(group.core, Core::Convolution(_) | Core::Transform(_)) {
+            group.extend(net, &taken);
+        }
+        for member in &group.members {
+            taken[member.0] = true;
+        }
+        groups.push(group);
     }
+    groups.sort_by_key(|group| group.members.last().map(|id| id.0));
+    groups
+}
 
-    /// A group that is nothing but an epilogue, beginning with `node`; `None` where that is no
-    /// part of an epilogue.
-    pub fn of_epilogue(graph: &Graph, maps: &Maps, id: NodeId) -> Option<Self> {
-        let node = graph.node(id);
-        let x = node.input(0).filter(|&x| maps.is_feature_map(x) && graph.constant(x).is_none())?;
+impl<'g> Group<'g> {
+    fn beginning_with(net: &Network<'g>, id: NodeId) -> Self {
+        let node = net.graph.node(id);
         let mut epilogue = Epilogue::default();
-        epilogue.absorb(graph, maps, node, x)?;
-        Some(Group { members: vec![id], transforms: Some(x), epilogue, output: node.output() })
+        let core = if let Some(convolution) = choose::convolution(net, node) {
+            Core::Convolution(convolution)
+        } else if let Some(x) = epilogue.of_node(net, node) {
+            Core::Transform(x)
+        } else if let Some(hyper) = choose::hyperfunction(net, node) {
+            Core::Hyperfunction(hyper)
+        } else {
+            Core::Node
+        };
+        Group { members: vec![id], core, epilogue, output: node.output() }
     }
 
     /// Takes in the nodes that follow, as long as they fit and nobody else reads what is between.
-    pub fn extend(&mut self, graph: &Graph, links: &Links, maps: &Maps, taken: &[bool]) {
-        while let &[next] = links.consumers(self.output)
-            && !graph.outputs().contains(&self.output)
+    fn extend(&mut self, net: &Network, taken: &[bool]) {
+        while let Some(next) = net.links.only_reader(self.output)
             && !taken[next.0]
-            && self.epilogue.absorb(graph, maps, graph.node(next), self.output).is_some()
+            && let node = net.graph.node(next)
+            && self.epilogue.absorb(net.graph, &net.maps, node, self.output).is_some()
         {
             self.members.push(next);
-            self.output = graph.node(next).output();
+            self.output = node.output();
         }
     }
 }
 
 impl Epilogue {
+    /// Becomes what `node` is, where it is part of an epilogue; returns what that is applied to.
+    fn of_node(&mut self, net: &Network, node: &Node) -> Option<ValueId> {
+        let (graph, maps) = (net.graph, &net.maps);
+        let x = node.input(0).filter(|&x| maps.is_feature_map(x) && graph.constant(x).is_none())?;
+        self.absorb(graph, maps, node, x)?;
+        Some(x)
+    }
+
     /// Takes in `node`, which reads `x`, the result so far; `None` where it does not fit.
     fn absorb(&mut self, graph: &Graph, maps: &Maps, node: &Node, x: ValueId) -> Option<()> {
         if !maps.is_feature_map(node.output()) {

@@ -5,23 +5,21 @@
 //! epilogue, and the K-fold map is never in memory.
 
 use crate::error::Result;
-use crate::graph::infer::{Types, infer};
-use crate::graph::{Graph, NodeId, Op, ReduceKind, ValueId, Variadic};
+use crate::graph::{NodeId, Op, ReduceKind, Rewriter, ValueId, Variadic};
 use crate::tensor::Tensor;
 
 /// Splits wherever a convolution's output goes nowhere else.
 ///
 /// # Errors
 /// `Graph` or `Shape` where the graph contradicts itself.
-pub fn split_maxout(graph: &mut Graph) -> Result<()> {
-    let types = infer(graph)?;
+pub fn split_maxout(graph: &mut Rewriter) -> Result<()> {
     for id in graph.node_ids() {
-        split(graph, &types, id);
+        split(graph, id);
     }
-    graph.prune()
+    graph.commit().map(|_| ())
 }
 
-fn split(graph: &mut Graph, types: &Types, id: NodeId) -> Option<()> {
+fn split(graph: &mut Rewriter, id: NodeId) -> Option<()> {
     let maximum = graph.node(id);
     let Op::Reduce(reduce) = &maximum.op else { return None };
     if reduce.kind != ReduceKind::Max || reduce.keep_dims {
@@ -29,12 +27,12 @@ fn split(graph: &mut Graph, types: &Types, id: NodeId) -> Option<()> {
     }
     let grouped = maximum.input(0)?;
     let [axis] = graph.constant(maximum.input(1)?)?.to_i64s().ok()?[..] else { return None };
-    let reshape = only_reader(graph, grouped)?;
+    let reshape = read_by_one(graph, grouped)?;
     let Op::Reshape { .. } = &graph.node(reshape).op else { return None };
     let map = graph.node(reshape).input(0)?;
-    let layer = graph.node(only_reader(graph, map)?);
+    let layer = graph.node(read_by_one(graph, map)?);
     let Op::Conv(conv) = layer.op.clone() else { return None };
-    let (from, to) = (&types.get(map)?.dims, &types.get(grouped)?.dims);
+    let (from, to) = (&graph.types().get(map)?.dims, &graph.types().get(grouped)?.dims);
     let (&[images, all, height, width], &[n, a, b, h, w]) =
         (&from.iter().collect::<Vec<_>>()[..], &to.iter().collect::<Vec<_>>()[..])
     else {
@@ -87,16 +85,16 @@ fn split(graph: &mut Graph, types: &Types, id: NodeId) -> Option<()> {
 }
 
 /// The node that gives `value`, where one other node alone reads it.
-fn only_reader(graph: &Graph, value: ValueId) -> Option<NodeId> {
-    let links = graph.links();
-    let alone = links.consumers(value).len() == 1 && !graph.outputs().contains(&value);
-    links.producer(value).filter(|_| alone)
+fn read_by_one(graph: &Rewriter, value: ValueId) -> Option<NodeId> {
+    graph.links().only_reader(value)?;
+    graph.links().producer(value)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::alone;
     use super::*;
-    use crate::graph::{Conv, Dim, Padding, Reduce, TensorType};
+    use crate::graph::{Conv, Dim, Graph, Padding, Reduce, TensorType};
     use crate::reference;
     use crate::tensor::DType;
 
@@ -133,7 +131,7 @@ mod tests {
         for axis in [1, 2] {
             let plain = network(axis);
             let mut rewritten = plain.clone();
-            split_maxout(&mut rewritten).unwrap();
+            alone(&mut rewritten, split_maxout);
             assert_eq!(rewritten.nodes().len(), 5, "three convolutions, two maxima");
             let run = |g: &Graph| reference::run(g, std::slice::from_ref(&x)).unwrap().remove(0);
             assert_eq!(run(&rewritten).shape(), [2, 2, 3, 5]);

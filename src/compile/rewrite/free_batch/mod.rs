@@ -12,8 +12,8 @@ mod tests;
 use serde::Serialize;
 
 use crate::error::Result;
-use crate::graph::infer::{Types, infer};
-use crate::graph::{Dim, Graph, Node, NodeId, Op, ValueId};
+use crate::graph::infer::{Inference, Types};
+use crate::graph::{Dim, Graph, Node, NodeId, Op, Rewriter, ValueId};
 use crate::tensor::Tensor;
 use follow::{Images, Rewrite, Scope};
 
@@ -30,7 +30,7 @@ pub struct FixedBatch {
 ///
 /// # Errors
 /// `Graph` or `Shape` where the graph contradicts itself.
-pub fn free_batch(graph: &mut Graph) -> Result<Option<FixedBatch>> {
+pub fn free_batch(graph: &mut Rewriter) -> Result<Option<FixedBatch>> {
     for &input in graph.inputs() {
         let value = graph.value(input);
         let batch = value.input.as_ref().and_then(|ty| ty.dims.first()).map(Dim::as_const);
@@ -43,18 +43,17 @@ pub fn free_batch(graph: &mut Graph) -> Result<Option<FixedBatch>> {
             }
         }
     }
-    let types = infer(graph)?;
-    let mut freed = graph.clone();
-    match free(&mut freed, &types) {
-        Ok(()) => {
-            *graph = freed;
+    let mut freed = graph.graph().clone();
+    match free(&mut freed, graph.types()) {
+        Ok(inference) => {
+            graph.adopt(freed, inference);
             Ok(None)
         }
         Err(fixed) => Ok(Some(fixed)),
     }
 }
 
-fn free(graph: &mut Graph, types: &Types) -> Result<(), FixedBatch> {
+fn free(graph: &mut Graph, types: &Types) -> Result<Inference, FixedBatch> {
     let mut images = vec![Images::Absent; graph.values().len()];
     for input in graph.inputs() {
         images[input.index()] = Images::Along(0);
@@ -88,20 +87,20 @@ fn check(
     before: &Types,
     images: &[Images],
     batch: &Dim,
-) -> Result<(), FixedBatch> {
-    let refused = |e: crate::Error| FixedBatch {
+) -> Result<Inference, FixedBatch> {
+    let refused = |e: crate::error::Error| FixedBatch {
         name: e.node().unwrap_or_default().into(),
         reason: e.message().into(),
     };
     graph.prune().map_err(refused)?;
-    let after = infer(graph).map_err(refused)?;
+    let after = Inference::of(graph).map_err(refused)?;
     let keeps = |value: ValueId| {
         let Some(images) = images.get(value.index()) else { return true };
         let mut expected = before.get(value).cloned();
         if let (Some(ty), Images::Along(axis)) = (&mut expected, *images) {
             ty.dims[axis] = batch.clone();
         }
-        expected.is_some() && after.get(value) == expected.as_ref()
+        expected.is_some() && after.types().get(value) == expected.as_ref()
     };
     for node in graph.nodes() {
         if !node.outputs.iter().flatten().all(|&value| keeps(value)) {
@@ -109,7 +108,7 @@ fn check(
         }
     }
     match graph.outputs().iter().find(|id| images[id.index()] != Images::Along(0)) {
-        None => Ok(()),
+        None => Ok(after),
         Some(&id) => {
             let reason = "its first axis is not that of the images".into();
             Err(FixedBatch { name: graph.value(id).name.clone(), reason })

@@ -5,29 +5,26 @@
 
 use crate::error::Result;
 use crate::graph::geometry::is_row;
-use crate::graph::{Graph, NodeId, Op, ValueId};
-use crate::tensor::Tensor;
+use crate::graph::{Graph, NodeId, Op, Rewriter, ValueId};
+use crate::tensor::{DType, Tensor};
 
 /// Folds wherever the convolution's output goes nowhere else.
 ///
 /// # Errors
-/// `Graph` where the graph has a cycle.
-pub fn fold_batch_norm(graph: &mut Graph) -> Result<()> {
+/// `Graph` or `Shape` where the graph contradicts itself.
+pub fn fold_batch_norm(graph: &mut Rewriter) -> Result<()> {
     for id in graph.node_ids() {
         fold(graph, id);
     }
-    graph.prune()
+    graph.commit().map(|_| ())
 }
 
-fn fold(graph: &mut Graph, id: NodeId) -> Option<()> {
-    let links = graph.links();
+fn fold(graph: &mut Rewriter, id: NodeId) -> Option<()> {
     let norm = graph.node(id);
     let &Op::BatchNormalization { epsilon } = &norm.op else { return None };
     let x = norm.input(0)?;
-    let producer = links.producer(x)?;
-    if links.consumers(x).len() != 1 || graph.outputs().contains(&x) {
-        return None;
-    }
+    let producer = graph.links().producer(x)?;
+    graph.links().only_reader(x)?;
     let [scale, bias, mean, variance] = [1, 2, 3, 4].map(|i| vector(graph, norm.input(i)?));
     let (scale, bias, mean, variance) = (scale?, bias?, mean?, variance?);
     let channels = scale.len();
@@ -40,7 +37,9 @@ fn fold(graph: &mut Graph, id: NodeId) -> Option<()> {
 
     let layer = graph.node(producer);
     let weight = graph.constant(layer.input(1)?)?;
-    let mut scaled = weight.as_f32().ok()?.to_vec();
+    if weight.dtype() != DType::F32 {
+        return None;
+    }
     // Which output channel a weight belongs to.
     let (outer, middle, groups) = match (&layer.op, weight.shape()) {
         (Op::Conv(_), &[out, ..]) => (1, out, 1),
@@ -56,15 +55,10 @@ fn fold(graph: &mut Graph, id: NodeId) -> Option<()> {
         }
         _ => return None,
     };
-    if middle.checked_mul(groups) != Some(channels) || scaled.is_empty() || outer * channels == 0 {
+    if middle.checked_mul(groups) != Some(channels) || weight.is_empty() || outer * channels == 0 {
         return None;
     }
-    let inner = scaled.len() / (outer * middle * groups);
-    for (i, w) in scaled.iter_mut().enumerate() {
-        let group = i / (outer * middle * inner);
-        let channel = group * middle + (i / inner) % middle;
-        *w = (f64::from(*w) * factor[channel]) as f32;
-    }
+    let inner = weight.len() / (outer * middle * groups);
     let old_bias = match layer.input(2) {
         Some(value) if !is_row(graph.constant(value)?.shape()) => return None,
         Some(value) => vector(graph, value).filter(|b| b.len() == channels)?,
@@ -73,15 +67,28 @@ fn fold(graph: &mut Graph, id: NodeId) -> Option<()> {
     let shifted = (0..channels).map(|c| {
         ((f64::from(old_bias[c]) - f64::from(mean[c])) * factor[c] + f64::from(bias[c])) as f32
     });
-    let (shifted, shape) = (shifted.collect(), weight.shape().to_vec());
+    let shifted: Vec<f32> = shifted.collect();
 
     let name = layer.name.clone();
     let output = norm.output();
-    let weight = graph.add_constant(format!("{name}.weight"), Tensor::new(&shape, scaled).ok()?);
+    let (shape, plain) = (weight.shape().to_vec(), weight.clone());
+    // Made when it is packed, and not kept beside what is packed.
+    let scaled = Tensor::deferred(&shape, move |scaled: &mut [f32]| {
+        let plain = plain.fleeting();
+        let rows = plain.as_f32().unwrap_or_default().chunks(inner);
+        for (row, (scaled, plain)) in scaled.chunks_mut(inner).zip(rows).enumerate() {
+            let channel = row / (outer * middle) * middle + row % middle;
+            for (to, &from) in scaled.iter_mut().zip(plain) {
+                *to = (f64::from(from) * factor[channel]) as f32;
+            }
+        }
+    });
+    let weight = graph.add_constant(format!("{name}.weight"), scaled.ok()?);
     let bias = graph.add_constant(format!("{name}.bias"), Tensor::vector::<f32>(shifted));
-    let layer = graph.node_mut(producer);
-    layer.inputs.truncate(1);
-    layer.inputs.extend([Some(weight), Some(bias)]);
+    graph.edit(producer, |layer| {
+        layer.inputs.truncate(1);
+        layer.inputs.extend([Some(weight), Some(bias)]);
+    });
     graph.take_over(output, x);
     Some(())
 }

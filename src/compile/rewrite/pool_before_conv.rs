@@ -8,19 +8,19 @@
 
 use crate::error::Result;
 use crate::graph::geometry::is_dense_pointwise;
-use crate::graph::{Graph, NodeId, Op, PoolKind, ValueId};
+use crate::graph::{NodeId, Op, PoolKind, Rewriter, ValueId};
 use crate::tensor::Tensor;
 
 /// Folds wherever the convolution has fewer inputs than outputs.
 ///
 /// # Errors
-/// `Graph` where the graph has a cycle.
-pub fn pool_before_conv(graph: &mut Graph) -> Result<()> {
+/// `Graph` or `Shape` where the graph contradicts itself.
+pub fn pool_before_conv(graph: &mut Rewriter) -> Result<()> {
     for id in graph.node_ids() {
         fold_context(graph, id);
         fold_logits(graph, id);
     }
-    graph.prune()
+    graph.commit().map(|_| ())
 }
 
 /// A pointwise convolution that widens.
@@ -35,7 +35,7 @@ struct Widening {
 
 impl Widening {
     /// The one that produces `map`.
-    fn before(graph: &Graph, map: ValueId) -> Option<Self> {
+    fn before(graph: &Rewriter, map: ValueId) -> Option<Self> {
         let node = graph.node(graph.links().producer(map)?);
         let Op::Conv(conv) = &node.op else { return None };
         let weight = graph.constant(node.input(1)?)?;
@@ -84,7 +84,7 @@ impl Widening {
 }
 
 /// A hyperfunction whose context is the mean of a convolution's output.
-fn fold_context(graph: &mut Graph, id: NodeId) -> Option<()> {
+fn fold_context(graph: &mut Rewriter, id: NodeId) -> Option<()> {
     let node = graph.node(id);
     let Op::Hyperfunction(_) = &node.op else { return None };
     let pool = graph.node(graph.links().producer(node.input(0)?)?);
@@ -105,13 +105,14 @@ fn fold_context(graph: &mut Graph, id: NodeId) -> Option<()> {
     let weight = graph.add_constant(format!("{name}.fc1.weight"), weight);
     let bias = graph.add_constant(format!("{name}.fc1.bias"), Tensor::vector::<f32>(bias));
     let context = graph.apply(pool_name, Op::GlobalPool(PoolKind::Average), &[conv.input]);
-    let node = graph.node_mut(id);
-    node.inputs[..3].copy_from_slice(&[Some(context), Some(weight), Some(bias)]);
+    graph.edit(id, |node| {
+        node.inputs[..3].copy_from_slice(&[Some(context), Some(weight), Some(bias)]);
+    });
     Some(())
 }
 
 /// The convolution to one channel whose output is the logits of an attention.
-fn fold_logits(graph: &mut Graph, id: NodeId) -> Option<()> {
+fn fold_logits(graph: &mut Rewriter, id: NodeId) -> Option<()> {
     let Op::SpatialAttention(_) = &graph.node(id).op else { return None };
     let layer = graph.links().producer(graph.node(id).input(0)?)?;
     let node = graph.node(layer);
@@ -131,16 +132,18 @@ fn fold_logits(graph: &mut Graph, id: NodeId) -> Option<()> {
     let weight = Tensor::new(&[1, conv.inputs, 1, 1], weight).ok()?;
     let weight = graph.add_constant(format!("{name}.weight"), weight);
     let bias = graph.add_constant(format!("{name}.bias"), Tensor::vector::<f32>(bias));
-    graph.node_mut(layer).inputs = vec![Some(conv.input), Some(weight), Some(bias)];
+    let inputs = vec![Some(conv.input), Some(weight), Some(bias)];
+    graph.edit(layer, |node| node.inputs = inputs);
     Some(())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::alone;
     use super::*;
     use crate::graph::{
-        Conv, Dim, HiddenActivation, Hyperfunction, MaxAffine, Padding, SpatialAttention, Squash,
-        TensorType,
+        Conv, Dim, Graph, HiddenActivation, Hyperfunction, MaxAffine, Padding, SpatialAttention,
+        Squash, TensorType,
     };
     use crate::reference;
     use crate::tensor::DType;
@@ -202,7 +205,7 @@ mod tests {
             let mut graph = network(3, 10, &[1, 1], bias);
             let x = [wave(&[2, 3, 5, 7], 0.37)];
             let want = reference::run(&graph, &x).unwrap();
-            pool_before_conv(&mut graph).unwrap();
+            alone(&mut graph, pool_before_conv);
             assert_eq!(readers_of_conv(&graph), ["max"]);
             let got = reference::run(&graph, &x).unwrap();
             let (got, want) = (got[0].as_f32().unwrap(), want[0].as_f32().unwrap());
@@ -215,7 +218,7 @@ mod tests {
     #[test]
     fn convolutions_that_narrow_or_skip_positions_stay() {
         for mut graph in [network(10, 3, &[], true), network(3, 10, &[2, 2], true)] {
-            pool_before_conv(&mut graph).unwrap();
+            alone(&mut graph, pool_before_conv);
             assert_eq!(readers_of_conv(&graph).len(), 3);
         }
     }

@@ -1,5 +1,6 @@
 //! Networks that can be freed give a batch the bits of single runs; the others stay as they are.
 
+use super::super::alone;
 use super::*;
 use crate::graph::{
     AspectRatioPolicy, Binary, Conv, CoordinateTransform, Gemm, MaxAffine, NearestRounding,
@@ -166,7 +167,7 @@ fn independent() -> Vec<Network> {
 fn a_batch_gives_the_bits_of_single_images() {
     for (what, fixed) in independent() {
         let mut freed = fixed.clone();
-        assert_eq!(free_batch(&mut freed).unwrap(), None, "{what}");
+        assert_eq!(alone(&mut freed, free_batch), None, "{what}");
         let ty = freed.value(freed.inputs()[0]).input.clone().unwrap();
         assert_eq!(ty.dims[0].as_symbol(), Some("N"), "{what}");
         let x = wave(&[3, CHANNELS, 3, 5], 0.37);
@@ -278,7 +279,7 @@ fn mixing() -> Vec<Network> {
 fn what_may_mix_images_stays_as_it_is() {
     for (what, graph) in mixing() {
         let mut left = graph.clone();
-        let fixed = free_batch(&mut left).unwrap();
+        let fixed = alone(&mut left, free_batch);
         let fixed = fixed.unwrap_or_else(|| panic!("a network that {what} was freed"));
         assert!(!fixed.name.is_empty() && !fixed.reason.is_empty(), "{what}: {fixed:?}");
         let ty = left.value(left.inputs()[0]).input.clone().unwrap();
@@ -299,8 +300,8 @@ fn all_inputs_are_freed_or_none() {
     g.set_outputs(vec![y]);
     let mut eight = g.clone();
     eight.value_mut(u).input = Some(other(8));
-    assert_eq!(free_batch(&mut eight).unwrap().unwrap().name, "u");
-    assert_eq!(free_batch(&mut g).unwrap(), None);
+    assert_eq!(alone(&mut eight, free_batch).unwrap().name, "u");
+    assert_eq!(alone(&mut g, free_batch), None);
     let first = |id| g.value(id).input.as_ref().unwrap().dims[0].clone();
     assert_eq!((first(x), first(u)), (Dim::symbol("N"), Dim::symbol("N")));
 }
@@ -310,6 +311,6 @@ fn the_batch_gets_a_name_of_its_own() {
     let (mut g, x) = sized(vec![1.into(), 3.into(), Dim::symbol("N"), Dim::symbol("N2")]);
     let y = g.then(Op::Unary(Unary::Relu), &[x]);
     g.set_outputs(vec![y]);
-    assert_eq!(free_batch(&mut g).unwrap(), None);
+    assert_eq!(alone(&mut g, free_batch), None);
     assert_eq!(g.value(x).input.as_ref().unwrap().dims[0], Dim::symbol("N3"));
 }

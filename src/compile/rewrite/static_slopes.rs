@@ -2,27 +2,25 @@
 //! most one.
 
 use crate::error::Result;
-use crate::graph::infer::{Types, infer};
-use crate::graph::{Graph, MaxAffine, NodeId, Op};
+use crate::graph::{MaxAffine, NodeId, Op, Rewriter};
 use crate::tensor::Tensor;
 
 /// Rewrites every parametric ReLU of a feature map with a constant slope for each channel.
 ///
 /// # Errors
 /// `Graph` or `Shape` where the graph contradicts itself.
-pub fn static_slopes(graph: &mut Graph) -> Result<()> {
-    let types = infer(graph)?;
+pub fn static_slopes(graph: &mut Rewriter) -> Result<()> {
     for id in graph.node_ids() {
-        rewrite(graph, &types, id);
+        rewrite(graph, id);
     }
-    graph.prune()
+    graph.commit().map(|_| ())
 }
 
-fn rewrite(graph: &mut Graph, types: &Types, id: NodeId) -> Option<()> {
+fn rewrite(graph: &mut Rewriter, id: NodeId) -> Option<()> {
     let node = graph.node(id);
     let Op::PRelu = &node.op else { return None };
     let x = node.input(0)?;
-    let dims = &types.get(x)?.dims;
+    let dims = &graph.types().get(x)?.dims;
     let channels = dims.get(1)?.as_size().filter(|_| dims.len() == 4)?;
     let slope = graph.constant(node.input(1)?)?;
     // One for all, or one a channel, by the rules of broadcasting.
@@ -41,16 +39,18 @@ fn rewrite(graph: &mut Graph, types: &Types, id: NodeId) -> Option<()> {
     rows.resize(4 * channels, 0.0);
     let name = format!("{}.coefficients", node.name);
     let coefficients = graph.add_constant(name, Tensor::new(&[1, 4, channels], rows).ok()?);
-    let node = graph.node_mut(id);
-    node.op = Op::MaxAffine(MaxAffine { k: 2 });
-    node.inputs = vec![Some(x), Some(coefficients)];
+    graph.edit(id, |node| {
+        node.op = Op::MaxAffine(MaxAffine { k: 2 });
+        node.inputs = vec![Some(x), Some(coefficients)];
+    });
     Some(())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::alone;
     use super::*;
-    use crate::graph::{Dim, TensorType};
+    use crate::graph::{Dim, Graph, TensorType};
     use crate::reference;
     use crate::tensor::DType;
 
@@ -75,7 +75,7 @@ mod tests {
             let data = (0..60).map(|i| (i as f32 * 0.7).sin()).collect::<Vec<f32>>();
             let x = [Tensor::new(&[2, 3, 2, 5], data).unwrap()];
             let want = reference::run(&graph, &x).unwrap();
-            static_slopes(&mut graph).unwrap();
+            alone(&mut graph, static_slopes);
             assert!(matches!(graph.nodes()[0].op, Op::MaxAffine(_)), "{shape:?}");
             let got = reference::run(&graph, &x).unwrap();
             assert_eq!(got[0].as_f32().unwrap(), want[0].as_f32().unwrap());
@@ -88,7 +88,7 @@ mod tests {
             [(&[3, 1, 1][..], vec![0.2f32, 1.5, 0.1]), (&[5], vec![0.1; 5]), (&[1], vec![f32::NAN])]
         {
             let mut graph = network(Tensor::new(shape, slopes).unwrap());
-            static_slopes(&mut graph).unwrap();
+            alone(&mut graph, static_slopes);
             assert!(matches!(graph.nodes()[0].op, Op::PRelu), "{shape:?}");
         }
     }
