@@ -214,3 +214,15 @@ fn a_spatial_factor_that_images_share() {
         net.agrees(&[y]);
     }
 }
+
+/// A part that is empty for a single image was taken to be broadcast to the whole batch.
+#[test]
+fn a_part_of_the_batch_that_is_empty_for_one_image() {
+    let mut net = Net::new();
+    let x = net.input(&[1, 9], Some("N"));
+    let parts = net.split(x, 0, 2);
+    let y = net.apply(Op::Binary(Binary::Mul), &[x, parts[1]]);
+    let (weight, bias) = (net.wave(&[4, 9]), net.wave(&[4]));
+    let y = net.apply(gemm(), &[y, weight, bias]);
+    net.agrees(&[y]);
+}
