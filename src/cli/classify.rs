@@ -13,7 +13,7 @@ use super::photos::{self, Photos, Sources};
 use super::{Outcome, models, output_failed, positive, print, say, threads, to_json};
 use dyrelu::format::read_text;
 use dyrelu::graph::Op;
-use dyrelu::vision::{self, Labels, Prediction, Preprocess};
+use dyrelu::vision::{self, DecodeOptions, Labels, Prediction, Preprocess};
 use dyrelu::{DType, Error, ErrorKind, Model, Result, Session, Tensor};
 
 #[derive(clap::Args)]
@@ -47,6 +47,14 @@ pub(super) struct Arguments {
     /// Class names, one a line, for a model file that has none.
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
+    /// Also take photos whose file is cut off or damaged, with grey or black for what is missing;
+    /// of WebP files nothing can be read then.
+    #[arg(long)]
+    allow_truncated: bool,
+    /// The most pixels of a photo; a larger one is refused before it is decoded. Decoding takes up
+    /// to 16 bytes a pixel on each thread.
+    #[arg(long, value_name = "N", default_value_t = DecodeOptions::default().max_pixels)]
+    max_pixels: u64,
     #[command(flatten)]
     photos: Sources,
     #[command(flatten)]
@@ -110,6 +118,7 @@ fn progress(count: usize) -> ProgressBar {
 }
 
 struct Classifier {
+    decode: DecodeOptions,
     preprocess: Preprocess,
     labels: Labels,
     /// Whether the network's outputs are probabilities already.
@@ -152,13 +161,17 @@ impl Classifier {
             _ => Some(node),
         });
         let normalised = last.is_some_and(|node| matches!(node.op, Op::Softmax(_)));
-        Ok(Classifier { preprocess, labels, normalised, top: arguments.top })
+        let mut decode = DecodeOptions::default();
+        decode.allow_truncated = arguments.allow_truncated;
+        decode.max_memory = decode.max_memory.max(arguments.max_pixels.saturating_mul(16));
+        decode.max_pixels = arguments.max_pixels;
+        Ok(Classifier { decode, preprocess, labels, normalised, top: arguments.top })
     }
 
     /// Reads photos and makes inputs of the network of them, in parallel.
     fn prepare(&self, paths: &[PathBuf]) -> Vec<Result<Tensor>> {
         let prepare = |path: &PathBuf| {
-            let photo = vision::load(path)?;
+            let photo = self.decode.load(path)?;
             self.preprocess.apply(&photo).map_err(|e| e.in_file(path))
         };
         paths.par_iter().map(prepare).collect()

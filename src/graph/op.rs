@@ -156,7 +156,7 @@ pub enum Op {
     /// `fc2.weight [2K*C,hidden]`, `[fc2.bias]`. Output `[N,2K,C]`.
     Hyperfunction(Hyperfunction),
     /// `y = pi * max_k(a_k x + b_k)`, see [`MaxAffine`].
-    /// Inputs `x [N,C,..]`, `coefficients [N or 1, 2K, C or 1]`, `[pi [N or 1,1,..]]`.
+    /// Inputs `x [N,C,..]`, `coefficients [N or 1, 2K, C or 1]`, `[pi [N,1,..]]`.
     MaxAffine(MaxAffine),
     /// The attention of DY-ReLU-C: `pi = min(gamma * softmax(z / tau), 1)` over all positions of
     /// an image. Input `z [N,1,H,W]`. `gamma` is `gamma_per_position * H * W`.

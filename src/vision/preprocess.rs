@@ -1,10 +1,11 @@
 //! From RGB pixels to what a network takes.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
-use image::RgbImage;
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use serde::{Deserialize, Serialize};
 
+use super::photo::Photo;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -117,12 +118,12 @@ impl Preprocess {
     ///
     /// # Errors
     /// `Input` where the photo is too elongated to be resized.
-    pub fn apply(&self, photo: &RgbImage) -> Result<Tensor> {
+    pub fn apply(&self, photo: &Photo) -> Result<Tensor> {
         let resized;
         let mut photo = photo;
         if let Some(size) = self.resize {
             let (width, height) = target(size, photo.width(), photo.height());
-            if (width, height) != photo.dimensions() {
+            if (width, height) != (photo.width(), photo.height()) {
                 resized = resize(photo, width, height, self.interpolation)?;
                 photo = &resized;
             }
@@ -141,10 +142,10 @@ impl Preprocess {
                     let at = (x as i64 + left, y as i64 + top);
                     let at = (u32::try_from(at.0).ok(), u32::try_from(at.1).ok());
                     let pixel = match at {
-                        (Some(x), Some(y)) => photo.get_pixel_checked(x, y),
+                        (Some(x), Some(y)) => photo.pixel(x, y),
                         _ => None,
                     };
-                    *value = pixel.map_or(black, |p| (f32::from(p.0[source]) / 255.0 - mean) / std);
+                    *value = pixel.map_or(black, |p| (f32::from(p[source]) / 255.0 - mean) / std);
                 }
             }
         }
@@ -171,7 +172,7 @@ fn target(size: Resize, width: u32, height: u32) -> (u32, u32) {
     }
 }
 
-fn resize(photo: &RgbImage, width: u32, height: u32, filter: Interpolation) -> Result<RgbImage> {
+fn resize(photo: &Photo, width: u32, height: u32, filter: Interpolation) -> Result<Photo> {
     if width > MAX_SIDE || height > MAX_SIDE {
         return Err(Error::input(format!(
             "a photo of {} x {} would become {width} x {height}: too elongated",
@@ -191,15 +192,17 @@ fn resize(photo: &RgbImage, width: u32, height: u32, filter: Interpolation) -> R
     pass(&rows, width, height, algorithm)
 }
 
-fn pass(photo: &RgbImage, width: u32, height: u32, algorithm: ResizeAlg) -> Result<RgbImage> {
+fn pass(photo: &Photo, width: u32, height: u32, algorithm: ResizeAlg) -> Result<Photo> {
     let failed = |e: &dyn std::fmt::Display| Error::input(format!("cannot resize the photo: {e}"));
-    let source = ImageRef::new(photo.width(), photo.height(), photo.as_raw(), PixelType::U8x3)
+    // The resizer is compiled for this type of pixel only.
+    let source = TypedImageRef::<U8x3>::from_buffer(photo.width(), photo.height(), photo.pixels())
         .map_err(|e| failed(&e))?;
-    let mut resized = Image::new(width, height, PixelType::U8x3);
+    let mut pixels = vec![0; 3 * width as usize * height as usize];
+    let mut resized =
+        TypedImage::<U8x3>::from_buffer(width, height, &mut pixels).map_err(|e| failed(&e))?;
     let options = ResizeOptions::new().resize_alg(algorithm);
-    Resizer::new().resize(&source, &mut resized, &options).map_err(|e| failed(&e))?;
-    RgbImage::from_raw(width, height, resized.into_vec())
-        .ok_or_else(|| failed(&"the result has the wrong size"))
+    Resizer::new().resize_typed(&source, &mut resized, &options).map_err(|e| failed(&e))?;
+    Photo::new(width, height, pixels)
 }
 
 #[cfg(test)]
@@ -208,8 +211,9 @@ mod tests {
 
     const PLAIN: &str = r#"{"mean": [0, 0, 0], "std": [1, 1, 1]}"#;
 
-    fn gradient(width: u32, height: u32) -> RgbImage {
-        RgbImage::from_fn(width, height, |x, y| image::Rgb([x as u8, y as u8, 128]))
+    fn gradient(width: u32, height: u32) -> Photo {
+        let rows = (0..height).map(|y| (0..width).map(move |x| [x as u8, y as u8, 128]));
+        Photo::new(width, height, rows.flatten().flatten().collect()).unwrap()
     }
 
     #[test]

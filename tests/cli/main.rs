@@ -149,12 +149,31 @@ fn unusual_images_are_read_rightly() {
 }
 
 #[test]
+fn photos_that_are_cut_off_or_too_large_are_errors_unless_they_are_allowed() {
+    let f = Fixture::new();
+    let church = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/photos/church.jpg");
+    let whole = fs::read(&church).unwrap();
+    let cut = f.file("cut.jpg", &whole[..whole.len() - 200]);
+    let run = f.classify(&["--format", "csv"], &[&cut]).code(1);
+    assert_eq!(stdout(&run).lines().count(), 1);
+    let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    assert!(said.contains("cut.jpg: the file is cut off"), "{said}");
+    let run = f.classify(&["--format", "csv", "--allow-truncated"], &[&cut]).code(0);
+    assert!(stdout(&run).lines().count() > 1);
+    // It has 299 x 299.
+    f.classify(&["--max-pixels", "89401"], &[&church]).code(0);
+    let run = f.classify(&["--max-pixels", "89400"], &[&church]).code(1);
+    let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    assert!(said.contains("more than the 89400 allowed"), "{said}");
+}
+
+#[test]
 fn the_camera_orientation_is_applied() {
     // Wide as stored, with the left half red; turned by the camera, the upper half is red.
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images/turned.jpg");
     let photo = dyrelu::vision::load(path).unwrap();
-    assert_eq!(photo.dimensions(), (16, 32));
-    let (above, below) = (photo.get_pixel(8, 4).0, photo.get_pixel(8, 28).0);
+    assert_eq!((photo.width(), photo.height()), (16, 32));
+    let (above, below) = (photo.pixel(8, 4).unwrap(), photo.pixel(8, 28).unwrap());
     assert!(above[0] > 200 && above[2] < 60 && below[0] < 60 && below[2] > 200);
 }
 

@@ -181,38 +181,34 @@ fn a_hyperfunction_whose_rows_are_computed() {
     net.agrees(&[output]);
 }
 
-/// The strip between the two convolutions was too short for lines of which the second cuts a part off.
+/// An attention of one image was absorbed by an activation of several, whose run then refused it.
 #[test]
-fn a_depthwise_convolution_that_crops_after_one_that_expands() {
+fn a_factor_of_one_image_for_a_map_of_two() {
     let mut net = Net::new();
-    let x = net.input(&[1, 24, 17, 14], None);
-    let value = net.graph.value_mut(x);
-    value.input.as_mut().unwrap().dims[3] = Dim::symbol("W");
-    let conv = |pads: &[i64], groups: usize| {
-        let padding = Padding::Explicit(pads.to_vec());
-        Op::Conv(Conv { padding, strides: vec![], dilations: vec![], groups })
-    };
-    let (scale, weight) = (net.wave(&[24, 1, 1]), net.wave(&[5, 24, 1, 1]));
-    let x = net.apply(Op::Binary(Binary::Mul), &[x, scale]);
-    let x = net.apply(conv(&[], 1), &[x, weight]);
-    let x = net.apply(Op::Unary(Unary::Sigmoid), &[x]);
-    let taps = net.wave(&[5, 1, 3, 3]);
-    let y = net.apply(conv(&[1, 0, 2, -2], 5), &[x, taps]);
+    let x = net.input(&[2, 2, 2, 2], None);
+    let (coefficients, pi) = (net.wave(&[2, 2, 2]), net.wave(&[1, 1, 2, 2]));
+    let y = net.apply(Op::MaxAffine(MaxAffine { k: 1 }), &[x, coefficients]);
+    let y = net.apply(Op::Binary(Binary::Mul), &[pi, y]);
     net.agrees(&[y]);
 }
 
-/// A factor for every position, the same for all images, was handed to an activation and then refused.
+/// The room for the map between the two convolutions was too small.
 #[test]
-fn a_spatial_factor_that_images_share() {
-    for factors in [1, 3] {
-        let mut net = Net::new();
-        let x = net.input(&[3, 9, 4, 5], None);
-        let coefficients = net.wave(&[3, 4, 9]);
-        let factor = net.input(&[factors, 1, 4, 5], None);
-        let y = net.apply(Op::MaxAffine(MaxAffine { k: 2 }), &[x, coefficients]);
-        let y = net.apply(Op::Binary(Binary::Mul), &[factor, y]);
-        net.agrees(&[y]);
-    }
+fn a_depthwise_convolution_that_crops_what_was_computed_for_it() {
+    let mut net = Net::new();
+    let x = net.input(&[1, 24, 17, 90], Some("N"));
+    let (weight, taps) = (net.wave(&[120, 24, 1, 1]), net.wave(&[120, 1, 3, 3]));
+    let conv = |pads: &[i64], groups: usize| {
+        Op::Conv(Conv {
+            padding: Padding::Explicit(pads.to_vec()),
+            strides: Vec::new(),
+            dilations: Vec::new(),
+            groups,
+        })
+    };
+    let wide = net.apply(conv(&[], 1), &[x, weight]);
+    let y = net.apply(conv(&[1, 0, 2, -2], 120), &[wide, taps]);
+    net.agrees(&[y]);
 }
 
 /// A part that is empty for a single image was taken to be broadcast to the whole batch.

@@ -95,10 +95,19 @@ def preparations(out: Path) -> None:
                 made = prepared(image, settings, interpolation)
                 with_filter = {**settings, "interpolation": interpolation}
                 write(f"{source}-{title}-{interpolation}", f"{source}.png", with_filter, made)
-    for subsampling in ("4:4:4", "4:2:0"):
-        name = f"photo-{subsampling.replace(':', '')}"
-        sources["photo"].save(out / f"{name}.jpg", quality=85, subsampling=subsampling)
-        write(f"{name}-decoded", f"{name}.jpg", {}, Image.open(out / f"{name}.jpg").convert("RGB"))
+    # Colours of half the resolution end at the border in another way where the size is even.
+    even = sources["photo"].crop((0, 0, 62, 30))
+    for title, image, subsampling, progressive in (
+        ("444", sources["photo"], "4:4:4", False),
+        ("420", sources["photo"], "4:2:0", False),
+        ("even-422", even, "4:2:2", False),
+        ("even-420", even, "4:2:0", False),
+        ("even-420-progressive", even, "4:2:0", True),
+    ):
+        name = f"photo-{title}"
+        path = out / f"{name}.jpg"
+        image.save(path, quality=85, subsampling=subsampling, progressive=progressive)
+        write(f"{name}-decoded", f"{name}.jpg", {}, Image.open(path).convert("RGB"))
     (out / "cases.json").write_text(json.dumps(cases, indent=1) + "\n")
 
 

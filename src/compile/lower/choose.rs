@@ -8,7 +8,8 @@ use crate::compile::tuning::{JOINED_STEP, WINOGRAD_CHANNELS, WINOGRAD_SIDE};
 use crate::graph::geometry::is_row;
 use crate::graph::predicates::all_ones;
 use crate::graph::{
-    Conv, Dim, HiddenActivation, Node, Op, Pool, PoolKind, ReduceKind, SpatialAttention, ValueId,
+    Conv, Dim, HiddenActivation, Node, Op, Padding, Pool, PoolKind, ReduceKind, SpatialAttention,
+    ValueId,
 };
 use crate::kernels::conv::gathers;
 use crate::kernels::epilogue::Activation;
@@ -44,7 +45,13 @@ impl Convolution<'_> {
             return false;
         };
         let mut steps = second.window.strides.iter().chain(&second.window.dilations);
-        !self.vectors && steps.all(|&step| step <= JOINED_STEP)
+        // The room for lines between follows from the size of the result, which a window that crops
+        // makes smaller.
+        let crops = match &second.window.padding {
+            Padding::Explicit(pads) => pads.iter().any(|&pad| pad < 0),
+            Padding::SameUpper | Padding::SameLower => false,
+        };
+        !self.vectors && !crops && steps.all(|&step| step <= JOINED_STEP)
     }
 }
 

@@ -195,7 +195,7 @@ fn spatial_factor(scope: &Scope, id: NodeId) -> Option<SpatialFactor> {
     let pi = *consumer.inputs.iter().flatten().find(|&&v| v != y)?;
     let (map, pi_dims) = (&scope.types.get(y)?.dims, &scope.types.get(pi)?.dims);
     let positions_match = pi_dims.len() == map.len()
-        && (pi_dims[0] == map[0] || is_one(&pi_dims[0]))
+        && pi_dims[0] == map[0]
         && is_one(&pi_dims[1])
         && !is_one(&map[1])
         && pi_dims[2..] == map[2..];

@@ -74,10 +74,8 @@ pub(super) fn max_affine(cx: &Context, op: &MaxAffine) -> Answer<TensorType> {
     }
     if let Ok(pi) = cx.dims(2) {
         let wanted: Vec<Dim> = [batch, &one].into_iter().chain(positions).cloned().collect();
-        let fits =
-            |(axis, (a, b)): (usize, (&Dim, &Dim))| may_equal(a, b) || (axis == 0 && *a == one);
-        if pi.len() != wanted.len() || !pi.iter().zip(&wanted).enumerate().all(fits) {
-            return Err(misfit("pi", &format!("{wanted:?}, or 1 in place of {batch}"), pi).into());
+        if pi.len() != wanted.len() || !pi.iter().zip(&wanted).all(|(a, b)| may_equal(a, b)) {
+            return Err(misfit("pi", &format!("{wanted:?}"), pi).into());
         }
     }
     Ok(x.clone())

@@ -83,8 +83,6 @@ impl ExpandStep {
         let [height, width] = self.depthwise.window.kernel;
         let lines = (Self::lines(output) - 1) * stride(0) + (height - 1) * dilation + 1;
         let across = self.depthwise.window.dilations.get(1).copied().unwrap_or(1) * width;
-        // What is cut off at either end is computed all the same.
-        let across = across.saturating_add(self.depthwise.window.cropped(1));
         let line = (output.width * stride(1) + across).saturating_mul(output.stride());
         lines.saturating_mul(line)
     }

@@ -49,14 +49,6 @@ impl WindowShape {
         self.spec().is_pointwise()
     }
 
-    /// Elements of a spatial axis that negative padding cuts off.
-    pub fn cropped(&self, axis: usize) -> usize {
-        let Padding::Explicit(pads) = &self.padding else { return 0 };
-        let ends = [pads.get(axis), pads.get(2 + axis)].into_iter().flatten();
-        let cut = ends.filter(|&&pad| pad < 0).map(|pad| pad.unsigned_abs() as usize);
-        cut.fold(0, usize::saturating_add)
-    }
-
     /// How the window moves over an input.
     ///
     /// # Errors

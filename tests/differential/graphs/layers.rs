@@ -93,7 +93,8 @@ fn groups(b: &mut Builder, channels: usize) -> usize {
         0..4 => 1,
         4..6 => channels,
         _ => {
-            let divisors: Vec<usize> = (1..=channels).filter(|g| channels % g == 0).collect();
+            let divisors: Vec<usize> =
+                (1..=channels).filter(|g| channels.is_multiple_of(*g)).collect();
             b.choices.pick(&divisors)
         }
     }
