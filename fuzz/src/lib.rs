@@ -68,7 +68,7 @@ pub fn packed_file() -> Vec<u8> {
     let mut graph = network();
     let path = file_of(&[]);
     let converted = compile::optimise(&mut graph)
-        .and_then(|report| compile::prepare(&graph, report.unrecognised))
+        .and_then(|report| compile::prepare(&graph, &report.unrecognised))
         .and_then(|prepared| write(&graph, Some(prepared), &path, WeightStorage::F32));
     converted.expect("the network is valid");
     std::fs::read(path).expect("it was written")

@@ -210,3 +210,15 @@ fn a_depthwise_convolution_that_crops_what_was_computed_for_it() {
     let y = net.apply(conv(&[1, 0, 2, -2], 120), &[wide, taps]);
     net.agrees(&[y]);
 }
+
+/// A part that is empty for a single image was taken to be broadcast to the whole batch.
+#[test]
+fn a_part_of_the_batch_that_is_empty_for_one_image() {
+    let mut net = Net::new();
+    let x = net.input(&[1, 9], Some("N"));
+    let parts = net.split(x, 0, 2);
+    let y = net.apply(Op::Binary(Binary::Mul), &[x, parts[1]]);
+    let (weight, bias) = (net.wave(&[4, 9]), net.wave(&[4]));
+    let y = net.apply(gemm(), &[y, weight, bias]);
+    net.agrees(&[y]);
+}

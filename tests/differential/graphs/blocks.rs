@@ -9,7 +9,7 @@ use super::layers::{batch_norm, convolution, pointwise, three_by_three, width};
 
 pub fn block(b: &mut Builder) -> Option<ValueId> {
     let x = b.map(2..=2)?;
-    if b.shape(x)[1] == 0 {
+    if b.shape(x)[1] == 0 || b.tensor(x).dtype() != DType::F32 {
         return None;
     }
     match b.choices.within(0, 13) {
@@ -78,7 +78,8 @@ fn squash(b: &mut Builder, z: ValueId) -> Option<ValueId> {
 fn dynamic_relu(b: &mut Builder, x: ValueId) -> Option<ValueId> {
     let shape = b.shape(x);
     let channels = shape[1];
-    let source = if b.choices.once_in(6) { b.map(2..=2)? } else { x };
+    let like_map = |t: &Tensor| t.dtype() == DType::F32 && t.shape().len() == 4;
+    let source = if b.choices.once_in(6) { b.value(like_map)? } else { x };
     let keep_dims = b.choices.once_in(2);
     let pooled = context(b, source, keep_dims)?;
     let hidden = b.choices.pick(&[4, 1, 2, 8]);

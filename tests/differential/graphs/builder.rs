@@ -140,15 +140,13 @@ impl<'b> Builder<'b> {
     }
 
     pub fn float(&mut self) -> Option<ValueId> {
-        self.value(|t| t.dtype() == DType::F32)
+        self.value(|t| t.dtype().is_float())
     }
 
     /// A feature map with so many spatial axes.
     pub fn map(&mut self, spatial: std::ops::RangeInclusive<usize>) -> Option<ValueId> {
         self.value(|t| {
-            t.dtype() == DType::F32
-                && t.shape().len() >= 2
-                && spatial.contains(&(t.shape().len() - 2))
+            t.dtype().is_float() && t.shape().len() >= 2 && spatial.contains(&(t.shape().len() - 2))
         })
     }
 

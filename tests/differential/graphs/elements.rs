@@ -170,8 +170,8 @@ fn clip(b: &mut Builder) -> Option<ValueId> {
 fn prelu(b: &mut Builder) -> Option<ValueId> {
     let x = b.float()?;
     let shape = b.shape(x);
-    let sizes = broadcastable(b, &shape);
-    let slope = b.numbers(DType::F32, &sizes, -0.5, 1.5);
+    let (dtype, sizes) = (b.tensor(x).dtype(), broadcastable(b, &shape));
+    let slope = b.numbers(dtype, &sizes, -0.5, 1.5);
     b.apply(Op::PRelu, &[x, slope])
 }
 
@@ -207,7 +207,14 @@ fn logic(b: &mut Builder) -> Option<ValueId> {
 fn cast(b: &mut Builder) -> Option<ValueId> {
     let x = b.value(|_| true)?;
     let to = match b.tensor(x).dtype() {
-        DType::F32 => b.choices.pick(&[DType::I64, DType::F32, DType::I32, DType::Bool]),
+        DType::F32 => b.choices.pick(&[
+            DType::I64,
+            DType::F32,
+            DType::I32,
+            DType::Bool,
+            DType::F16,
+            DType::F64,
+        ]),
         _ => DType::F32,
     };
     b.apply(Op::Cast { to }, &[x])

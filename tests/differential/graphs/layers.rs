@@ -1,6 +1,5 @@
 //! Nodes with weights or windows.
 
-use dyrelu::DType;
 use dyrelu::graph::*;
 
 use super::builder::Builder;
@@ -102,6 +101,7 @@ fn groups(b: &mut Builder, channels: usize) -> usize {
 }
 
 pub fn convolution(b: &mut Builder, x: ValueId) -> Option<ValueId> {
+    let dtype = b.tensor(x).dtype();
     let shape = b.shape(x);
     let (channels, axes) = (shape[1], shape.len() - 2);
     if channels == 0 {
@@ -116,21 +116,22 @@ pub fn convolution(b: &mut Builder, x: ValueId) -> Option<ValueId> {
     };
     let padding = padding(b, &reach(&kernel, &dilations));
     let sizes = [&[outputs, channels / groups], kernel.as_slice()].concat();
-    let weight = b.weights(DType::F32, &sizes, sizes[1..].iter().product());
+    let weight = b.weights(dtype, &sizes, sizes[1..].iter().product());
     let mut inputs = vec![x, weight];
     if b.choices.once_in(2) {
-        inputs.push(b.numbers(DType::F32, &[outputs], -1.0, 1.0));
+        inputs.push(b.numbers(dtype, &[outputs], -1.0, 1.0));
     }
     b.apply(Op::Conv(Conv { padding, strides, dilations, groups }), &inputs)
 }
 
 /// A convolution of 3x3 that moves by one and keeps the size: of all channels, or of each by itself.
 pub fn three_by_three(b: &mut Builder, x: ValueId, depthwise: bool) -> Option<ValueId> {
+    let dtype = b.tensor(x).dtype();
     let channels = b.shape(x)[1];
     let outputs = if depthwise { channels } else { b.choices.pick(&[16, 17, 8, 24]) };
     let groups = if depthwise { channels } else { 1 };
-    let weight = b.weights(DType::F32, &[outputs, channels / groups, 3, 3], channels / groups * 9);
-    let bias = b.numbers(DType::F32, &[outputs], -1.0, 1.0);
+    let weight = b.weights(dtype, &[outputs, channels / groups, 3, 3], channels / groups * 9);
+    let bias = b.numbers(dtype, &[outputs], -1.0, 1.0);
     let padding = match b.choices.once_in(3) {
         true => padding(b, &[2, 2]),
         false => Padding::Explicit(vec![1; 4]),
@@ -142,13 +143,14 @@ pub fn three_by_three(b: &mut Builder, x: ValueId, depthwise: bool) -> Option<Va
 
 /// A convolution that looks at one pixel.
 pub fn pointwise(b: &mut Builder, x: ValueId, outputs: usize) -> Option<ValueId> {
+    let dtype = b.tensor(x).dtype();
     let shape = b.shape(x);
     let mut sizes = vec![outputs, shape[1]];
     sizes.resize(shape.len(), 1);
-    let weight = b.weights(DType::F32, &sizes, shape[1]);
+    let weight = b.weights(dtype, &sizes, shape[1]);
     let mut inputs = vec![x, weight];
     if b.choices.once_in(2) {
-        inputs.push(b.numbers(DType::F32, &[outputs], -1.0, 1.0));
+        inputs.push(b.numbers(dtype, &[outputs], -1.0, 1.0));
     }
     let padding = Padding::Explicit(Vec::new());
     let conv = Conv { padding, strides: Vec::new(), dilations: Vec::new(), groups: 1 };
@@ -156,6 +158,7 @@ pub fn pointwise(b: &mut Builder, x: ValueId, outputs: usize) -> Option<ValueId>
 }
 
 fn transposed(b: &mut Builder, x: ValueId) -> Option<ValueId> {
+    let dtype = b.tensor(x).dtype();
     let shape = b.shape(x);
     let (channels, axes) = (shape[1], shape.len() - 2);
     if channels == 0 {
@@ -172,10 +175,10 @@ fn transposed(b: &mut Builder, x: ValueId) -> Option<ValueId> {
     };
     let sizes = [&[channels, per_group], kernel.as_slice()].concat();
     let fan_in = channels / groups * kernel.iter().product::<usize>();
-    let weight = b.weights(DType::F32, &sizes, fan_in);
+    let weight = b.weights(dtype, &sizes, fan_in);
     let mut inputs = vec![x, weight];
     if b.choices.once_in(2) {
-        inputs.push(b.numbers(DType::F32, &[per_group * groups], -1.0, 1.0));
+        inputs.push(b.numbers(dtype, &[per_group * groups], -1.0, 1.0));
     }
     let op = ConvTranspose {
         padding,
@@ -209,19 +212,20 @@ fn pool(b: &mut Builder, x: ValueId) -> Option<ValueId> {
 }
 
 fn gemm(b: &mut Builder) -> Option<ValueId> {
-    let x = b.value(|t| t.dtype() == DType::F32 && t.shape().len() == 2)?;
+    let x = b.value(|t| t.dtype().is_float() && t.shape().len() == 2)?;
+    let dtype = b.tensor(x).dtype();
     let shape = b.shape(x);
     let trans_a = b.choices.once_in(5);
     let (rows, depth) = if trans_a { (shape[1], shape[0]) } else { (shape[0], shape[1]) };
     let columns = width(b);
     let trans_b = !b.choices.once_in(3);
     let sizes = if trans_b { [columns, depth] } else { [depth, columns] };
-    let weight = b.weights(DType::F32, &sizes, depth);
+    let weight = b.weights(dtype, &sizes, depth);
     let mut inputs = vec![x, weight];
     if !b.choices.once_in(3) {
         let shapes: [&[usize]; 5] = [&[columns], &[1, columns], &[rows, columns], &[], &[rows, 1]];
         let shape = b.choices.pick(&shapes);
-        inputs.push(b.numbers(DType::F32, shape, -1.0, 1.0));
+        inputs.push(b.numbers(dtype, shape, -1.0, 1.0));
     }
     let (alpha, beta) = match b.choices.once_in(4) {
         true => (b.choices.number(), b.choices.number()),
@@ -231,15 +235,15 @@ fn gemm(b: &mut Builder) -> Option<ValueId> {
 }
 
 fn matmul(b: &mut Builder) -> Option<ValueId> {
-    let x = b.value(|t| t.dtype() == DType::F32 && !t.shape().is_empty())?;
-    let shape = b.shape(x);
+    let x = b.value(|t| t.dtype().is_float() && !t.shape().is_empty())?;
+    let (dtype, shape) = (b.tensor(x).dtype(), b.shape(x));
     let depth = *shape.last()?;
     if b.choices.once_in(4) {
         // A product with another value.
         let y = b.value(|t| {
             let rank = t.shape().len();
             let inner = t.shape().get(rank.saturating_sub(2));
-            t.dtype() == DType::F32 && inner == Some(&depth)
+            t.dtype() == dtype && inner == Some(&depth)
         })?;
         return b.apply(Op::MatMul, &[x, y]);
     }
@@ -248,22 +252,23 @@ fn matmul(b: &mut Builder) -> Option<ValueId> {
         let outer = shape.len().checked_sub(3).map_or(1, |at| shape[at]);
         sizes.insert(0, outer);
     }
-    let weight = b.weights(DType::F32, &sizes, depth);
+    let weight = b.weights(dtype, &sizes, depth);
     b.apply(Op::MatMul, &[x, weight])
 }
 
 pub fn batch_norm(b: &mut Builder, x: ValueId) -> Option<ValueId> {
+    let dtype = b.tensor(x).dtype();
     let channels = b.shape(x)[1];
     let mut inputs = vec![x];
     for (low, high) in [(-1.5, 1.5), (-1.0, 1.0), (-1.0, 1.0), (0.1, 2.0)] {
-        inputs.push(b.numbers(DType::F32, &[channels], low, high));
+        inputs.push(b.numbers(dtype, &[channels], low, high));
     }
     b.apply(Op::BatchNormalization { epsilon: 1e-5 }, &inputs)
 }
 
 fn normalisation(b: &mut Builder) -> Option<ValueId> {
     let x = b.float()?;
-    let shape = b.shape(x);
+    let (dtype, shape) = (b.tensor(x).dtype(), b.shape(x));
     let epsilon = 1e-3;
     let (op, shape) = match b.choices.within(0, 2) {
         0 => {
@@ -281,8 +286,8 @@ fn normalisation(b: &mut Builder) -> Option<ValueId> {
         }
         _ => (Op::InstanceNormalization { epsilon }, vec![*shape.get(1)?]),
     };
-    let scale = b.numbers(DType::F32, &shape, -1.0, 1.0);
-    let bias = b.numbers(DType::F32, &shape, -1.0, 1.0);
+    let scale = b.numbers(dtype, &shape, -1.0, 1.0);
+    let bias = b.numbers(dtype, &shape, -1.0, 1.0);
     b.apply(op, &[x, scale, bias])
 }
 

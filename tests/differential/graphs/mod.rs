@@ -67,6 +67,7 @@ fn inputs(b: &mut Builder) {
             }
         }
         let dtype = match b.choices.within(0, 19) {
+            17 => b.choices.pick(&[DType::F16, DType::F64, DType::BF16]),
             18 => DType::I64,
             19 => b.choices.pick(&[DType::Bool, DType::I32, DType::U8, DType::I8]),
             _ => DType::F32,
