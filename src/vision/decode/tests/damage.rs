@@ -85,6 +85,17 @@ fn wrong_bytes_in_a_sequential_jpeg_are_noticed_by_what_is_left_over() {
 }
 
 #[test]
+fn a_jpeg_with_an_end_that_comes_too_early_is_corrupt() {
+    let early = [&CHURCH[..CHURCH.len() / 2], &[0xff, 0xd9]].concat();
+    assert!(refused(&early).contains("corrupt"));
+    // What looks like a marker is none, and its length leads beyond the end.
+    let mut marked = CHURCH.to_vec();
+    marked[20_000..20_004].copy_from_slice(&[0xff, 0x35, 0xff, 0xf0]);
+    let message = refused(&marked);
+    assert!(message.contains("corrupt"), "{message}");
+}
+
+#[test]
 fn padding_and_other_files_after_the_last_scan_are_harmless() {
     let whole = decode(CHURCH).unwrap();
     let end = CHURCH.len() - 2;
