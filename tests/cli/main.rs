@@ -141,6 +141,25 @@ fn unusual_images_are_read_rightly() {
 }
 
 #[test]
+fn photos_that_are_cut_off_or_too_large_are_errors_unless_they_are_allowed() {
+    let f = Fixture::new();
+    let church = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/photos/church.jpg");
+    let whole = fs::read(&church).unwrap();
+    let cut = f.file("cut.jpg", &whole[..whole.len() - 200]);
+    let run = f.classify(&["--format", "csv"], &[&cut]).code(1);
+    assert_eq!(stdout(&run).lines().count(), 1);
+    let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    assert!(said.contains("cut.jpg: the file is cut off"), "{said}");
+    let run = f.classify(&["--format", "csv", "--allow-truncated"], &[&cut]).code(0);
+    assert!(stdout(&run).lines().count() > 1);
+    // It has 299 x 299.
+    f.classify(&["--max-pixels", "89401"], &[&church]).code(0);
+    let run = f.classify(&["--max-pixels", "89400"], &[&church]).code(1);
+    let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+    assert!(said.contains("more than the 89400 allowed"), "{said}");
+}
+
+#[test]
 fn the_camera_orientation_is_applied() {
     // Wide as stored, with the left half red; turned by the camera, the upper half is red.
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images/turned.jpg");

@@ -181,7 +181,7 @@ fn run_lengths(data: &[u8], halves: bool, width: usize, indices: &mut [u8]) -> b
     let (mut x, mut y) = (0, 0);
     let mut next = data;
     let index = |byte: u8, i: usize| match halves {
-        true if i % 2 == 0 => byte >> 4,
+        true if i.is_multiple_of(2) => byte >> 4,
         true => byte & 15,
         false => byte,
     };

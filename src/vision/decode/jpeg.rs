@@ -178,7 +178,7 @@ fn is_damage(e: &JpegError) -> bool {
 
 fn explain(e: JpegError, bytes: &[u8], options: &DecodeOptions) -> Error {
     let what = match &e {
-        JpegError::UnexpectedEof if has_end(bytes) => {
+        JpegError::UnexpectedEof if has_end(bytes) || bytes.ends_with(&[0xff, END]) => {
             corrupt("its data ends before its last pixel")
         }
         JpegError::UnexpectedEof => cut_off(),

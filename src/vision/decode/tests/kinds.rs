@@ -137,7 +137,8 @@ fn bmp_has_palettes_masks_and_run_lengths() {
     let expected = blues(&[50, 70, 50, 10, 20, 30]);
     assert_eq!(pixels(&bmp([6, 1], 4, 2, &palette, &runs)), expected);
     // Five bits a channel, then six of green.
-    let [fives, sixes] = [0b0_10000_00001_11111u16, 0b10000_000001_11111].map(u16::to_le_bytes);
+    let [fives, sixes] =
+        [(16u16 << 10) | (1 << 5) | 31, (16 << 11) | (1 << 5) | 31].map(u16::to_le_bytes);
     let row = |pixel: [u8; 2]| [pixel[0], pixel[1], 0, 0];
     assert_eq!(pixels(&bmp([1, 1], 16, 0, &[], &row(fives))), [[131, 8, 255]]);
     let masks: Vec<u8> = [0xf800u32, 0x07e0, 0x001f].iter().flat_map(|m| m.to_le_bytes()).collect();
@@ -217,7 +218,7 @@ fn an_associated_alpha_in_tiff_is_taken_out_of_the_colours() {
 }
 
 #[test]
-fn inks_and_planes_in_tiff_become_colours() {
+fn inks_in_tiff_become_colours() {
     for found in read_tiff([2, 8, 4, 5], &[], &[10, 20, 30, 40, 200, 100, 50, 0]) {
         assert_eq!(found, [[207, 198, 190], [55, 155, 205]]);
     }
@@ -239,6 +240,22 @@ fn planes_of_a_tiff_are_put_together() {
         file.extend(values.iter().flat_map(|v| (*v as u32).to_le_bytes()));
     }
     assert_eq!(pixels(&file), [[1, 3, 5], [2, 4, 6]]);
+}
+
+#[test]
+fn a_jpeg_in_a_tiff_is_no_larger_than_its_strip() {
+    let jpeg = |side: u32| {
+        let grey = DynamicImage::from(pattern(side, side)).into_luma8();
+        encoded(grey, ImageFormat::Jpeg)
+    };
+    let described = described(8, 1, 1);
+    let mut tags: Vec<(u16, &[u16])> = described.iter().map(|(tag, v)| (*tag, &v[..])).collect();
+    tags.push((259, &[7]));
+    let file = |side: u32| tiff(false, [16, 16], &tags, &jpeg(side));
+    let alone = decode(&jpeg(16)).unwrap();
+    let within = decode(&file(16)).unwrap();
+    assert!(within.pixels().iter().zip(alone.pixels()).all(|(a, b)| a.abs_diff(*b) <= 2));
+    assert!(decode(&file(17)).unwrap_err().message().contains("JPEG of 17 x 17"));
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn encoded(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
 /// Every pixel differs from its neighbours.
 fn pattern(width: u32, height: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| {
-        Rgb([(x * 7 + y * 3) as u8, (x * x + y) as u8, (x * 5 ^ y * 11) as u8])
+        Rgb([(x * 7 + y * 3) as u8, (x * x + y) as u8, ((x * 5) ^ (y * 11)) as u8])
     })
 }
 
@@ -33,8 +33,9 @@ fn tiff(big: bool, [width, height]: [u16; 2], tags: &[(u16, &[u16])], strip: &[u
         (3u16, values.len(), values.iter().flat_map(|v| v.to_le_bytes()).collect())
     };
     let long = |value: usize| (4u16, 1, (value as u32).to_le_bytes().to_vec());
-    let mut entries: Vec<(u16, (u16, usize, Vec<u8>))> =
-        tags.iter().map(|(t, v)| (*t, short(v))).collect();
+    // Number of the tag; type, count and bytes of its values.
+    type Entry = (u16, (u16, usize, Vec<u8>));
+    let mut entries: Vec<Entry> = tags.iter().map(|(t, v)| (*t, short(v))).collect();
     entries.extend([(256, short(&[width])), (257, short(&[height])), (278, short(&[height]))]);
     entries.extend([(273, long(0)), (279, long(strip.len()))]);
     entries.sort_by_key(|entry| entry.0);
