@@ -9,13 +9,12 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use dyrelu::kernels::Window;
 use dyrelu::kernels::conv::{ConvWeights, Image, conv};
 use dyrelu::kernels::depthwise::{DepthwiseWeights, depthwise};
-use dyrelu::kernels::dynamic_relu::{DynamicRelu, Linear};
 use dyrelu::kernels::epilogue::Epilogue;
-use dyrelu::kernels::hyperfunction::Bound;
 use dyrelu::kernels::max_affine::{max_affine_nchw, max_affine_nhwc};
 use dyrelu::kernels::winograd::{WinogradWeights, winograd};
 use dyrelu::simd::{Isa, padded};
 use dyrelu::tensor::{Aligned, Block, Layout};
+use dyrelu::{DynamicRelu, Linear};
 
 fn wave(len: usize, frequency: f32) -> Vec<f32> {
     (0..len).map(|i| (i as f32 * frequency).sin()).collect()
@@ -193,26 +192,23 @@ fn dynamic_relu(c: &mut Criterion) {
         let (w2, c2) = (vec![1e-9; 4 * channels * hidden], vec![0.0; 4 * channels]);
         let fc1 = Linear { weight: &w1, bias: &c1 };
         let fc2 = Linear { weight: &w2, bias: &c2 };
-        let (init, lambda) = ([1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 0.5, 0.5]);
         // Coefficients of the initial values: a plain ReLU, at the price of a dynamic one.
-        let layer = DynamicRelu::new(channels, fc1, fc2, &init, &lambda, Bound::Tanh);
-        let (isa, mut work) = (Isa::get(), vec![0.0; layer.workspace()]);
+        let mut relu = DynamicRelu::new(channels, fc1, fc2).expect("the weights fit");
         let mut y = vec![0.0; x.len()];
-        layer.apply_nchw_into(isa, &x, &mut y, &mut work);
-        check("NCHW", y[5], x[5].max(0.0));
-        layer.apply_nhwc_into(isa, &x, &mut y, &mut work);
-        check("NHWC", y[5], x[5].max(0.0));
+        for layout in [Layout::Nchw, Layout::Nhwc] {
+            relu.apply_into(&x, &mut y, 1, layout).expect("the map fits");
+            check(&layout.to_string(), y[5], x[5].max(0.0));
+        }
         group.throughput(Throughput::Bytes(4 * x.len() as u64));
         let shape = format!("{channels}x{side}x{side}");
         group.bench_function(format!("copy/{shape}"), |bench| {
             bench.iter(|| black_box(&mut y).copy_from_slice(black_box(&x)));
         });
-        group.bench_function(format!("NCHW/{shape}"), |bench| {
-            bench.iter(|| layer.apply_nchw_into(isa, &x, black_box(&mut y), &mut work));
-        });
-        group.bench_function(format!("NHWC/{shape}"), |bench| {
-            bench.iter(|| layer.apply_nhwc_into(isa, &x, black_box(&mut y), &mut work));
-        });
+        for layout in [Layout::Nchw, Layout::Nhwc] {
+            group.bench_function(format!("{layout}/{shape}"), |bench| {
+                bench.iter(|| relu.apply_into(&x, black_box(&mut y), 1, layout));
+            });
+        }
     }
 }
 

@@ -6,11 +6,16 @@
 //! own weight files, however the activation was written, and runs it as one operation.
 #![deny(unsafe_code)]
 
+// Code that is shared with the integration tests names the crate as they do.
+#[cfg(test)]
+extern crate self as dyrelu;
+
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}
 
 pub mod compile;
+mod dynamic_relu;
 pub mod error;
 pub mod format;
 pub mod graph;
@@ -24,6 +29,8 @@ pub mod tensor;
 pub mod vision;
 
 pub use compile::Options;
+pub use dynamic_relu::{DynamicRelu, Form, Linear};
 pub use error::{Error, ErrorKind, Result};
+pub use graph::Squash;
 pub use model::{Model, Port, Session};
 pub use tensor::{DType, Layout, Tensor};

@@ -3,14 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use rayon::ThreadPool;
 
-use crate::compile::{self, Options, Packs, Prepared, Report};
+use crate::compile::{self, Compiled, Options, Report};
 use crate::error::{Error, Result};
-use crate::format;
-use crate::graph::infer::infer;
+use crate::format::{self, Prepared};
 use crate::graph::{Bindings, Graph, TensorType, bind_inputs};
-use crate::plan::{Batching, Bound, Input, Plan, State, StepTime, Watch, planned_bytes};
+use crate::plan::{Batching, Bound, Input, Plan, State, StepTime, Team, Watch, planned_bytes};
 use crate::simd::Isa;
 use crate::tensor::{DType, Tensor, num_elements};
 
@@ -53,8 +52,8 @@ impl Model {
     /// As [`open`](Self::open).
     pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Arc<Self>> {
         let path = path.as_ref();
-        let (graph, prepared) = format::open_prepared(path)?;
-        Self::compile(graph, prepared, options).map_err(|e| e.in_file(path))
+        let (graph, prepared) = format::open_with(path, options.external_data_root.as_deref())?;
+        Self::compile(graph, prepared, &options).map_err(|e| e.in_file(path))
     }
 
     /// Compiles a graph.
@@ -62,31 +61,15 @@ impl Model {
     /// # Errors
     /// `Graph` and `Shape` where the network contradicts itself.
     pub fn from_graph(graph: Graph, options: Options) -> Result<Arc<Self>> {
-        Self::compile(graph, None, options)
+        Self::compile(graph, None, &options)
     }
 
     fn compile(
         mut graph: Graph,
         prepared: Option<Prepared>,
-        options: Options,
+        options: &Options,
     ) -> Result<Arc<Self>> {
-        let (types, report, packs) = match prepared {
-            None => {
-                let report = compile::optimise(&mut graph)?;
-                (infer(&graph)?, report, Packs::none())
-            }
-            Some(Prepared { unrecognised, packs }) => {
-                // What passes leave behind is in the order in which it runs; what a file holds may
-                // be in any.
-                graph.prune()?;
-                let fixed_batch = compile::free_batch(&mut graph)?;
-                let types = infer(&graph)?;
-                let report = Report::of(&graph, &types, unrecognised, fixed_batch);
-                (types, report, packs)
-            }
-        };
-        let packs = if packs.is_empty() { compile::pack(&graph, &types, options) } else { packs };
-        let plan = compile::lower(&graph, &types, options, &packs);
+        let Compiled { plan, types, report } = compile::compile(&mut graph, prepared, options)?;
         let ports = |ids: &[_]| {
             let port =
                 |&id| Port { name: graph.value(id).name.clone(), ty: types.get(id).cloned() };
@@ -106,7 +89,7 @@ impl Model {
         &self.plan
     }
 
-    /// Where the values of a run would lie in memory, for f32 inputs of these shapes that go
+    /// Where the values of a run would lie in memory, for inputs of these shapes that go
     /// through the network together, on so many threads.
     ///
     /// # Errors
@@ -116,15 +99,18 @@ impl Model {
         Bound::new(&self.plan, 0..self.plan.steps().len(), shapes, &sizes, threads)
     }
 
-    /// What the symbols of the graph stand for when f32 inputs have these shapes.
+    /// What the symbols of the graph stand for when inputs have these shapes.
     fn sizes(&self, shapes: &[Vec<usize>]) -> Result<Bindings> {
         let mut sizes = Bindings::new();
-        let given = shapes.iter().map(|shape| (DType::F32, shape.as_slice()));
-        bind_inputs(&self.graph, given, &mut sizes)?;
+        let declared = self.inputs.iter().map(|port| port.ty.as_ref().map(|ty| ty.dtype));
+        // Where there are too many shapes, that is what is said of them.
+        let types = declared.chain(std::iter::repeat(None)).map(|ty| ty.unwrap_or(DType::F32));
+        let given = shapes.iter().zip(types).map(|(shape, dtype)| (dtype, shape.as_slice()));
+        bind_inputs(&self.graph, given.collect::<Vec<_>>().into_iter(), &mut sizes)?;
         Ok(sizes)
     }
 
-    /// Bytes of working memory that a [`Session`] on so many threads has for f32 inputs of these
+    /// Bytes of working memory that a [`Session`] on so many threads has for inputs of these
     /// shapes, besides the weights and the tensors that go in and out.
     ///
     /// # Errors
@@ -161,7 +147,6 @@ impl Model {
 /// run, which is planned for the shapes of the first inputs and again whenever shapes change.
 pub struct Session {
     model: Arc<Model>,
-    pool: Arc<ThreadPool>,
     state: State,
 }
 
@@ -169,48 +154,37 @@ impl Session {
     /// A session that runs on one thread, the calling one.
     ///
     /// # Errors
-    /// `Io` where the operating system refuses a thread.
+    /// None at present.
     pub fn new(model: &Arc<Model>) -> Result<Self> {
-        Self::with_threads(model, 1)
+        Ok(Self::on(model, Team::alone()))
     }
 
-    /// A session that runs on `threads` threads of its own. Results do not depend on how many.
+    /// A session that runs on `threads` threads: the calling one and others of its own. Results do
+    /// not depend on how many.
     ///
     /// # Errors
-    /// `Input` for no threads at all or far too many, `Io` where the operating system refuses them.
+    /// `Input` if `threads` is 0 or more than 1024, `Io` if the operating system refuses them.
     pub fn with_threads(model: &Arc<Model>, threads: usize) -> Result<Self> {
-        if threads == 0 {
-            return Err(Error::input(NO_THREADS));
-        }
-        if threads > MOST_THREADS {
-            let message = format!("a session runs on at most {MOST_THREADS} threads");
-            return Err(Error::input(message));
-        }
-        let pool = ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|i| format!("dyrelu-{i}"))
-            .build()
-            .map_err(|e| {
-                Error::new(crate::ErrorKind::Io, format!("cannot start {threads} threads: {e}"))
-                    .because(e)
-            })?;
-        Ok(Self::with_pool(model, Arc::new(pool)))
+        Ok(Self::on(model, Team::with_threads(threads)?))
     }
 
-    /// A session that runs in a pool of the caller's, which may serve other sessions too.
+    /// A session that runs on the calling thread and on the threads of a pool of the caller's, one
+    /// fewer than the pool has. The pool may serve other sessions and have other work.
+    ///
+    /// A run never waits for other jobs of the pool: what its threads do not come to do, the
+    /// calling thread does. They never wait in the pool for a run either. A run may be called from
+    /// a thread of the same pool.
     pub fn with_pool(model: &Arc<Model>, pool: Arc<ThreadPool>) -> Self {
-        let state = State::new(pool.current_num_threads(), Isa::get());
-        Session { model: model.clone(), pool, state }
+        Self::on(model, Team::in_pool(pool))
+    }
+
+    fn on(model: &Arc<Model>, team: Team) -> Self {
+        Session { model: model.clone(), state: State::new(team, Isa::get()) }
     }
 
     /// The network that this session runs.
     pub fn model(&self) -> &Arc<Model> {
         &self.model
-    }
-
-    /// Runs `work`, such as preparing inputs, on the threads of this session.
-    pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        self.pool.install(work)
     }
 
     /// Where the values of the last run lay in memory; absent before the first. Of a batch whose
@@ -224,7 +198,9 @@ impl Session {
         self.state.arena_bytes()
     }
 
-    /// Runs the network on one tensor an input; gives one an output.
+    /// Runs the network on one tensor per input; gives one per output. They have the element types
+    /// that the network declares. What is between is computed in single precision, also where
+    /// the network is of half or double precision.
     ///
     /// # Errors
     /// `Input` and `Shape` where the tensors are not what the network takes.
@@ -289,7 +265,7 @@ impl Session {
     pub fn run_observed(
         &mut self,
         inputs: &[Tensor],
-        observe: &mut (dyn FnMut(&str, &Tensor) + Send),
+        observe: &mut dyn FnMut(&str, &Tensor),
     ) -> Result<Vec<Tensor>> {
         self.run_watched(inputs, &mut Watch::Values(observe))
     }
@@ -302,7 +278,7 @@ impl Session {
     }
 
     fn execute(&mut self, inputs: &[Input], watch: &mut Watch) -> Result<()> {
-        let Session { model, pool, state } = self;
+        let Session { model, state } = self;
         // Whoever looks at values wants those of the whole batch.
         let batching = match watch {
             Watch::Values(_) => Batching::Whole,
@@ -315,10 +291,7 @@ impl Session {
             bind_inputs(&model.graph, given, &mut bindings)?;
             Ok(bindings)
         })?;
-        match pool.current_num_threads() {
-            1 => model.plan.run(state, inputs, watch),
-            _ => pool.install(|| model.plan.run(state, inputs, watch)),
-        }
+        model.plan.run(state, inputs, watch)
     }
 }
 
@@ -326,6 +299,3 @@ impl Session {
 const MOST_BORROWED: usize = 8;
 
 const NO_THREADS: &str = "a session needs at least one thread";
-
-/// More than any machine has; the system would take minutes to start them.
-const MOST_THREADS: usize = 1024;

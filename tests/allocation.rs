@@ -6,7 +6,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::path::Path;
 
-use dyrelu::{Model, Session};
+use dyrelu::{Model, Options, Session};
+
+mod chain;
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
@@ -90,4 +92,23 @@ fn working_memory_is_known_before_the_run() {
     assert!(seen[0] > 0 && seen[0] < seen[1] && seen[1] < seen[2], "{seen:?}");
     assert!(model.arena_bytes(&[vec![1, 3, 128, 128]], 0).is_err());
     assert!(model.arena_bytes(&[vec![1, 4, 128, 128]], 1).is_err());
+}
+
+/// Opening a network and its first run cost as much as it has nodes: twice as many, twice as much. A
+/// pass that makes a list of all nodes for each node shows here.
+#[test]
+fn opening_allocates_in_proportion_to_the_nodes() {
+    let shape = [1, 4, 3, 3];
+    let allocations = |length: usize| {
+        let graph = chain::chain(length);
+        let before = ALLOCATIONS.get();
+        let model = Model::from_graph(graph, Options::default()).unwrap();
+        let found = model.report().dynamic_activations.len();
+        assert_eq!(found, length);
+        let x = dyrelu::Tensor::new(&shape, vec![0.5f32; 36]).unwrap();
+        Session::new(&model).unwrap().run(&[x]).unwrap();
+        ALLOCATIONS.get() - before
+    };
+    let (few, more) = (allocations(20), allocations(40));
+    assert!(10 * more <= 21 * few, "{few} for 20 activations, {more} for 40");
 }

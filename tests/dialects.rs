@@ -135,7 +135,7 @@ fn native_files_keep_networks_as_they_are() {
         let inputs = [goldens.tensor(&format!("{}.input.2", case.style))];
         let run = |model: &Arc<Model>| Session::new(model).unwrap().run(&inputs).unwrap();
         for packs in [false, true] {
-            let unrecognised = model.report().unrecognised.clone();
+            let unrecognised = &model.report().unrecognised;
             let prepared = packs.then(|| compile::prepare(model.graph(), unrecognised).unwrap());
             write(model.graph(), prepared, &path, WeightStorage::F32).unwrap();
             assert_eq!(format::open_prepared(&path).unwrap().1.is_some(), packs);

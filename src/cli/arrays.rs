@@ -1,16 +1,23 @@
 //! Tensors in .npy files.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 
 use super::npy::{self, Header};
-use dyrelu::format::Replacement;
+use dyrelu::format::{Replacement, read_regular};
 use dyrelu::tensor::{Storage, num_elements};
 use dyrelu::{DType, Error, Result, Tensor};
 
-/// Reads the array in the file at `path`.
+/// Reads the array in the file at `path`, or from standard input for `-`.
 pub(super) fn read(path: &Path) -> Result<Tensor> {
-    let file = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    let file = if path.as_os_str() == "-" {
+        let mut file = Vec::new();
+        let stdin = std::io::stdin().lock().read_to_end(&mut file);
+        stdin.map_err(|e| Error::io("standard input", e))?;
+        file
+    } else {
+        read_regular(path)?
+    };
     tensor(&file).map_err(|e| e.in_file(path))
 }
 

@@ -13,7 +13,7 @@ use super::{
 use dyrelu::graph::{cost, infer};
 use dyrelu::plan::StepTime;
 use dyrelu::simd::{Isa, peak};
-use dyrelu::{Error, Model, Result, Session, Tensor};
+use dyrelu::{DType, Error, Model, Port, Result, Session, Tensor};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -161,7 +161,7 @@ fn quantile(values: &[f64], q: f64) -> f64 {
 }
 
 fn made_up(model: &Model, batch: usize, size: usize) -> Result<Vec<Tensor>> {
-    let tensor = |shape: Vec<usize>| {
+    let tensor = |(shape, port): (Vec<usize>, &Port)| {
         if shape.first() != Some(&batch) {
             return Err(Error::input(format!(
                 "the network takes batches of {} only; add --batch {0}",
@@ -172,9 +172,11 @@ fn made_up(model: &Model, batch: usize, size: usize) -> Result<Vec<Tensor>> {
             .filter(|&n| n < 1 << 30)
             .ok_or_else(|| Error::input(format!("an input of shape {shape:?} is too large")))?;
         let wave = (0..count).map(|i| ((i % 8191) as f32 * 0.37).sin());
-        Tensor::new(&shape, wave.collect::<Vec<f32>>())
+        let wave = Tensor::new(&shape, wave.collect::<Vec<f32>>())?;
+        wave.cast(port.ty.as_ref().map_or(DType::F32, |ty| ty.dtype))
     };
-    models::input_shapes(model, None, batch, size)?.into_iter().map(tensor).collect()
+    let shapes = models::input_shapes(model, None, batch, size)?;
+    shapes.into_iter().zip(model.inputs()).map(tensor).collect()
 }
 
 /// The multiply-adds of a whole run.

@@ -1,17 +1,20 @@
 //! `dyrelu classify`: names what is in photos.
 
 use std::collections::VecDeque;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rayon::ThreadPoolBuilder;
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::photos::{self, Photos, Sources};
 use super::{Outcome, models, output_failed, positive, print, say, threads, to_json};
+use dyrelu::format::read_text;
 use dyrelu::graph::Op;
 use dyrelu::vision::{self, DecodeOptions, Labels, Prediction, Preprocess};
-use dyrelu::{Error, Model, Result, Session, Tensor};
+use dyrelu::{DType, Error, ErrorKind, Model, Result, Session, Tensor};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -28,7 +31,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = positive)]
     top: usize,
     /// How results are printed. CSV has the header path,rank,class,label,score; JSON is one object
-    /// a line, with path and predictions, or error.
+    /// a line, with path and predictions, or error. A path that is no valid text is printed with
+    /// replacement characters; JSON then has path_hex as well, the path's bytes in hexadecimal.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
     /// Threads to run on; all that this process may use by default.
@@ -51,12 +55,8 @@ pub(super) struct Arguments {
     /// to 16 bytes a pixel on each thread.
     #[arg(long, value_name = "N", default_value_t = DecodeOptions::default().max_pixels)]
     max_pixels: u64,
-    /// A file with one path a line.
-    #[arg(long, value_name = "FILE")]
-    list: Option<PathBuf>,
-    /// Photos, and folders that are searched for photos; - reads paths from standard input.
-    #[arg(value_name = "PATH")]
-    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    photos: Sources,
     #[command(flatten)]
     engine: models::Engine,
 }
@@ -69,15 +69,29 @@ enum Format {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
-    let photos = collect(&arguments)?;
+    let Photos { paths: photos, mut failures } = photos::collect(&arguments.photos)?;
+    if photos.is_empty()
+        && let Some(last) = failures.pop()
+    {
+        failures.iter().for_each(|e| say(format_args!("error: {e}")));
+        return Err(last);
+    }
     let model = models::open(arguments.model.as_deref(), &arguments.engine)?;
     let classifier = Classifier::new(&model, &arguments)?;
-    let mut session = Session::with_threads(&model, threads(arguments.threads))?;
+    let threads = threads(arguments.threads);
+    let mut session = Session::with_threads(&model, threads)?;
+    let preparers = ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .map_err(|e| Error::new(ErrorKind::Io, format!("cannot start {threads} threads: {e}")))?;
     let mut printer = Printer::new(arguments.format)?;
     let progress = progress(photos.len());
+    failures.iter().for_each(|e| progress.suspend(|| say(format_args!("error: {e}"))));
     let mut failed = 0;
     for paths in photos.chunks(arguments.batch) {
-        for (path, result) in paths.iter().zip(classifier.classify(&mut session, paths)) {
+        let prepared = preparers.install(|| classifier.prepare(paths));
+        let results = classifier.classify(&mut session, paths, prepared);
+        for (path, result) in paths.iter().zip(results) {
             if let Err(e) = &result {
                 failed += 1;
                 progress.suspend(|| say(format_args!("error: {e}")));
@@ -89,9 +103,8 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     progress.finish_and_clear();
     if failed > 0 {
         say(format_args!("{failed} of {} images could not be classified", photos.len()));
-        return Ok(Outcome::Partial);
     }
-    Ok(Outcome::Fine)
+    Ok(if failed > 0 || !failures.is_empty() { Outcome::Partial } else { Outcome::Fine })
 }
 
 /// A bar on standard error where that is a terminal, and there is something to wait for.
@@ -119,9 +132,10 @@ impl Classifier {
             let count = model.inputs().len();
             return Err(Error::input(format!("a classifier has one input, this has {count}")));
         }
-        let text = |path: &Path| std::fs::read_to_string(path).map_err(|e| Error::io(path, e));
         let preprocess = match (&arguments.preprocess, model.metadata("preprocess")) {
-            (Some(path), _) => Preprocess::from_json(&text(path)?).map_err(|e| e.in_file(path))?,
+            (Some(path), _) => {
+                Preprocess::from_json(&read_text(path)?).map_err(|e| e.in_file(path))?
+            }
             (None, Some(json)) => Preprocess::from_json(json)?,
             (None, None) => {
                 return Err(Error::input(
@@ -133,15 +147,20 @@ impl Classifier {
         };
         let labels = match (&arguments.labels, model.metadata("labels")) {
             (Some(path), _) => {
-                models::labels(&text(path)?, model.outputs()).map_err(|e| e.in_file(path))?
+                models::labels(&read_text(path)?, model.outputs()).map_err(|e| e.in_file(path))?
             }
             (None, Some(lines)) => models::labels(lines, model.outputs())?,
             (None, None) => Labels::default(),
         };
-        let normalised =
-            model.graph().nodes().iter().any(|n| {
-                matches!(n.op, Op::Softmax(_)) && model.graph().outputs()[0] == n.output()
-            });
+        let graph = model.graph();
+        let producer =
+            |value| graph.nodes().iter().find(|node| node.outputs.contains(&Some(value)));
+        let last = producer(graph.outputs()[0]);
+        let last = last.and_then(|node| match node.op {
+            Op::Cast { .. } => producer(node.input(0)?),
+            _ => Some(node),
+        });
+        let normalised = last.is_some_and(|node| matches!(node.op, Op::Softmax(_)));
         let mut decode = DecodeOptions::default();
         decode.allow_truncated = arguments.allow_truncated;
         decode.max_memory = decode.max_memory.max(arguments.max_pixels.saturating_mul(16));
@@ -149,14 +168,22 @@ impl Classifier {
         Ok(Classifier { decode, preprocess, labels, normalised, top: arguments.top })
     }
 
-    /// Classifies a batch; a photo of which nothing can be said has the reason in its place.
-    fn classify(&self, session: &mut Session, paths: &[PathBuf]) -> Vec<Result<Vec<Prediction>>> {
+    /// Reads photos and makes inputs of the network of them, in parallel.
+    fn prepare(&self, paths: &[PathBuf]) -> Vec<Result<Tensor>> {
         let prepare = |path: &PathBuf| {
             let photo = self.decode.load(path)?;
             self.preprocess.apply(&photo).map_err(|e| e.in_file(path))
         };
-        let prepared: Vec<Result<Tensor>> =
-            session.install(|| paths.par_iter().map(prepare).collect());
+        paths.par_iter().map(prepare).collect()
+    }
+
+    /// Classifies a batch; a photo of which nothing can be said has the reason in its place.
+    fn classify(
+        &self,
+        session: &mut Session,
+        paths: &[PathBuf],
+        prepared: Vec<Result<Tensor>>,
+    ) -> Vec<Result<Vec<Prediction>>> {
         let good: Vec<&Tensor> = prepared.iter().flatten().collect();
         let mut predictions = self.predict(session, &good);
         let mut next = || predictions.pop_front().unwrap_or_else(|| Ok(Vec::new()));
@@ -203,9 +230,12 @@ impl Classifier {
         for photo in photos {
             batch.extend_from_slice(photo.as_f32()?);
         }
-        let outputs = session.run(&[Tensor::new(&shape, batch)?])?;
-        let scores = outputs[0].as_f32()?;
-        let shape = outputs[0].shape();
+        // Networks of half and double precision take and give their own types.
+        let declared = session.model().inputs()[0].ty.as_ref().map(|ty| ty.dtype);
+        let dtype = declared.filter(|dtype| dtype.is_float()).unwrap_or(DType::F32);
+        let outputs = session.run(&[Tensor::new(&shape, batch)?.cast(dtype)?])?;
+        let scores = outputs[0].cast(DType::F32)?;
+        let (scores, shape) = (scores.as_f32()?, outputs[0].shape());
         let classes = models::class_count(shape, photos.len()).ok_or_else(|| {
             Error::input(format!(
                 "a classifier gives [{}, classes], the network gives {shape:?}",
@@ -223,83 +253,6 @@ impl Classifier {
     }
 }
 
-/// Endings of the files that are taken from folders.
-const PHOTO_ENDINGS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"];
-
-/// All photos that the arguments name, in order.
-fn collect(arguments: &Arguments) -> Result<Vec<PathBuf>> {
-    let mut named = Vec::new();
-    if let Some(list) = &arguments.list {
-        let lines = std::fs::read(list).map_err(|e| Error::io(list, e))?;
-        named.extend(paths_in(&lines).map_err(|e| e.in_file(list))?);
-    }
-    for path in &arguments.paths {
-        if path.as_os_str() == "-" {
-            let mut lines = Vec::new();
-            let stdin = std::io::stdin().lock().read_to_end(&mut lines);
-            stdin.map_err(|e| Error::io("standard input", e))?;
-            named.extend(paths_in(&lines).map_err(|e| e.in_file("standard input"))?);
-        } else {
-            named.push(path.clone());
-        }
-    }
-    let mut photos = Vec::new();
-    for path in named {
-        if path.is_dir() {
-            let before = photos.len();
-            search(&path, &mut photos)?;
-            if photos.len() == before {
-                return Err(Error::input("there are no photos in this folder").in_file(path));
-            }
-        } else {
-            photos.push(path);
-        }
-    }
-    if photos.is_empty() {
-        return Err(Error::input("no photos were named; give files, folders, --list or -"));
-    }
-    Ok(photos)
-}
-
-/// The paths in a list, one a line.
-fn paths_in(list: &[u8]) -> Result<Vec<PathBuf>> {
-    let lines = list.split(|&byte| byte == b'\n');
-    let lines = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    lines.filter(|line| !line.is_empty()).map(as_path).collect()
-}
-
-/// A path as the system has it, which need not be text.
-#[cfg(unix)]
-fn as_path(bytes: &[u8]) -> Result<PathBuf> {
-    use std::os::unix::ffi::OsStrExt;
-    Ok(std::ffi::OsStr::from_bytes(bytes).into())
-}
-
-#[cfg(not(unix))]
-fn as_path(bytes: &[u8]) -> Result<PathBuf> {
-    let text = std::str::from_utf8(bytes);
-    text.map(PathBuf::from).map_err(|_| Error::format("a path in the list is no valid text"))
-}
-
-fn search(folder: &Path, photos: &mut Vec<PathBuf>) -> Result<()> {
-    let entries = std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
-    let mut paths = entries
-        .map(|entry| entry.map(|e| e.path()).map_err(|e| Error::io(folder, e)))
-        .collect::<Result<Vec<_>>>()?;
-    paths.sort();
-    for path in paths {
-        if path.is_dir() && !path.is_symlink() {
-            search(&path, photos)?;
-        } else {
-            let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-            if ending.is_some_and(|e| PHOTO_ENDINGS.contains(&e.as_str())) {
-                photos.push(path);
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Prints results in one of the formats.
 enum Printer {
     Text,
@@ -310,6 +263,9 @@ enum Printer {
 #[derive(Serialize)]
 struct Line<'a> {
     path: &'a str,
+    /// The bytes of a path that is no valid text, by which it can be told from others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_hex: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     predictions: Option<&'a [Prediction]>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -344,6 +300,7 @@ impl Printer {
             (Printer::Json, result) => {
                 let line = Line {
                     path: &name,
+                    path_hex: path.to_str().is_none().then(|| hexadecimal(path)),
                     predictions: result.as_ref().ok().map(Vec::as_slice),
                     error: result.as_ref().err().map(|e| e.message().to_string()),
                 };
@@ -363,6 +320,10 @@ impl Printer {
             }
         }
     }
+}
+
+fn hexadecimal(path: &Path) -> String {
+    path.as_os_str().as_encoded_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn csv_failed(e: csv::Error) -> Error {

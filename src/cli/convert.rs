@@ -1,15 +1,15 @@
 //! `dyrelu convert`: ONNX to a native weight file.
 
 use std::path::{Path, PathBuf};
-use std::process;
 
 use super::{Outcome, models, print, say};
 use dyrelu::compile::Report;
-use dyrelu::format::safetensors::{WeightStorage, Written, write};
+use dyrelu::format::read_text;
+use dyrelu::format::safetensors::{WeightStorage, Written, stored, write};
 use dyrelu::graph::Graph;
 use dyrelu::graph::infer::infer;
 use dyrelu::vision::Preprocess;
-use dyrelu::{Error, Port, Result, compile, format};
+use dyrelu::{Port, Result, compile};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -40,6 +40,8 @@ pub(super) struct Arguments {
     /// A fact about the network to be kept in the file; `dyrelu models` shows top1.
     #[arg(long, value_name = "KEY=TEXT", value_parser = note)]
     note: Vec<(String, String)>,
+    #[command(flatten)]
+    files: models::Files,
 }
 
 /// Splits a note, whose key must not be one that the format gives a meaning.
@@ -58,16 +60,15 @@ enum Weights {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
-    let mut graph = format::open(&arguments.input)?;
+    let mut graph = arguments.files.read(&arguments.input)?;
     let report = compile::optimise(&mut graph).map_err(|e| e.in_file(&arguments.input))?;
-    let text = |path: &PathBuf| std::fs::read_to_string(path).map_err(|e| Error::io(path, e));
     if let Some(path) = &arguments.preprocess {
-        let json = text(path)?;
+        let json = read_text(path)?;
         Preprocess::from_json(&json).map_err(|e| e.in_file(path))?;
         graph.metadata.insert("preprocess".into(), json);
     }
     if let Some(path) = &arguments.labels {
-        let lines = text(path)?;
+        let lines = read_text(path)?;
         models::labels(&lines, &outputs(&graph)?).map_err(|e| e.in_file(path))?;
         graph.metadata.insert("labels".into(), lines);
     }
@@ -106,23 +107,10 @@ fn write_packed(
     weights: WeightStorage,
 ) -> Result<Written> {
     // What is packed are the weights as they are stored.
-    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let draft = Draft(folder.unwrap_or(Path::new(".")).join(format!(".{}.draft", process::id())));
-    let at_output = |e: Error| Error::new(e.kind(), e.message()).in_file(output);
-    let first = write(graph, None, &draft.0, weights).map_err(at_output)?;
-    let stored = format::open(&draft.0)?;
-    let prepared = compile::prepare(&stored, report.unrecognised.clone())?;
+    let (stored, flushed) = stored(graph, weights)?;
+    let prepared = compile::prepare(&stored, &report.unrecognised)?;
     let written = write(&stored, Some(prepared), output, weights)?;
-    Ok(Written { flushed: first.flushed, ..written })
-}
-
-/// A file that goes away again.
-struct Draft(PathBuf);
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
+    Ok(Written { flushed, ..written })
 }
 
 /// What the network gives.

@@ -5,8 +5,10 @@ mod bench;
 mod classify;
 mod convert;
 mod inspect;
+mod interrupt;
 mod models;
 mod npy;
+mod photos;
 mod plan;
 mod run;
 mod serve;
@@ -35,8 +37,9 @@ struct Arguments {
 const EXIT_CODES: &str = "\
 Exit codes:
   0  everything went well
-  1  the command ran, but some image failed or a verification was off
-  2  nothing could be done: a wrong argument, or a file that cannot be used";
+  1  the command ran, but some image or folder failed or a verification was off
+  2  nothing could be done: a wrong argument, or a file that cannot be used
+  130, 143  stopped by SIGINT (Ctrl-C) or SIGTERM; no unfinished file is left";
 
 #[derive(Subcommand)]
 enum Command {
@@ -75,7 +78,8 @@ enum TextOrJson {
 /// Runs the command that the arguments ask for.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let outcome = instruction_set().and_then(|()| match arguments.command {
+    let ready = instruction_set().and_then(|()| interrupt::listen());
+    let outcome = ready.and_then(|()| match arguments.command {
         Command::Classify(a) => classify::run(a),
         Command::Run(a) => run::run(a),
         Command::Inspect(a) => inspect::run(a),

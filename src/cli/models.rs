@@ -1,15 +1,33 @@
 //! Opening the model that a command is to use.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::zoo;
+use dyrelu::graph::Graph;
 use dyrelu::vision::Labels;
-use dyrelu::{DType, Error, Model, Options, Port, Result};
+use dyrelu::{Error, Model, Options, Port, Result, format};
+
+/// Where the parts of a model may lie, whatever the command.
+#[derive(clap::Args)]
+pub(super) struct Files {
+    /// A folder to which links beside an ONNX file may lead for its external data.
+    #[arg(long, value_name = "DIR")]
+    external_data_root: Option<PathBuf>,
+}
+
+impl Files {
+    /// The network in the file at `path`, as it is written there.
+    pub fn read(&self, path: &Path) -> Result<Graph> {
+        format::open_with(path, self.external_data_root.as_deref()).map(|(graph, _)| graph)
+    }
+}
 
 /// How a model is run, whatever the command.
 #[derive(clap::Args)]
 pub(super) struct Engine {
+    #[command(flatten)]
+    pub files: Files,
     /// Computes every convolution in the direct way: slower, and rounded a little less.
     #[arg(long)]
     no_winograd: bool,
@@ -17,7 +35,8 @@ pub(super) struct Engine {
 
 impl Engine {
     fn options(&self) -> Options {
-        Options { winograd: !self.no_winograd }
+        let external_data_root = self.files.external_data_root.clone();
+        Options { external_data_root, winograd: !self.no_winograd }
     }
 }
 
@@ -35,8 +54,8 @@ pub(super) fn input_shapes(
     size: usize,
 ) -> Result<Vec<Vec<usize>>> {
     let shape = |(number, port): (usize, &Port)| {
-        let ty = port.ty.as_ref().filter(|ty| ty.dtype == DType::F32).ok_or_else(|| {
-            Error::input(format!("input {:?} is not a feature map of f32", port.name))
+        let ty = port.ty.as_ref().filter(|ty| ty.dtype.is_float()).ok_or_else(|| {
+            Error::input(format!("input {:?} does not hold floating-point numbers", port.name))
         })?;
         if let (0, Some(first)) = (number, first) {
             return Ok(first.to_vec());

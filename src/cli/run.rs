@@ -17,7 +17,7 @@ Examples:
 pub(super) struct Arguments {
     /// The network: an ONNX file or a native weight file.
     model: PathBuf,
-    /// An array for an input; with NAME= for networks with several.
+    /// An array for an input; with NAME= for networks with several. The file - is standard input.
     #[arg(long, value_name = "[NAME=]FILE.npy")]
     input: Vec<OsString>,
     /// Where an output goes; with NAME= for networks with several.
@@ -81,17 +81,14 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
 
 /// Which file belongs to which port. Without a name, files go to the ports in order.
 fn assign(files: &[OsString], ports: &[Port], what: &str) -> Result<Vec<Option<PathBuf>>> {
+    let names = || ports.iter().map(|p| p.name.as_str()).collect::<Vec<_>>();
     let mut assigned: Vec<Option<PathBuf>> = vec![None; ports.len()];
     for file in files {
-        // What is no text cannot begin with a name.
-        let parts = file.to_str().and_then(|text| text.split_once('='));
-        let named =
-            parts.and_then(|(name, path)| Some((ports.iter().position(|p| p.name == name)?, path)));
-        let (at, path) = match named {
+        let (at, path) = match named(file, ports) {
             Some((at, path)) => (at, OsStr::new(path)),
             None => {
-                let names = || ports.iter().map(|p| p.name.as_str()).collect::<Vec<_>>();
-                if parts.is_some() && !Path::new(file).exists() {
+                if file.to_str().is_some_and(|text| text.contains('=')) && !Path::new(file).exists()
+                {
                     return Err(Error::input(format!(
                         "the network has no {what} for {file:?}; it has {:?}",
                         names()
@@ -108,4 +105,34 @@ fn assign(files: &[OsString], ports: &[Port], what: &str) -> Result<Vec<Option<P
         }
     }
     Ok(assigned)
+}
+
+/// The port and the path of `NAME=PATH`. Both may contain an equals sign: the longest name counts.
+fn named<'f>(file: &'f OsStr, ports: &[Port]) -> Option<(usize, &'f str)> {
+    // What is no text cannot begin with a name.
+    let text = file.to_str()?;
+    let path = |port: &Port| text.strip_prefix(port.name.as_str())?.strip_prefix('=');
+    let fitting = ports.iter().enumerate().filter_map(|(at, port)| Some((at, path(port)?)));
+    fitting.min_by_key(|(_, path)| path.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_paths_may_contain_an_equals_sign() {
+        let port = |name: &str| Port { name: name.into(), ty: None };
+        let ports = ["a", "a=b", "c"].map(port);
+        for (text, want) in [
+            ("a=x.npy", Some((0, "x.npy"))),
+            ("a=b=x.npy", Some((1, "x.npy"))),
+            ("c=d=x.npy", Some((2, "d=x.npy"))),
+            ("d=x.npy", None),
+            ("x.npy", None),
+            ("a", None),
+        ] {
+            assert_eq!(named(OsStr::new(text), &ports), want, "{text}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::{Outcome, arrays, models, not_negative, positive, print, threads, zoo};
 use dyrelu::graph::Graph;
-use dyrelu::{DType, Error, Result, Session, Tensor, format, reference};
+use dyrelu::{DType, Error, Result, Session, Tensor, reference};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -36,7 +36,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     let path = zoo::find(arguments.model.as_deref())?;
-    let graph = format::open(&path)?;
+    let graph = arguments.engine.files.read(&path)?;
     let model = models::open(Some(&path), &arguments.engine)?;
     let inputs = if arguments.input.is_empty() {
         random_inputs(&graph, arguments.size)?
@@ -110,12 +110,19 @@ fn relative_error(name: &str, found: &Tensor, expected: &Tensor) -> Result<f64> 
             expected.shape()
         )));
     }
+    // What is rounded to half precision may be rounded the other way.
+    let unit = match found.dtype() {
+        DType::F16 => 1.0 / f64::from(1 << 10),
+        DType::BF16 => 1.0 / f64::from(1 << 7),
+        _ => 0.0,
+    };
     let (found, expected) = (found.cast(DType::F64)?, expected.cast(DType::F64)?);
     let (found, expected) = (found.as_slice::<f64>()?, expected.as_slice::<f64>()?);
     let mut scale = f64::MIN_POSITIVE;
     let mut worst = 0f64;
     for (&a, &b) in found.iter().zip(expected) {
-        if a == b || (a.is_nan() && b.is_nan()) {
+        let is_neighbour = b.is_finite() && (a - b).abs() <= unit * b.abs();
+        if a == b || is_neighbour || (a.is_nan() && b.is_nan()) {
             scale = if b.is_finite() { scale.max(b.abs()) } else { scale };
             continue;
         }
@@ -142,7 +149,7 @@ fn random_inputs(graph: &Graph, size: usize) -> Result<Vec<Tensor>> {
     let tensor = |id: &_| {
         let value = graph.value(*id);
         let Some(ty) = &value.input else { return Err(Error::graph("an input without a type")) };
-        if ty.dtype != DType::F32 {
+        if !ty.dtype.is_float() {
             return Err(Error::input(format!(
                 "input {:?} is of type {}: give its values with --input",
                 value.name, ty.dtype
@@ -156,7 +163,7 @@ fn random_inputs(graph: &Graph, size: usize) -> Result<Vec<Tensor>> {
             .filter(|&n| n < 1 << 30)
             .ok_or_else(|| Error::input(format!("an input of shape {shape:?} is too large")))?;
         let values = (0..count).map(|_| (0..12).map(|_| uniform()).sum::<f64>() - 6.0);
-        Tensor::new(&shape, values.map(|x| x as f32).collect::<Vec<f32>>())
+        Tensor::new(&shape, values.map(|x| x as f32).collect::<Vec<f32>>())?.cast(ty.dtype)
     };
     graph.inputs().iter().map(tensor).collect()
 }

@@ -1,67 +1,22 @@
-//! From a network as read to a network as run, one pass a file.
+//! From a network as read to a network as run.
 //!
-//! [`optimise`] rewrites a graph into an equal one that says what it means: constants folded,
-//! batch normalisation and padding folded into convolutions, dynamic activations recognised, a batch
-//! that was fixed to one image freed, contexts taken from before the convolutions that they follow.
+//! `pipeline` has all passes in order. `rewrite` has those that make a graph an equal one that
+//! says what it means, `recognise` those that find dynamic activations, `lower` what makes a
+//! plan of it, with the weights that `pack` packs. `tuning` has the thresholds.
 
-mod fold_batch_norm;
-mod fold_pad;
-mod free_batch;
 mod lower;
-mod pool_before_conv;
-mod prepared;
+mod pack;
+mod pipeline;
 mod recognise;
 mod report;
-mod simplify;
-mod split_maxout;
+mod rewrite;
 mod static_activations;
-mod static_slopes;
+#[cfg(test)]
+mod tests;
+mod tuning;
 
-pub use fold_batch_norm::fold_batch_norm;
-pub use fold_pad::fold_pad;
-pub use free_batch::{FixedBatch, free_batch};
-pub use lower::lower;
-pub use pool_before_conv::pool_before_conv;
-pub use prepared::{PREPARATION, Packs, Prepared, pack, prepare};
-pub use recognise::{Unrecognised, recognise};
+pub use pipeline::{Compiled, Options, compile, optimise, prepare};
+pub use recognise::Unrecognised;
 pub use report::{DynamicActivation, Report};
-pub use simplify::simplify;
-pub use split_maxout::split_maxout;
+pub use rewrite::FixedBatch;
 pub use static_activations::StaticActivation;
-pub use static_slopes::static_slopes;
-
-use crate::error::Result;
-use crate::graph::Graph;
-use crate::graph::infer::infer;
-
-/// What a caller decides about how a network is computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// Whether 3x3 convolutions of large maps may go by Winograd's algorithm, which is faster and
-    /// rounds a little more.
-    pub winograd: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options { winograd: true }
-    }
-}
-
-/// Runs all passes that rewrite a graph, and reports what they recognised.
-///
-/// # Errors
-/// `Graph` or `Shape` where the graph contradicts itself.
-pub fn optimise(graph: &mut Graph) -> Result<Report> {
-    graph.validate()?;
-    simplify(graph)?;
-    fold_batch_norm(graph)?;
-    fold_pad(graph)?;
-    let unrecognised = recognise(graph)?;
-    simplify(graph)?;
-    let fixed_batch = free_batch(graph)?;
-    static_slopes(graph)?;
-    split_maxout(graph)?;
-    pool_before_conv(graph)?;
-    Ok(Report::of(graph, &infer(graph)?, unrecognised, fixed_batch))
-}

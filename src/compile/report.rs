@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::static_activations;
 use super::{FixedBatch, StaticActivation, Unrecognised};
 use crate::graph::infer::Types;
-use crate::graph::{Graph, Hyperfunction, Links, Node, Op, Squash};
+use crate::graph::{Graph, Hyperfunction, Links, Node, Op, Rewriter, Squash};
 
 /// What the compiler found out about a network.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -40,17 +40,16 @@ pub struct DynamicActivation {
 
 impl Report {
     /// Describes the activations of a graph in which the dynamic ones have been recognised.
-    pub fn of(
-        graph: &Graph,
-        types: &Types,
+    pub(super) fn of(
+        graph: &Rewriter,
         unrecognised: Vec<Unrecognised>,
         fixed_batch: Option<FixedBatch>,
     ) -> Self {
-        let links = graph.links();
+        let (types, links) = (graph.types(), graph.links());
         let nodes = graph.nodes().iter();
         let dynamic_activations =
-            nodes.filter_map(|node| describe(graph, types, &links, node)).collect();
-        let static_activations = static_activations::find(graph, types, &links);
+            nodes.filter_map(|node| describe(graph, types, links, node)).collect();
+        let static_activations = static_activations::find(graph, types, links);
         Report { dynamic_activations, static_activations, unrecognised, fixed_batch }
     }
 }

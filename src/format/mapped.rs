@@ -1,11 +1,11 @@
 //! Files as memory.
 
-use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
 use memmap2::Mmap;
 
+use super::open_regular;
 use crate::error::{Error, Result};
 
 /// The contents of a file, mapped and not read.
@@ -19,15 +19,11 @@ impl Mapped {
     /// Maps the file at `path` for reading.
     ///
     /// # Errors
-    /// `Io` where the operating system refuses.
+    /// `Io` where the operating system refuses, `Input` where `path` names no regular file.
     #[allow(unsafe_code)]
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|e| Error::io(path, e))?;
-        let metadata = file.metadata().map_err(|e| Error::io(path, e))?;
-        if !metadata.is_file() {
-            return Err(Error::input("expected a file, found a folder or a device").in_file(path));
-        }
-        if metadata.len() == 0 {
+        let file = open_regular(path)?;
+        if file.metadata().map_err(|e| Error::io(path, e))?.len() == 0 {
             return Ok(Mapped(None));
         }
         // SAFETY: the map is read-only and private. That nobody changes the file meanwhile cannot

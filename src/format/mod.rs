@@ -3,16 +3,18 @@
 mod mapped;
 #[cfg(feature = "onnx")]
 pub mod onnx;
+mod prepared;
+mod regular;
 mod replacement;
 pub mod safetensors;
 
-pub use replacement::Replacement;
+pub use prepared::{PackedTensors, Prepared};
+pub use regular::{open_regular, read_regular, read_text, strip_mark};
+pub use replacement::{Replacement, discard_unfinished};
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use crate::compile::Prepared;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 
@@ -30,19 +32,33 @@ pub fn open(path: impl AsRef<Path>) -> Result<Graph> {
 /// # Errors
 /// As [`open`].
 pub fn open_prepared(path: impl AsRef<Path>) -> Result<(Graph, Option<Prepared>)> {
+    open_with(path, None)
+}
+
+/// As [`open_prepared`]; the external data of an ONNX file may lie under `data_root`, too.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with(
+    path: impl AsRef<Path>,
+    data_root: Option<&Path>,
+) -> Result<(Graph, Option<Prepared>)> {
     let path = path.as_ref();
     let mut start = Vec::new();
-    let file = File::open(path).map_err(|e| Error::io(path, e))?;
+    let file = open_regular(path)?;
     file.take(9).read_to_end(&mut start).map_err(|e| Error::io(path, e))?;
     // A safetensors file begins with the length of its header, then the header, which is JSON.
     if start.get(8) == Some(&b'{') {
         return safetensors::read(path);
     }
     #[cfg(feature = "onnx")]
-    return Ok((onnx::read(path)?, None));
+    return Ok((onnx::read_with(path, data_root)?, None));
     #[cfg(not(feature = "onnx"))]
-    Err(Error::unsupported(
-        "this is no native weight file; to read ONNX, build with the feature \"onnx\"",
-    )
-    .in_file(path))
+    {
+        let _ = data_root;
+        Err(Error::unsupported(
+            "this is no native weight file; to read ONNX, build with the feature \"onnx\"",
+        )
+        .in_file(path))
+    }
 }

@@ -1,19 +1,25 @@
 //! Files that are complete or not there.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tempfile::TempPath;
 
 use crate::error::{Error, Result};
 
 /// A file that is written beside its place and takes it when it is complete. Whoever has the old
 /// file mapped keeps it; where writing fails, the old file stays and nothing else is left.
+///
+/// Meanwhile the file has a random name that no other file had: nobody can put a link there beforehand.
 pub struct Replacement {
     /// Where the file is to be.
     path: PathBuf,
     /// Where it is meanwhile; absent for what is no file, such as a pipe, which is written to
     /// directly.
-    beside: Option<PathBuf>,
+    beside: Option<Beside>,
     file: File,
 }
 
@@ -30,11 +36,7 @@ impl Replacement {
             Ok(place) if !place.is_file() => {
                 File::options().write(true).open(&path).map(|file| (None, file))
             }
-            _ => {
-                let mut beside = path.clone().into_os_string();
-                beside.push(format!(".{}.part", std::process::id()));
-                File::create(&beside).map(|file| (Some(beside.into()), file))
-            }
+            _ => Beside::new(&path).map(|(beside, file)| (Some(beside), file)),
         };
         let (beside, file) = begun.map_err(|e| Error::io(named, e))?;
         Ok(Replacement { path, beside, file })
@@ -43,13 +45,11 @@ impl Replacement {
     /// Puts the file in its place.
     ///
     /// # Errors
-    /// `Io` where the system refuses; the file is then gone.
-    pub fn keep(mut self) -> Result<()> {
+    /// `Io` where the system refuses, or after [`discard_unfinished`]; the file is then gone.
+    pub fn keep(self) -> Result<()> {
         let Some(beside) = &self.beside else { return Ok(()) };
-        let kept = self.file.sync_all().and_then(|()| fs::rename(beside, &self.path));
-        kept.map_err(|e| Error::io(&self.path, e))?;
-        self.beside = None;
-        Ok(())
+        let kept = self.file.sync_all().and_then(|()| beside.rename(&self.path));
+        kept.map_err(|e| Error::io(&self.path, e))
     }
 }
 
@@ -63,13 +63,64 @@ impl Write for Replacement {
     }
 }
 
-impl Drop for Replacement {
-    fn drop(&mut self) {
-        if let Some(beside) = &self.beside {
-            // There is nobody to tell.
-            let _ = fs::remove_file(beside);
+/// Removes the files of this process that are not complete, and refuses new ones. For a program that a
+/// signal ends: nothing is left behind.
+pub fn discard_unfinished() {
+    let mut unfinished = unfinished();
+    unfinished.closed = true;
+    unfinished.files.clear();
+}
+
+/// The number in [`Unfinished`] of a file, which is removed unless it is [renamed](Self::rename).
+struct Beside(u64);
+
+impl Beside {
+    /// An empty file in the folder of `path`.
+    fn new(path: &Path) -> io::Result<(Self, File)> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".dyrelu-").suffix(".part");
+        // As readable as files that are made in place: the process's mask decides.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut unfinished = unfinished();
+        if unfinished.closed {
+            return Err(io::ErrorKind::Interrupted.into());
         }
+        let (file, at) = builder.tempfile_in(folder.unwrap_or(Path::new(".")))?.into_parts();
+        unfinished.begun += 1;
+        let number = unfinished.begun;
+        unfinished.files.insert(number, at);
+        Ok((Beside(number), file))
     }
+
+    fn rename(&self, path: &Path) -> io::Result<()> {
+        let mut unfinished = unfinished();
+        let file = unfinished.files.remove(&self.0).ok_or(io::ErrorKind::Interrupted)?;
+        file.persist(path).map_err(|e| e.error)
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        unfinished().files.remove(&self.0);
+    }
+}
+
+/// The files of this process that are not complete. Each is removed when it is dropped.
+struct Unfinished {
+    files: BTreeMap<u64, TempPath>,
+    /// How many there have been.
+    begun: u64,
+    closed: bool,
+}
+
+/// Held while a file begins, is renamed or removed, so that a signal leaves none in between.
+static UNFINISHED: Mutex<Unfinished> =
+    Mutex::new(Unfinished { files: BTreeMap::new(), begun: 0, closed: false });
+
+fn unfinished() -> MutexGuard<'static, Unfinished> {
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -104,6 +155,27 @@ mod tests {
             (names(folder.path()), fs::read(&path).unwrap()),
             (vec!["y".into()], b"new".into())
         );
+    }
+
+    /// Whoever can write to the folder cannot choose which file is written.
+    #[cfg(unix)]
+    #[test]
+    fn names_are_random_and_modes_ordinary() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("y");
+        let (a, b) = (Replacement::of(&path).unwrap(), Replacement::of(&path).unwrap());
+        let begun = names(folder.path());
+        assert_eq!(begun.len(), 2, "{begun:?}");
+        let process = std::process::id().to_string();
+        assert!(begun.iter().all(|name| !name.contains(&process)), "{begun:?}");
+        drop(a);
+        b.keep().unwrap();
+        assert_eq!(names(folder.path()), ["y"]);
+        let plain = folder.path().join("plain");
+        fs::write(&plain, "").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&path), mode(&plain));
     }
 
     #[test]

@@ -14,9 +14,8 @@ use half::f16;
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
-use super::Replacement;
 use super::mapped::Mapped;
-use crate::compile::{PREPARATION, Packs, Prepared, Unrecognised};
+use super::{PackedTensors, Prepared, Replacement};
 use crate::error::{Error, Result};
 use crate::graph::{Dim, Graph, Node, Op, TensorType, ValueId};
 use crate::tensor::{ALIGNMENT, DType, Storage, Tensor};
@@ -68,7 +67,8 @@ struct StoredGraph {
 #[derive(Serialize, Deserialize)]
 struct StoredPreparation {
     version: u32,
-    unrecognised: Vec<Unrecognised>,
+    #[serde(rename = "unrecognised")]
+    notes: serde_json::Value,
     packs: Vec<StoredPack>,
 }
 
@@ -209,31 +209,37 @@ fn read_storage(
     let outputs = stored.outputs.iter().map(output).collect::<Result<_>>()?;
     graph.set_outputs(outputs);
     graph.validate()?;
-    let prepared = stored.prepared.filter(|prepared| prepared.version == PREPARATION);
-    let prepared = prepared.map(|prepared| {
-        will_read(first_packed..packed_end);
-        Prepared {
-            unrecognised: prepared.unrecognised,
-            packs: packs_of(prepared.packs, &values, &packed_tensors),
-        }
-    });
-    Ok((graph, prepared))
+    let Some(prepared) = stored.prepared else { return Ok((graph, None)) };
+    let packed = packs_of(prepared.packs, &values, &packed_tensors)?;
+    will_read(first_packed..packed_end);
+    Ok((graph, Some(Prepared { version: prepared.version, notes: prepared.notes, packed })))
 }
 
-/// The packs of which the file holds every part.
+/// The packs, with their tensors. Whether those are what their layers need is seen when the layers are
+/// made: see [`PackedTensors`].
 fn packs_of(
     stored: Vec<StoredPack>,
     values: &HashMap<&str, ValueId>,
     tensors: &HashMap<String, Tensor>,
-) -> Packs {
-    let mut packs = Packs::none();
+) -> Result<PackedTensors> {
+    let mut packs = PackedTensors::default();
     for StoredPack { value, kind, parts } in stored {
-        let parts: Option<Vec<Tensor>> = parts.iter().map(|p| tensors.get(p).cloned()).collect();
-        if let (Some(parts), Some(&value)) = (parts, values.get(value.as_str())) {
-            packs.insert(value, kind, parts);
+        let damaged = |what: String| {
+            Error::format(format!("the packed weights of {value:?} ({kind}) {what}"))
+        };
+        let &id = values
+            .get(value.as_str())
+            .ok_or_else(|| damaged("belong to no value of the network".into()))?;
+        let tensor = |part: &String| {
+            let missing = || damaged(format!("want a tensor {part:?}, which is not there"));
+            tensors.get(part).cloned().ok_or_else(missing)
+        };
+        let parts = parts.iter().map(tensor).collect::<Result<_>>()?;
+        if !packs.insert(id, kind.as_str(), parts) {
+            return Err(damaged("are there twice".into()));
         }
     }
-    packs
+    Ok(packs)
 }
 
 /// The element type of a tensor in the file.
@@ -286,6 +292,17 @@ pub fn write(
     Ok(Written { bytes: bytes.len(), flushed })
 }
 
+/// The network as it would be read from a file with its weights stored so, and how many weights became
+/// zero.
+///
+/// # Errors
+/// As [`write()`].
+pub fn stored(graph: &Graph, weights: WeightStorage) -> Result<(Graph, usize)> {
+    let (bytes, flushed) = encode(graph, None, weights)?;
+    let (graph, _) = read_storage(&Storage::from_vec(bytes), |_| {})?;
+    Ok((graph, flushed))
+}
+
 fn encode(
     graph: &Graph,
     prepared: Option<Prepared>,
@@ -329,7 +346,7 @@ fn encode(
 
     stored.prepared = prepared.map(|prepared| {
         let mut packs = Vec::new();
-        for (value, kind, tensors) in prepared.packs.into_parts() {
+        for (value, kind, tensors) in prepared.packed.iter() {
             let mut parts = Vec::new();
             for tensor in tensors {
                 pad_to_boundary(&mut data, &mut header);
@@ -341,10 +358,10 @@ fn encode(
                 header.insert(part.clone(), entry);
                 parts.push(part);
             }
-            packs.push(StoredPack { value: name(value), kind, parts });
+            packs.push(StoredPack { value: name(value), kind: kind.into(), parts });
         }
-        let unrecognised = prepared.unrecognised;
-        StoredPreparation { version: PREPARATION, unrecognised, packs }
+        let Prepared { version, notes, .. } = prepared;
+        StoredPreparation { version, notes, packs }
     });
 
     let mut metadata: serde_json::Map<String, serde_json::Value> =
@@ -446,116 +463,4 @@ fn lookup<'n>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ErrorKind;
-    use crate::graph::{Binary, Unary};
-
-    fn network() -> Graph {
-        let mut g = Graph::new("net");
-        g.metadata.insert("labels".into(), "cat\ndog".into());
-        let dims = vec![Dim::symbol("N"), 3.into()];
-        let x = g.add_input("x", TensorType { dtype: DType::F32, dims });
-        let w = g.add_constant("w", Tensor::new(&[1, 3], vec![0.5f32, 1e-40, 3.0]).unwrap());
-        let i = g.add_constant("i", Tensor::vector(vec![1i64, 3]));
-        let sum = g.apply("sum", Op::Binary(Binary::Add), &[x, w]);
-        let same = g.apply("same", Op::Expand, &[sum, i]);
-        let y = g.apply("y", Op::Unary(Unary::LeakyRelu { alpha: 0.1 }), &[same]);
-        g.set_outputs(vec![y]);
-        g
-    }
-
-    fn read_bytes(bytes: &[u8]) -> Result<Graph> {
-        read_storage(&Storage::from_vec(bytes.to_vec()), |_| {}).map(|(graph, _)| graph)
-    }
-
-    #[test]
-    fn what_is_written_is_read() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("net.safetensors");
-        for (weights, dtype_loss) in [(WeightStorage::F32, 0.0), (WeightStorage::F16, 1e-3)] {
-            let written = write(&network(), None, &path, weights).unwrap();
-            assert_eq!(written.flushed, 1);
-            let (g, prepared) = read(&path).unwrap();
-            assert!(prepared.is_none());
-            assert_eq!(g.metadata["labels"], "cat\ndog");
-            assert_eq!(g.nodes().len(), 3);
-            assert_eq!(g.nodes()[2].op, Op::Unary(Unary::LeakyRelu { alpha: 0.1 }));
-            let dims = &g.value(g.inputs()[0]).input.as_ref().unwrap().dims;
-            assert_eq!(dims[0].as_symbol(), Some("N"));
-            let w = g.constant(g.nodes()[0].input(1).unwrap()).unwrap();
-            for (a, b) in w.as_f32().unwrap().iter().zip([0.5, 0.0, 3.0]) {
-                assert!((a - b).abs() <= dtype_loss, "{a} and {b}");
-            }
-        }
-    }
-
-    #[test]
-    fn tensors_lie_on_boundaries_and_leave_no_holes() {
-        let (bytes, _) = encode(&network(), None, WeightStorage::F32).unwrap();
-        let (header_len, header) = SafeTensors::read_metadata(&bytes).unwrap();
-        assert_eq!((8 + header_len) % ALIGNMENT, 0);
-        for (name, info) in header.tensors() {
-            let boundary = info.data_offsets.0 % ALIGNMENT == 0;
-            assert!(boundary || name.starts_with(PADDING), "{name} at {:?}", info.data_offsets);
-        }
-    }
-
-    #[test]
-    fn hostile_files_are_refused_with_a_sentence() {
-        let (good, _) = encode(&network(), None, WeightStorage::F32).unwrap();
-        let replaced = |from: &str, to: &str| {
-            assert_eq!(from.len(), to.len());
-            let at = good.windows(from.len()).position(|w| w == from.as_bytes()).unwrap();
-            let mut bytes = good.clone();
-            bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
-            bytes
-        };
-        let cases: Vec<(&str, Vec<u8>, ErrorKind, &str)> = vec![
-            ("empty", vec![], ErrorKind::Format, "damaged"),
-            ("truncated", good[..good.len() - 1].to_vec(), ErrorKind::Format, "damaged"),
-            ("huge header", u64::MAX.to_le_bytes().to_vec(), ErrorKind::Format, "damaged"),
-            (
-                "later version",
-                replaced("\"dyrelu.version\":\"1\"", "\"dyrelu.version\":\"9\""),
-                ErrorKind::Unsupported,
-                "version 9",
-            ),
-            (
-                "offsets",
-                replaced("\"data_offsets\":[64,", "\"data_offsets\":[99,"),
-                ErrorKind::Format,
-                "damaged",
-            ),
-            ("unknown op", replaced("Expand", "Explod"), ErrorKind::Format, "Explod"),
-        ];
-        for (case, bytes, kind, words) in cases {
-            match read_bytes(&bytes) {
-                Ok(_) => panic!("{case}: accepted"),
-                Err(e) => {
-                    assert_eq!(e.kind(), kind, "{case}: {e}");
-                    assert!(e.to_string().contains(words), "{case}: {e}");
-                }
-            }
-        }
-        let plain = safetensors::serialize::<String, safetensors::tensor::TensorView, _>([], None);
-        let e = read_bytes(&plain.unwrap()).unwrap_err();
-        assert!(e.to_string().contains("without a network"), "{e}");
-    }
-
-    /// Every prefix, and every byte changed, is either refused or read; none panics.
-    #[test]
-    fn damaged_files_never_panic() {
-        let (whole, _) = encode(&network(), None, WeightStorage::F32).unwrap();
-        for at in 0..whole.len() {
-            let _ = read_bytes(&whole[..at]);
-            for flip in [0x01, 0x10, 0x80] {
-                let mut damaged = whole.clone();
-                damaged[at] ^= flip;
-                if let Ok(mut graph) = read_bytes(&damaged) {
-                    let _ = crate::compile::optimise(&mut graph);
-                }
-            }
-        }
-    }
-}
+mod tests;

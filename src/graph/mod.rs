@@ -5,14 +5,23 @@ pub mod cost;
 mod dim;
 pub(crate) mod geometry;
 pub mod infer;
+mod links;
 mod op;
+pub(crate) mod predicates;
+mod rewriter;
+mod single_precision;
 mod validate;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 
 pub use bind::bind_inputs;
 pub use dim::{Bindings, Dim};
+pub use links::Links;
 pub use op::*;
+pub use rewriter::Rewriter;
+#[cfg(feature = "onnx")]
+pub(crate) use single_precision::element_types;
+pub use single_precision::in_single_precision;
 
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Tensor};
@@ -212,36 +221,7 @@ impl Graph {
 
     /// Who produces and who reads each value, as the graph stands now.
     pub fn links(&self) -> Links {
-        let mut links = Links {
-            producer: vec![None; self.values.len()],
-            consumers: vec![Vec::new(); self.values.len()],
-        };
-        for id in self.node_ids() {
-            let node = self.node(id);
-            for output in node.outputs.iter().flatten() {
-                links.producer[output.0] = Some(id);
-            }
-            for input in node.inputs.iter().flatten() {
-                links.consumers[input.0].push(id);
-            }
-        }
-        links
-    }
-
-    /// Makes everyone who reads `old` (the graph's outputs too) read `new`.
-    pub fn replace_uses(&mut self, old: ValueId, new: ValueId) {
-        let readers = self.nodes.iter_mut().flat_map(|n| n.inputs.iter_mut().flatten());
-        for id in readers.chain(&mut self.outputs).filter(|id| **id == old) {
-            *id = new;
-        }
-    }
-
-    /// Makes `new` stand where `old` stood, under the name that `old` had.
-    pub fn take_over(&mut self, old: ValueId, new: ValueId) {
-        self.replace_uses(old, new);
-        let name = std::mem::take(&mut self.values[old.0].name);
-        self.values[old.0].name = format!("{name}.replaced");
-        self.values[new.0].name = name;
+        Links::of(self)
     }
 
     /// Drops the nodes that no output depends on and puts the others into an order in which they
@@ -251,85 +231,72 @@ impl Graph {
     /// # Errors
     /// `Graph` where nodes wait for each other in a circle.
     pub fn prune(&mut self) -> Result<()> {
-        let links = self.links();
-        let mut wanted: HashSet<NodeId> = HashSet::new();
+        self.prune_with(&self.links()).map(|_| ())
+    }
+
+    /// As [`prune`](Self::prune); returns the new identity of every node that is left.
+    fn prune_with(&mut self, links: &Links) -> Result<Vec<Option<NodeId>>> {
+        let order = self.running_order(links)?;
+        let mut places = vec![None; self.nodes.len()];
+        let mut nodes: Vec<Option<Node>> =
+            std::mem::take(&mut self.nodes).into_iter().map(Some).collect();
+        for (place, id) in order.into_iter().enumerate() {
+            places[id.0] = Some(NodeId(place));
+            self.nodes.extend(nodes[id.0].take());
+        }
+        let mut is_read = vec![false; self.values.len()];
+        let inputs = self.nodes.iter().flat_map(|node| node.inputs.iter().flatten());
+        inputs.chain(&self.outputs).for_each(|id| is_read[id.0] = true);
+        for (value, is_read) in self.values.iter_mut().zip(is_read) {
+            if !is_read {
+                value.constant = None;
+            }
+        }
+        Ok(places)
+    }
+
+    /// The nodes that an output depends on, in an order in which they can run.
+    fn running_order(&self, links: &Links) -> Result<Vec<NodeId>> {
+        let mut wanted = vec![false; self.nodes.len()];
         let mut open: Vec<ValueId> = self.outputs.clone();
         while let Some(value) = open.pop() {
             if let Some(node) = links.producer(value)
-                && wanted.insert(node)
+                && !std::mem::replace(&mut wanted[node.0], true)
             {
                 open.extend(self.node(node).inputs.iter().flatten());
             }
         }
 
         // Kahn's algorithm; a heap keyed by position keeps the given order.
-        let mut missing: HashMap<NodeId, usize> = HashMap::new();
+        let mut missing = vec![0usize; self.nodes.len()];
         let mut ready = std::collections::BinaryHeap::new();
-        for &id in &wanted {
-            let waits = self.node(id).inputs.iter().flatten();
-            let count = waits.filter(|v| links.producer(**v).is_some()).count();
-            missing.insert(id, count);
-            if count == 0 {
+        for id in self.node_ids().filter(|id| wanted[id.0]) {
+            let inputs = self.node(id).inputs.iter().flatten();
+            missing[id.0] = inputs.filter(|v| links.producer(**v).is_some()).count();
+            if missing[id.0] == 0 {
                 ready.push(std::cmp::Reverse(id));
             }
         }
-        let mut order = Vec::with_capacity(wanted.len());
+        let mut order = Vec::with_capacity(self.nodes.len());
         while let Some(std::cmp::Reverse(id)) = ready.pop() {
             order.push(id);
             for output in self.node(id).outputs.iter().flatten() {
-                for &consumer in links.consumers(*output) {
-                    if let Some(count) = missing.get_mut(&consumer) {
-                        *count -= 1;
-                        if *count == 0 {
-                            ready.push(std::cmp::Reverse(consumer));
-                        }
+                for &consumer in links.consumers(*output).iter().filter(|id| wanted[id.0]) {
+                    missing[consumer.0] -= 1;
+                    if missing[consumer.0] == 0 {
+                        ready.push(std::cmp::Reverse(consumer));
                     }
                 }
             }
         }
-        if order.len() < wanted.len() {
-            let done: HashSet<NodeId> = order.into_iter().collect();
-            let stuck =
-                wanted.iter().filter(|id| !done.contains(id)).min().map(|&id| self.node(id));
-            let (name, op) = stuck.map_or(("", ""), |node| (node.name.as_str(), node.op.name()));
-            return Err(Error::graph("it waits for its own output: the network has a cycle")
-                .at_node(name, op));
-        }
-
-        let mut nodes: Vec<Option<Node>> =
-            std::mem::take(&mut self.nodes).into_iter().map(Some).collect();
-        self.nodes = order.into_iter().filter_map(|id| nodes[id.0].take()).collect();
-        let read: HashSet<ValueId> = self
-            .nodes
-            .iter()
-            .flat_map(|n| n.inputs.iter().flatten())
-            .chain(&self.outputs)
-            .copied()
-            .collect();
-        for (i, value) in self.values.iter_mut().enumerate() {
-            if !read.contains(&ValueId(i)) {
-                value.constant = None;
+        match self.node_ids().find(|id| wanted[id.0] && missing[id.0] > 0) {
+            None => Ok(order),
+            Some(stuck) => {
+                let node = self.node(stuck);
+                let message = "it waits for its own output: the network has a cycle";
+                Err(Error::graph(message).at_node(&node.name, node.op.name()))
             }
         }
-        Ok(())
-    }
-}
-
-/// Who produces and who reads each value.
-pub struct Links {
-    producer: Vec<Option<NodeId>>,
-    consumers: Vec<Vec<NodeId>>,
-}
-
-impl Links {
-    /// The node that produces `value`, if a node does.
-    pub fn producer(&self, value: ValueId) -> Option<NodeId> {
-        self.producer[value.0]
-    }
-
-    /// The nodes that read `value`, once for every time they read it.
-    pub fn consumers(&self, value: ValueId) -> &[NodeId] {
-        &self.consumers[value.0]
     }
 }
 

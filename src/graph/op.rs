@@ -177,10 +177,10 @@ impl Scalar {
     ///
     /// # Errors
     /// `Shape` where so many elements cannot exist.
-    pub fn fill(self, shape: &[usize]) -> crate::Result<Tensor> {
+    pub fn fill(self, shape: &[usize]) -> crate::error::Result<Tensor> {
         let count = crate::tensor::num_elements(shape)
             .filter(|n| n.checked_mul(8).is_some_and(|bytes| bytes <= isize::MAX as usize))
-            .ok_or_else(|| crate::Error::shape(format!("shape {shape:?} is too large")))?;
+            .ok_or_else(|| crate::error::Error::shape(format!("shape {shape:?} is too large")))?;
         Tensor::new(shape, vec![self.value; count])?.cast(self.dtype)
     }
 }
@@ -361,6 +361,7 @@ pub enum ReduceKind {
     L1,
     L2,
     SumSquare,
+    LogSum,
     LogSumExp,
 }
 
@@ -409,6 +410,9 @@ pub enum NearestRounding {
     RoundPreferCeil,
     Floor,
     Ceil,
+    /// `Floor` where an axis grows, `Ceil` where it shrinks: `Resize` of opset 10, which had no
+    /// attribute for it. The tests of ONNX 1.5 show it.
+    FloorOrCeil,
 }
 
 /// How output coordinates map to input coordinates.
@@ -572,6 +576,7 @@ impl Op {
                 ReduceKind::L1 => "ReduceL1",
                 ReduceKind::L2 => "ReduceL2",
                 ReduceKind::SumSquare => "ReduceSumSquare",
+                ReduceKind::LogSum => "ReduceLogSum",
                 ReduceKind::LogSumExp => "ReduceLogSumExp",
             },
             Op::ArgMax(_) => "ArgMax",

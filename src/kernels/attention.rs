@@ -7,15 +7,37 @@ use crate::simd::{Isa, LANES, Simd, Vectorised, exp, padded};
 /// eight. `gamma` is the factor of the softmax.
 ///
 /// # Panics
-/// Where the maps differ in size.
+/// Panics if the maps differ in size.
 pub fn spatial_attention(isa: Isa, z: &[f32], pi: &mut [f32], tau: f32, gamma: f32) {
     assert!(z.len() == pi.len() && z.len().is_multiple_of(LANES));
-    isa.run_narrow(Attention { z, pi, tau, gamma });
+    // The result has room to work on numbers that lie side by side.
+    let count = z.len() / LANES;
+    for (to, z) in pi.iter_mut().zip(z.iter().step_by(LANES)) {
+        *to = *z;
+    }
+    compact_attention(isa, &mut pi[..padded(count)], count, tau, gamma);
+    // From the last to the first: none is overwritten before it is read.
+    for i in (0..count).rev() {
+        let value = pi[i];
+        let to = &mut pi[i * LANES..][..LANES];
+        to.fill(0.0);
+        to[0] = value;
+    }
+}
+
+/// As [`spatial_attention`], in place on `count` numbers that lie side by side at the start of
+/// `map`, which is `count` rounded up to whole vectors long. What is behind them becomes zero.
+///
+/// # Panics
+/// Panics if `map` has another length.
+pub fn compact_attention(isa: Isa, map: &mut [f32], count: usize, tau: f32, gamma: f32) {
+    assert_eq!(map.len(), padded(count));
+    isa.run_narrow(Attention { map, count, tau, gamma });
 }
 
 struct Attention<'a> {
-    z: &'a [f32],
-    pi: &'a mut [f32],
+    map: &'a mut [f32],
+    count: usize,
     tau: f32,
     gamma: f32,
 }
@@ -25,15 +47,9 @@ impl Vectorised for Attention<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Attention { z, pi, tau, gamma } = self;
-        // The result has room to work on numbers that lie side by side.
-        let count = z.len() / LANES;
-        let compact = &mut pi[..padded(count)];
-        for (to, z) in compact.iter_mut().zip(z.iter().step_by(LANES)) {
-            *to = *z;
-        }
-        compact[count..].fill(f32::NEG_INFINITY);
-        let (vectors, _) = compact.as_chunks_mut::<LANES>();
+        let Attention { map, count, tau, gamma } = self;
+        map[count..].fill(f32::NEG_INFINITY);
+        let (vectors, _) = map.as_chunks_mut::<LANES>();
         // SAFETY: these chunks hold eight numbers each.
         let load = |x: &[f32; LANES]| unsafe { s.load(x.as_ptr()) };
         // SAFETY: as above.
@@ -50,18 +66,15 @@ impl Vectorised for Attention<'_> {
             let y = exp(s, s.mul(s.sub(load(x), largest), scale));
             store(x, y);
         }
-        compact[count..].fill(0.0);
+        map[count..].fill(0.0);
         let mut sum = s.splat(0.0);
-        for x in compact.as_chunks().0 {
+        for x in map.as_chunks().0 {
             sum = s.add(sum, load(x));
         }
         let factor = gamma / s.sum(sum);
-        // From the last to the first: none is overwritten before it is read.
-        for i in (0..count).rev() {
-            let value = pi[i] * factor;
-            let to = &mut pi[i * LANES..][..LANES];
-            to.fill(0.0);
-            to[0] = if value > 1.0 { 1.0 } else { value };
+        for x in &mut map[..count] {
+            let value = *x * factor;
+            *x = if value > 1.0 { 1.0 } else { value };
         }
     }
 }

@@ -8,11 +8,12 @@ use std::ops::Range;
 
 use super::Window;
 use super::epilogue::Epilogue;
-use super::product::{MOST_ZEROS, OUTSIDE, Packed, Rows, product};
+use super::packing::{PartSize, fill_bias, pack_alone};
+use super::product::{MOST_ZEROS, OUTSIDE, Packed, Rows, fill_panels, product};
 use super::scalar_product::{SingleOutput, scalar_products};
 use super::transform::transform;
 use crate::simd::{Isa, LANES, Simd, Vectorised, padded};
-use crate::tensor::{Aligned, Block, Layout, Tensor};
+use crate::tensor::{Block, Layout, Tensor};
 
 /// Below this many input channels, taps are gathered.
 const FEW_CHANNELS: usize = 16;
@@ -40,45 +41,78 @@ impl ConvWeights {
     /// # Panics
     /// Where the lengths do not fit together.
     pub fn new(weight: &[f32], bias: Option<&[f32]>, outputs: usize, channels: usize) -> Self {
-        let length = weight.len() / outputs.max(1);
-        let taps = length / channels.max(1);
-        assert_eq!(outputs * channels * taps, weight.len());
+        let taps = weight.len() / outputs.max(1) / channels.max(1);
+        let parts = pack_alone(Self::sizes(outputs, channels, taps), |parts| {
+            Self::pack(weight, bias, [outputs, channels, taps], false, parts);
+        });
+        Self::of(&parts, outputs, channels, taps).expect("the lengths were made to fit")
+    }
+
+    /// The sizes of the parts of a layer.
+    pub fn sizes(outputs: usize, channels: usize, taps: usize) -> Vec<PartSize> {
+        let width = padded(outputs);
+        let mut sizes = vec![PartSize::f32(width * channels * taps), PartSize::f32(width)];
+        if Self::is_single([outputs, channels, taps]) {
+            sizes.push(PartSize::f32(channels));
+        }
+        sizes
+    }
+
+    /// Packs `weight [outputs][channels][taps]`, or `[channels][outputs]` where it is `transposed`,
+    /// into parts of zeros.
+    ///
+    /// # Panics
+    /// Where the lengths do not fit together.
+    pub fn pack(
+        weight: &[f32],
+        bias: Option<&[f32]>,
+        [outputs, channels, taps]: [usize; 3],
+        transposed: bool,
+        parts: &mut [&mut [u8]],
+    ) {
+        let length = channels * taps;
+        assert_eq!(outputs * length, weight.len());
+        assert!(bias.is_none_or(|bias| bias.len() == outputs) && !(transposed && taps > 1));
         // Element `i` of a row is channel `i % channels` under tap `i / channels`.
         let places = (0..taps).flat_map(|tap| (0..channels).map(move |c| c * taps + tap));
         let places: Vec<usize> = places.collect();
-        let packed = Packed::new(outputs, length, bias, |o, i| weight[o * length + places[i]]);
-        let single = outputs == 1 && taps == 1 && channels.is_multiple_of(LANES);
-        let single = single.then(|| SingleOutput {
-            weight: Aligned::from(weight).into(),
-            bias: bias.map_or(0.0, |bias| bias[0]),
-        });
-        ConvWeights { packed, channels, single }
+        let panels = bytemuck::cast_slice_mut(parts[0]);
+        if transposed {
+            fill_panels(panels, outputs, length, |o, i| weight[i * outputs + o]);
+        } else {
+            fill_panels(panels, outputs, length, |o, i| weight[o * length + places[i]]);
+        }
+        fill_bias(bias, parts[1]);
+        if Self::is_single([outputs, channels, taps]) {
+            bytemuck::cast_slice_mut::<u8, f32>(parts[2]).copy_from_slice(weight);
+        }
+    }
+
+    /// Whether a layer has the same weights again as a scalar product.
+    fn is_single([outputs, channels, taps]: [usize; 3]) -> bool {
+        outputs == 1 && taps == 1 && channels.is_multiple_of(LANES)
     }
 
     /// Weights that were packed earlier; `None` where these are not theirs.
     pub fn of(parts: &[Tensor], outputs: usize, channels: usize, taps: usize) -> Option<Self> {
-        let (panels, bias) = (parts.first()?.to_numbers()?, parts.get(1)?.to_numbers()?);
-        let packed = Packed::of(panels, bias, channels.checked_mul(taps)?)?;
-        let single = match parts.get(2) {
+        let (parts, single) = match parts {
+            [parts @ .., single] if Self::is_single([outputs, channels, taps]) => {
+                (parts, Some(single))
+            }
+            parts => (parts, None),
+        };
+        let [panels, bias] = parts else { return None };
+        let length = channels.checked_mul(taps)?;
+        let packed = Packed::of(panels.to_numbers()?, bias.to_numbers()?, length)?;
+        let fits = packed.width() == padded(outputs)
+            && single.is_none_or(|weight| weight.len() == channels);
+        let single = match single.filter(|_| fits) {
             Some(weight) => {
                 Some(SingleOutput { weight: weight.to_numbers()?, bias: packed.bias()[0] })
             }
             None => None,
         };
-        let fits = packed.width() == padded(outputs)
-            && single.as_ref().is_none_or(|single| {
-                outputs == 1
-                    && taps == 1
-                    && single.weight.len() == channels
-                    && channels.is_multiple_of(LANES)
-            });
         fits.then_some(ConvWeights { packed, channels, single })
-    }
-
-    /// What [`of`](Self::of) takes.
-    pub fn parts(&self) -> Vec<Tensor> {
-        let single = self.single.iter().map(|single| Tensor::of_numbers(&single.weight));
-        self.packed.parts().into_iter().chain(single).collect()
     }
 
     /// The packed matrix.
@@ -93,18 +127,24 @@ impl ConvWeights {
 
     /// Whether inputs may be NCHW: the taps are gathered anyway.
     pub fn gathers(&self) -> bool {
-        self.channels < FEW_CHANNELS || self.channels > MOST_ZEROS
+        gathers(self.channels)
     }
 
     /// Elements of workspace for blocks of `rows` rows.
     pub fn workspace(&self, rows: usize, prologue: bool) -> usize {
         let taps = self.packed.length() / self.channels.max(1);
-        match (prologue, self.gathers()) {
-            (true, _) => rows * (1 + padded(self.channels)),
-            (false, true) => rows * (1 + self.packed.length()),
-            (false, false) => rows * taps,
-        }
+        // Sizes that no memory holds are refused by whoever adds them up.
+        rows.saturating_mul(match (prologue, self.gathers()) {
+            (true, _) => 1 + padded(self.channels),
+            (false, true) => 1 + self.packed.length(),
+            (false, false) => taps,
+        })
     }
+}
+
+/// Whether the taps of a map of so many channels are gathered.
+pub fn gathers(channels: usize) -> bool {
+    !(FEW_CHANNELS..=MOST_ZEROS).contains(&channels)
 }
 
 /// Computes a block of one image of the output.

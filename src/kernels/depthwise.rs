@@ -2,11 +2,14 @@
 #![allow(unsafe_code)]
 
 use std::ops::Range;
+use std::ptr::NonNull;
 
 use super::Window;
-use super::epilogue::{Epilogue, add_to_sums};
+use super::epilogue::Epilogue;
+use super::packing::{PartSize, fill_bias, pack_alone};
+use super::place::Place;
 use crate::simd::{Isa, Simd, Vectorised, padded};
-use crate::tensor::{Aligned, Block, Numbers, Tensor};
+use crate::tensor::{Block, Numbers, Tensor};
 
 /// Weights `[taps][width]` and biases `[width]`, channels padded with zeros.
 pub struct DepthwiseWeights {
@@ -20,18 +23,33 @@ impl DepthwiseWeights {
     /// # Panics
     /// Where the lengths do not fit together.
     pub fn new(weight: &[f32], bias: Option<&[f32]>, channels: usize) -> Self {
+        let taps = weight.len() / channels.max(1);
+        let parts = pack_alone(Self::sizes(channels, taps), |parts| {
+            Self::pack(weight, bias, channels, parts);
+        });
+        Self::of(&parts, channels, taps).expect("the lengths were made to fit")
+    }
+
+    /// The sizes of the parts of a layer.
+    pub fn sizes(channels: usize, taps: usize) -> Vec<PartSize> {
+        let width = padded(channels);
+        vec![PartSize::f32(taps * width), PartSize::f32(width)]
+    }
+
+    /// Packs `weight [channels][taps]` and `bias [channels]` into parts of zeros.
+    ///
+    /// # Panics
+    /// Where the lengths do not fit together.
+    pub fn pack(weight: &[f32], bias: Option<&[f32]>, channels: usize, parts: &mut [&mut [u8]]) {
         let (width, count) = (padded(channels), weight.len() / channels.max(1));
-        let mut taps = Aligned::zeroed(count * width);
+        assert_eq!(channels * count, weight.len());
+        let taps: &mut [f32] = bytemuck::cast_slice_mut(parts[0]);
         for (tap, row) in taps.chunks_exact_mut(width).enumerate() {
             for (c, w) in row[..channels].iter_mut().enumerate() {
                 *w = weight[c * count + tap];
             }
         }
-        let mut padded_bias = Aligned::zeroed(width);
-        if let Some(bias) = bias {
-            padded_bias[..channels].copy_from_slice(bias);
-        }
-        DepthwiseWeights { taps: taps.into(), bias: padded_bias.into() }
+        fill_bias(bias, parts[1]);
     }
 
     /// Weights that were packed earlier; `None` where these are not theirs.
@@ -41,11 +59,6 @@ impl DepthwiseWeights {
         let width = padded(channels);
         let fits = Some(all.len()) == width.checked_mul(taps) && bias.len() == width;
         fits.then_some(DepthwiseWeights { taps: all, bias })
-    }
-
-    /// What [`of`](Self::of) takes.
-    pub fn parts(&self) -> Vec<Tensor> {
-        vec![Tensor::of_numbers(&self.taps), Tensor::of_numbers(&self.bias)]
     }
 
     /// Bytes of the packed weights.
@@ -100,10 +113,6 @@ struct Call<'a, 'b, 'c> {
 /// A call with kernels of `K` columns that move by `STEP`; 0 stands for any.
 struct Depthwise<'a, 'b, 'c, const K: usize, const STEP: usize>(Call<'a, 'b, 'c>);
 
-/// The most output pixels of a register tile: with five weights and one element they fill the
-/// registers of AVX2, and the sizes that networks for 224x224 pixels have are multiples of it.
-const PIXELS: usize = 7;
-
 /// Channels that are computed from the first line to the last before others: three lines of so many
 /// stay in the nearest cache, where lines of all channels would not.
 const CHANNELS: usize = 64;
@@ -115,7 +124,7 @@ struct Part {
     channels: Range<usize>,
 }
 
-/// Runs a block for each input column under the taps of a tile: up to `(PIXELS - 1) * 2 + 5`.
+/// Runs a block for each input column under the taps of a tile: up to `(7 - 1) * 2 + 5`.
 ///
 /// Written out, for the compiler gives up on a loop of so many and would keep the sums in memory.
 #[cfg(not(debug_assertions))]
@@ -157,24 +166,29 @@ fn taps_inside(w: &Window, line: usize) -> std::ops::Range<usize> {
 }
 
 impl Call<'_, '_, '_> {
-    /// All lines.
+    /// All lines. The pixels of each are dealt evenly: 20 are two tiles of seven and one of six.
     #[inline(always)]
     fn lines<S: Simd, const K: usize, const STEP: usize>(&mut self, s: S) {
         let w = self.window;
-        let most = if K == 0 { 1 } else { PIXELS };
+        let most = if const { K == 0 } { 1 } else { S::TILE_PIXELS };
         let inside = w.inside(1, 0).start..w.inside(1, w.kernel[1] - 1).end;
         let count = w.output[1];
         let tiles = count.div_ceil(most);
+        let long = count.div_ceil(tiles.max(1));
+        let long_tiles = count - tiles * long.saturating_sub(1);
         for first in (0..self.width).step_by(CHANNELS) {
             let channels = first..self.width.min(first + CHANNELS);
             for line in self.block.rows.clone() {
                 let at = Part { line, taps: taps_inside(w, line), channels: channels.clone() };
-                for i in 0..tiles {
-                    let columns = i * count / tiles..(i + 1) * count / tiles;
+                let start = |tile| tile * long - usize::saturating_sub(tile, long_tiles);
+                for tile in 0..tiles {
+                    let columns = start(tile)..start(tile + 1);
                     // SAFETY: the columns are the block's; all of their taps are inside the line,
                     // or each is checked.
                     unsafe {
-                        if K != 0 && inside.start <= columns.start && columns.end <= inside.end {
+                        if const { K == 0 } {
+                            self.channels::<S, 1, K, STEP, false>(s, &at, columns.start);
+                        } else if inside.start <= columns.start && columns.end <= inside.end {
                             self.pixels::<S, K, STEP, true>(s, &at, columns);
                         } else {
                             self.pixels::<S, K, STEP, false>(s, &at, columns);
@@ -185,7 +199,7 @@ impl Call<'_, '_, '_> {
         }
     }
 
-    /// All channels of up to [`PIXELS`] pixels of a line.
+    /// All channels of a tile of pixels of a line.
     ///
     /// # Safety
     /// Line and columns are the block's; its taps are inside, and with
@@ -197,27 +211,26 @@ impl Call<'_, '_, '_> {
         at: &Part,
         columns: Range<usize>,
     ) {
-        let (mut column, end) = (columns.start, columns.end);
-        while column < end {
-            // SAFETY: the caller's.
-            unsafe {
-                column += match end - column {
-                    7.. if K > 0 => self.channels::<S, 7, K, STEP, INSIDE>(s, at, column),
-                    6 if K > 0 => self.channels::<S, 6, K, STEP, INSIDE>(s, at, column),
-                    5 if K > 0 => self.channels::<S, 5, K, STEP, INSIDE>(s, at, column),
-                    4 if K > 0 => self.channels::<S, 4, K, STEP, INSIDE>(s, at, column),
-                    2.. if K > 0 => self.channels::<S, 2, K, STEP, INSIDE>(s, at, column),
-                    _ => self.channels::<S, 1, K, STEP, INSIDE>(s, at, column),
+        /// A match with those numbers of pixels that this instruction set has.
+        macro_rules! tile {
+            ($($pixels:literal)*) => {
+                match columns.len() {
+                    // SAFETY: the caller's.
+                    $($pixels if const { $pixels <= S::TILE_PIXELS } => unsafe {
+                        self.channels::<S, $pixels, K, STEP, INSIDE>(s, at, columns.start);
+                    })*
+                    pixels => unreachable!("a tile of {pixels} pixels"),
                 }
-            }
+            };
         }
+        tile!(1 2 3 4 5 6 7)
     }
 
-    /// All channels of `M` pixels of a line from `column` on; gives `M`.
+    /// All channels of `M` pixels of a line from `column` on: for each number of pixels a function
+    /// of its own.
     ///
     /// # Safety
     /// As for [`pixels`](Self::pixels).
-    #[inline(always)]
     unsafe fn channels<
         S: Simd,
         const M: usize,
@@ -229,18 +242,23 @@ impl Call<'_, '_, '_> {
         s: S,
         at: &Part,
         column: usize,
-    ) -> usize {
+    ) {
         let whole = at.channels.end - at.channels.len() % S::WIDTH;
-        // SAFETY: the caller's.
-        unsafe {
-            for channel in (at.channels.start..whole).step_by(S::WIDTH) {
-                self.tile::<S, M, K, STEP, INSIDE>(s, at, column, channel);
-            }
-            if whole < at.channels.end {
-                self.tile::<S::Narrow, M, K, STEP, INSIDE>(s.narrow(), at, column, whole);
-            }
+        s.vectorise(
+            #[inline(always)]
+            || {
+                for channel in (at.channels.start..whole).step_by(S::WIDTH) {
+                    // SAFETY: the caller's.
+                    unsafe { self.tile::<S, M, K, STEP, INSIDE>(s, at, column, channel) };
+                }
+            },
+        );
+        if whole < at.channels.end {
+            let rest =
+                Part { channels: whole..at.channels.end, taps: at.taps.clone(), line: at.line };
+            // SAFETY: the caller's.
+            unsafe { self.channels::<S::Narrow, M, K, STEP, INSIDE>(s.narrow(), &rest, column) };
         }
-        M
     }
 
     /// `M` pixels and a vector of channels.
@@ -282,14 +300,18 @@ impl Call<'_, '_, '_> {
             for (y, sum) in y.iter_mut().zip(sum) {
                 *y = [sum];
             }
-            let pixel = line * w.output[1] + column;
-            self.epilogue.apply(s, &mut y, pixel, channel, width);
-            for (m, y) in y.iter().enumerate() {
-                s.store(self.block.at(line, (column + m) * width + channel), y[0]);
-            }
-            if let Some(sums) = &mut self.block.sums {
-                add_to_sums(s, &y, sums.as_mut_ptr().add(channel));
-            }
+            let place = Place {
+                to: self.block.at(line, column * width + channel),
+                sums: self
+                    .block
+                    .sums
+                    .as_mut()
+                    .map(|sums| NonNull::from(&mut sums[channel..]).cast()),
+                row: line * w.output[1] + column,
+                column: channel,
+                width,
+            };
+            self.epilogue.finish(s, y, place);
         }
     }
 

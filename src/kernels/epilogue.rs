@@ -1,7 +1,20 @@
 //! What a kernel applies to its results while they are still in registers.
 #![allow(unsafe_code)]
 
+use super::place::Place;
 use crate::simd::{LANES, Simd, padded, sigmoid, tanh};
+
+/// Applies a function to every vector of a register tile.
+macro_rules! each {
+    ($tile:ident, |$x:ident| $y:expr) => {
+        for row in $tile.iter_mut() {
+            for x in row {
+                let $x = *x;
+                *x = $y;
+            }
+        }
+    };
+}
 
 /// The function that an epilogue applies to every element.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -121,115 +134,232 @@ impl Epilogue<'_> {
         }
     }
 
-    /// Applies the epilogue to the elements of `M` rows from `row` on, `V` vectors from `column` on.
+    /// Applies the epilogue to the results of a register tile, stores them, and adds them to the
+    /// sums.
+    ///
+    /// The epilogues of which networks are full are applied to the registers. For the others the
+    /// results are stored first, and [`pass`](Self::pass) goes over them in the nearest cache:
+    /// every epilogue in every tile would be most of the program.
     ///
     /// # Safety
-    /// The epilogue [`fits`](Self::fits) a map of `width` that has these rows and columns.
+    /// The epilogue [`fits`](Self::fits), and `place` is one for `M` rows of `V` vectors.
     #[inline(always)]
-    pub(super) unsafe fn apply<S: Simd, const M: usize, const V: usize>(
+    pub(super) unsafe fn finish<S: Simd, const M: usize, const V: usize>(
+        &self,
+        s: S,
+        mut x: [[S::Vector; V]; M],
+        place: Place,
+    ) {
+        // SAFETY: the caller's.
+        unsafe {
+            if self.is_quick() {
+                self.apply_quick(s, &mut x, &place);
+                place.store(s, &x);
+                place.add_to_sums(s, &x);
+            } else {
+                place.store(s, &x);
+                self.pass(s, place.to, M, V * S::WIDTH, place);
+            }
+        }
+    }
+
+    /// Whether [`apply_quick`](Self::apply_quick) can apply it.
+    #[inline(always)]
+    fn is_quick(&self) -> bool {
+        use Activation::*;
+        let plain = self.after.is_none() && self.attention.is_none() && !self.shared;
+        plain && matches!(self.activation, Identity | Clamp { .. } | HardSwish | MaxAffine { k: 2 })
+    }
+
+    /// Applies an epilogue that [`is_quick`](Self::is_quick).
+    ///
+    /// # Safety
+    /// As for [`finish`](Self::finish).
+    #[inline(always)]
+    unsafe fn apply_quick<S: Simd, const M: usize, const V: usize>(
         &self,
         s: S,
         x: &mut [[S::Vector; V]; M],
-        row: usize,
-        column: usize,
-        width: usize,
+        place: &Place,
     ) {
         // SAFETY: the caller's.
         unsafe {
             if let Some(map) = self.before {
-                join_map(s, Join::Sum, x, map, row, column, width);
+                join_map(s, Join::Sum, x, map, place);
             }
-            self.activate(s, x, column, width);
+            match self.activation {
+                Activation::Clamp { low, high } => clamp(s, x, low, high),
+                Activation::HardSwish => hard_swish(s, x),
+                Activation::MaxAffine { .. } => self.max_affine::<S, M, V, 2>(s, x, place),
+                _ => {}
+            }
+        }
+    }
+
+    /// Applies the epilogue to `columns` of `rows` rows of results in memory, stores them in their
+    /// place, which may be where they are, and adds them to the sums.
+    ///
+    /// # Safety
+    /// The epilogue [`fits`](Self::fits), `place` is one for as many rows and columns, and so many
+    /// are readable at `from`, in rows as far apart.
+    pub(super) unsafe fn pass<S: Simd>(
+        &self,
+        s: S,
+        from: *const f32,
+        rows: usize,
+        columns: usize,
+        place: Place,
+    ) {
+        s.vectorise(
+            #[inline(always)]
+            move || {
+                let whole = columns - columns % S::WIDTH;
+                // SAFETY: the caller's.
+                unsafe {
+                    for column in (0..whole).step_by(S::WIDTH) {
+                        self.pass_column(s, from.add(column), rows, place.at(0, column));
+                    }
+                    for column in (whole..columns).step_by(LANES) {
+                        let place = place.at(0, column);
+                        self.pass_column(s.narrow(), from.add(column), rows, place);
+                    }
+                }
+            },
+        );
+    }
+
+    /// As [`pass`](Self::pass) for a vector of columns.
+    ///
+    /// # Safety
+    /// As for [`pass`](Self::pass).
+    #[inline(always)]
+    unsafe fn pass_column<S: Simd>(&self, s: S, from: *const f32, rows: usize, place: Place) {
+        let is_quick = self.is_quick();
+        let mut row = 0;
+        while row < rows {
+            // SAFETY: the caller's.
+            unsafe {
+                let (from, place) = (from.add(row * place.width), place.at(row, 0));
+                row += match rows - row {
+                    8.. if is_quick => self.pass_quick_rows::<S, 8>(s, from, place),
+                    4.. => self.pass_rows::<S, 4>(s, from, place),
+                    _ => self.pass_rows::<S, 1>(s, from, place),
+                };
+            }
+        }
+    }
+
+    /// As [`pass_rows`](Self::pass_rows) for an epilogue that [`is_quick`](Self::is_quick).
+    ///
+    /// # Safety
+    /// As for [`pass`](Self::pass).
+    #[inline(always)]
+    unsafe fn pass_quick_rows<S: Simd, const M: usize>(
+        &self,
+        s: S,
+        from: *const f32,
+        place: Place,
+    ) -> usize {
+        // SAFETY: the caller's.
+        unsafe {
+            let mut x: [[S::Vector; 1]; M] = load_rows(s, from, place.width);
+            self.apply_quick(s, &mut x, &place);
+            place.store(s, &x);
+            place.add_to_sums(s, &x);
+        }
+        M
+    }
+
+    /// As [`pass`](Self::pass) for a vector of columns and `M` rows; gives `M`.
+    ///
+    /// # Safety
+    /// As for [`pass`](Self::pass).
+    #[inline(always)]
+    unsafe fn pass_rows<S: Simd, const M: usize>(
+        &self,
+        s: S,
+        from: *const f32,
+        place: Place,
+    ) -> usize {
+        // SAFETY: the caller's.
+        unsafe {
+            let mut x: [[S::Vector; 1]; M] = load_rows(s, from, place.width);
+            if let Some(map) = self.before {
+                join_map(s, Join::Sum, &mut x, map, &place);
+            }
+            self.activate(s, &mut x, &place);
             if let Some(pi) = self.attention {
                 for (m, x) in x.iter_mut().enumerate() {
-                    let pi = s.splat(*pi.get_unchecked((row + m) * LANES));
-                    for x in x {
-                        *x = s.mul(*x, pi);
-                    }
+                    let pi = s.splat(*pi.get_unchecked((place.row + m) * LANES));
+                    x[0] = s.mul(x[0], pi);
                 }
             }
             if let Some(map) = self.after {
-                join_map(s, self.join, x, map, row, column, width);
+                join_map(s, self.join, &mut x, map, &place);
             }
+            place.store(s, &x);
+            place.add_to_sums(s, &x);
         }
+        M
     }
 
+    /// Applies the activation, whichever it is.
+    ///
+    /// # Safety
+    /// The coefficients fit the place.
     #[inline(always)]
-    unsafe fn activate<S: Simd, const M: usize, const V: usize>(
+    unsafe fn activate<S: Simd, const M: usize>(
         &self,
         s: S,
-        x: &mut [[S::Vector; V]; M],
-        column: usize,
-        width: usize,
+        x: &mut [[S::Vector; 1]; M],
+        place: &Place,
     ) {
-        macro_rules! each {
-            (|$x:ident| $y:expr) => {
-                for row in x {
-                    for $x in row {
-                        *$x = $y;
-                    }
-                }
-            };
-        }
         let (zero, one) = (s.splat(0.0), s.splat(1.0));
         match self.activation {
             Activation::Identity => {}
-            Activation::Clamp { low, high } => {
-                let (low, high) = (s.splat(low), s.splat(high));
-                each!(|x| s.at_most(s.at_least(*x, low), high));
+            Activation::Clamp { low, high } => clamp(s, x, low, high),
+            Activation::HardSwish => hard_swish(s, x),
+            Activation::LeakyRelu { alpha } => {
+                let alpha = s.splat(alpha);
+                each!(x, |x| s.mul_add(s.at_most(x, zero), alpha, s.at_least(x, zero)));
             }
-            Activation::HardSwish => {
-                let (sixth, half) = (s.splat(1.0 / 6.0), s.splat(0.5));
-                each!(|x| {
-                    let gate = s.mul_add(*x, sixth, half);
-                    s.mul(*x, s.at_most(s.at_least(gate, zero), one))
-                });
+            Activation::HardSigmoid { alpha, beta } => {
+                let (alpha, beta) = (s.splat(alpha), s.splat(beta));
+                each!(x, |x| s.at_most(s.at_least(s.mul_add(x, alpha, beta), zero), one));
             }
+            Activation::Sigmoid => each!(x, |x| sigmoid(s, x)),
+            Activation::Swish { alpha } => {
+                let alpha = s.splat(alpha);
+                each!(x, |x| s.mul(x, sigmoid(s, s.mul(x, alpha))));
+            }
+            Activation::Tanh => each!(x, |x| tanh(s, x)),
             // SAFETY: the caller's.
             Activation::MaxAffine { k } => unsafe {
                 match k {
-                    1 => self.max_affine::<S, M, V, 1>(s, x, k, column, width),
-                    2 => self.max_affine::<S, M, V, 2>(s, x, k, column, width),
-                    _ => self.max_affine::<S, M, V, 0>(s, x, k, column, width),
+                    1 => self.max_affine::<S, M, 1, 1>(s, x, place),
+                    2 => self.max_affine::<S, M, 1, 2>(s, x, place),
+                    _ => self.many_pieces(s, x, k, place),
                 }
             },
-            activation => {
-                // A copy, or else `x` would live in memory whatever the activation.
-                let mut copy = *x;
-                seldom(s, activation, copy.as_flattened_mut());
-                *x = copy;
-            }
         }
     }
 
-    /// The max-affine function of `k` pieces, which is `K` unless that is 0.
+    /// The max-affine function of `K` pieces.
     ///
     /// # Safety
-    /// The coefficients fit K pieces and a map of `width` that has these columns.
+    /// The coefficients fit K pieces and the place.
     #[inline(always)]
     unsafe fn max_affine<S: Simd, const M: usize, const V: usize, const K: usize>(
         &self,
         s: S,
         x: &mut [[S::Vector; V]; M],
-        k: usize,
-        column: usize,
-        width: usize,
+        place: &Place,
     ) {
-        // SAFETY: the caller's.
-        let piece = |piece, v| unsafe { self.piece(s, piece, k, column + v * S::WIDTH, width) };
-        if K == 0 {
-            let mut copy = *x;
-            for v in 0..V {
-                let each = copy.as_flattened_mut().iter_mut().skip(v).step_by(V);
-                many_pieces(s, each, k, |at| piece(at, v));
-            }
-            *x = copy;
-            return;
-        }
         for v in 0..V {
             let mut pieces = [(s.splat(0.0), s.splat(0.0)); K];
             for (at, pieces) in pieces.iter_mut().enumerate() {
-                *pieces = piece(at, v);
+                // SAFETY: the caller's.
+                *pieces = unsafe { self.piece(s, at, K, v * S::WIDTH, place) };
             }
             for x in x.iter_mut() {
                 let mut best = s.mul_add(x[v], pieces[0].0, pieces[0].1);
@@ -241,18 +371,44 @@ impl Epilogue<'_> {
         }
     }
 
-    /// Slopes and offsets of one piece for the channels of a vector.
+    /// The max-affine function of any number of pieces.
     ///
     /// # Safety
-    /// As for [`max_affine`](Self::max_affine).
+    /// The coefficients fit `k` pieces and the place.
+    #[inline(always)]
+    unsafe fn many_pieces<S: Simd, const M: usize>(
+        &self,
+        s: S,
+        x: &mut [[S::Vector; 1]; M],
+        k: usize,
+        place: &Place,
+    ) {
+        // SAFETY: the caller's.
+        let piece = |at| unsafe { self.piece(s, at, k, 0, place) };
+        let (a, b) = piece(0);
+        let mut best = *x;
+        each!(best, |x| s.mul_add(x, a, b));
+        for at in 1..k {
+            let (a, b) = piece(at);
+            for (best, x) in best.iter_mut().zip(x.iter()) {
+                best[0] = s.max(best[0], s.mul_add(x[0], a, b));
+            }
+        }
+        *x = best;
+    }
+
+    /// Slopes and offsets of one of `k` pieces for a vector of channels, `column` from the place on.
+    ///
+    /// # Safety
+    /// The coefficients fit `k` pieces and the place.
     #[inline(always)]
     unsafe fn piece<S: Simd>(
         &self,
         s: S,
         piece: usize,
         k: usize,
-        at: usize,
-        width: usize,
+        column: usize,
+        place: &Place,
     ) -> (S::Vector, S::Vector) {
         let theta = self.coefficients.as_ptr();
         // SAFETY: the coefficients are `[2K][width]`, or `[2K][LANES]` where they are shared.
@@ -261,117 +417,72 @@ impl Epilogue<'_> {
                 let of = |j: usize| s.splat(*theta.add(j * LANES));
                 (of(piece), of(k + piece))
             } else {
-                let row = theta.add(at);
-                (s.load(row.add(piece * width)), s.load(row.add((k + piece) * width)))
+                let row = theta.add(place.column + column);
+                let of = |j: usize| s.load(row.add(j * place.width));
+                (of(piece), of(k + piece))
             }
         }
     }
 }
 
-/// The max-affine function of any number of pieces.
 #[inline(always)]
-fn many_pieces<'x, S: Simd>(
+fn clamp<S: Simd, const M: usize, const V: usize>(
     s: S,
-    xs: impl Iterator<Item = &'x mut S::Vector>,
-    k: usize,
-    piece: impl Fn(usize) -> (S::Vector, S::Vector),
-) where
-    S::Vector: 'x,
-{
-    for x in xs {
-        let (a, b) = piece(0);
-        let mut best = s.mul_add(*x, a, b);
-        for at in 1..k {
-            let (a, b) = piece(at);
-            best = s.max(best, s.mul_add(*x, a, b));
-        }
-        *x = best;
-    }
+    x: &mut [[S::Vector; V]; M],
+    low: f32,
+    high: f32,
+) {
+    let (low, high) = (s.splat(low), s.splat(high));
+    each!(x, |x| s.at_most(s.at_least(x, low), high));
 }
 
-/// Activations that are seldom or slow, once for all tiles: inlined into each of them they would
-/// be most of the program.
-#[inline(never)]
-fn seldom<S: Simd>(s: S, activation: Activation, x: &mut [S::Vector]) {
-    macro_rules! each {
-        (|$x:ident| $y:expr) => {
-            for $x in x {
-                *$x = $y;
-            }
-        };
-    }
-    s.vectorise(
-        #[inline(always)]
-        || {
-            let (zero, one) = (s.splat(0.0), s.splat(1.0));
-            match activation {
-                Activation::LeakyRelu { alpha } => {
-                    let alpha = s.splat(alpha);
-                    each!(|x| s.mul_add(s.at_most(*x, zero), alpha, s.at_least(*x, zero)));
-                }
-                Activation::HardSigmoid { alpha, beta } => {
-                    let (alpha, beta) = (s.splat(alpha), s.splat(beta));
-                    each!(|x| s.at_most(s.at_least(s.mul_add(*x, alpha, beta), zero), one));
-                }
-                Activation::Sigmoid => each!(|x| sigmoid(s, *x)),
-                Activation::Swish { alpha } => {
-                    let alpha = s.splat(alpha);
-                    each!(|x| s.mul(*x, sigmoid(s, s.mul(*x, alpha))));
-                }
-                Activation::Tanh => each!(|x| tanh(s, *x)),
-                _ => unreachable!("{activation:?} is inlined"),
-            }
-        },
-    );
+#[inline(always)]
+fn hard_swish<S: Simd, const M: usize, const V: usize>(s: S, x: &mut [[S::Vector; V]; M]) {
+    let (sixth, half) = (s.splat(1.0 / 6.0), s.splat(0.5));
+    let (zero, one) = (s.splat(0.0), s.splat(1.0));
+    each!(x, |x| s.mul(x, s.at_most(s.at_least(s.mul_add(x, sixth, half), zero), one)));
 }
 
-/// Joins the elements of `map` from `row` and `column` on.
+/// A vector of each of `M` rows, which are `width` apart.
 ///
 /// # Safety
-/// A map of `width` that long has these rows and columns.
+/// They are readable.
+#[inline(always)]
+unsafe fn load_rows<S: Simd, const M: usize>(
+    s: S,
+    from: *const f32,
+    width: usize,
+) -> [[S::Vector; 1]; M] {
+    let mut x = [[s.splat(0.0)]; M];
+    for (m, x) in x.iter_mut().enumerate() {
+        // SAFETY: the caller's.
+        x[0] = unsafe { s.load(from.add(m * width)) };
+    }
+    x
+}
+
+/// Joins the elements of a map at the place of `x`.
+///
+/// # Safety
+/// The map has this place.
 #[inline(always)]
 unsafe fn join_map<S: Simd, const M: usize, const V: usize>(
     s: S,
     join: Join,
     x: &mut [[S::Vector; V]; M],
     map: &[f32],
-    row: usize,
-    column: usize,
-    width: usize,
+    place: &Place,
 ) {
     // SAFETY: the caller's.
-    let from = unsafe { map.as_ptr().add(row * width + column) };
+    let from = unsafe { map.as_ptr().add(place.row * place.width + place.column) };
     for (m, x) in x.iter_mut().enumerate() {
         for (v, x) in x.iter_mut().enumerate() {
             // SAFETY: the caller's.
-            let other = unsafe { s.load(from.add(m * width + v * S::WIDTH)) };
+            let other = unsafe { s.load(from.add(m * place.width + v * S::WIDTH)) };
             *x = match join {
                 Join::Sum => s.add(*x, other),
                 Join::Maximum => s.max(*x, other),
             };
-        }
-    }
-}
-
-/// Adds `M` rows of `V` vectors to the vectors at `sums`.
-///
-/// # Safety
-/// There are as many.
-#[inline(always)]
-pub(super) unsafe fn add_to_sums<S: Simd, const M: usize, const V: usize>(
-    s: S,
-    x: &[[S::Vector; V]; M],
-    sums: *mut f32,
-) {
-    for v in 0..V {
-        // SAFETY: the caller's.
-        unsafe {
-            let to = sums.add(v * S::WIDTH);
-            let mut sum = s.load(to);
-            for x in x {
-                sum = s.add(sum, x[v]);
-            }
-            s.store(to, sum);
         }
     }
 }

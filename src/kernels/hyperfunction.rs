@@ -8,8 +8,9 @@
 
 use half::f16;
 
+use super::packing::{PartSize, pack_alone};
 use crate::simd::{Isa, Simd, Vectorised, padded, tanh};
-use crate::tensor::{Aligned, Block, Numbers, Tensor};
+use crate::tensor::{Block, DType, Numbers, Tensor};
 
 /// Numbers of a line of the cache.
 const LINE: usize = 16;
@@ -45,6 +46,51 @@ enum Stored {
     F16(Numbers<f16>),
 }
 
+/// What is to be known about weights before they are packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Precision {
+    /// Whether all are exact in half precision.
+    pub is_half: bool,
+    /// Whether none is infinite or NaN.
+    pub is_finite: bool,
+}
+
+impl Precision {
+    /// That of these weights.
+    pub fn of(weight: &[f32]) -> Self {
+        Precision {
+            is_half: weight.iter().all(|&w| f16::from_f32(w).to_f32() == w),
+            is_finite: weight.iter().all(|w| w.is_finite()),
+        }
+    }
+}
+
+/// Packs weights into `[hidden][rows * padded channels]`.
+fn fill<T>(
+    packed: &mut [T],
+    weight: &[f32],
+    [rows, channels, hidden]: [usize; 3],
+    convert: impl Fn(f32) -> T,
+) {
+    let width = padded(channels);
+    let outputs = rows * width;
+    let source = |output: usize| {
+        let (row, channel) = (output / width, output % width);
+        (channel < channels).then_some(row * channels + channel)
+    };
+    // A line of the cache at a time: its outputs come from as many rows.
+    for first in (0..outputs).step_by(LINE) {
+        let sources: Vec<_> = (first..outputs).take(LINE).map(source).collect();
+        for (j, unit) in packed.chunks_exact_mut(outputs).enumerate() {
+            for (to, source) in unit[first..].iter_mut().zip(&sources) {
+                if let Some(o) = source {
+                    *to = convert(weight[o * hidden + j]);
+                }
+            }
+        }
+    }
+}
+
 impl Coefficients {
     /// Packs `weight [2K * channels][hidden]` and `bias [2K * channels]`; `init` and `lambda` have
     /// `2K` numbers. Weights that are all exact in half precision are stored so.
@@ -61,50 +107,47 @@ impl Coefficients {
     ) -> Self {
         let rows = init.len();
         let channels = weight.len() / hidden.max(1) / rows.max(1);
-        assert_eq!(weight.len(), rows * channels * hidden);
         assert_eq!(lambda.len(), rows);
-        let width = padded(channels);
-        let source = |output: usize| {
-            let (row, channel) = (output / width, output % width);
-            (channel < channels).then_some(row * channels + channel)
-        };
-        let outputs = rows * width;
-        let mut weights = Aligned::zeroed(outputs * hidden);
-        // A line of the cache at a time: its outputs come from as many rows.
-        for first in (0..outputs).step_by(LINE) {
-            let sources: Vec<_> = (first..outputs).take(LINE).map(source).collect();
-            for (j, unit) in weights.chunks_exact_mut(outputs).enumerate() {
-                for (to, source) in unit[first..].iter_mut().zip(&sources) {
-                    if let Some(o) = source {
-                        *to = weight[o * hidden + j];
-                    }
-                }
-            }
-        }
-        let bias = (0..outputs).map(|o| match (bias, source(o)) {
-            (Some(bias), Some(o)) => bias[o],
-            _ => 0.0,
+        let stored = Precision::of(weight);
+        let parts = pack_alone(Self::sizes(rows, channels, hidden, stored), |parts| {
+            Self::pack(weight, bias, [rows, channels, hidden], parts);
         });
-        let exact = weights.iter().all(|&w: &f32| f16::from_f32(w).to_f32() == w);
-        Coefficients {
-            bias: bias.collect::<Aligned<f32>>().into(),
-            init: init.to_vec(),
-            lambda: lambda.to_vec(),
-            bound,
-            hidden,
-            width,
-            skips_zeros: weights.iter().all(|w| w.is_finite()),
-            weights: if exact {
-                let halves = weights.iter().copied().map(f16::from_f32);
-                Stored::F16(halves.collect::<Aligned<f16>>().into())
-            } else {
-                Stored::F32(weights.into())
-            },
+        Self::of(&parts, channels, init, lambda, bound, hidden, stored.is_finite)
+            .expect("the lengths were made to fit")
+    }
+
+    /// The sizes of the parts of a layer of `2K` rows, `stored` as suits its weights.
+    pub fn sizes(rows: usize, channels: usize, hidden: usize, stored: Precision) -> Vec<PartSize> {
+        let outputs = rows * padded(channels);
+        let dtype = if stored.is_half { DType::F16 } else { DType::F32 };
+        vec![PartSize { dtype, len: outputs * hidden }, PartSize::f32(outputs)]
+    }
+
+    /// Packs `weight [2K * channels][hidden]` and `bias [2K * channels]` into parts of zeros, which
+    /// have `2K` rows.
+    ///
+    /// # Panics
+    /// Where the lengths do not fit together.
+    pub fn pack(weight: &[f32], bias: Option<&[f32]>, sizes: [usize; 3], parts: &mut [&mut [u8]]) {
+        let [rows, channels, hidden] = sizes;
+        assert_eq!(weight.len(), rows * channels * hidden);
+        if parts[0].len() == 2 * rows * padded(channels) * hidden {
+            fill(bytemuck::cast_slice_mut(parts[0]), weight, sizes, f16::from_f32);
+        } else {
+            fill(bytemuck::cast_slice_mut(parts[0]), weight, sizes, |w| w);
+        }
+        let padded_bias: &mut [f32] = bytemuck::cast_slice_mut(parts[1]);
+        if let Some(bias) = bias {
+            let rows = padded_bias.chunks_exact_mut(padded(channels).max(1));
+            for (row, bias) in rows.zip(bias.chunks_exact(channels.max(1))) {
+                row[..channels].copy_from_slice(bias);
+            }
         }
     }
 
     /// A layer that was packed earlier; `None` where these are not its parts. `channels` are those
-    /// of the feature map.
+    /// of the feature map; `is_finite` says that no weight is infinite or NaN.
+    #[allow(clippy::too_many_arguments)] // A layer is that many things.
     pub fn of(
         parts: &[Tensor],
         channels: usize,
@@ -112,6 +155,7 @@ impl Coefficients {
         lambda: &[f32],
         bound: Bound,
         hidden: usize,
+        is_finite: bool,
     ) -> Option<Self> {
         let [weights, bias] = parts else { return None };
         let weights = match weights.to_numbers() {
@@ -126,7 +170,7 @@ impl Coefficients {
             bound,
             hidden,
             width: padded(channels),
-            skips_zeros: true,
+            skips_zeros: is_finite,
         };
         let outputs = init.len().checked_mul(layer.width)?;
         let found = match &layer.weights {
@@ -137,16 +181,6 @@ impl Coefficients {
             && lambda.len() == init.len()
             && Some(found) == outputs.checked_mul(hidden);
         fits.then_some(layer)
-    }
-
-    /// What [`of`](Self::of) takes; nothing where some weight is not finite.
-    pub fn parts(&self) -> Vec<Tensor> {
-        let weights = match &self.weights {
-            Stored::F16(weights) => Tensor::of_numbers(weights),
-            Stored::F32(weights) => Tensor::of_numbers(weights),
-        };
-        let parts = [weights, Tensor::of_numbers(&self.bias)];
-        parts.into_iter().filter(|_| self.skips_zeros).collect()
     }
 
     /// All coefficients of an image: `2K` rows of padded channels.
@@ -266,7 +300,6 @@ const STREAMS: usize = 8;
 
 impl Active<'_> {
     /// Adds what the units contribute to the outputs from `first` on, `outputs` being all of them.
-    #[inline(always)]
     fn add_all<S: Simd, W: Load>(
         self,
         s: S,
@@ -295,7 +328,6 @@ impl Active<'_> {
     /// # Safety
     /// They exist; weights have a row of `outputs` for each, and `z`, of whole narrow vectors, is
     /// the part of such a row from `first` on.
-    #[inline(always)]
     unsafe fn add<S: Simd, W: Load, const U: usize>(
         self,
         s: S,
@@ -305,22 +337,27 @@ impl Active<'_> {
         first: usize,
         z: &mut [f32],
     ) -> usize {
-        // SAFETY: the caller's.
-        unsafe {
-            let mut rows = [weights.as_ptr(); U];
-            let mut values = [0.0; U];
-            for u in 0..U {
-                rows[u] = rows[u].add(self.units[at + u] as usize * outputs + first);
-                values[u] = self.values[at + u];
-            }
-            let whole = z.len() / S::WIDTH * S::WIDTH;
-            for i in (0..whole).step_by(S::WIDTH) {
-                add_vector(s, &rows, &values, i, z.as_mut_ptr());
-            }
-            if whole < z.len() {
-                add_vector(s.narrow(), &rows, &values, whole, z.as_mut_ptr());
-            }
-        }
+        s.vectorise(
+            #[inline(always)]
+            || {
+                // SAFETY: the caller's.
+                unsafe {
+                    let mut rows = [weights.as_ptr(); U];
+                    let mut values = [0.0; U];
+                    for u in 0..U {
+                        rows[u] = rows[u].add(self.units[at + u] as usize * outputs + first);
+                        values[u] = self.values[at + u];
+                    }
+                    let whole = z.len() / S::WIDTH * S::WIDTH;
+                    for i in (0..whole).step_by(S::WIDTH) {
+                        add_vector(s, &rows, &values, i, z.as_mut_ptr());
+                    }
+                    if whole < z.len() {
+                        add_vector(s.narrow(), &rows, &values, whole, z.as_mut_ptr());
+                    }
+                }
+            },
+        );
         U
     }
 }

@@ -102,18 +102,15 @@ fn one(x: f32, coefficient: impl Fn(usize) -> (f32, f32), k: usize) -> f32 {
     (1..k).map(piece).fold(piece(0), |m, p| if m > p || m.is_nan() { m } else { p })
 }
 
-/// Calls `$this.$run::<S, K>($s)` for the K that `$k` is.
+/// Calls `$this.$run::<S, K>($s)` for the least K of these that is at least `$k`. The last piece
+/// stands for those that are missing, which changes no maximum.
 macro_rules! for_k {
     ($k:expr, $this:ident.$run:ident($s:ident)) => {
         match $k {
             1 => $this.$run::<S, 1>($s),
             2 => $this.$run::<S, 2>($s),
-            3 => $this.$run::<S, 3>($s),
-            4 => $this.$run::<S, 4>($s),
-            5 => $this.$run::<S, 5>($s),
-            6 => $this.$run::<S, 6>($s),
-            7 => $this.$run::<S, 7>($s),
-            _ => $this.$run::<S, 8>($s),
+            3 | 4 => $this.$run::<S, 4>($s),
+            _ => $this.$run::<S, MOST_PIECES>($s),
         }
     };
 }
@@ -142,8 +139,9 @@ impl Nchw<'_> {
     #[inline(always)]
     fn planes<S: Simd, const K: usize>(&self, s: S) {
         let zero = s.splat(0.0);
+        let last = self.a.len() / self.channels - 1;
         for channel in 0..self.channels {
-            let at = |k: usize| k * self.channels + channel;
+            let at = |k: usize| k.min(last) * self.channels + channel;
             let (mut a, mut b) = ([zero; K], [zero; K]);
             for k in 0..K {
                 a[k] = s.splat(self.a[at(k)]);
@@ -207,14 +205,15 @@ impl Nhwc<'_> {
     unsafe fn some<S: Simd, const K: usize, const R: usize>(&self, s: S, first: usize) {
         let (channels, zero) = (self.channels, s.splat(0.0));
         let whole = channels / LANES * LANES;
+        let last = self.a.len() / channels - 1;
         // SAFETY: the caller's; coefficients are `[K][channels]`.
         unsafe {
             let (from, to) = (self.from.add(first * channels), self.to.add(first * channels));
             for channel in (0..whole).step_by(LANES) {
                 let (mut a, mut b) = ([zero; K], [zero; K]);
                 for k in 0..K {
-                    a[k] = s.load(self.a.as_ptr().add(k * channels + channel));
-                    b[k] = s.load(self.b.as_ptr().add(k * channels + channel));
+                    a[k] = s.load(self.a.as_ptr().add(k.min(last) * channels + channel));
+                    b[k] = s.load(self.b.as_ptr().add(k.min(last) * channels + channel));
                 }
                 for row in 0..R {
                     let i = row * channels + channel;
@@ -222,7 +221,7 @@ impl Nhwc<'_> {
                 }
             }
             for channel in whole..channels {
-                let at = |k: usize| k * channels + channel;
+                let at = |k: usize| k.min(last) * channels + channel;
                 for row in 0..R {
                     let i = row * channels + channel;
                     *to.add(i) = one(*from.add(i), |k| (self.a[at(k)], self.b[at(k)]), K);

@@ -4,18 +4,22 @@
 //! holds numbers that nobody reads. Kernels compute the [`Block`](crate::tensor::Block)s of a map.
 
 pub mod attention;
+pub mod context;
 pub mod conv;
 pub mod depthwise;
-pub mod dynamic_relu;
 pub mod epilogue;
 pub mod hyperfunction;
 pub mod layout;
 pub mod max_affine;
+mod packing;
+mod place;
 pub mod pool;
 pub mod product;
 pub mod scalar_product;
 pub mod transform;
 pub mod winograd;
+
+pub use packing::{PartSize, pack_together};
 
 /// The size of a convolution's or a pooling's window and how it moves over a plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +41,8 @@ pub struct Window {
 impl Window {
     /// Whether every output element depends on the input elements at its own place alone.
     pub fn is_pointwise(&self) -> bool {
-        self.kernel == [1, 1] && self.stride == [1, 1] && self.input == self.output
+        let stays = self.stride == [1, 1] && self.before == [0, 0];
+        self.kernel == [1, 1] && stays && self.input == self.output
     }
 
     /// The input row (`axis` 0) or column (`axis` 1) under `tap` of the window at output position

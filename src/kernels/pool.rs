@@ -66,7 +66,7 @@ pub fn pool(isa: Isa, x: &[f32], width: usize, kind: Pooling, window: &Window, b
     assert_eq!(block.width, window.output[1] * width);
     assert!(block.rows.end <= window.output[0] && block.columns.len() == block.width);
     assert!(width.is_multiple_of(LANES));
-    isa.run_narrow(Pool { x, width, kind, window, block });
+    isa.run(Pool { x, width, kind, window, block });
 }
 
 struct Pool<'a, 'b, 'c> {
@@ -77,56 +77,79 @@ struct Pool<'a, 'b, 'c> {
     block: &'c mut Block<'b>,
 }
 
+/// Vectors of channels whose results are computed side by side.
+const VECTORS: usize = 4;
+
 impl Vectorised for Pool<'_, '_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Pool { x, width, kind, window: w, block } = self;
-        let size = (w.kernel[0] * w.kernel[1]) as f32;
-        let start = match kind {
-            Pooling::Max => f32::NEG_INFINITY,
-            _ => 0.0,
-        };
-        for line in block.rows.clone() {
-            let (pixels, _) = block.row(line).as_chunks_mut::<LANES>();
-            for (column, pixel) in pixels.chunks_exact_mut(width / LANES).enumerate() {
-                pixel.as_flattened_mut().fill(start);
-                let mut count = 0.0;
-                let rows = (0..w.kernel[0]).filter_map(|tap| w.source(0, line, tap));
-                for y in rows {
-                    for c in (0..w.kernel[1]).filter_map(|tap| w.source(1, column, tap)) {
-                        let from = &x[(y * w.input[1] + c) * width..][..width];
-                        take_in(s, kind, from.as_chunks().0, pixel);
-                        count += 1.0;
+    fn run<S: Simd>(mut self, s: S) {
+        for line in self.block.rows.clone() {
+            for column in 0..self.window.output[1] {
+                let mut channel = 0;
+                // SAFETY: the line and the column are the block's, and pixels have `width` channels.
+                unsafe {
+                    while channel + VECTORS * S::WIDTH <= self.width {
+                        self.pixel::<S, VECTORS>(s, line, column, channel);
+                        channel += VECTORS * S::WIDTH;
                     }
-                }
-                let divisor = match kind {
-                    Pooling::Max => continue,
-                    Pooling::Average => s.splat(count),
-                    Pooling::AverageWithBorder => s.splat(size),
-                };
-                for y in pixel {
-                    // SAFETY: eight numbers.
-                    unsafe { s.store(y.as_mut_ptr(), s.div(s.load(y.as_ptr()), divisor)) };
+                    while channel < self.width {
+                        self.pixel::<S::Narrow, 1>(s.narrow(), line, column, channel);
+                        channel += LANES;
+                    }
                 }
             }
         }
     }
 }
 
-/// Takes the elements under one tap into the results of a pixel.
-#[inline(always)]
-fn take_in<S: Simd>(s: S, kind: Pooling, from: &[[f32; LANES]], pixel: &mut [[f32; LANES]]) {
-    for (x, y) in from.iter().zip(pixel) {
-        // SAFETY: both are eight numbers.
-        unsafe {
-            let (x, so_far) = (s.load(x.as_ptr()), s.load(y.as_ptr()));
-            let result = match kind {
-                Pooling::Max => s.max(so_far, x),
-                _ => s.add(so_far, x),
-            };
-            s.store(y.as_mut_ptr(), result);
+impl Pool<'_, '_, '_> {
+    /// `V` vectors of channels of a pixel.
+    ///
+    /// # Safety
+    /// The line and the column are the block's, and there are so many channels.
+    #[inline(always)]
+    unsafe fn pixel<S: Simd, const V: usize>(
+        &mut self,
+        s: S,
+        line: usize,
+        column: usize,
+        channel: usize,
+    ) {
+        let w = self.window;
+        let start = match self.kind {
+            Pooling::Max => f32::NEG_INFINITY,
+            _ => 0.0,
+        };
+        let mut result = [s.splat(start); V];
+        let mut count = 0.0;
+        for y in (0..w.kernel[0]).filter_map(|tap| w.source(0, line, tap)) {
+            for x in (0..w.kernel[1]).filter_map(|tap| w.source(1, column, tap)) {
+                let from = (y * w.input[1] + x) * self.width + channel;
+                for (v, result) in result.iter_mut().enumerate() {
+                    // SAFETY: the pixel is in the image, and the channels are the caller's.
+                    let x = unsafe { s.load(self.x.as_ptr().add(from + v * S::WIDTH)) };
+                    *result = match self.kind {
+                        Pooling::Max => s.max(*result, x),
+                        _ => s.add(*result, x),
+                    };
+                }
+                count += 1.0;
+            }
+        }
+        let divisor = match self.kind {
+            Pooling::Max => None,
+            Pooling::Average => Some(s.splat(count)),
+            Pooling::AverageWithBorder => Some(s.splat((w.kernel[0] * w.kernel[1]) as f32)),
+        };
+        let to = self.block.at(line, column * self.width + channel);
+        for (v, mut result) in result.into_iter().enumerate() {
+            if let Some(divisor) = divisor {
+                result = s.div(result, divisor);
+            }
+            // SAFETY: the pixel is the block's, and the channels are the caller's.
+            unsafe { s.store(to.add(v * S::WIDTH), result) };
         }
     }
 }

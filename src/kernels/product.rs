@@ -1,14 +1,17 @@
 //! The product of rows with packed weights, and an epilogue: what every dense convolution and
 //! fully connected layer comes down to.
 //!
-//! A register tile has up to six rows of two vectors. Weights are packed in panels, a panel holding
-//! what one tile of columns needs in the order in which it is read. Rows are found through a table
-//! of offsets, so that a convolution reads its taps where they are.
+//! A register tile has up to [`Simd::TILE_ROWS`] rows of two vectors. Weights are packed in panels,
+//! a panel holding what one tile of columns needs in the order in which it is read. Rows are found
+//! through a table of offsets, so that a convolution reads its taps where they are.
 #![allow(unsafe_code)]
 
-use super::epilogue::{Epilogue, add_to_sums};
+use std::ops::Range;
+
+use super::epilogue::Epilogue;
+use super::place::Place;
 use crate::simd::{Isa, LANES, Simd, Vectorised, Wider, padded};
-use crate::tensor::{Aligned, Block, COLUMN_UNIT, Numbers, Tensor};
+use crate::tensor::{Block, COLUMN_UNIT, Numbers};
 
 /// The offset of a row of zeros, which lies outside of the map.
 pub const OUTSIDE: u32 = u32::MAX;
@@ -32,34 +35,10 @@ pub struct Packed {
 }
 
 impl Packed {
-    /// Packs weights; `weight(output, i)` is element `i` of the row for `output`.
-    ///
-    /// # Panics
-    /// Where there is a bias, but not one for each output.
-    pub fn new(
-        outputs: usize,
-        length: usize,
-        bias: Option<&[f32]>,
-        weight: impl Fn(usize, usize) -> f32,
-    ) -> Self {
-        let mut panels = Aligned::zeroed(padded(outputs) * length);
-        fill_panels(&mut panels, outputs, length, weight);
-        let mut padded_bias = Aligned::zeroed(padded(outputs));
-        if let Some(bias) = bias {
-            padded_bias[..outputs].copy_from_slice(bias);
-        }
-        Packed { panels: panels.into(), bias: padded_bias.into(), length }
-    }
-
     /// Weights that were packed earlier; `None` where the lengths do not fit together.
     pub fn of(panels: Numbers<f32>, bias: Numbers<f32>, length: usize) -> Option<Self> {
         let fits = Some(panels.len()) == bias.len().checked_mul(length);
         (fits && bias.len().is_multiple_of(LANES)).then_some(Packed { panels, bias, length })
-    }
-
-    /// Panels and biases, for [`of`](Self::of).
-    pub fn parts(&self) -> [Tensor; 2] {
-        [Tensor::of_numbers(&self.panels), Tensor::of_numbers(&self.bias)]
     }
 
     /// One for each column of the result.
@@ -83,7 +62,7 @@ impl Packed {
     }
 }
 
-/// Packs weights into panels of zeros; see [`Packed::new`].
+/// Packs weights into panels of zeros; `weight(output, i)` is element `i` of the row for `output`.
 pub(super) fn fill_panels(
     panels: &mut [f32],
     outputs: usize,
@@ -105,7 +84,8 @@ pub(super) fn fill_panels(
     }
 }
 
-fn panel_columns(column: usize, width: usize) -> usize {
+/// Columns of the panel that begins at `column`.
+pub(super) fn panel_columns(column: usize, width: usize) -> usize {
     match width - column {
         24 => 24,
         rest => rest.min(COLUMN_UNIT),
@@ -164,7 +144,7 @@ impl Vectorised for Product<'_, '_, '_> {
             let weights = column * self.length;
             let mut at = Columns { column, weights, step: panel, apart: S::WIDTH };
             column += panel;
-            if S::WIDTH == LANES {
+            if const { S::WIDTH == LANES } {
                 match panel / LANES {
                     1 => self.rows::<S, 1>(s, at),
                     2 => self.rows::<S, 2>(s, at),
@@ -188,6 +168,15 @@ impl Vectorised for Product<'_, '_, '_> {
     }
 }
 
+/// The most rows of a register tile of `V` vectors: of one vector at least four, of three at most.
+const fn most_rows<S: Simd, const V: usize>() -> usize {
+    match V {
+        1 if S::TILE_ROWS < 4 => 4,
+        3 if S::TILE_ROWS > 4 => 4,
+        _ => S::TILE_ROWS,
+    }
+}
+
 /// The columns of a register tile.
 #[derive(Clone, Copy)]
 struct Columns {
@@ -204,72 +193,66 @@ struct Columns {
 impl Product<'_, '_, '_> {
     /// `V` vectors of columns for all rows, which are dealt evenly: 49 rows are four tiles of six
     /// and five of five, none of one.
-    #[inline(always)]
     fn rows<S: Simd, const V: usize>(&mut self, s: S, at: Columns) {
-        let most = match V {
-            3 => 4,
-            _ => S::TILE_ROWS,
-        };
         let count = self.block.rows.len();
-        let tiles = count.div_ceil(most);
-        for i in 0..tiles {
-            let (row, end) = (i * count / tiles, (i + 1) * count / tiles);
-            // SAFETY: `product` checked every offset, and the panel is as long as the rows.
-            unsafe {
-                match end - row {
-                    1 => self.tile::<S, 1, V>(s, row, at),
-                    2 => self.tile::<S, 2, V>(s, row, at),
-                    3 => self.tile::<S, 3, V>(s, row, at),
-                    4 => self.tile::<S, 4, V>(s, row, at),
-                    5 if most > 4 => self.tile::<S, 5, V>(s, row, at),
-                    6 if most > 4 => self.tile::<S, 6, V>(s, row, at),
-                    7 if most > 6 => self.tile::<S, 7, V>(s, row, at),
-                    8 if most > 6 => self.tile::<S, 8, V>(s, row, at),
-                    9 if most > 6 => self.tile::<S, 9, V>(s, row, at),
-                    10 if most > 6 => self.tile::<S, 10, V>(s, row, at),
-                    11 if most > 6 => self.tile::<S, 11, V>(s, row, at),
-                    12 if most > 6 => self.tile::<S, 12, V>(s, row, at),
-                    rows => unreachable!("a tile of {rows} rows"),
-                }
-            }
-        }
+        let tiles = count.div_ceil(most_rows::<S, V>());
+        let high = count.div_ceil(tiles);
+        let end = (count - tiles * (high - 1)) * high;
+        self.tiles_of::<S, V>(s, high, 0..end, at);
+        self.tiles_of::<S, V>(s, high - 1, end..count, at);
     }
 
-    /// `M` rows from `row` of the block on, `V` vectors of columns.
-    ///
-    /// # Safety
-    /// The block has these rows and columns, every offset leads to `depth` readable elements.
-    #[inline(always)]
-    unsafe fn tile<S: Simd, const M: usize, const V: usize>(
+    /// Tiles of `high` rows each; none if that is 0.
+    fn tiles_of<S: Simd, const V: usize>(
         &mut self,
         s: S,
-        row: usize,
+        high: usize,
+        rows: Range<usize>,
         at: Columns,
     ) {
-        let column = at.column;
-        // SAFETY: the caller's.
-        unsafe {
-            // A copy, or else the sums would live in memory, where the epilogue takes them.
-            let mut y = self.accumulate::<S, M, V>(s, row, at);
-            let (row, width) = (self.block.rows.start + row, self.block.width);
-            self.epilogue.apply(s, &mut y, row, column, width);
-            let to = self.block.at(row, column);
-            for (m, y) in y.iter().enumerate() {
-                for (v, y) in y.iter().enumerate() {
-                    s.store(to.add(m * width + v * S::WIDTH), *y);
+        /// A match with those heights that this instruction set has.
+        macro_rules! tiles {
+            ($($height:literal)*) => {
+                match high {
+                    0 => {}
+                    $($height if const { $height <= most_rows::<S, V>() } => {
+                        self.tiles::<S, $height, V>(s, rows, at);
+                    })*
+                    _ => unreachable!("a tile of {high} rows"),
                 }
-            }
-            let first = self.block.columns.start;
-            if let Some(sums) = &mut self.block.sums {
-                add_to_sums(s, &y, sums.as_mut_ptr().add(column - first));
-            }
+            };
         }
+        tiles!(1 2 3 4 5 6 7 8 9 10 11 12)
+    }
+
+    /// Tiles of `M` rows, which fill `rows`, and `V` vectors of columns: for each size a function of
+    /// its own. The compiler would take much longer for one function of them all.
+    fn tiles<S: Simd, const M: usize, const V: usize>(
+        &mut self,
+        s: S,
+        rows: Range<usize>,
+        at: Columns,
+    ) {
+        s.vectorise(
+            #[inline(always)]
+            move || {
+                for row in rows.step_by(M) {
+                    // SAFETY: `product` checked every offset, the panel is as long as the rows, and
+                    // the tiles are whole.
+                    unsafe {
+                        let y = self.accumulate::<S, M, V>(s, row, at);
+                        let place = Place::of(self.block, self.block.rows.start + row, at.column);
+                        self.epilogue.finish(s, y, place);
+                    }
+                }
+            },
+        );
     }
 
     /// The products of `M` rows and `V` vectors of columns, with the bias.
     ///
     /// # Safety
-    /// As for [`tile`](Self::tile).
+    /// The block has these rows and columns, every offset leads to `depth` readable elements.
     #[inline(always)]
     unsafe fn accumulate<S: Simd, const M: usize, const V: usize>(
         &self,

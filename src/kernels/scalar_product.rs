@@ -2,7 +2,8 @@
 //! product for each pixel.
 #![allow(unsafe_code)]
 
-use super::epilogue::{Epilogue, add_to_sums};
+use super::epilogue::Epilogue;
+use super::place::Place;
 use crate::simd::{Isa, LANES, Simd, Vectorised};
 use crate::tensor::{Block, Numbers};
 
@@ -102,16 +103,7 @@ impl Run<'_, '_, '_> {
             *y = [s.splat(sum + self.bias)];
         }
         // SAFETY: the caller's.
-        unsafe {
-            self.epilogue.apply(s, &mut y, row, 0, LANES);
-            let to = self.block.at(row, 0);
-            for (m, y) in y.iter().enumerate() {
-                s.store(to.add(m * LANES), y[0]);
-            }
-            if let Some(sums) = &mut self.block.sums {
-                add_to_sums(s, &y, sums.as_mut_ptr());
-            }
-        }
+        unsafe { self.epilogue.finish(s, y, Place::of(self.block, row, 0)) };
     }
 }
 

@@ -1,6 +1,8 @@
 //! Every kernel at awkward sizes, on every instruction set at hand, between guarded margins, against
 //! its definition in f64.
 
+mod tiles;
+
 use super::attention::spatial_attention;
 use super::conv::{ConvWeights, Image, conv};
 use super::depthwise::{DepthwiseWeights, depthwise};

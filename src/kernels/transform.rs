@@ -1,7 +1,8 @@
 //! An epilogue as a pass of its own: additions, activations and max-affine functions of a map.
 #![allow(unsafe_code)]
 
-use super::epilogue::{Epilogue, add_to_sums};
+use super::epilogue::Epilogue;
+use super::place::Place;
 use crate::simd::{Isa, Simd, Vectorised};
 use crate::tensor::Block;
 
@@ -41,8 +42,14 @@ struct Transform<'a, 'b, 'c> {
     block: &'c mut Block<'b>,
 }
 
-/// Rows of a register tile: a row is a pixel, and coefficients are loaded once for all of them.
+/// Numbers of a line of the cache.
+const LINE: usize = 16;
+
+/// The fewest rows of a pass: a row is a pixel, and coefficients are loaded once for several.
 const ROWS: usize = 8;
+
+/// Elements of a pass over narrow rows, which stay in the nearest cache from column to column.
+const PASS: usize = 2048;
 
 /// Blocks of up to so many elements, half of the nearest cache, ask for what the next block will
 /// read: what comes between the two, a product with few columns, is too short for the processor to
@@ -53,65 +60,22 @@ impl Vectorised for Transform<'_, '_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
-        let rows = self.block.rows.clone();
-        let mut row = rows.start;
-        while row < rows.end {
-            let count = ROWS.min(rows.end - row);
-            if count == ROWS {
-                self.columns::<S, ROWS>(s, row);
-            } else {
-                (row..row + count).for_each(|row| self.columns::<S, 1>(s, row));
-            }
-            row += count;
-        }
-    }
-}
-
-impl Transform<'_, '_, '_> {
-    /// All columns of `M` rows of the block.
-    #[inline(always)]
-    fn columns<S: Simd, const M: usize>(&mut self, s: S, row: usize) {
-        let width = self.block.width;
-        let mut column = 0;
-        // SAFETY: the rows and columns are the block's and, as `start` requires, x's.
-        unsafe {
-            while column + S::WIDTH <= width {
-                self.tile::<S, M>(s, row, column);
-                column += S::WIDTH;
-            }
-            if column < width {
-                self.tile::<S::Narrow, M>(s.narrow(), row, column);
-            }
-        }
-    }
-
-    /// # Safety
-    /// The block and `x` have `M` rows from `row` on and a vector at `column`.
-    #[inline(always)]
-    unsafe fn tile<S: Simd, const M: usize>(&mut self, s: S, row: usize, column: usize) {
-        let width = self.block.width;
-        let next = self.block.rows.len() * width;
-        // SAFETY: the caller's.
-        unsafe {
-            let from = self.x.add(row * width + column);
-            let to = self.block.at(row, column);
-            let mut y = [[s.splat(0.0)]; M];
-            for (m, y) in y.iter_mut().enumerate() {
-                y[0] = s.load(from.add(m * width));
-            }
+    fn run<S: Simd>(self, s: S) {
+        let Transform { x, epilogue, block } = self;
+        let (rows, width) = (block.rows.clone(), block.width);
+        let next = rows.len() * width;
+        let most = (PASS / width.max(1)).next_multiple_of(ROWS).max(ROWS);
+        for row in rows.clone().step_by(most) {
+            let count = most.min(rows.end - row);
+            let from = x.wrapping_add(row * width);
             if next <= SMALL {
-                for m in 0..M {
-                    s.prefetch(from.wrapping_add(next + m * width));
+                for at in (0..count * width).step_by(LINE) {
+                    s.prefetch(from.wrapping_add(next + at));
                 }
             }
-            self.epilogue.apply(s, &mut y, row, column, width);
-            for (m, y) in y.iter().enumerate() {
-                s.store(to.add(m * width), y[0]);
-            }
-            if let Some(sums) = &mut self.block.sums {
-                add_to_sums(s, &y, sums.as_mut_ptr().add(column));
-            }
+            let place = Place::of(block, row, 0);
+            // SAFETY: the rows are the block's and, as `start` requires, x's.
+            unsafe { epilogue.pass(s, from, count, width, place) };
         }
     }
 }

@@ -9,8 +9,10 @@
 use std::ops::Range;
 
 use super::Window;
-use super::epilogue::{Epilogue, add_to_sums};
-use super::product::{Packed, Rows, fill_panels, product};
+use super::epilogue::Epilogue;
+use super::packing::{PartSize, fill_bias, pack_alone};
+use super::place::Place;
+use super::product::{Packed, Rows, panel_columns, product};
 use crate::simd::{Isa, Simd, Vectorised, padded};
 use crate::tensor::{Aligned, Block, Numbers, Tensor};
 
@@ -29,8 +31,7 @@ const GAP: usize = 16;
 
 /// Transformed weights: a matrix `[outputs][channels]` for each place.
 pub struct WinogradWeights {
-    /// All places, each from a multiple of [`UNIT`] on.
-    all: Numbers<f32>,
+    /// Each from a multiple of [`UNIT`] on.
     places: Vec<Packed>,
     bias: Numbers<f32>,
     channels: usize,
@@ -39,54 +40,91 @@ pub struct WinogradWeights {
 /// Numbers of a line of the cache.
 const UNIT: usize = 16;
 
+/// The most columns of a panel.
+const MOST_COLUMNS: usize = 24;
+
+/// How much each tap of a window has in each place of its transform.
+fn transform_factors() -> [[f64; PLACES]; 9] {
+    /// The matrix G of the paper.
+    const G: [[f64; 3]; PATCH] = [
+        [1.0 / 4.0, 0.0, 0.0],
+        [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+        [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+        [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
+        [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
+        [0.0, 0.0, 1.0],
+    ];
+    let factor = |tap: usize, at: usize| G[at / PATCH][tap / 3] * G[at % PATCH][tap % 3];
+    std::array::from_fn(|tap| std::array::from_fn(|at| factor(tap, at)))
+}
+
 impl WinogradWeights {
     /// Transforms `weight [outputs][channels][3][3]`.
     ///
     /// # Panics
     /// Where the lengths do not fit together.
     pub fn new(weight: &[f32], bias: Option<&[f32]>, outputs: usize, channels: usize) -> Self {
+        let parts = pack_alone(Self::sizes(outputs, channels), |parts| {
+            Self::pack(weight, bias, outputs, channels, parts);
+        });
+        Self::of(&parts, outputs, channels).expect("the lengths were made to fit")
+    }
+
+    /// The sizes of the parts of a layer.
+    pub fn sizes(outputs: usize, channels: usize) -> Vec<PartSize> {
+        let place = (padded(outputs) * channels).next_multiple_of(UNIT);
+        vec![PartSize::f32(PLACES * place), PartSize::f32(padded(outputs))]
+    }
+
+    /// Transforms `weight [outputs][channels][3][3]` into parts of zeros.
+    ///
+    /// # Panics
+    /// Where the lengths do not fit together.
+    pub fn pack(
+        weight: &[f32],
+        bias: Option<&[f32]>,
+        outputs: usize,
+        channels: usize,
+        parts: &mut [&mut [u8]],
+    ) {
         assert_eq!(weight.len(), outputs * channels * 9);
-        /// The matrix G of the paper.
-        const G: [[f64; 3]; PATCH] = [
-            [1.0 / 4.0, 0.0, 0.0],
-            [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
-            [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-            [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
-            [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
-            [0.0, 0.0, 1.0],
-        ];
-        let mut transformed = vec![0.0; PLACES * outputs * channels];
-        for (i, g) in weight.chunks_exact(9).enumerate() {
-            for place in 0..PLACES {
-                let (rows, columns) = (G[place / PATCH], G[place % PATCH]);
-                let term = |tap: usize| rows[tap / 3] * columns[tap % 3] * f64::from(g[tap]);
-                transformed[place * outputs * channels + i] = (0..9).map(term).sum::<f64>() as f32;
-            }
-        }
+        let factors = transform_factors();
         let width = padded(outputs);
         let apart = (width * channels).next_multiple_of(UNIT);
-        let mut all = Aligned::zeroed(PLACES * apart);
-        let matrices = transformed.chunks_exact(outputs * channels);
-        for (panels, matrix) in all.chunks_exact_mut(apart).zip(matrices) {
-            fill_panels(panels, outputs, channels, |output, i| matrix[output * channels + i]);
+        let all: &mut [f32] = bytemuck::cast_slice_mut(parts[0]);
+        let mut column = 0;
+        while column < width {
+            let columns = panel_columns(column, width);
+            let filled = columns.min(outputs - column);
+            for i in 0..channels {
+                // All places of a line of the panel at a time, which are then written as wholes.
+                let mut lines = [[0.0f32; MOST_COLUMNS]; PLACES];
+                for c in 0..filled {
+                    let taps = &weight[((column + c) * channels + i) * 9..][..9];
+                    let mut sums = [std::iter::empty::<f64>().sum::<f64>(); PLACES];
+                    for (factors, &tap) in factors.iter().zip(taps) {
+                        for (sum, factor) in sums.iter_mut().zip(factors) {
+                            *sum += factor * f64::from(tap);
+                        }
+                    }
+                    for (line, sum) in lines.iter_mut().zip(sums) {
+                        line[c] = sum as f32;
+                    }
+                }
+                let first = column * channels + i * columns;
+                for (place, line) in all.chunks_exact_mut(apart).zip(&lines) {
+                    place[first..first + filled].copy_from_slice(&line[..filled]);
+                }
+            }
+            column += columns;
         }
-        let mut padded_bias = Aligned::zeroed(width);
-        if let Some(bias) = bias {
-            padded_bias[..outputs].copy_from_slice(bias);
-        }
-        Self::over(all.into(), padded_bias.into(), outputs, channels)
-            .expect("the lengths were made to fit")
+        fill_bias(bias, parts[1]);
     }
 
     /// Weights that were packed earlier; `None` where these are not theirs.
     pub fn of(parts: &[Tensor], outputs: usize, channels: usize) -> Option<Self> {
         let [all, bias] = parts else { return None };
         Self::over(all.to_numbers()?, bias.to_numbers()?, outputs, channels)
-    }
-
-    /// What [`of`](Self::of) takes.
-    pub fn parts(&self) -> Vec<Tensor> {
-        vec![Tensor::of_numbers(&self.all), Tensor::of_numbers(&self.bias)]
     }
 
     fn over(
@@ -103,7 +141,7 @@ impl WinogradWeights {
         let none: Numbers<f32> = Aligned::zeroed(bias.len()).into();
         let place = |at: usize| Packed::of(all.slice(at..at + size), none.clone(), channels);
         let places = (0..PLACES).map(|i| place(i * apart)).collect::<Option<_>>()?;
-        Some(WinogradWeights { all, places, bias, channels })
+        Some(WinogradWeights { places, bias, channels })
     }
 
     /// Input channels.
@@ -123,9 +161,10 @@ impl WinogradWeights {
 
     /// Elements of workspace for blocks of `lines` lines of `columns` pixels.
     pub fn workspace(&self, lines: usize, columns: usize) -> usize {
-        let tiles = lines.div_ceil(TILE) * columns.div_ceil(TILE);
-        let matrices = tiles * (padded(self.channels) + self.width()) + 2 * GAP;
-        PLACES * matrices + tiles
+        // Sizes that no memory holds are refused by whoever adds them up.
+        let tiles = lines.div_ceil(TILE).saturating_mul(columns.div_ceil(TILE));
+        let matrices = tiles.saturating_mul(padded(self.channels) + self.width());
+        matrices.saturating_add(2 * GAP).saturating_mul(PLACES).saturating_add(tiles)
     }
 }
 
@@ -357,35 +396,12 @@ impl Collect<'_, '_, '_> {
             // SAFETY: lines and columns that are stored are the block's.
             unsafe {
                 if column + TILE <= output {
-                    self.finish(s, &mut y, pixel, channel);
+                    self.epilogue.finish(s, y, Place::of(self.block, pixel, channel));
                 } else {
                     for (i, y) in y.into_iter().enumerate().take(output - column) {
-                        self.finish(s, &mut [y], pixel + i, channel);
+                        self.epilogue.finish(s, [y], Place::of(self.block, pixel + i, channel));
                     }
                 }
-            }
-        }
-    }
-
-    /// # Safety
-    /// Pixels and channels are the block's.
-    #[inline(always)]
-    unsafe fn finish<S: Simd, const M: usize>(
-        &mut self,
-        s: S,
-        y: &mut [[S::Vector; 1]; M],
-        pixel: usize,
-        channel: usize,
-    ) {
-        let first = self.block.columns.start;
-        // SAFETY: the caller's.
-        unsafe {
-            self.epilogue.apply(s, y, pixel, channel, self.block.width);
-            for (i, y) in y.iter().enumerate() {
-                s.store(self.block.at(pixel + i, channel), y[0]);
-            }
-            if let Some(sums) = &mut self.block.sums {
-                add_to_sums(s, y, sums.as_mut_ptr().add(channel - first));
             }
         }
     }

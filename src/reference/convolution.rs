@@ -1,6 +1,6 @@
 //! Convolution and transposed convolution over any number of spatial axes.
 
-use super::numbers::{float_tensor, floats};
+use super::numbers::{Numbers, floats};
 use crate::error::{Error, Result};
 use crate::graph::geometry::{self, WindowAxis, WindowSpec};
 use crate::graph::{Conv, ConvTranspose};
@@ -108,17 +108,11 @@ pub(super) fn conv(
             x.shape()
         )));
     }
-    let spec = WindowSpec {
-        kernel: &weight.shape()[2..],
-        strides: &op.strides,
-        dilations: &op.dilations,
-        padding: &op.padding,
-    };
     let (input, kernel) = (&x.shape()[2..], &weight.shape()[2..]);
-    let axes = geometry::windows(input, spec, false)?;
+    let axes = geometry::windows(input, WindowSpec::of(op, kernel), false)?;
     let output: Vec<usize> = axes.iter().map(|a| a.output).collect();
     let shape = [&[images, filters], output.as_slice()].concat();
-    let count = geometry::element_count(&shape, DType::F64)?;
+    let (count, dtype) = (geometry::element_count(&shape, DType::F64)?, x.dtype());
     let (x, weight, bias) = (floats(x)?, floats(weight)?, bias_of(bias, filters)?);
     let (source, plane) = (input.iter().product::<usize>(), output.iter().product::<usize>());
     let taps = taps(kernel);
@@ -145,7 +139,7 @@ pub(super) fn conv(
             y.extend(sums);
         }
     }
-    float_tensor(&shape, y)
+    Numbers::Float(y).into_tensor(&shape, dtype)
 }
 
 /// Every input element adds `weight * x` to the output elements under its window.
@@ -172,7 +166,7 @@ pub(super) fn conv_transpose(
     let axes = geometry::transposed_windows(input, kernel, op)?;
     let output: Vec<usize> = axes.iter().map(|a| a.output).collect();
     let shape = [&[images, filters], output.as_slice()].concat();
-    let count = geometry::element_count(&shape, DType::F64)?;
+    let (count, dtype) = (geometry::element_count(&shape, DType::F64)?, x.dtype());
     let (x, weight, bias) = (floats(x)?, floats(weight)?, bias_of(bias, filters)?);
     let (source, plane) = (input.iter().product::<usize>(), output.iter().product::<usize>());
     let taps = taps(kernel);
@@ -199,5 +193,5 @@ pub(super) fn conv_transpose(
             y.extend(sums);
         }
     }
-    float_tensor(&shape, y)
+    Numbers::Float(y).into_tensor(&shape, dtype)
 }

@@ -62,7 +62,11 @@ pub(super) fn hyperfunction(op: &Hyperfunction, inputs: &Inputs) -> Result<Tenso
     }
     let values = floats(context)?;
     let mut y = Vec::new();
-    let mut outputs = 0;
+    let outputs = inputs.required(3)?.shape().first().copied().unwrap_or(0);
+    if outputs % (2 * op.k) != 0 {
+        return Err(Error::shape(format!("{outputs} outputs do not fit K = {}", op.k)));
+    }
+    let channels = outputs / (2 * op.k);
     for image in 0..images {
         let mut hidden = values[image * width..][..width].to_vec();
         if let Some(fc1) = inputs.optional(1) {
@@ -70,17 +74,12 @@ pub(super) fn hyperfunction(op: &Hyperfunction, inputs: &Inputs) -> Result<Tenso
             hidden.iter_mut().for_each(|x| *x = activate(op.hidden, *x));
         }
         let z = layer(&hidden, inputs.required(3)?, inputs.optional(4))?;
-        outputs = z.len();
-        if outputs % (2 * op.k) != 0 {
-            return Err(Error::shape(format!("{outputs} outputs do not fit K = {}", op.k)));
-        }
-        let channels = outputs / (2 * op.k);
         y.extend(z.into_iter().enumerate().map(|(i, z)| {
             let j = i / channels.max(1);
             f64::from(op.init[j]) + f64::from(op.lambda[j]) * squash(op.squash, z)
         }));
     }
-    Numbers::Float(y).into_tensor(&[images, 2 * op.k, outputs / (2 * op.k)], context.dtype())
+    Numbers::Float(y).into_tensor(&[images, 2 * op.k, channels], context.dtype())
 }
 
 pub(super) fn max_affine(op: &MaxAffine, inputs: &Inputs) -> Result<Tensor> {

@@ -32,7 +32,7 @@ fn int_function(op: Unary, x: i64) -> Option<i64> {
     }
 }
 
-/// A NaN goes through every function.
+/// A NaN goes through every function but one.
 fn float_function(op: Unary, x: f64) -> f64 {
     match op {
         Unary::Relu => {
@@ -64,11 +64,12 @@ fn float_function(op: Unary, x: f64) -> f64 {
             let (alpha, gamma) = (f64::from(alpha), f64::from(gamma));
             gamma * if x <= 0.0 { alpha * x.exp_m1() } else { x }
         }
+        // ONNX defines it as `Where(alpha < x, x, 0)`, and a NaN is not above any threshold.
         Unary::ThresholdedRelu { alpha } => {
-            if x <= f64::from(alpha) {
-                0.0
-            } else {
+            if x > f64::from(alpha) {
                 x
+            } else {
+                0.0
             }
         }
         Unary::Gelu { tanh: false } => 0.5 * x * (1.0 + erf(x / std::f64::consts::SQRT_2)),
@@ -360,4 +361,16 @@ pub(super) fn select(condition: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tenso
         super::movement::pick(&[a, b], &shape, &places)
     };
     pick((&truth, condition.shape()), a, b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_above_the_threshold_is_zero() {
+        let x = Tensor::vector(vec![0.5f32, 1.0, 1.5, f32::NAN, f32::INFINITY]);
+        let y = unary(Unary::ThresholdedRelu { alpha: 1.0 }, &x).unwrap();
+        assert_eq!(y.as_f32().unwrap(), [0.0, 0.0, 1.5, 0.0, f32::INFINITY]);
+    }
 }

@@ -13,6 +13,17 @@ fn widened(x: &Tensor) -> Result<Vec<f64>> {
     })
 }
 
+/// Checks that a product does not mix element types.
+fn same_type(operands: &[&Tensor]) -> Result<()> {
+    match operands.iter().find(|operand| operand.dtype() != operands[0].dtype()) {
+        Some(other) => {
+            let (first, other) = (operands[0].dtype(), other.dtype());
+            Err(Error::shape(format!("operands must be of one type, found {first} and {other}")))
+        }
+        None => Ok(()),
+    }
+}
+
 /// `a [m,k]` times `b [k,n]`.
 fn product(a: &[f64], b: &[f64], m: usize, k: usize, n: usize) -> Vec<f64> {
     let mut c = vec![0.0; m * n];
@@ -39,6 +50,7 @@ pub(super) fn gemm(op: &Gemm, a: &Tensor, b: &Tensor, c: Option<&Tensor>) -> Res
             b.shape()
         )));
     };
+    same_type(&[Some(a), Some(b), c].into_iter().flatten().collect::<Vec<_>>())?;
     let (m, k) = if op.trans_a { (a1, a0) } else { (a0, a1) };
     let (k_b, n) = if op.trans_b { (b1, b0) } else { (b0, b1) };
     if k != k_b {
@@ -65,6 +77,7 @@ pub(super) fn gemm(op: &Gemm, a: &Tensor, b: &Tensor, c: Option<&Tensor>) -> Res
 }
 
 pub(super) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    same_type(&[a, b])?;
     // Vectors become matrices for the product and lose the added axis again.
     let lift = |shape: &[usize], at: usize| {
         let mut shape = shape.to_vec();

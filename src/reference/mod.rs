@@ -17,7 +17,7 @@ mod resize;
 use std::collections::HashMap;
 
 use crate::error::{Error, Result};
-use crate::graph::{Bindings, Graph, Op, ValueId, bind_inputs};
+use crate::graph::{Bindings, Graph, Op, ValueId, bind_inputs, in_single_precision};
 use crate::tensor::{DType, Tensor};
 
 /// The inputs of one node.
@@ -55,7 +55,7 @@ pub fn evaluate(op: &Op, inputs: &[Option<&Tensor>], outputs: usize) -> Result<V
         Op::Gemm(gemm) => linear::gemm(gemm, first()?, second()?, inputs.optional(2)),
         Op::MatMul => linear::matmul(first()?, second()?),
         Op::BatchNormalization { epsilon } => normalise::batch(&inputs, *epsilon),
-        Op::InstanceNormalization { epsilon } => normalise::groups(&inputs, None, *epsilon),
+        Op::InstanceNormalization { epsilon } => normalise::instance(&inputs, *epsilon),
         Op::GroupNormalization { num_groups, epsilon } => {
             normalise::groups(&inputs, Some(*num_groups), *epsilon)
         }
@@ -127,7 +127,8 @@ fn dropout(inputs: &Inputs, outputs: usize) -> Result<Vec<Tensor>> {
     Ok(results)
 }
 
-/// Runs a validated graph on one tensor an input.
+/// Runs a validated graph on one tensor an input. What is between inputs and outputs is computed as
+/// [`in_single_precision`] says.
 ///
 /// # Errors
 /// `Input` where the inputs are not those that the graph declares; otherwise what [`evaluate`]
@@ -145,6 +146,15 @@ pub fn trace(
     inputs: &[Tensor],
     observe: &mut dyn FnMut(ValueId, &Tensor),
 ) -> Result<Vec<Tensor>> {
+    if let Some(single) = in_single_precision(graph)? {
+        // Values that the graph itself does not have are nobody's business.
+        let own = |id: ValueId| id.index() < graph.values().len();
+        return trace(&single, inputs, &mut |id, tensor| {
+            if own(id) {
+                observe(id, tensor);
+            }
+        });
+    }
     let given = inputs.iter().map(|tensor| (tensor.dtype(), tensor.shape()));
     bind_inputs(graph, given, &mut Bindings::new())?;
     let mut values: HashMap<ValueId, Tensor> =

@@ -49,6 +49,17 @@ fn standardise(values: &mut [f64], epsilon: f32) {
     values.iter_mut().for_each(|x| *x = (*x - mean) * factor);
 }
 
+/// Every channel of every image by itself: an image without positions has nothing to normalise over.
+pub(super) fn instance(inputs: &Inputs, epsilon: f32) -> Result<Tensor> {
+    let shape = inputs.required(0)?.shape();
+    if shape.len() < 3 {
+        return Err(Error::shape(format!(
+            "expected an input with 3 or more axes, found {shape:?}"
+        )));
+    }
+    groups(inputs, None, epsilon)
+}
+
 /// Group normalisation; without `count`, every channel is a group of its own.
 pub(super) fn groups(inputs: &Inputs, count: Option<usize>, epsilon: f32) -> Result<Tensor> {
     let x = inputs.required(0)?;

@@ -29,7 +29,8 @@ pub(super) fn pool(op: &Pool, x: &Tensor) -> Result<Vec<Tensor>> {
     let plane: usize = spatial.iter().product();
     let own = strides(spatial);
     let (mut y, mut positions) = (Vec::new(), Vec::new());
-    for (number, x) in values.chunks(plane.max(1)).enumerate() {
+    for number in 0..x.shape()[0] * x.shape()[1] {
+        let x = &values[number * plane..][..plane];
         let mut at = vec![0usize; axes.len()];
         for _ in 0..output.iter().product() {
             let (places, counted) = window(&axes, spatial, &own, &at);

@@ -62,6 +62,7 @@ fn floats(
         ReduceKind::L1 => fold(0.0, &|s, x| s + x.abs()),
         ReduceKind::L2 => fold(0.0, &|s, x| s + x * x).into_iter().map(f64::sqrt).collect(),
         ReduceKind::SumSquare => fold(0.0, &|s, x| s + x * x),
+        ReduceKind::LogSum => fold(0.0, &|s, x| s + x).into_iter().map(f64::ln).collect(),
         ReduceKind::LogSumExp => {
             let largest = fold(f64::NEG_INFINITY, &max);
             // An infinite maximum is the result; subtracting it would make a NaN.
@@ -87,7 +88,7 @@ fn integers(
         ReduceKind::Prod => (1, i64::wrapping_mul),
         ReduceKind::L1 => (0, |s, x| s.wrapping_add(x.wrapping_abs())),
         ReduceKind::SumSquare => (0, |s, x| s.wrapping_add(x.wrapping_mul(x))),
-        ReduceKind::L2 | ReduceKind::LogSumExp => {
+        ReduceKind::L2 | ReduceKind::LogSum | ReduceKind::LogSumExp => {
             return Err(Error::unsupported("it is not defined on integers"));
         }
     };
@@ -129,4 +130,37 @@ pub(super) fn arg_max(op: &ArgMax, x: &Tensor) -> Result<Tensor> {
         shape.remove(axis);
     }
     Tensor::new(&shape, y)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reduced(
+        kind: ReduceKind,
+        shape: &[usize],
+        data: Vec<f32>,
+        axes: Option<Vec<i64>>,
+    ) -> Tensor {
+        let op = Reduce { kind, keep_dims: false, noop_with_empty_axes: false };
+        reduce(&op, &Tensor::new(shape, data).unwrap(), axes).unwrap()
+    }
+
+    #[test]
+    fn logarithms_of_sums() {
+        let e = std::f32::consts::E;
+        let data = vec![1.0, e - 1.0, 0.5, 0.5, 0.0, 0.0];
+        let y = reduced(ReduceKind::LogSum, &[3, 2], data, Some(vec![-1]));
+        assert_eq!(y.shape(), [3]);
+        let y = y.as_f32().unwrap();
+        assert!((y[0] - 1.0).abs() < 1e-6 && y[1] == 0.0 && y[2] == f32::NEG_INFINITY, "{y:?}");
+        // The logarithm of a negative sum is not a number, that of nothing is minus infinity.
+        let negative = reduced(ReduceKind::LogSum, &[2], vec![1.0, -3.0], None);
+        assert!(negative.as_f32().unwrap()[0].is_nan());
+        let nothing = reduced(ReduceKind::LogSum, &[2, 0], vec![], Some(vec![1]));
+        assert_eq!(nothing.as_f32().unwrap(), [f32::NEG_INFINITY; 2]);
+        // Numbers whose exponentials overflow.
+        let large = reduced(ReduceKind::LogSumExp, &[2], vec![1000.0, 1000.0], None);
+        assert_eq!(large.as_f32().unwrap(), [1000.0 + std::f32::consts::LN_2]);
+    }
 }

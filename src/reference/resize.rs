@@ -1,9 +1,12 @@
 //! Interpolation along each axis in turn.
+//!
+//! Positions in the input are exact fractions: which element is the nearest can hang on the last
+//! bit of a rounded one.
 
 use super::Inputs;
 use super::numbers::{Numbers, floats};
 use crate::error::Result;
-use crate::graph::geometry::{self, ResizeAxis};
+use crate::graph::geometry::{self, Fraction, ResizeAxis};
 use crate::graph::{CoordinateTransform, NearestRounding, Resize, ResizeMode};
 use crate::tensor::{DType, Tensor};
 
@@ -25,12 +28,11 @@ pub(super) fn resize(op: &Resize, inputs: &Inputs) -> Result<Tensor> {
     };
     let outside = f64::from(op.extrapolation_value);
     for (i, axis) in axes.iter().enumerate() {
-        let untouched = axis.output == shape[i] && axis.scale == 1.0 && axis.roi == (0.0, 1.0);
-        if untouched {
+        if axis.is_identity() {
             continue;
         }
         let taps: Vec<Option<Vec<(usize, f64)>>> =
-            (0..axis.output).map(|at| taps(op, axis, shape[i], at)).collect();
+            (0..axis.output).map(|at| taps(op, axis, at)).collect();
         let inner: usize = shape[i + 1..].iter().product();
         let outer: usize = shape[..i].iter().product();
         let mut next = Vec::with_capacity(outer * axis.output * inner);
@@ -53,69 +55,83 @@ pub(super) fn resize(op: &Resize, inputs: &Inputs) -> Result<Tensor> {
 
 /// The input elements, with their weights, that make up output element `at` of an axis; `None`
 /// outside the region of interest.
-fn taps(op: &Resize, axis: &ResizeAxis, size: usize, at: usize) -> Option<Vec<(usize, f64)>> {
-    let position = source(op, axis, size, at)?;
-    let last = size as i64 - 1;
+fn taps(op: &Resize, axis: &ResizeAxis, at: usize) -> Option<Vec<(usize, f64)>> {
+    let position = source(op, axis, at)?;
+    let last = axis.input as i128 - 1;
+    let inside = |place: i128| place.clamp(0, last) as usize;
+    let shrinks = axis.scale.is_less(Fraction::ONE);
     if let ResizeMode::Nearest(rounding) = op.mode {
         let nearest = match rounding {
-            NearestRounding::RoundPreferFloor => (position - 0.5).ceil(),
-            NearestRounding::RoundPreferCeil => (position + 0.5).floor(),
-            NearestRounding::Floor => position.floor(),
+            NearestRounding::RoundPreferFloor => position.plus_halves(-1).ceil(),
+            NearestRounding::RoundPreferCeil => position.plus_halves(1).floor(),
+            NearestRounding::FloorOrCeil if shrinks => position.ceil(),
+            NearestRounding::Floor | NearestRounding::FloorOrCeil => position.floor(),
             NearestRounding::Ceil => position.ceil(),
         };
-        return Some(vec![((nearest as i64).clamp(0, last) as usize, 1.0)]);
+        return Some(vec![(inside(nearest), 1.0)]);
     }
     // A shrinking filter with antialiasing spans more of the input.
-    let scale = f64::from(axis.scale);
-    let stretch = if op.antialias && scale < 1.0 { 1.0 / scale } else { 1.0 };
+    let stretch = if op.antialias && shrinks { 1.0 / axis.scale.to_f64() } else { 1.0 };
     let (support, weight): (f64, Box<dyn Fn(f64) -> f64>) = match op.mode {
         ResizeMode::Cubic { coefficient } => {
             (2.0, Box::new(move |t| cubic(t, f64::from(coefficient))))
         }
         _ => (1.0, Box::new(|t: f64| (1.0 - t.abs()).max(0.0))),
     };
-    let first = (position - support * stretch).floor() as i64;
-    let end = (position + support * stretch).ceil() as i64;
-    let mut found: Vec<(i64, f64)> =
-        (first..=end).map(|p| (p, weight((p as f64 - position) / stretch))).collect();
+    // At the ends of the filter weights are 0.
+    let reach = (support * stretch).ceil() as i128;
+    let mut found: Vec<(i128, f64)> = (position.floor() - reach..=position.ceil() + reach)
+        .map(|place| (place, weight(position.distance(place) / stretch)))
+        .collect();
     if op.exclude_outside {
-        found.retain(|&(p, _)| (0..=last).contains(&p));
+        found.retain(|&(place, _)| (0..=last).contains(&place));
     }
     if op.exclude_outside || op.antialias {
         let sum: f64 = found.iter().map(|(_, w)| w).sum();
         found.iter_mut().for_each(|(_, w)| *w /= sum);
     }
-    Some(found.into_iter().map(|(p, w)| (p.clamp(0, last) as usize, w)).collect())
+    Some(found.into_iter().map(|(place, w)| (inside(place), w)).collect())
 }
 
 /// Where output element `at` of an axis lies in the input.
-fn source(op: &Resize, axis: &ResizeAxis, size: usize, at: usize) -> Option<f64> {
-    let (x, scale) = (at as f64, f64::from(axis.scale));
-    let (size_in, size_out) = (size as f64, axis.output as f64);
+fn source(op: &Resize, axis: &ResizeAxis, at: usize) -> Option<Fraction> {
+    let (x, input, output) = (at as i128, axis.input as i128, axis.output as i128);
+    // The scale is p / q.
+    let Fraction { numerator: p, denominator: q } = axis.scale;
+    let half_pixel = Fraction { numerator: (2 * x + 1) * q - p, denominator: 2 * p };
     Some(match op.coordinates {
-        CoordinateTransform::HalfPixel => (x + 0.5) / scale - 0.5,
-        CoordinateTransform::HalfPixelSymmetric => {
-            let exact = scale * size_in;
-            let centre = size_in / 2.0;
-            centre * (1.0 - size_out / exact) + (x + 0.5) / scale - 0.5
+        CoordinateTransform::HalfPixel => half_pixel,
+        CoordinateTransform::HalfPixelSymmetric => Fraction {
+            // The same, moved by half of what rounding the size took away.
+            numerator: (input - 1) * p + (2 * x + 1 - output) * q,
+            denominator: 2 * p,
+        },
+        CoordinateTransform::PytorchHalfPixel | CoordinateTransform::AlignCorners
+            if output <= 1 =>
+        {
+            Fraction::ZERO
         }
-        CoordinateTransform::PytorchHalfPixel if axis.output <= 1 => 0.0,
-        CoordinateTransform::PytorchHalfPixel => (x + 0.5) / scale - 0.5,
-        CoordinateTransform::AlignCorners if axis.output <= 1 => 0.0,
+        CoordinateTransform::PytorchHalfPixel => half_pixel,
+        // With scales the size that counts is the one before rounding, which is at least `output`.
         CoordinateTransform::AlignCorners => {
-            // With scales the size that counts is the one before rounding.
-            let exact = (scale * size_in).max(1.0);
-            if exact == 1.0 { 0.0 } else { x * (size_in - 1.0) / (exact - 1.0) }
+            Fraction { numerator: x * (input - 1) * q, denominator: input * p - q }
         }
-        CoordinateTransform::Asymmetric => x / scale,
+        CoordinateTransform::Asymmetric => Fraction { numerator: x * q, denominator: p },
         CoordinateTransform::TfCropAndResize => {
-            let (from, to) = (f64::from(axis.roi.0), f64::from(axis.roi.1));
-            let position = if axis.output > 1 {
-                from * (size_in - 1.0) + x * (to - from) * (size_in - 1.0) / (size_out - 1.0)
+            // Exact, but for what is smaller than 2^-40 of an axis.
+            const UNIT: i128 = 1 << 40;
+            let units = |at: f32| (f64::from(at) * UNIT as f64).round() as i128;
+            let (from, to) = (units(axis.roi.0), units(axis.roi.1));
+            let position = if output > 1 {
+                Fraction {
+                    numerator: (input - 1) * (from * (output - 1) + x * (to - from)),
+                    denominator: UNIT * (output - 1),
+                }
             } else {
-                0.5 * (from + to) * (size_in - 1.0)
+                Fraction { numerator: (input - 1) * (from + to), denominator: 2 * UNIT }
             };
-            return (0.0..=size_in - 1.0).contains(&position).then_some(position);
+            let is_inside = position.numerator >= 0 && position.ceil() < input;
+            return is_inside.then_some(position);
         }
     })
 }
@@ -131,3 +147,6 @@ fn cubic(t: f64, a: f64) -> f64 {
         0.0
     }
 }
+
+#[cfg(test)]
+mod tests;

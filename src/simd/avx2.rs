@@ -41,6 +41,7 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn vectorise<R>(self, f: impl FnOnce() -> R) -> R {
         #[target_feature(enable = "avx2,fma,f16c")]
+        #[inline(never)]
         fn inner<R>(f: impl FnOnce() -> R) -> R {
             f()
         }

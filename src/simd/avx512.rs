@@ -42,6 +42,7 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn vectorise<R>(self, f: impl FnOnce() -> R) -> R {
         #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx2,fma,f16c")]
+        #[inline(never)]
         fn inner<R>(f: impl FnOnce() -> R) -> R {
             f()
         }

@@ -44,6 +44,10 @@ pub trait Simd: Copy + Send + Sync {
     const WIDTH: usize;
     /// Rows of a register tile of a matrix product that is two vectors wide.
     const TILE_ROWS: usize;
+    /// The most pixels of a register tile of a depthwise convolution: 7, with which five weights
+    /// and one element fill 16 registers, and of which the maps of networks for 224x224 pixels are
+    /// multiples; or 4, where there are fewer registers.
+    const TILE_PIXELS: usize = 7;
     /// `WIDTH` f32.
     type Vector: Copy;
     /// The same instructions on vectors of [`LANES`].
@@ -52,7 +56,10 @@ pub trait Simd: Copy + Send + Sync {
     /// Proof of the same instructions, for vectors of [`LANES`].
     fn narrow(self) -> Self::Narrow;
 
-    /// Calls `f` compiled for this instruction set.
+    /// Calls `f` as a function of its own that is compiled for this instruction set.
+    ///
+    /// It is never inlined into the caller: a kernel that consists of several such functions
+    /// compiles much faster than one that the compiler has to optimise as a whole.
     fn vectorise<R>(self, f: impl FnOnce() -> R) -> R;
 
     /// `x` in every lane.
@@ -177,43 +184,39 @@ impl Isa {
         }
     }
 
-    /// Runs `computation` with these instructions on vectors of [`LANES`].
+    /// Runs `computation` with these instructions on vectors of [`LANES`]: with those of AVX2 where
+    /// the processor has AVX-512.
     pub fn run_narrow<C: Vectorised>(self, computation: C) -> C::Output {
-        self.run(Narrow(computation))
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512(simd) => run_with(simd.narrow(), computation),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2(simd) => run_with(simd, computation),
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon(simd) => run_with(simd, computation),
+            Level::Portable => run_with(portable::Portable, computation),
+        }
     }
 
     /// Runs `computation` with these instructions.
     pub fn run<C: Vectorised>(self, computation: C) -> C::Output {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512(simd) => simd.vectorise(
-                #[inline(always)]
-                || computation.run(simd),
-            ),
+            Level::Avx512(simd) => run_with(simd, computation),
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2(simd) => simd.vectorise(
-                #[inline(always)]
-                || computation.run(simd),
-            ),
+            Level::Avx2(simd) => run_with(simd, computation),
             #[cfg(target_arch = "aarch64")]
-            Level::Neon(simd) => simd.vectorise(
-                #[inline(always)]
-                || computation.run(simd),
-            ),
-            Level::Portable => computation.run(portable::Portable),
+            Level::Neon(simd) => run_with(simd, computation),
+            Level::Portable => run_with(portable::Portable, computation),
         }
     }
 }
 
-struct Narrow<C>(C);
-
-impl<C: Vectorised> Vectorised for Narrow<C> {
-    type Output = C::Output;
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> C::Output {
-        self.0.run(s.narrow())
-    }
+fn run_with<S: Simd, C: Vectorised>(simd: S, computation: C) -> C::Output {
+    simd.vectorise(
+        #[inline(always)]
+        || computation.run(simd),
+    )
 }
 
 /// What `DYRELU_ISA` asks for that this processor does not have.

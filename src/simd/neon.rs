@@ -38,6 +38,7 @@ impl Simd for Neon {
     #[inline(always)]
     fn vectorise<R>(self, f: impl FnOnce() -> R) -> R {
         #[target_feature(enable = "neon")]
+        #[inline(never)]
         fn inner<R>(f: impl FnOnce() -> R) -> R {
             f()
         }

@@ -11,7 +11,8 @@ pub(super) struct Portable;
 
 impl Simd for Portable {
     const WIDTH: usize = LANES;
-    const TILE_ROWS: usize = 4;
+    const TILE_ROWS: usize = 2;
+    const TILE_PIXELS: usize = 4;
     type Vector = f32x8;
     type Narrow = Self;
 
@@ -20,7 +21,7 @@ impl Simd for Portable {
         self
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn vectorise<R>(self, f: impl FnOnce() -> R) -> R {
         f()
     }

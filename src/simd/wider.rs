@@ -18,6 +18,7 @@ macro_rules! both {
 impl<S: Simd> Simd for Wider<S> {
     const WIDTH: usize = S::WIDTH + LANES;
     const TILE_ROWS: usize = S::TILE_ROWS;
+    const TILE_PIXELS: usize = S::TILE_PIXELS;
     type Vector = (S::Vector, <S::Narrow as Simd>::Vector);
     type Narrow = S::Narrow;
 

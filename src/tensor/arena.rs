@@ -47,7 +47,7 @@ impl Arena {
         let len = self.len();
         let all: &mut [f32] = bytemuck::cast_slice_mut(self.buffer.as_mut_bytes());
         let base = all.as_mut_ptr();
-        let overlap = |a: &Range<usize>, b: &Range<usize>| a.start < b.end && b.start < a.end;
+        let overlap = |a: &Range<usize>, b: &Range<usize>| a.start.max(b.start) < a.end.min(b.end);
         for (i, write) in writes.iter().enumerate() {
             let Some(write) = write else { continue };
             let others = writes[..i].iter().chain(reads).flatten();
@@ -86,6 +86,9 @@ mod tests {
         assert_eq!((a.unwrap().len(), b.unwrap().len()), (8, 4));
         let ([r], [_]) = arena.borrow(&[Some(8..9)], &[None]);
         assert_eq!(r.unwrap(), [1.0]);
+        // Nothing is in nobody's way.
+        let ([r], [w]) = arena.borrow(&[Some(8..8)], &[Some(0..16)]);
+        assert_eq!((r.unwrap().len(), w.unwrap().len()), (0, 16));
     }
 
     #[test]

@@ -45,7 +45,7 @@ impl Cut {
 }
 
 /// The most shares that blocks are dealt into.
-const MOST_SHARES: usize = 32;
+pub const MOST_SHARES: usize = 64;
 
 /// A map that is being computed block by block. Each block is handed out once.
 ///
@@ -70,7 +70,7 @@ impl<'a> Blocks<'a> {
     /// All blocks of `map`.
     ///
     /// # Panics
-    /// Where `map` is not as large as `cut` says, or `cut` has no blocks.
+    /// Panics if `map` is not as large as `cut` says, or if `cut` has no blocks.
     pub fn new(map: &'a mut [f32], cut: Cut) -> Self {
         assert_eq!(map.len(), cut.images * cut.rows * cut.width, "{cut:?}");
         assert!(cut.row_blocks > 0 && cut.column_blocks > 0, "{cut:?}");
@@ -80,8 +80,12 @@ impl<'a> Blocks<'a> {
         Blocks { map, sums: None, cut, shares: 1, next, claimed, borrow: PhantomData }
     }
 
-    /// Deals the blocks into so many shares, as far as that is possible.
+    /// Deals the blocks into `shares` shares, at least one and at most [`MOST_SHARES`].
+    ///
+    /// # Panics
+    /// Panics if a block has been handed out.
     pub fn with_shares(mut self, shares: usize) -> Self {
+        self.assert_untouched();
         self.shares = shares.clamp(1, MOST_SHARES);
         self
     }
@@ -90,33 +94,65 @@ impl<'a> Blocks<'a> {
     /// map, or of another width where columns are not cut.
     ///
     /// # Panics
-    /// Where `sums` is not `[images * row_blocks][width]`.
+    /// Panics if `sums` is not `[images * row_blocks][width]`, or if a block has been handed out.
     pub fn with_sums(mut self, sums: &'a mut [f32], width: usize) -> Self {
+        self.assert_untouched();
         assert_eq!(sums.len(), self.cut.images * self.cut.row_blocks * width, "{:?}", self.cut);
         assert!(width == self.cut.width || self.cut.column_blocks == 1);
         self.sums = Some((sums.as_mut_ptr(), width));
         self
     }
 
-    /// Makes the caller the owner of a share: of the one that it wishes, or of the next that has no
-    /// owner; `None` where all have.
+    /// A block that was handed out before the blocks are dealt again might be handed out twice.
+    fn assert_untouched(&mut self) {
+        let is_untouched = self.next.iter_mut().all(|next| *next.get_mut() == 0);
+        assert!(is_untouched, "blocks have been handed out");
+    }
+
+    /// Makes the caller the owner of a share: of the share `wish` modulo the number of shares, or
+    /// of the next that has no owner. `None` if all have owners.
     pub fn claim(&self, wish: usize) -> Option<usize> {
-        let shares = (wish..wish + self.shares).map(|share| share % self.shares);
+        let first = wish % self.shares;
+        let shares = (first..first + self.shares).map(|share| share % self.shares);
         let is_free = |&share: &usize| !self.claimed[share].swap(true, Ordering::Relaxed);
         shares.into_iter().find(is_free)
     }
 
-    /// The next block of a share that nobody has taken. Blocks are counted image by image for each
-    /// block of columns.
+    /// The next block of a share that nobody has taken; `None` also if there is no such share.
+    /// Blocks are counted image by image for each block of columns.
     pub fn next_of(&self, share: usize) -> Option<Block<'a>> {
-        let first_of = |share: usize| share * self.cut.blocks() / self.shares;
-        let taken = first_of(share) + self.next[share].fetch_add(1, Ordering::Relaxed);
-        (taken < first_of(share + 1)).then(|| self.block(taken))
+        if share >= self.shares || self.is_taken(share) {
+            return None;
+        }
+        let taken = self.first_of(share) + self.next[share].fetch_add(1, Ordering::Relaxed);
+        (taken < self.first_of(share + 1)).then(|| self.block(taken))
+    }
+
+    /// The next block, that nobody has taken, of a share that has no owner.
+    pub fn next_unclaimed(&self) -> Option<Block<'a>> {
+        let is_free = |&share: &usize| !self.claimed[share].load(Ordering::Relaxed);
+        (0..self.shares).filter(is_free).find_map(|share| self.next_of(share))
     }
 
     /// The next block of any share that nobody has taken.
     pub fn next(&self) -> Option<Block<'a>> {
         (0..self.shares).find_map(|share| self.next_of(share))
+    }
+
+    /// Whether every block has been handed out.
+    pub fn all_taken(&self) -> bool {
+        (0..self.shares).all(|share| self.is_taken(share))
+    }
+
+    /// The number of the first block of a share.
+    fn first_of(&self, share: usize) -> usize {
+        share * self.cut.blocks() / self.shares
+    }
+
+    /// Whether every block of a share has been handed out.
+    fn is_taken(&self, share: usize) -> bool {
+        let len = self.first_of(share + 1) - self.first_of(share);
+        self.next[share].load(Ordering::Relaxed) >= len
     }
 
     /// A block by its number, which has to be below that of blocks and is handed out once.

@@ -173,12 +173,12 @@ impl<T: Element> Deref for Numbers<T> {
 }
 
 /// Bytes that are made when somebody first looks at them.
-struct Deferred<F> {
-    make: F,
+struct Deferred {
+    make: Box<dyn Fn() -> AlignedBuffer + Send + Sync>,
     made: OnceLock<AlignedBuffer>,
 }
 
-impl<F: Fn() -> AlignedBuffer> AsRef<[u8]> for Deferred<F> {
+impl AsRef<[u8]> for Deferred {
     fn as_ref(&self) -> &[u8] {
         self.made.get_or_init(&self.make).as_ref()
     }
@@ -187,15 +187,21 @@ impl<F: Fn() -> AlignedBuffer> AsRef<[u8]> for Deferred<F> {
 /// A range of bytes that some shared owner (a vector, a mapped file) keeps alive.
 #[derive(Clone)]
 pub struct Storage {
-    owner: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    owner: Owner,
     range: Range<usize>,
+}
+
+#[derive(Clone)]
+enum Owner {
+    Shared(Arc<dyn AsRef<[u8]> + Send + Sync>),
+    Deferred(Arc<Deferred>),
 }
 
 impl Storage {
     /// All bytes of `owner`.
     pub fn new(owner: Arc<dyn AsRef<[u8]> + Send + Sync>) -> Self {
         let range = 0..owner.as_ref().as_ref().len();
-        Storage { owner, range }
+        Storage { owner: Owner::Shared(owner), range }
     }
 
     /// The bytes of `data`, which is taken and not copied.
@@ -205,7 +211,20 @@ impl Storage {
 
     /// The `len` bytes that `make` will give when somebody first looks at them.
     pub fn deferred(len: usize, make: impl Fn() -> AlignedBuffer + Send + Sync + 'static) -> Self {
-        Storage { owner: Arc::new(Deferred { make, made: OnceLock::new() }), range: 0..len }
+        let deferred = Deferred { make: Box::new(make), made: OnceLock::new() };
+        Storage { owner: Owner::Deferred(Arc::new(deferred)), range: 0..len }
+    }
+
+    /// The same bytes for somebody who looks at them once: deferred ones that nobody has looked at are
+    /// made for the result alone and go with it.
+    pub fn fleeting(&self) -> Self {
+        match &self.owner {
+            Owner::Deferred(deferred) if deferred.made.get().is_none() => {
+                let owner = Owner::Shared(Arc::new((deferred.make)()));
+                Storage { owner, range: self.range.clone() }
+            }
+            _ => self.clone(),
+        }
     }
 
     /// A part of these bytes, without a copy; `None` where `range` leaves them.
@@ -220,7 +239,11 @@ impl Storage {
 
     /// The bytes.
     pub fn bytes(&self) -> &[u8] {
-        &self.owner.as_ref().as_ref()[self.range.clone()]
+        let bytes = match &self.owner {
+            Owner::Shared(owner) => owner.as_ref().as_ref(),
+            Owner::Deferred(deferred) => deferred.as_ref().as_ref(),
+        };
+        &bytes[self.range.clone()]
     }
 
     /// The number of bytes.
@@ -272,6 +295,22 @@ mod tests {
         assert_eq!((s.len(), part.len(), MADE.load(Ordering::Relaxed)), (3, 2, 0));
         assert_eq!((s.bytes(), part.bytes()), (&[0; 3][..], &[0; 2][..]));
         assert_eq!(MADE.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn fleeting_bytes_are_not_kept() {
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let s = Storage::deferred(3, || {
+            MADE.fetch_add(1, Ordering::Relaxed);
+            AlignedBuffer::zeroed(3)
+        });
+        for _ in 0..2 {
+            assert_eq!(s.slice(1..3).unwrap().fleeting().bytes(), [0; 2]);
+        }
+        assert_eq!(MADE.load(Ordering::Relaxed), 2);
+        s.bytes();
+        assert_eq!(s.fleeting().bytes().as_ptr(), s.bytes().as_ptr());
+        assert_eq!(MADE.load(Ordering::Relaxed), 3);
     }
 
     #[test]

@@ -14,6 +14,15 @@ pub enum Layout {
     Nhwc,
 }
 
+impl std::fmt::Display for Layout {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Layout::Nchw => "NCHW",
+            Layout::Nhwc => "NHWC",
+        })
+    }
+}
+
 impl Tensor {
     /// A feature map copied from one layout into the other. Tensors that do not have four axes
     /// have no layout and are returned as they are.

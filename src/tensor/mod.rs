@@ -5,12 +5,14 @@ mod blocks;
 mod buffer;
 mod dtype;
 mod layout;
+mod parts;
 
 pub use arena::Arena;
-pub use blocks::{Block, Blocks, COLUMN_UNIT, Cut};
+pub use blocks::{Block, Blocks, COLUMN_UNIT, Cut, MOST_SHARES};
 pub use buffer::{ALIGNMENT, Aligned, AlignedBuffer, Numbers, Storage};
 pub use dtype::{DType, Element};
 pub use layout::Layout;
+pub use parts::Parts;
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -111,6 +113,31 @@ impl Tensor {
             wide
         });
         Tensor { dtype: DType::F32, shape, storage }
+    }
+
+    /// A tensor of `shape` whose elements `make` writes over zeros when somebody first looks at them.
+    ///
+    /// # Errors
+    /// `Shape` where no memory holds so many elements.
+    pub fn deferred<T: Element>(
+        shape: &[usize],
+        make: impl Fn(&mut [T]) + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let bytes = num_elements(shape).and_then(|count| count.checked_mul(size_of::<T>()));
+        let bytes = bytes.ok_or_else(|| Error::shape(format!("shape {shape:?} is too large")))?;
+        let storage = Storage::deferred(bytes, move || {
+            let mut made = AlignedBuffer::zeroed(bytes);
+            make(bytemuck::cast_slice_mut(made.as_mut_bytes()));
+            made
+        });
+        Ok(Tensor { dtype: T::DTYPE, shape: shape.to_vec(), storage })
+    }
+
+    /// The same tensor for somebody who looks at its elements once: deferred ones that nobody has
+    /// looked at are made for the result alone and go with it.
+    pub fn fleeting(&self) -> Self {
+        let storage = self.storage.fleeting();
+        Tensor { dtype: self.dtype, shape: self.shape.clone(), storage }
     }
 
     /// The element type.

@@ -12,6 +12,7 @@ use dyrelu::{DType, Tensor};
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use tempfile::TempDir;
 
+mod files;
 mod hostile;
 
 /// A folder with a classifier whose scores are the mean red, green and blue of a photo.
@@ -20,11 +21,17 @@ struct Fixture(TempDir);
 impl Fixture {
     fn new() -> Self {
         let fixture = Fixture(tempfile::tempdir().unwrap());
+        fixture.classifier("colours.safetensors", DType::F32);
+        fixture
+    }
+
+    fn classifier(&self, name: &str, dtype: DType) -> PathBuf {
         let mut g = Graph::new("colours");
         let dims = vec![Dim::symbol("N"), 3.into(), Dim::symbol("H"), Dim::symbol("W")];
-        let x = g.add_input("x", TensorType { dtype: DType::F32, dims });
+        let x = g.add_input("x", TensorType { dtype, dims });
         let eye = (0..9).map(|i| if i % 4 == 0 { 10.0 } else { 0.0 }).collect::<Vec<f32>>();
-        let w = g.add_constant("w", Tensor::new(&[3, 3, 1, 1], eye).unwrap());
+        let eye = Tensor::new(&[3, 3, 1, 1], eye).unwrap().cast(dtype).unwrap();
+        let w = g.add_constant("w", eye);
         let conv = Conv {
             padding: Padding::Explicit(vec![]),
             strides: vec![],
@@ -38,8 +45,9 @@ impl Fixture {
         let preprocess = r#"{"resize": {"exact": [16, 16]}, "mean": [0, 0, 0], "std": [1, 1, 1]}"#;
         g.metadata.insert("preprocess".into(), preprocess.into());
         g.metadata.insert("labels".into(), "red\ngreen\nblue".into());
-        write(&g, None, fixture.path("colours.safetensors"), WeightStorage::F32).unwrap();
-        fixture
+        let path = self.path(name);
+        write(&g, None, &path, WeightStorage::F32).unwrap();
+        path
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -260,6 +268,37 @@ fn npy(shape: &str, values: &[f32]) -> Vec<u8> {
     bytes.extend(header.as_bytes());
     bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
     bytes
+}
+
+/// Networks of other precisions are used as any, and give what their file says.
+#[test]
+fn half_and_double_precision_are_taken_and_given() {
+    let f = Fixture::new();
+    let (photo, y) = (f.photo("green.png", [0, 200, 0]), f.path("y.npy"));
+    for (dtype, letter) in [(DType::F16, "f2"), (DType::F64, "f8")] {
+        let model = f.classifier("other.safetensors", dtype);
+        let numbers = |numbers: &[f32]| Tensor::vector(numbers.to_vec()).cast(dtype).unwrap();
+        let mut x = npy("(1, 3, 1, 1)", &[]);
+        let at = x.windows(2).position(|letters| letters == b"f4").unwrap();
+        x[at..at + 2].copy_from_slice(letter.as_bytes());
+        x.extend(numbers(&[1.0, 2.0, 0.25]).bytes());
+        let x = f.file("x.npy", &x);
+        let run = |words: &[&str]| {
+            let mut command = dyrelu(words);
+            command.arg(&model);
+            command
+        };
+        run(&["run"]).arg("--input").arg(&x).arg("--output").arg(&y).assert().code(0);
+        let written = fs::read(&y).unwrap();
+        let header = String::from_utf8_lossy(&written);
+        assert!(header.contains(&format!("<{letter}")), "{header}");
+        assert!(written.ends_with(numbers(&[10.0, 20.0, 2.5]).bytes()), "{dtype}");
+        run(&["verify"]).args(["--size", "5"]).assert().code(0);
+        run(&["inspect", "--plan"]).assert().code(0);
+        run(&["bench", "--seconds", "0.1", "--size", "8"]).assert().code(0);
+        let classified = dyrelu(&["classify", "--model"]).arg(&model).arg(&photo).assert().code(0);
+        assert!(stdout(&classified).contains("green"), "{}", stdout(&classified));
+    }
 }
 
 #[test]

@@ -3,11 +3,11 @@
 //! Written in code as clip and min, before and after scaling, with gamma = HW/3 baked in or
 //! computed from the shape at run time.
 
-use super::paths::is_one;
-use super::{Facts, Scope};
+use super::scope::Scope;
 use crate::error::Result;
+use crate::graph::predicates::{axis_from_front, is_one};
 use crate::graph::{
-    Binary, Dim, Graph, NodeId, Op, Softmax, SpatialAttention, TensorType, ValueId, Variadic,
+    Binary, Dim, NodeId, Op, Rewriter, Softmax, SpatialAttention, TensorType, ValueId, Variadic,
 };
 
 /// The attention behind `pi`: the map `z [N,1,H,W]` that is normalised, and how.
@@ -42,18 +42,18 @@ pub(super) fn find(scope: &Scope, pi: ValueId) -> Option<(ValueId, SpatialAttent
                 value = inner;
             }
             Op::Clip if limit.is_none() && !normalised => {
-                let low = node.input(1).map_or(Some(0.0), |v| uniform(scope, v))?;
+                let low = node.input(1).map_or(Some(0.0), |v| scope.uniform(v))?;
                 if low > 0.0 {
                     return None;
                 }
-                limit = Some(uniform(scope, node.input(2)?)?);
+                limit = Some(scope.uniform(node.input(2)?)?);
                 value = input;
             }
             Op::Variadic(Variadic::Min) if limit.is_none() && !normalised => {
                 let &[Some(a), Some(b)] = node.inputs.as_slice() else { return None };
-                let (inner, bound) = match uniform(scope, b) {
+                let (inner, bound) = match scope.uniform(b) {
                     Some(bound) => (a, bound),
-                    None => (b, uniform(scope, a)?),
+                    None => (b, scope.uniform(a)?),
                 };
                 limit = Some(bound);
                 value = inner;
@@ -88,7 +88,7 @@ pub(super) fn find(scope: &Scope, pi: ValueId) -> Option<(ValueId, SpatialAttent
 
 /// Whether softmax normalises over exactly the positions of an image.
 fn covers_all_positions(softmax: &Softmax, ty: &TensorType, positions: &Dim) -> bool {
-    let axis = super::paths::normalise(softmax.axis, ty.dims.len()).filter(|&axis| axis > 0);
+    let axis = axis_from_front(softmax.axis, ty.dims.len()).filter(|&axis| axis > 0);
     let Some(axis) = axis else { return false };
     let end = if softmax.flatten { ty.dims.len() } else { axis + 1 };
     let covered = ty.dims[axis..end].iter().fold(Dim::from(1), |a, b| &a * b);
@@ -153,29 +153,10 @@ fn factor(scope: &Scope, value: ValueId, depth: usize) -> Option<Factor> {
     }
 }
 
-/// The number that every element of `value` is, whatever its shape.
-fn uniform(scope: &Scope, value: ValueId) -> Option<f64> {
-    if let Some(number) = scope.number(value) {
-        return Some(number);
-    }
-    if let Some(constant) = scope.graph.constant(value) {
-        let elements = constant.as_f32().ok()?;
-        let first = *elements.first()?;
-        return elements.iter().all(|&e| e == first).then_some(f64::from(first));
-    }
-    let node = scope.graph.node(scope.links.producer(value)?);
-    match &node.op {
-        Op::ConstantOfShape { value } => Some(value.value),
-        Op::Expand => uniform(scope, node.input(0)?),
-        _ => None,
-    }
-}
-
 /// Hands the spatial factor `y = MaxAffine(..) * pi` to the `MaxAffine` itself, as attention where
 /// it is that. Gives how many were handed over.
-pub(super) fn absorb(graph: &mut Graph) -> Result<()> {
-    let facts = Facts::of(graph)?;
-    let scope = facts.scope(graph);
+pub(super) fn absorb(graph: &mut Rewriter) -> Result<()> {
+    let scope = Scope::of(graph);
     let found: Vec<_> = graph.node_ids().filter_map(|id| spatial_factor(&scope, id)).collect();
     let attentions: Vec<_> = found.iter().map(|f| find(&scope, f.pi)).collect();
     for (factor, attention) in found.into_iter().zip(attentions) {
@@ -188,10 +169,10 @@ pub(super) fn absorb(graph: &mut Graph) -> Result<()> {
         };
         let product = graph.node(factor.product).output();
         let old = graph.node(factor.max_affine).output();
-        graph.node_mut(factor.max_affine).inputs.push(Some(pi));
+        graph.edit(factor.max_affine, |node| node.inputs.push(Some(pi)));
         graph.take_over(product, old);
     }
-    graph.prune()
+    graph.commit().map(|_| ())
 }
 
 struct SpatialFactor {
@@ -206,15 +187,15 @@ fn spatial_factor(scope: &Scope, id: NodeId) -> Option<SpatialFactor> {
         return None;
     }
     let y = node.output();
-    let &[product] = scope.links.consumers(y) else { return None };
+    let product = scope.links.only_reader(y)?;
     let consumer = scope.graph.node(product);
-    if consumer.op != Op::Binary(Binary::Mul) || scope.graph.outputs().contains(&y) {
+    if consumer.op != Op::Binary(Binary::Mul) {
         return None;
     }
     let pi = *consumer.inputs.iter().flatten().find(|&&v| v != y)?;
     let (map, pi_dims) = (&scope.types.get(y)?.dims, &scope.types.get(pi)?.dims);
     let positions_match = pi_dims.len() == map.len()
-        && (pi_dims[0] == map[0] || is_one(&pi_dims[0]))
+        && pi_dims[0] == map[0]
         && is_one(&pi_dims[1])
         && !is_one(&map[1])
         && pi_dims[2..] == map[2..];
@@ -224,6 +205,7 @@ fn spatial_factor(scope: &Scope, id: NodeId) -> Option<SpatialFactor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::Graph;
     use crate::tensor::{DType, Tensor};
 
     /// The network of `clip(softmax(z) * gain, 0, limit) * outer`, and its output.
@@ -253,9 +235,9 @@ mod tests {
 
     #[test]
     fn factors_have_to_be_positive() {
-        let found = |(graph, pi): (Graph, ValueId)| {
-            let facts = Facts::of(&graph).unwrap();
-            find(&facts.scope(&graph), pi).map(|(_, attention)| attention.gamma_per_position)
+        let found = |(mut graph, pi): (Graph, ValueId)| {
+            let rewriter = Rewriter::new(&mut graph).unwrap();
+            find(&Scope::of(&rewriter), pi).map(|(_, attention)| attention.gamma_per_position)
         };
         let gamma = found(network(15.0, 3.0, 1.0 / 3.0)).unwrap();
         assert!((gamma - 1.0 / 3.0).abs() < 1e-6, "{gamma}");

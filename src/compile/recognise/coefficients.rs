@@ -2,7 +2,7 @@
 
 use super::elements::{Element, Elements, Executor};
 use super::paths::{Coefficient, Label};
-use crate::graph::{Binary, Graph, Op, ValueId};
+use crate::graph::{Binary, Op, Rewriter, ValueId};
 use crate::tensor::Tensor;
 
 /// Which labels are the batch and the channel of the feature map.
@@ -94,7 +94,7 @@ fn to_batch_and_channel(
 /// Adds nodes that stack the coefficients of `pieces` into `[N or 1, 2K, C or 1]`, whatever
 /// computes them.
 pub(super) fn emit(
-    graph: &mut Graph,
+    graph: &mut Rewriter,
     name: &str,
     axes: Axes,
     channels: usize,
@@ -113,22 +113,22 @@ pub(super) fn emit(
     stacked
 }
 
-struct Emitter<'g> {
-    graph: &'g mut Graph,
+struct Emitter<'g, 'r> {
+    graph: &'g mut Rewriter<'r>,
     name: &'g str,
     axes: Axes,
     channels: usize,
     count: usize,
 }
 
-impl Emitter<'_> {
+impl Emitter<'_, '_> {
     fn apply(&mut self, op: Op, inputs: &[ValueId]) -> ValueId {
         self.count += 1;
         let name = format!("{}.coefficients.{}", self.name, self.count);
         self.graph.apply(name, op, inputs)
     }
 
-    fn constant(&mut self, tensor: crate::Result<Tensor>) -> ValueId {
+    fn constant(&mut self, tensor: crate::error::Result<Tensor>) -> ValueId {
         self.count += 1;
         let name = format!("{}.coefficients.{}", self.name, self.count);
         self.graph.add_constant(name, tensor.expect("the shape is that of the data"))

@@ -1,7 +1,7 @@
 //! From a hyperfunction's context back to the feature map that was pooled.
 
-use super::Scope;
-use super::paths::{is_one, normalise};
+use super::scope::Scope;
+use crate::graph::predicates::{axis_from_front, is_one};
 use crate::graph::{Dim, Op, Padding, Pool, PoolKind, Reduce, ReduceKind, ValueId};
 
 /// The feature map `[N,C,..]` whose mean over all positions is `context`, however many steps the
@@ -31,7 +31,7 @@ pub(super) fn pooled_map(scope: &Scope, context: ValueId) -> Option<ValueId> {
             }
             Op::Reduce(Reduce { kind: ReduceKind::Mean, .. }) => {
                 for axis in scope.integers(node.input(1)?)? {
-                    if normalise(axis, inner.len())? < 2 {
+                    if axis_from_front(axis, inner.len())? < 2 {
                         return None;
                     }
                 }

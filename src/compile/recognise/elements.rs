@@ -10,7 +10,8 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::{Scope, as_written};
+use super::scope::{Scope, as_written};
+use crate::graph::predicates::axis_from_front;
 use crate::graph::{Binary, Op, Squash, Unary, ValueId, Variadic};
 use crate::reference;
 use crate::tensor::{DType, Tensor, num_elements};
@@ -272,7 +273,7 @@ impl<'s, 'g> Executor<'s, 'g> {
                 let x = input(0)?;
                 let sizes = node.outputs.iter().map(|o| scope.probe_shape((*o)?));
                 let axis = match node.op {
-                    Op::Split { axis } => super::paths::normalise(axis, x.shape.len())?,
+                    Op::Split { axis } => axis_from_front(axis, x.shape.len())?,
                     _ => return None,
                 };
                 let sizes: Vec<i64> =

@@ -1,12 +1,10 @@
 //! From the elements of the coefficients to the two fully connected layers that compute them.
 
-use super::Scope;
 use super::coefficients::{Axes, Piece, as_elements, in_order};
 use super::elements::{Element, Elements, Executor, Term};
-use crate::graph::geometry::is_row;
-use crate::graph::{
-    Graph, HiddenActivation, Hyperfunction, Node, Op, Padding, Squash, Unary, ValueId,
-};
+use super::scope::Scope;
+use crate::graph::geometry::{is_dense_pointwise, is_row};
+use crate::graph::{HiddenActivation, Hyperfunction, Op, Rewriter, Squash, Unary, ValueId};
 use crate::tensor::Tensor;
 
 /// `weight [rows, columns]` and `bias [rows]` applied to `input [N, columns]`.
@@ -235,12 +233,9 @@ fn linear(scope: &Scope, value: ValueId) -> Option<Linear> {
         }
         (Op::MatMul, &[a, b]) => (b, a, true, 1.0, 1.0),
         (Op::Conv(conv), &[rows, columns, ref kernel @ ..]) => {
-            let plain = conv.groups == 1
-                && kernel.iter().all(|&k| k == 1)
-                && conv.strides.iter().all(|&s| s == 1)
-                && matches!(&conv.padding, Padding::Explicit(p) if p.iter().all(|&p| p == 0));
             let pooled = scope.probe_shape(input)?[2..].iter().all(|&d| d == 1);
-            (plain && pooled).then_some((rows, columns, false, 1.0, 1.0))?
+            (is_dense_pointwise(conv, kernel) && pooled)
+                .then_some((rows, columns, false, 1.0, 1.0))?
         }
         _ => return None,
     };
@@ -285,22 +280,19 @@ impl Found {
     }
 
     /// Adds the node; gives the coefficients `[N, 2K, C or 1]`.
-    pub(super) fn emit(self, graph: &mut Graph, name: &str, context: ValueId) -> ValueId {
+    pub(super) fn emit(self, graph: &mut Rewriter, name: &str, context: ValueId) -> ValueId {
         let mut inputs = vec![Some(context), None, None];
         if let Some(fc1) = self.fc1 {
             inputs[1..].copy_from_slice(&fc1.emit(graph, &format!("{name}.fc1")));
         }
         inputs.extend(self.fc2.emit(graph, &format!("{name}.fc2")));
         let name = format!("{name}.hyperfunction");
-        let output = graph.add_value(name.clone());
-        let op = Op::Hyperfunction(self.op);
-        graph.add_node(Node { name, op, inputs, outputs: vec![Some(output)] });
-        output
+        graph.apply_to(name, Op::Hyperfunction(self.op), inputs)
     }
 }
 
 impl Linear {
-    fn emit(self, graph: &mut Graph, name: &str) -> [Option<ValueId>; 2] {
+    fn emit(self, graph: &mut Rewriter, name: &str) -> [Option<ValueId>; 2] {
         let weight = Tensor::new(&[self.rows, self.columns], self.weight)
             .expect("as many weights as rows times columns");
         let weight = graph.add_constant(format!("{name}.weight"), weight);

@@ -7,7 +7,8 @@
 
 use std::rc::Rc;
 
-use super::Scope;
+use super::scope::Scope;
+use crate::graph::predicates::{axis_from_front, is_one};
 use crate::graph::{Binary, Dim, NodeId, Op, Unary, ValueId};
 
 /// Names an axis as the maximum sees it.
@@ -39,12 +40,18 @@ impl Coefficient {
         }
     }
 
-    /// Whether every label along which the coefficient varies is among those for which `allowed`
-    /// holds.
-    pub(super) fn varies_only_along(&self, allowed: &dyn Fn(Label) -> bool) -> bool {
+    /// Whether `allowed` holds for every axis along which the coefficient varies, given by a value,
+    /// its axis and the axis's label.
+    pub(super) fn varies_only_along(
+        &self,
+        allowed: &dyn Fn(ValueId, usize, Label) -> bool,
+    ) -> bool {
         match self {
             Coefficient::Number(_) => true,
-            Coefficient::Value(_, labels) => labels.iter().flatten().all(|&l| allowed(l)),
+            Coefficient::Value(value, labels) => {
+                let labelled = labels.iter().enumerate();
+                labelled.filter_map(|(i, l)| Some((i, (*l)?))).all(|(i, l)| allowed(*value, i, l))
+            }
             Coefficient::Mul(a, b) | Coefficient::Add(a, b) => {
                 a.varies_only_along(allowed) && b.varies_only_along(allowed)
             }
@@ -216,7 +223,7 @@ fn movement(scope: &Scope, labels: &mut Labels, at: &Visit, id: NodeId) -> Optio
         Op::Gather { axis } => {
             let indices = scope.graph.constant(node.input(1)?)?;
             let &[index] = indices.to_i64s().ok()?.as_slice() else { return None };
-            let axis = normalise(*axis, dims.len())?;
+            let axis = axis_from_front(*axis, dims.len())?;
             let mut inner = at.labels.clone();
             if indices.shape().is_empty() {
                 inner.insert(axis, select(entry(index, &dims[axis])?));
@@ -232,7 +239,7 @@ fn movement(scope: &Scope, labels: &mut Labels, at: &Visit, id: NodeId) -> Optio
             inner
         }
         Op::Split { axis } => {
-            let axis = normalise(*axis, dims.len())?;
+            let axis = axis_from_front(*axis, dims.len())?;
             let mut start = 0;
             for output in node.outputs.iter().flatten() {
                 if *output == at.value {
@@ -277,17 +284,6 @@ fn reshaped_labels(
     remaining.next().is_none().then_some(found)
 }
 
-pub(super) fn is_one(dim: &Dim) -> bool {
-    dim.as_const() == Some(1)
-}
-
-/// An axis counted from the front, or `None` where there is no such axis.
-pub(super) fn normalise(axis: i64, rank: usize) -> Option<usize> {
-    let rank = i64::try_from(rank).ok()?;
-    let axis = if axis < 0 { axis.checked_add(rank)? } else { axis };
-    if (0..rank).contains(&axis) { usize::try_from(axis).ok() } else { None }
-}
-
 fn entry(index: i64, dim: &Dim) -> Option<usize> {
-    normalise(index, dim.as_size()?)
+    axis_from_front(index, dim.as_size()?)
 }

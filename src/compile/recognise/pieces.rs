@@ -1,7 +1,8 @@
 //! From a maximum to the pieces that it is taken over.
 
-use super::Scope;
-use super::paths::{Coefficient, Labels, Visit, is_one, normalise};
+use super::paths::{Coefficient, Labels, Visit};
+use super::scope::Scope;
+use crate::graph::predicates::{axis_from_front, is_one};
 use crate::graph::{NodeId, Op, Reduce, ReduceKind, ValueId, Variadic};
 
 /// More pieces than any dynamic ReLU has, and few enough to look at one by one.
@@ -89,7 +90,7 @@ fn stacked(
     let dims = &scope.types.get(input)?.dims;
     let axes = scope.integers(node.input(1)?)?;
     let &[axis] = axes.as_slice() else { return None };
-    let axis = normalise(axis, dims.len())?;
+    let axis = axis_from_front(axis, dims.len())?;
     let count = dims[axis].as_size()?;
     let label = labels.fresh();
     let mut inner = piece.labels.clone();
@@ -101,7 +102,7 @@ fn stacked(
 
     if let Some(concat) = scope.links.producer(input).map(|id| scope.graph.node(id))
         && let Op::Concat { axis: along } = concat.op
-        && normalise(along, dims.len()) == Some(axis)
+        && axis_from_front(along, dims.len()) == Some(axis)
     {
         inner[axis] = None;
         let part = |value: &Option<ValueId>| {

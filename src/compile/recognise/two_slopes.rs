@@ -6,17 +6,18 @@
 
 use super::coefficients::{Axes, Piece};
 use super::paths::{Coefficient, Labels};
-use super::{Match, Scope, hyperfunction, pooled_maps, rewrite};
+use super::scope::Scope;
+use super::{Match, hyperfunction, pooled_maps, rewrite};
 use crate::error::Result;
-use crate::graph::{Binary, Graph, Node, NodeId, Op, Unary, ValueId, Variadic};
+use crate::graph::predicates::is_one;
+use crate::graph::{Binary, Node, NodeId, Op, Rewriter, Unary, ValueId, Variadic};
 
 /// Replaces such sums whose slope below zero comes from a hyperfunction.
 ///
 /// # Errors
 /// `Shape` where the graph contradicts itself.
-pub(super) fn recognise(graph: &mut Graph) -> Result<()> {
-    let facts = super::Facts::of(graph)?;
-    let scope = facts.scope(graph);
+pub(super) fn recognise(graph: &mut Rewriter) -> Result<()> {
+    let scope = Scope::of(graph);
     let mut matches = Vec::new();
     for id in graph.node_ids() {
         if let Some(found) = match_sum(&scope, id)
@@ -48,7 +49,7 @@ fn match_sum(scope: &Scope, id: NodeId) -> Option<Match> {
     let mut labels = Labels::default();
     let axes = Axes { batch: Some(labels.fresh()), channel: Some(labels.fresh()) };
     let label = |i: usize| match i {
-        _ if super::is_one(&slope_dims[i]) => Some(None),
+        _ if is_one(&slope_dims[i]) => Some(None),
         0 => Some(axes.batch),
         1 => Some(axes.channel),
         // A slope that depends on the position is no coefficient.
@@ -62,7 +63,7 @@ fn match_sum(scope: &Scope, id: NodeId) -> Option<Match> {
         map,
         perm: (0..rank).collect(),
         axes,
-        channels: ty.dims[1].as_size()?,
+        channels: ty.dims[1].as_size().filter(|&channels| channels > 0)?,
         pieces: vec![
             piece(Coefficient::Number(1.0)),
             piece(Coefficient::Value(slope, slope_labels)),
@@ -91,26 +92,8 @@ fn scaled_negative(
 /// Whether input `at` of a node is zero everywhere: a number, or a map like `torch.zeros_like`
 /// makes.
 fn is_zero(scope: &Scope, node: &Node, at: usize) -> bool {
-    let zero = node.input(at).and_then(|value| filled_with(scope, value));
+    let zero = node.input(at).and_then(|value| scope.uniform(value));
     zero == Some(0.0)
-}
-
-/// The number that every element of a value is.
-fn filled_with(scope: &Scope, value: ValueId) -> Option<f64> {
-    if let Some(number) = scope.number(value) {
-        return Some(number);
-    }
-    if let Some(constant) = scope.graph.constant(value) {
-        let elements = constant.as_f32().ok()?;
-        let (&first, others) = elements.split_first()?;
-        return others.iter().all(|&x| x == first).then_some(first.into());
-    }
-    let node = scope.graph.node(scope.links.producer(value)?);
-    match &node.op {
-        Op::ConstantOfShape { value } => Some(value.value),
-        Op::Expand => filled_with(scope, node.input(0)?),
-        _ => None,
-    }
 }
 
 /// The map that a maximum or minimum compares with zero, where zero does not change its shape.

@@ -67,6 +67,11 @@ impl<'n> Attributes<'n> {
     pub(super) fn tensor(&self, name: &str) -> Result<Option<&'n proto::Tensor>> {
         Ok(self.find(name, kind::TENSOR, "a tensor")?.and_then(|a| a.t.as_ref()))
     }
+
+    pub(super) fn sparse_tensor(&self, name: &str) -> Result<Option<&'n proto::SparseTensor>> {
+        let found = self.find(name, kind::SPARSE_TENSOR, "a sparse tensor")?;
+        Ok(found.and_then(|a| a.sparse_tensor.as_ref()))
+    }
 }
 
 fn as_size(name: &str, value: i64) -> Result<usize> {

@@ -4,9 +4,8 @@ use super::attributes::Attributes;
 use super::operators::{NodeReader, gemm, unknown};
 use crate::error::Result;
 use crate::graph::{Binary, Gemm, Op, Unary, ValueId};
-use crate::tensor::Tensor;
 
-impl NodeReader<'_, '_> {
+impl NodeReader<'_> {
     /// Adds the meaning of an operator of the domain `com.microsoft`.
     pub(super) fn contributed(&mut self, a: &Attributes) -> Result<()> {
         match self.node.op_type.as_str() {
@@ -63,10 +62,10 @@ impl NodeReader<'_, '_> {
             },
             "Clip" => {
                 let x = self.intermediate("before", op, inputs);
-                let low = Tensor::scalar(parameter(0, "activation_min", f32::MIN)?);
-                let high = Tensor::scalar(parameter(1, "activation_max", f32::MAX)?);
-                let low = self.constant_named("min", low);
-                let high = self.constant_named("max", high);
+                let low = parameter(0, "activation_min", f32::MIN)?;
+                let high = parameter(1, "activation_max", f32::MAX)?;
+                let low = self.number_like(Some(x), "min", low)?;
+                let high = self.number_like(Some(x), "max", high)?;
                 self.finish(Op::Clip, vec![Some(x), Some(low), Some(high)]);
                 return Ok(());
             }
@@ -107,7 +106,7 @@ impl NodeReader<'_, '_> {
             return Ok(());
         }
         let product = self.intermediate("product", Op::MatMul, inputs);
-        let scale = self.constant_named("alpha", Tensor::scalar(alpha));
+        let scale = self.number_like(Some(product), "alpha", alpha)?;
         self.finish(Op::Binary(Binary::Mul), vec![Some(product), Some(scale)]);
         Ok(())
     }

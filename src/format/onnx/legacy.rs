@@ -8,7 +8,7 @@ use crate::graph::{
 };
 use crate::tensor::Tensor;
 
-impl NodeReader<'_, '_> {
+impl NodeReader<'_> {
     /// `Upsample`, and `Resize` before it got its modes.
     pub(super) fn upsample(&mut self, a: &Attributes) -> Result<Op> {
         if let Some(scales) = a.floats("scales")? {
@@ -19,7 +19,7 @@ impl NodeReader<'_, '_> {
         self.inputs.truncate(1);
         self.inputs.extend([None, scales]);
         let mode = match a.string("mode", "nearest")? {
-            "nearest" => ResizeMode::Nearest(NearestRounding::Floor),
+            "nearest" => ResizeMode::Nearest(NearestRounding::FloorOrCeil),
             "linear" | "bilinear" => ResizeMode::Linear,
             other => return Err(unknown("mode", other)),
         };

@@ -1,19 +1,25 @@
-//! Reads ONNX files, opsets 6 to the newest, with weights borrowed from the mapped file.
+//! Reads ONNX files, opsets 6 to the newest, with weights borrowed from the mapped file. What no output
+//! needs is not read: it may be of types and operators that this crate does not have.
 
 mod attributes;
 mod contributed;
+mod external;
+mod inputs;
 mod legacy;
+mod live;
 mod names;
 mod operators;
 mod proto;
+mod schema;
 mod scopes;
+mod sparse;
 mod tensors;
 #[cfg(test)]
 mod tests;
 mod training;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -21,13 +27,15 @@ use prost::Message;
 
 use super::mapped::Mapped;
 use crate::error::{Error, Result};
-use crate::graph::{Dim, Graph, TensorType};
+use crate::graph::Graph;
+use crate::tensor::Tensor;
+use external::ExternalFiles;
+use inputs::InputTypes;
+use live::live;
 use operators::NodeReader;
+use schema::opsets;
 use scopes::{Functions, Scope};
 use tensors::TensorReader;
-
-/// The oldest opset whose operators are known.
-const OLDEST_OPSET: i64 = 6;
 
 /// Reads the network in the file at `path`.
 ///
@@ -36,11 +44,19 @@ const OLDEST_OPSET: i64 = 6;
 /// naming node, operator and opset, where it asks for something that this version does not have,
 /// `Graph` where the network contradicts itself.
 pub fn read(path: impl AsRef<Path>) -> Result<Graph> {
+    read_with(path, None)
+}
+
+/// As [`read`]. External data lies in the folder of the model, or where links lead that are there: to the
+/// folder of the model's target, if the model is a link itself, or to `data_root`.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_with(path: impl AsRef<Path>, data_root: Option<&Path>) -> Result<Graph> {
     let path = path.as_ref();
     let bytes = Bytes::from_owner(Mapped::open(path)?);
-    // The folder of a file without one is the current folder.
-    let directory = path.parent().unwrap_or(Path::new(""));
-    read_bytes(bytes, Some(directory)).map_err(|e| e.in_file(path))
+    let files = ExternalFiles::of_model(path, data_root)?;
+    read_model(bytes, Some(files)).map_err(|e| e.in_file(path))
 }
 
 /// Reads the network in `bytes`; `directory` is where the files of external tensors lie.
@@ -48,6 +64,10 @@ pub fn read(path: impl AsRef<Path>) -> Result<Graph> {
 /// # Errors
 /// As [`read`].
 pub fn read_bytes(bytes: Bytes, directory: Option<&Path>) -> Result<Graph> {
+    read_model(bytes, directory.map(ExternalFiles::in_folder))
+}
+
+fn read_model(bytes: Bytes, files: Option<ExternalFiles>) -> Result<Graph> {
     if bytes.is_empty() {
         return Err(Error::format("the file is empty"));
     }
@@ -57,7 +77,7 @@ pub fn read_bytes(bytes: Bytes, directory: Option<&Path>) -> Result<Graph> {
     let Some(graph) = &model.graph else {
         return Err(Error::format("this is no ONNX file: it holds no network"));
     };
-    Reader::new(&model, directory)?.read(graph)
+    Reader::new(&model, files)?.read(graph)
 }
 
 struct Reader<'m> {
@@ -65,12 +85,12 @@ struct Reader<'m> {
     scopes: Vec<Scope<'m>>,
     /// Nodes of functions and branches that may still be read.
     budget: usize,
-    tensors: TensorReader<'m>,
+    tensors: TensorReader,
     graph: Graph,
 }
 
 impl<'m> Reader<'m> {
-    fn new(model: &'m proto::Model, directory: Option<&'m Path>) -> Result<Self> {
+    fn new(model: &'m proto::Model, files: Option<ExternalFiles>) -> Result<Self> {
         let mut graph = Graph::new(model.graph.as_ref().map_or("", |g| g.name.as_str()));
         for entry in &model.metadata_props {
             let key = match entry.key.as_str() {
@@ -88,19 +108,32 @@ impl<'m> Reader<'m> {
             functions: Functions::of(model),
             scopes: vec![Scope::of_network(opsets(&model.opset_import)?)],
             budget: scopes::MAX_INLINED,
-            tensors: TensorReader::new(directory),
+            tensors: TensorReader::new(files),
             graph,
         })
     }
 
     fn read(mut self, graph: &'m proto::Graph) -> Result<Graph> {
-        self.initializers(graph)?;
+        self.scope().live = live(&graph.node, graph.output.iter().map(|o| o.name.as_str()));
+        let initialised = self.initializers(graph)?;
+        let mut types = InputTypes::of(graph);
+        let mut named = HashSet::new();
         for input in &graph.input {
+            if !named.insert(input.name.as_str()) {
+                return Err(Error::graph(format!("two inputs are named {:?}", input.name)));
+            }
             // Before IR version 4, initializers were listed among the inputs.
-            if !self.scope().defines(&input.name) {
-                let ty = input_type(input)?;
-                let id = self.graph.add_input(&input.name, ty);
-                self.scope().define(&input.name, Some(id));
+            if initialised.contains(input.name.as_str()) {
+                continue;
+            }
+            match types.read(input) {
+                Ok(ty) => {
+                    let id = self.graph.add_input(&input.name, ty);
+                    self.scope().define(&input.name, Some(id));
+                }
+                // Nobody could give it, and nobody reads it.
+                Err(_) if !self.scope().live.contains(input.name.as_str()) => {}
+                Err(e) => return Err(e),
             }
         }
         self.nodes(&graph.node, "")?;
@@ -115,29 +148,45 @@ impl<'m> Reader<'m> {
         Ok(self.graph)
     }
 
-    fn initializers(&mut self, graph: &'m proto::Graph) -> Result<()> {
-        if !graph.sparse_initializer.is_empty() {
-            return Err(Error::unsupported("sparse initializers; store the weights densely"));
-        }
+    /// Reads the constants of a network that somebody needs; gives the names of all.
+    fn initializers(&mut self, graph: &'m proto::Graph) -> Result<HashSet<&'m str>> {
+        let mut names = HashSet::new();
+        let mut is_live = |reader: &mut Self, name: &'m str| match names.insert(name) {
+            true => Ok(reader.scope().live.contains(name)),
+            false => Err(Error::graph(format!("two tensors are named {name:?}"))),
+        };
         for tensor in &graph.initializer {
-            let constant = self.tensors.read(tensor)?;
-            if self.scope().defines(&tensor.name) {
-                return Err(Error::graph(format!("two tensors are named {:?}", tensor.name)));
+            if is_live(self, &tensor.name)? {
+                let constant = self.tensors.read(tensor)?;
+                self.initializer(&tensor.name, constant);
             }
-            let name = self.scope().full_name(&tensor.name);
-            let id = self.graph.add_constant(name, constant);
-            self.scope().define(&tensor.name, Some(id));
         }
-        Ok(())
+        for tensor in &graph.sparse_initializer {
+            let name = tensor.values.as_ref().map_or("", |values| values.name.as_str());
+            if is_live(self, name)? {
+                let constant = self.tensors.read_sparse(tensor)?;
+                self.initializer(name, constant);
+            }
+        }
+        Ok(names)
     }
 
-    /// Reads `nodes`, whose names get `prefix` in front.
+    fn initializer(&mut self, name: &'m str, constant: Tensor) {
+        let full_name = self.scope().full_name(name);
+        let id = self.graph.add_constant(full_name, constant);
+        self.scope().define(name, Some(id));
+    }
+
+    /// Reads those of `nodes` that somebody needs. Their names get `prefix` in front.
     fn nodes(&mut self, nodes: &'m [proto::Node], prefix: &str) -> Result<()> {
         for (i, node) in nodes.iter().enumerate() {
             let name = match node.name.as_str() {
                 "" => format!("{prefix}{}_{i}", node.op_type),
                 name => format!("{prefix}{name}"),
             };
+            if !node.output.iter().any(|output| self.scope().live.contains(output.as_str())) {
+                continue;
+            }
             self.node(node, &name).map_err(|e| e.at_node(&name, &node.op_type))?;
         }
         Ok(())
@@ -154,7 +203,10 @@ impl<'m> Reader<'m> {
         }
         let inputs = node.input.iter().map(|name| self.value(name)).collect();
         let outputs = node.output.iter().map(|name| self.value(name)).collect();
-        let opset = self.scope().opset(domain);
+        let opset = match (domain, self.scope().opset(domain)) {
+            ("", opset) => schema::stated(opset)?,
+            (_, opset) => opset.unwrap_or(1),
+        };
         let resolved;
         let node = match attributes {
             Cow::Borrowed(_) => node,
@@ -171,39 +223,4 @@ impl<'m> Reader<'m> {
 /// The name of an operator set: empty for ONNX's own.
 fn domain(name: &str) -> &str {
     if name == "ai.onnx" { "" } else { name }
-}
-
-/// The version of each operator set.
-fn opsets(imports: &[proto::OperatorSet]) -> Result<HashMap<&str, i64>> {
-    let opsets: HashMap<_, _> =
-        imports.iter().map(|set| (domain(&set.domain), set.version)).collect();
-    // A file without an opset is from before there were any.
-    let opset = opsets.get("").copied().unwrap_or(1);
-    if opset < OLDEST_OPSET && !opsets.is_empty() {
-        return Err(Error::unsupported(format!(
-            "opset {opset} is too old; convert the file to opset {OLDEST_OPSET} or newer"
-        )));
-    }
-    Ok(opsets)
-}
-
-fn input_type(input: &proto::ValueInfo) -> Result<TensorType> {
-    let named = |message: String| Error::unsupported(format!("input {:?}: {message}", input.name));
-    let Some(ty) = input.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()) else {
-        return Err(named("it is no tensor".into()));
-    };
-    let dtype = tensors::dtype(ty.elem_type).map_err(|e| named(e.message().into()))?;
-    let Some(shape) = &ty.shape else {
-        return Err(named("its number of axes is not stated".into()));
-    };
-    let dim = |(axis, dim): (usize, &proto::Dimension)| match &dim.value {
-        Some(proto::DimensionValue::Size(size)) if *size >= 0 => Ok(Dim::from(*size)),
-        Some(proto::DimensionValue::Size(size)) => {
-            Err(Error::format(format!("input {:?} has a size of {size}", input.name)))
-        }
-        Some(proto::DimensionValue::Symbol(name)) if !name.is_empty() => Ok(Dim::symbol(name)),
-        _ => Ok(Dim::symbol(&format!("{}_{axis}", input.name))),
-    };
-    let dims = shape.dim.iter().enumerate().map(dim).collect::<Result<_>>()?;
-    Ok(TensorType { dtype, dims })
 }

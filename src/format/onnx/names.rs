@@ -14,6 +14,7 @@ pub(super) fn reduction(name: &str) -> Option<ReduceKind> {
         "ReduceL1" => ReduceKind::L1,
         "ReduceL2" => ReduceKind::L2,
         "ReduceSumSquare" => ReduceKind::SumSquare,
+        "ReduceLogSum" => ReduceKind::LogSum,
         "ReduceLogSumExp" => ReduceKind::LogSumExp,
         _ => return None,
     })

@@ -5,21 +5,21 @@
 
 use super::attributes::Attributes;
 use super::names::{combination, reduction, unary};
-use super::proto;
 use super::tensors::{TensorReader, dtype};
+use super::{proto, schema};
 use crate::error::{Error, Result};
 use crate::graph::infer::infer;
 use crate::graph::{
     ArgMax, AspectRatioPolicy, Conv, ConvTranspose, CoordinateTransform, DepthOrder, Gemm, Graph,
     NearestRounding, Node, Op, PadMode, Padding, Pool, PoolKind, Reduce, Resize, ResizeMode,
-    Scalar, Softmax, ValueId,
+    Scalar, Softmax, ValueId, element_types,
 };
 use crate::tensor::{DType, Tensor};
 
 /// One node on its way into the graph.
-pub(super) struct NodeReader<'r, 'p> {
+pub(super) struct NodeReader<'r> {
     pub graph: &'r mut Graph,
-    pub tensors: &'r mut TensorReader<'p>,
+    pub tensors: &'r mut TensorReader,
     pub node: &'r proto::Node,
     /// The node's name, never empty.
     pub name: String,
@@ -29,13 +29,14 @@ pub(super) struct NodeReader<'r, 'p> {
     pub outputs: Vec<Option<ValueId>>,
 }
 
-impl NodeReader<'_, '_> {
+impl NodeReader<'_> {
     /// Adds what the node means to the graph.
     ///
     /// # Errors
     /// `Unsupported`, naming operator, domain and opset, for what this version does not have.
     pub(super) fn read(mut self) -> Result<()> {
         let node = self.node;
+        schema::check_attributes(node)?;
         let a = Attributes::of(node);
         match node.domain.as_str() {
             "" | "ai.onnx" => self.standard(&a),
@@ -201,6 +202,18 @@ impl NodeReader<'_, '_> {
         self.graph.add_constant(format!("{}.{what}", self.name), tensor)
     }
 
+    /// A number that stands beside the elements of `x`, and is of their type.
+    pub(super) fn number_like(
+        &mut self,
+        x: Option<ValueId>,
+        what: &str,
+        number: f32,
+    ) -> Result<ValueId> {
+        let dtype = x.and_then(|x| element_types(self.graph)[x.index()]);
+        let dtype = dtype.filter(|dtype| dtype.is_float()).unwrap_or(DType::F32);
+        Ok(self.constant_named(what, Tensor::scalar(number).cast(dtype)?))
+    }
+
     /// Puts a list that older opsets state as an attribute where newer ones have an input.
     fn lift_ints(&mut self, a: &Attributes, name: &str, at: usize) -> Result<()> {
         if let Some(values) = a.ints(name)? {
@@ -274,7 +287,8 @@ impl NodeReader<'_, '_> {
     fn clip(&mut self, a: &Attributes) -> Result<()> {
         for (at, name) in [(1, "min"), (2, "max")] {
             if a.has(name) {
-                let bound = self.constant_named(name, Tensor::scalar(a.float(name, 0.0)?));
+                let x = self.inputs.first().copied().flatten();
+                let bound = self.number_like(x, name, a.float(name, 0.0)?)?;
                 self.set_input(at, bound);
             }
         }
@@ -410,6 +424,8 @@ impl NodeReader<'_, '_> {
     fn constant(&mut self, a: &Attributes) -> Result<()> {
         let tensor = if let Some(tensor) = a.tensor("value")? {
             self.tensors.read(tensor)?
+        } else if let Some(tensor) = a.sparse_tensor("sparse_value")? {
+            self.tensors.read_sparse(tensor)?
         } else if a.has("value_float") {
             Tensor::scalar(a.float("value_float", 0.0)?)
         } else if a.has("value_int") {

@@ -77,7 +77,15 @@ pub struct Graph {
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct SparseTensor {}
+pub struct SparseTensor {
+    /// The elements that are not zero; their name is that of the tensor.
+    #[prost(message, optional, tag = "1")]
+    pub values: Option<Tensor>,
+    #[prost(message, optional, tag = "2")]
+    pub indices: Option<Tensor>,
+    #[prost(int64, repeated, tag = "3")]
+    pub dims: Vec<i64>,
+}
 
 #[derive(Clone, PartialEq, Message)]
 pub struct Node {
@@ -122,6 +130,8 @@ pub struct Attribute {
     /// In a function: the attribute of the function's caller that this one is.
     #[prost(string, tag = "21")]
     pub ref_attr_name: String,
+    #[prost(message, optional, tag = "22")]
+    pub sparse_tensor: Option<SparseTensor>,
 }
 
 /// What an attribute holds: the values of `Attribute::type`.
@@ -133,6 +143,7 @@ pub mod attribute_type {
     pub const TENSOR: i32 = 4;
     pub const FLOATS: i32 = 6;
     pub const INTS: i32 = 7;
+    pub const SPARSE_TENSOR: i32 = 11;
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -1,9 +1,9 @@
 //! Names and what they stand for; functions and branches, read in place of the nodes that call them.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::{Reader, domain, opsets, proto};
+use super::{Reader, domain, live, opsets, proto};
 use crate::error::{Error, Result};
 use crate::graph::infer::infer;
 use crate::graph::{Graph, Node, Op, ValueId};
@@ -17,8 +17,11 @@ const MAX_DEPTH: usize = 64;
 pub(super) const MAX_INLINED: usize = 1 << 20;
 
 /// The names of a network, of a branch or of the body of a function.
+#[derive(Default)]
 pub(super) struct Scope<'m> {
     values: HashMap<&'m str, Option<ValueId>>,
+    /// The names that the outputs need; what else there is, is not read.
+    pub(super) live: HashSet<&'m str>,
     opsets: HashMap<&'m str, i64>,
     /// Stands before names, so that those of the graph differ.
     prefix: String,
@@ -29,20 +32,16 @@ pub(super) struct Scope<'m> {
 
 impl<'m> Scope<'m> {
     pub(super) fn of_network(opsets: HashMap<&'m str, i64>) -> Self {
-        let (values, prefix) = (HashMap::new(), String::new());
-        Scope { values, opsets, prefix, attributes: Some(Vec::new()) }
+        Scope { opsets, attributes: Some(Vec::new()), ..Scope::default() }
     }
 
-    pub(super) fn opset(&self, domain: &str) -> i64 {
-        self.opsets.get(domain).copied().unwrap_or(1)
+    /// The version of an operator set, where the file states one.
+    pub(super) fn opset(&self, domain: &str) -> Option<i64> {
+        self.opsets.get(domain).copied()
     }
 
     pub(super) fn full_name(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
-    }
-
-    pub(super) fn defines(&self, name: &str) -> bool {
-        self.values.contains_key(name)
     }
 
     /// Makes `name` stand for `value`, or for an absent optional input.
@@ -145,9 +144,12 @@ impl<'m> Reader<'m> {
         let inner = Scope {
             values: values.collect(),
             opsets: opsets(&function.opset_import)?,
-            prefix: format!("{name}/"),
             attributes: Some(attributes),
+            ..Scope::default()
         };
+        if inner.values.len() < function.input.len() {
+            return Err(Error::graph("two inputs of its function have one name"));
+        }
         let outputs = function.output.iter().map(String::as_str);
         self.inline(node, name, inner, None, &function.node, outputs)
     }
@@ -173,12 +175,7 @@ impl<'m> Reader<'m> {
             let message = format!("expected {wanted} outputs of {key:?}, found {found}");
             return Err(Error::graph(message));
         }
-        let inner = Scope {
-            values: HashMap::new(),
-            opsets: self.scope().opsets.clone(),
-            prefix: format!("{name}/"),
-            attributes: None,
-        };
+        let inner = Scope { opsets: self.scope().opsets.clone(), ..Scope::default() };
         let outputs = graph.output.iter().map(|output| output.name.as_str());
         self.inline(node, name, inner, Some(graph), &graph.node, outputs)
     }
@@ -188,7 +185,7 @@ impl<'m> Reader<'m> {
         &mut self,
         node: &'m proto::Node,
         name: &str,
-        scope: Scope<'m>,
+        mut scope: Scope<'m>,
         graph: Option<&'m proto::Graph>,
         nodes: &'m [proto::Node],
         outputs: impl Iterator<Item = &'m str>,
@@ -201,20 +198,23 @@ impl<'m> Reader<'m> {
         self.budget = self.budget.checked_sub(nodes.len() + 1).ok_or_else(|| {
             Error::graph(format!("functions and branches come to more than {MAX_INLINED} nodes"))
         })?;
+        let wanted = node.output.iter().zip(outputs).enumerate();
+        let wanted: Vec<_> =
+            wanted.filter(|(_, (output, _))| self.scope().live.contains(output.as_str())).collect();
+        scope.prefix = format!("{name}/");
+        scope.live = live(nodes, wanted.iter().map(|(_, (_, inner))| *inner));
         let prefix = scope.prefix.clone();
         self.scopes.push(scope);
         if let Some(graph) = graph {
             self.initializers(graph)?;
         }
         self.nodes(nodes, &prefix)?;
-        let inner: Vec<_> = outputs.map(|name| self.value(name)).collect();
+        let inner: Vec<_> = wanted.iter().map(|(_, (_, inner))| self.value(inner)).collect();
         self.scopes.pop();
-        for (i, (output, inner)) in node.output.iter().zip(inner).enumerate() {
-            if let Some(output) = self.value(output) {
-                let (name, inputs, outputs) =
-                    (format!("{name}.{i}"), vec![inner], vec![Some(output)]);
-                self.graph.add_node(Node { name, op: Op::Identity, inputs, outputs });
-            }
+        for ((i, (output, _)), inner) in wanted.into_iter().zip(inner) {
+            let outputs = vec![self.value(output)];
+            let (name, inputs) = (format!("{name}.{i}"), vec![inner]);
+            self.graph.add_node(Node { name, op: Op::Identity, inputs, outputs });
         }
         Ok(())
     }

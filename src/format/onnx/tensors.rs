@@ -1,20 +1,18 @@
 //! Tensors of an ONNX file: in the message itself, or in a file beside it.
 
-use std::collections::HashMap;
-use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use half::{bf16, f16};
 
+use super::external::{self, ExternalFiles};
 use super::proto;
 use crate::error::{Error, Result};
-use crate::format::mapped::Mapped;
 use crate::tensor::{DType, Element, Storage, Tensor, num_elements};
 
-/// Reads tensors, and keeps the external files that they lie in mapped.
-pub(super) struct TensorReader<'p> {
-    directory: Option<&'p Path>,
-    files: HashMap<PathBuf, Storage>,
+/// Reads tensors.
+pub(super) struct TensorReader {
+    /// The files in which external tensors lie; absent for a model in memory.
+    files: Option<ExternalFiles>,
 }
 
 /// The element type that a number in the file means.
@@ -45,10 +43,9 @@ pub(super) fn dtype(number: i32) -> Result<DType> {
     })
 }
 
-impl<'p> TensorReader<'p> {
-    /// A reader that finds external files in `directory`.
-    pub(super) fn new(directory: Option<&'p Path>) -> Self {
-        TensorReader { directory, files: HashMap::new() }
+impl TensorReader {
+    pub(super) fn new(files: Option<ExternalFiles>) -> Self {
+        TensorReader { files }
     }
 
     /// The tensor of a message; raw data is borrowed where its alignment allows.
@@ -61,14 +58,21 @@ impl<'p> TensorReader<'p> {
     fn read_unnamed(&mut self, message: &proto::Tensor) -> Result<Tensor> {
         const EXTERNAL: i32 = 1;
         let dtype = dtype(message.data_type)?;
-        let size = |&d: &i64| {
-            usize::try_from(d).map_err(|_| Error::format(format!("its shape has a size of {d}")))
-        };
-        let shape: Vec<usize> = message.dims.iter().map(size).collect::<Result<_>>()?;
+        let shape = sizes(&message.dims)?;
         let count = num_elements(&shape)
             .ok_or_else(|| Error::format(format!("its shape {shape:?} is too large")))?;
         if message.data_location == EXTERNAL {
-            let storage = self.external(&message.external_data, count, dtype)?;
+            let entries = message.external_data.as_slice();
+            let Some(files) = &mut self.files else {
+                let location = external::location(entries)?;
+                return Err(Error::input(format!(
+                    "it lies in {location:?}; open the model by its path"
+                )));
+            };
+            let expected = count
+                .checked_mul(dtype.size())
+                .ok_or_else(|| Error::format("its shape is too large"))?;
+            let storage = files.bytes(entries, expected)?;
             return Tensor::from_storage(dtype, &shape, storage);
         }
         let typed = message.float_data.len()
@@ -99,61 +103,14 @@ impl<'p> TensorReader<'p> {
         };
         as_format(tensor)
     }
+}
 
-    /// The bytes of a tensor that lies in a file beside the model.
-    fn external(
-        &mut self,
-        entries: &[proto::StringEntry],
-        count: usize,
-        dtype: DType,
-    ) -> Result<Storage> {
-        let entry = |key: &str| entries.iter().find(|e| e.key == key).map(|e| e.value.as_str());
-        let number = |key: &str| {
-            let parse = |text: &str| {
-                let message = || Error::format(format!("its {key} {text:?} is no number"));
-                text.parse::<usize>().map_err(|_| message())
-            };
-            entry(key).map(parse).transpose()
-        };
-        let location = entry("location")
-            .ok_or_else(|| Error::format("it is external but names no location"))?;
-        let relative = Path::new(location);
-        // A model must not read files outside its own folder.
-        if !relative.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir)) {
-            return Err(Error::format(format!(
-                "its location {location:?} leaves the folder of the model"
-            )));
-        }
-        let directory = self.directory.ok_or_else(|| {
-            Error::input(format!("it lies in {location:?}; open the model by its path"))
-        })?;
-        let path = directory.join(relative);
-        if !self.files.contains_key(&path) {
-            let mapped = Mapped::open(&path).map_err(|e| {
-                Error::new(e.kind(), format!("its data file {}: {}", path.display(), e.message()))
-            })?;
-            self.files.insert(path.clone(), Storage::new(Arc::new(mapped)));
-        }
-        let file = &self.files[&path];
-        let expected = count
-            .checked_mul(dtype.size())
-            .ok_or_else(|| Error::format("its shape is too large"))?;
-        let offset = number("offset")?.unwrap_or(0);
-        let length = number("length")?.unwrap_or(expected);
-        if length != expected {
-            return Err(Error::format(format!(
-                "its shape needs {expected} bytes, its length is {length}"
-            )));
-        }
-        let range = offset.checked_add(length).map(|end| offset..end);
-        range.and_then(|range| file.slice(range)).ok_or_else(|| {
-            Error::format(format!(
-                "bytes {offset} and on, {length} of them, leave {}, which has {}",
-                path.display(),
-                file.len()
-            ))
-        })
-    }
+/// The shape that a message states.
+pub(super) fn sizes(dims: &[i64]) -> Result<Vec<usize>> {
+    let size = |&d: &i64| {
+        usize::try_from(d).map_err(|_| Error::format(format!("its shape has a size of {d}")))
+    };
+    dims.iter().map(size).collect()
 }
 
 /// A wrong number of elements in a file is damage, not misuse.

@@ -3,12 +3,13 @@
 mod operators;
 mod scopes;
 mod tensors;
+mod validity;
 
 use super::proto::{self, attribute_type};
 use super::*;
 use crate::ErrorKind;
 use crate::reference;
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 
 fn tensor(name: &str, dims: &[i64], data: &[f32]) -> proto::Tensor {
     proto::Tensor {
@@ -365,6 +366,7 @@ fn external_tensors_stay_inside_their_file_and_folder() {
         (".", "0", "8", Some("expected a file")),
         ("/etc/passwd", "0", "8", Some("leaves the folder")),
         ("sub/../../x", "0", "8", Some("leaves the folder")),
+        ("sub/../weights.bin", "4", "8", None),
     ] {
         let entry = |(key, value): (&str, &str)| proto::StringEntry {
             key: key.into(),
@@ -376,7 +378,7 @@ fn external_tensors_stay_inside_their_file_and_folder() {
             external_data: entries.map(entry).to_vec(),
             ..tensor("w", &[2], &[])
         };
-        let found = TensorReader::new(Some(folder.path())).read(&tensor);
+        let found = TensorReader::new(Some(ExternalFiles::in_folder(folder.path()))).read(&tensor);
         match (found, words) {
             (Ok(tensor), None) => assert_eq!(tensor.as_f32().unwrap(), [1.0, 2.0]),
             (Err(e), Some(words)) => {

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Binary, Node, Op, Reduce, ReduceKind, ValueId};
 use crate::tensor::Tensor;
 
-impl NodeReader<'_, '_> {
+impl NodeReader<'_> {
     /// Adds `Y = (X - mean) / sqrt(var + epsilon) * scale + B` with mean and variance over all
     /// axes but the channels, and the running statistics where they are asked for:
     /// `running = running * momentum + batch * (1 - momentum)`.
@@ -38,7 +38,7 @@ impl NodeReader<'_, '_> {
         let outputs = std::mem::take(&mut self.outputs);
         for (at, running, batch) in [(1, mean, batch_mean), (2, variance, batch_variance)] {
             if let Some(output) = outputs.get(at).copied().flatten() {
-                self.running_statistic(output, running, batch, momentum);
+                self.running_statistic(output, running, batch, momentum)?;
             }
         }
         self.outputs = outputs.into_iter().take(1).collect();
@@ -48,15 +48,22 @@ impl NodeReader<'_, '_> {
         Ok(())
     }
 
-    fn running_statistic(&mut self, output: ValueId, old: ValueId, new: ValueId, momentum: f32) {
+    fn running_statistic(
+        &mut self,
+        output: ValueId,
+        old: ValueId,
+        new: ValueId,
+        momentum: f32,
+    ) -> Result<()> {
         let what = self.graph.value(output).name.clone();
-        let keep = self.constant_named(&format!("{what}.momentum"), Tensor::scalar(momentum));
-        let take = self.constant_named(&format!("{what}.rest"), Tensor::scalar(1.0 - momentum));
+        let keep = self.number_like(Some(old), &format!("{what}.momentum"), momentum)?;
+        let take = self.number_like(Some(new), &format!("{what}.rest"), 1.0 - momentum)?;
         let old = self.step(&format!("{what}.old"), Op::Binary(Binary::Mul), [old, keep]);
         let new = self.step(&format!("{what}.new"), Op::Binary(Binary::Mul), [new, take]);
         let (op, inputs) = (Op::Binary(Binary::Add), vec![Some(old), Some(new)]);
         let name = format!("{}.{what}", self.name);
         self.graph.add_node(Node { name, op, inputs, outputs: vec![Some(output)] });
+        Ok(())
     }
 
     fn step<const N: usize>(&mut self, what: &str, op: Op, inputs: [ValueId; N]) -> ValueId {

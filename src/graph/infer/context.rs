@@ -1,7 +1,8 @@
 //! What the rule of an operator can ask.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
+use std::ops::Range;
 
 use super::{TensorType, Types};
 use crate::error::{Error, Result};
@@ -31,8 +32,12 @@ pub(super) fn one() -> Dim {
 }
 
 /// Makes names for sizes that depend on data.
+#[derive(Clone, Debug)]
 pub(super) struct Fresh {
-    count: Cell<usize>,
+    /// The number of the last name.
+    last: Cell<usize>,
+    /// Numbers that the node had when it was inferred before, and has again.
+    again: RefCell<Range<usize>>,
     taken: HashSet<String>,
 }
 
@@ -41,13 +46,29 @@ impl Fresh {
     pub fn new(graph: &Graph) -> Self {
         let types = graph.inputs().iter().filter_map(|&id| graph.value(id).input.as_ref());
         let names = types.flat_map(|ty| ty.dims.iter().filter_map(Dim::as_symbol));
-        Fresh { count: Cell::new(0), taken: names.map(String::from).collect() }
+        let taken = names.map(String::from).collect();
+        Fresh { last: Cell::new(0), again: RefCell::new(0..0), taken }
+    }
+
+    /// Begins with a node, which gets the names numbered `again` before others. Returns the number
+    /// of the last name so far.
+    pub fn begin(&self, again: Range<usize>) -> usize {
+        self.again.replace(again);
+        self.last.get()
+    }
+
+    /// The number of the last name.
+    pub fn last(&self) -> usize {
+        self.last.get()
     }
 
     pub fn dim(&self) -> Dim {
         loop {
-            self.count.set(self.count.get() + 1);
-            let name = format!("?{}", self.count.get());
+            let number = self.again.borrow_mut().next().unwrap_or_else(|| {
+                self.last.set(self.last.get() + 1);
+                self.last.get()
+            });
+            let name = format!("?{number}");
             if !self.taken.contains(&name) {
                 return Dim::symbol(&name);
             }

@@ -32,11 +32,17 @@ pub(super) fn hyperfunction(cx: &Context, op: &Hyperfunction) -> Answer<TensorTy
 
     let coefficients = Dim::from(op.k).checked_mul(&2.into());
     let coefficients = coefficients.ok_or_else(|| Error::shape("K is too large"))?;
-    let per_coefficient = rows.div_exact(&coefficients).ok_or_else(|| {
-        Error::shape(format!(
-            "FC2 has {rows} rows, which are not a multiple of 2K = {coefficients}"
-        ))
-    })?;
+    let per_coefficient = match rows.div_exact(&coefficients) {
+        Some(quotient) => quotient,
+        // Whether it divides a free size shows in a run.
+        None if rows.as_const().is_none() => rows.floor_div(&coefficients),
+        None => {
+            return Err(Error::shape(format!(
+                "FC2 has {rows} rows, which are not a multiple of 2K = {coefficients}"
+            ))
+            .into());
+        }
+    };
     Ok(TensorType {
         dtype: context.dtype,
         dims: vec![batch.clone(), coefficients, per_coefficient],

@@ -21,10 +21,14 @@ mod tests;
 mod views;
 mod windows;
 
-use super::{Dim, Graph, Op, TensorType, ValueId, geometry};
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::{Dim, Graph, Node, Op, TensorType, ValueId, geometry};
 use crate::error::{Error, Result};
 use crate::tensor::DType;
 use context::{Answer, Context, Fresh, Stop};
+pub(crate) use sizes::may_equal;
 
 /// The types of all values of a graph, and the contents of those that shapes depend on.
 #[derive(Clone, Debug)]
@@ -60,38 +64,109 @@ impl Types {
 /// # Errors
 /// `Shape`, naming the node whose inputs do not fit together.
 pub fn infer(graph: &Graph) -> Result<Types> {
-    let count = graph.values().len();
-    let mut known = Types { types: vec![None; count], elements: vec![None; count] };
-    for (i, value) in graph.values().iter().enumerate() {
-        known.types[i] = match (&value.constant, &value.input) {
-            (Some(tensor), _) => Some(TensorType::of(tensor)),
-            (None, Some(ty)) => Some(ty.clone()),
-            (None, None) => None,
-        };
-        if let Some(ty) = &known.types[i] {
-            check_given(&value.name, ty)?;
+    Ok(Inference::of(graph)?.types)
+}
+
+/// Types that are kept current where a graph is edited.
+#[derive(Clone, Debug)]
+pub(crate) struct Inference {
+    types: Types,
+    fresh: Fresh,
+    /// Which numbers a node's names for sizes that depend on data have, by its first output.
+    names: HashMap<ValueId, Range<usize>>,
+    /// How often a node has been looked at.
+    visits: usize,
+}
+
+impl Inference {
+    /// The types of all values of a validated graph.
+    ///
+    /// # Errors
+    /// As [`infer`].
+    pub fn of(graph: &Graph) -> Result<Self> {
+        let types = Types { types: Vec::new(), elements: Vec::new() };
+        let fresh = Fresh::new(graph);
+        let mut inference = Inference { types, fresh, names: HashMap::new(), visits: 0 };
+        for id in (0..graph.values().len()).map(ValueId) {
+            inference.given(graph, id)?;
         }
-        known.elements[i] = value.constant.as_ref().and_then(contents::of_constant);
+        for node in graph.nodes() {
+            inference.node(graph, node)?;
+        }
+        Ok(inference)
     }
 
-    let fresh = Fresh::new(graph);
-    for node in graph.nodes() {
-        let cx = Context { graph, node, known: &known, fresh: &fresh };
-        let answer = types(&cx).and_then(|types| checked(types, &fresh));
-        let types = match answer {
-            Ok(types) => types,
-            Err(Stop::Unknown) => continue,
+    /// The types as they stand.
+    pub fn types(&self) -> &Types {
+        &self.types
+    }
+
+    /// The types, where nothing more will change.
+    pub fn into_types(self) -> Types {
+        self.types
+    }
+
+    /// How often a node has been looked at.
+    pub fn visits(&self) -> usize {
+        self.visits
+    }
+
+    /// Notes the type of an input or a constant.
+    ///
+    /// # Errors
+    /// `Shape` where it cannot exist.
+    pub fn given(&mut self, graph: &Graph, id: ValueId) -> Result<()> {
+        let Types { types, elements } = &mut self.types;
+        let count = types.len().max(id.0 + 1);
+        types.resize(count, None);
+        elements.resize(count, None);
+        let value = graph.value(id);
+        let ty = match (&value.constant, &value.input) {
+            (Some(tensor), _) => TensorType::of(tensor),
+            (None, Some(ty)) => ty.clone(),
+            (None, None) => return Ok(()),
+        };
+        check_given(&value.name, &ty)?;
+        types[id.0] = Some(ty);
+        elements[id.0] = value.constant.as_ref().and_then(contents::of_constant);
+        Ok(())
+    }
+
+    /// Finds the types of the outputs of `node` anew. Returns whether any of them has changed.
+    ///
+    /// # Errors
+    /// `Shape` where its inputs do not fit together.
+    pub fn node(&mut self, graph: &Graph, node: &Node) -> Result<bool> {
+        self.visits += 1;
+        let first_output = node.outputs.first().copied().flatten();
+        let again = first_output.and_then(|output| self.names.get(&output)).cloned();
+        let before = self.fresh.begin(again.unwrap_or_default());
+        let cx = Context { graph, node, known: &self.types, fresh: &self.fresh };
+        let answer = types(&cx).and_then(|types| checked(types, &self.fresh));
+        let (types, elements) = match answer {
+            Ok(types) => {
+                let elements = contents::of_outputs(&cx, &types);
+                (types, elements)
+            }
+            Err(Stop::Unknown) => (Vec::new(), Vec::new()),
             Err(Stop::Contradiction(e)) => return Err(e.at_node(&node.name, node.op.name())),
         };
-        let elements = contents::of_outputs(&cx, &types);
-        for ((output, ty), elements) in node.outputs.iter().zip(types).zip(elements) {
-            if let Some(id) = output {
-                known.types[id.index()] = Some(ty);
-                known.elements[id.index()] = elements;
-            }
+        if let Some(output) = first_output
+            && self.fresh.last() > before
+        {
+            self.names.insert(output, before + 1..self.fresh.last() + 1);
         }
+        let mut changed = false;
+        let found = types.into_iter().map(Some).zip(elements);
+        let found = found.chain(std::iter::repeat_with(|| (None, None)));
+        for (output, (ty, elements)) in node.outputs.iter().zip(found) {
+            let Some(ValueId(i)) = *output else { continue };
+            changed |= self.types.types[i] != ty || self.types.elements[i] != elements;
+            self.types.types[i] = ty;
+            self.types.elements[i] = elements;
+        }
+        Ok(changed)
     }
-    Ok(known)
 }
 
 /// Checks that an input or a constant can exist.

@@ -37,7 +37,7 @@ pub(super) fn ceil_div(a: &Dim, by: i64) -> Result<Dim> {
 
 /// Whether two sizes can be the same in some run: not where they differ by a known amount, or
 /// one of them is certainly larger.
-pub(super) fn may_equal(a: &Dim, b: &Dim) -> bool {
+pub(crate) fn may_equal(a: &Dim, b: &Dim) -> bool {
     // A size that depends on data may be 0 after all.
     if (a.as_const() == Some(0)) != (b.as_const() == Some(0)) {
         return a.as_const().is_none() || b.as_const().is_none();
@@ -53,7 +53,7 @@ pub(super) fn merge(a: &Dim, b: &Dim) -> Option<Dim> {
 }
 
 /// The size to which two broadcast. Where it cannot be told whether they are equal or one of them
-/// is 1, it is the larger of the two, which is right in either case.
+/// is 1, it is the larger of the two, which is right in either case, or 0 where one of them is.
 fn broadcast_pair(a: &Dim, b: &Dim) -> Option<Dim> {
     let is = |dim: &Dim, value| dim.as_const() == Some(value);
     let above_one = |dim: &Dim| dim.is_at_least(&2.into());
@@ -67,7 +67,14 @@ fn broadcast_pair(a: &Dim, b: &Dim) -> Option<Dim> {
         _ if above_one(a) && above_one(b) => merge(a, b),
         _ if above_one(a) => Some(a.clone()),
         _ if above_one(b) => Some(b.clone()),
-        _ => Some(a.maximum(b)).filter(|dim| dim.weight() <= MAX_WEIGHT),
+        _ => {
+            let one = Dim::from(1);
+            let mut size = a.maximum(b);
+            if !a.is_at_least(&one) || !b.is_at_least(&one) {
+                size = size.checked_mul(&a.minimum(b).minimum(&one))?;
+            }
+            Some(size).filter(|dim| dim.weight() <= MAX_WEIGHT)
+        }
     }
 }
 

@@ -29,9 +29,7 @@ pub(super) fn conv(cx: &Context, op: &Conv) -> Answer<TensorType> {
     let mut dims = vec![x.dims[0].clone(), weight[0].clone()];
     match fixed(&weight[2..]) {
         Some(kernel) => {
-            let Conv { padding, strides, dilations, .. } = op;
-            let spec = WindowSpec { kernel: &kernel, strides, dilations, padding };
-            dims.extend(window_sizes(&x.dims[2..], spec, false)?);
+            dims.extend(window_sizes(&x.dims[2..], WindowSpec::of(op, &kernel), false)?);
         }
         None => dims.extend(cx.fresh(x.dims.len() - 2)),
     }

@@ -23,6 +23,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions, memory: u64) -> Resu
             // What is missing may be the end marker, without which some files have no last scan.
             let mut closed = bytes.to_vec();
             closed.extend([0xff, 0xd9]);
+            let memory = memory.saturating_sub(closed.len() as u64);
             let mut decoder = decoder(&closed, options, memory).map_err(failed)?;
             decoder.set_lenient(true);
             let mut decoded = finish(&decoder).map_err(failed)?;
@@ -98,8 +99,8 @@ fn finish(decoder: &Decoder) -> std::result::Result<Decoded, JpegError> {
     Ok(Decoded { photo, orientation, damage: None })
 }
 
-/// Whether the last byte of the only scan, other than padding, is needed. A file in which a bit is wrong decodes to the
-/// last pixel as a rule, but seldom to the last byte.
+/// Whether the last byte of the only scan, other than padding, is needed. A file in which a bit is
+/// wrong decodes to the last pixel as a rule, but seldom to the last byte.
 ///
 /// Decodes at an eighth of the size, of which nothing but the codes takes time.
 fn is_needed(scan: &[u8], options: &DecodeOptions, memory: u64) -> bool {

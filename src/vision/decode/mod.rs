@@ -10,7 +10,6 @@ mod png;
 mod tiff;
 mod webp;
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -72,7 +71,7 @@ impl DecodeOptions {
     /// `Io` where the file cannot be read, otherwise as [`DecodeOptions::decode`].
     pub fn load(&self, path: impl AsRef<Path>) -> Result<Photo> {
         let path = path.as_ref();
-        let file = File::open(path).map_err(|e| Error::io(path, e))?;
+        let file = crate::format::open_regular(path)?;
         let mut bytes = Vec::new();
         let longest = self.max_memory.saturating_add(1);
         file.take(longest).read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
@@ -113,6 +112,11 @@ impl DecodeOptions {
                 ));
             }
         };
+        // Turning takes a second photo.
+        let both = 2 * decoded.photo.pixels().len() as u64;
+        if decoded.orientation != 1 && both > memory {
+            return Err(too_much_memory(self));
+        }
         match decoded.damage {
             Some(damage) if !self.allow_truncated => Err(damage),
             _ => Ok(decoded.photo.upright(decoded.orientation)),

@@ -76,3 +76,55 @@ fn metadata_travels_with_the_network() {
         assert_eq!(metadata.get(key).map(String::as_str), Some(value), "{key}");
     }
 }
+
+/// Before opset 11 there was no attribute for it: up to the next element where the axis shrinks,
+/// down where it grows. The numbers are those of the tests of ONNX 1.5.
+#[test]
+fn the_first_resize_rounds_up_where_it_shrinks() {
+    for (scales, width, expected) in [
+        ([1.0, 1.0, 0.6, 0.6], 4, vec![1.0, 3.0]),
+        ([1.0, 1.0, 1.0, 2.5], 2, vec![1.0, 1.0, 1.0, 2.0, 2.0]),
+    ] {
+        let mut model =
+            model(vec![node("Resize", &["x", "s"], "y")], vec![tensor("s", &[4], &scales)]);
+        model.opset_import[0].version = 10;
+        if let Some(graph) = &mut model.graph {
+            graph.input = vec![value("x", &[Some(1), Some(1), Some(2), None])];
+        }
+        let image = (1..=2 * width).map(|x| x as f32).collect();
+        let image = Tensor::new(&[1, 1, 2, width], image).unwrap();
+        let y = reference::run(&open(&model).unwrap(), &[image]).unwrap().remove(0);
+        assert_eq!(y.as_f32().unwrap()[..expected.len()], expected);
+    }
+}
+
+#[test]
+fn reductions_are_known_by_name() {
+    for (name, expected) in [
+        ("ReduceLogSum", 8f32.ln()),
+        ("ReduceLogSumExp", 1.0 + 8f32.ln()),
+        ("ReduceSumSquare", 8.0),
+    ] {
+        let node = with(node(name, &["x"], "y"), &[ints("axes", &[3])]);
+        let y = outcome(&model(vec![node], vec![]), 1.0).unwrap();
+        assert_eq!(y.shape(), [1, 3, 8, 1]);
+        assert!((y.as_f32().unwrap()[0] - expected).abs() < 1e-6, "{name}");
+    }
+}
+
+/// What an older opset states as an attribute is of the type of what it stands beside.
+#[test]
+fn attributes_of_half_precision_networks_become_half_precision() {
+    let clip = with(node("Clip", &["c"], "y"), &[float("min", 0.0), float("max", 1.5)]);
+    let mut model = model(vec![node("Add", &["x", "x"], "c"), clip], vec![]);
+    model.opset_import[0].version = 10;
+    if let Some(proto::Type { tensor_type: Some(ty) }) =
+        model.graph.as_mut().and_then(|graph| graph.input[0].r#type.as_mut())
+    {
+        ty.elem_type = 10;
+    }
+    let image = Tensor::new(&[1, 3, 8, 8], vec![0.5f32; 192]).unwrap().cast(DType::F16).unwrap();
+    let y = reference::run(&open(&model).unwrap(), &[image]).unwrap().remove(0);
+    assert_eq!(y.dtype(), DType::F16);
+    assert_eq!(y.cast(DType::F32).unwrap().as_f32().unwrap(), [1.0; 192]);
+}

@@ -64,8 +64,10 @@ fn functions_without_end_are_refused() {
     // Each function calls the next one eight times.
     let name = |i: usize| format!("F{i}");
     let eight = |i: usize| {
-        let call = |o: usize| call(&name(i + 1), &["x"], &format!("o{o}"));
-        function(&name(i), (0..8).map(call).collect())
+        let value = |o: usize| if o == 8 { "y".to_string() } else { format!("o{o}") };
+        let call = |o: usize| call(&name(i + 1), &[&value(o)], &value(o + 1));
+        let start = node("Identity", &["x"], "o0");
+        function(&name(i), std::iter::once(start).chain((0..8).map(call)).collect())
     };
     let mut many = model(vec![call("F0", &["x"], "y")], vec![]);
     many.functions = (0..30).map(eight).collect();
@@ -80,7 +82,7 @@ fn a_call_with_too_many_inputs_is_refused() {
     refused(&model, ErrorKind::Graph, "its function has 2 inputs");
 }
 
-fn branch(name: &str, nodes: Vec<proto::Node>, output: &str) -> proto::Attribute {
+pub(super) fn branch(name: &str, nodes: Vec<proto::Node>, output: &str) -> proto::Attribute {
     let graph =
         proto::Graph { node: nodes, output: vec![value(output, &[])], ..Default::default() };
     proto::Attribute { name: name.into(), g: Some(Box::new(graph)), ..Default::default() }

@@ -24,3 +24,36 @@ fn aligned_weights_are_borrowed_from_the_file() {
     }
     assert_eq!(borrowed, 1);
 }
+
+/// As a cache has it: links with names to files by their checksums.
+#[cfg(unix)]
+#[test]
+fn data_is_read_through_links_to_the_folder_of_the_model() {
+    use std::os::unix::fs::symlink;
+    let top = tempfile::tempdir().unwrap();
+    let path = |name: &str| top.path().join(name);
+    for folder in ["blobs", "elsewhere", "snapshot"] {
+        std::fs::create_dir(path(folder)).unwrap();
+    }
+    let mut external = conv_model();
+    let weight = &mut external.graph.as_mut().unwrap().initializer[0];
+    let data = std::mem::take(&mut weight.raw_data);
+    weight.data_location = 1;
+    let (key, value) = ("location".to_string(), "model.onnx_data".to_string());
+    weight.external_data = vec![proto::StringEntry { key, value }];
+    std::fs::write(path("blobs/1"), external.encode_to_vec()).unwrap();
+    std::fs::write(path("blobs/2"), &data).unwrap();
+    std::fs::write(path("elsewhere/2"), &data).unwrap();
+    let (model, link) = (path("snapshot/model.onnx"), path("snapshot/model.onnx_data"));
+    symlink("../blobs/1", &model).unwrap();
+    symlink("../blobs/2", &link).unwrap();
+    assert!(crate::Model::open(&model).is_ok());
+
+    std::fs::remove_file(&link).unwrap();
+    symlink("../elsewhere/2", &link).unwrap();
+    let error = crate::Model::open(&model).err().unwrap().to_string();
+    assert!(error.contains("elsewhere/2, outside the folder of the model"), "{error}");
+    let external_data_root = Some(path("elsewhere"));
+    let options = crate::Options { external_data_root, ..Default::default() };
+    assert!(crate::Model::open_with(&model, options).is_ok());
+}

@@ -228,7 +228,8 @@ fn sizes_that_cannot_be() {
         (resize.clone(), vec![x("N 4"), none(), floats(&[1.0])], 1, "expected 2"),
         (resize.clone(), vec![x("N 4"), none(), floats(&[1.0, -1.0])], 1, "must be positive"),
         (resize.clone(), vec![x("N 4"), none(), floats(&[f32::NAN, 1.0])], 1, "must be positive"),
-        (resize.clone(), vec![x("N 4"), none(), floats(&[1.0, 1e30])], 1, "cannot be made"),
+        (resize.clone(), vec![x("N 4"), none(), floats(&[1.0, 1e10])], 1, "cannot be made"),
+        (resize.clone(), vec![x("N 4"), none(), floats(&[1.0, 1e30])], 1, "from 2^-40 to 2^40"),
         (resize, vec![x("3 4"), none(), none(), ints(&[3, 0])], 1, "must be positive"),
     ]);
 }

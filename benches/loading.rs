@@ -1,0 +1,34 @@
+//! From a graph to a plan and to its first result, for chains of dynamic ReLUs of growing length:
+//! `cargo bench --bench loading`.
+//!
+//! Each node should cost the same, however many there are.
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use dyrelu::{Model, Options, Session, Tensor};
+
+#[path = "../tests/chain/mod.rs"]
+mod chain;
+
+fn chains(c: &mut Criterion) {
+    let mut group = c.benchmark_group("chain");
+    group.sample_size(10);
+    let x = Tensor::new(&[1, 4, 3, 3], vec![0.5f32; 36]).expect("as many elements");
+    for length in [32, 64, 128, 256] {
+        let graph = chain::chain(length);
+        let nodes = graph.nodes().len();
+        let model = Model::from_graph(graph.clone(), Options::default()).expect("it compiles");
+        assert_eq!(model.report().dynamic_activations.len(), length);
+        group.throughput(Throughput::Elements(nodes as u64));
+        group.bench_function(format!("{nodes} nodes"), |b| {
+            let load = |graph| {
+                let model = Model::from_graph(graph, Options::default()).expect("it compiles");
+                let mut session = Session::new(&model).expect("a thread starts");
+                session.run(std::slice::from_ref(&x)).expect("the network runs")
+            };
+            b.iter_batched(|| graph.clone(), load, BatchSize::PerIteration);
+        });
+    }
+}
+
+criterion_group!(benches, chains);
+criterion_main!(benches);

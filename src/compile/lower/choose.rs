@@ -1,0 +1,276 @@
+//! The kernel of a node, chosen before any weights are packed.
+
+use std::borrow::Cow;
+
+use super::Network;
+use crate::compile::pack::{Form, Layer};
+use crate::compile::tuning::{JOINED_STEP, WINOGRAD_CHANNELS, WINOGRAD_SIDE};
+use crate::graph::geometry::is_row;
+use crate::graph::predicates::all_ones;
+use crate::graph::{
+    Conv, Dim, HiddenActivation, Node, Op, Padding, Pool, PoolKind, ReduceKind, SpatialAttention,
+    ValueId,
+};
+use crate::kernels::conv::gathers;
+use crate::kernels::epilogue::Activation;
+use crate::kernels::pool::Pooling;
+use crate::plan::{AttentionStep, GlobalAverageStep, Kernel, PoolStep, WindowShape};
+use crate::tensor::{DType, Tensor};
+
+/// A convolution or a fully connected layer, whose kernel takes an epilogue.
+pub(super) struct Convolution<'g> {
+    pub layer: Layer<'g>,
+    pub window: WindowShape,
+    /// Whether images are single pixels.
+    pub vectors: bool,
+}
+
+impl Convolution<'_> {
+    /// Whether input 0 may be an input of the network as the user gave it.
+    pub fn reads_nchw(&self) -> bool {
+        let gathers = matches!(self.layer.form, Form::Dense { channels, .. } if gathers(channels));
+        gathers && !self.vectors
+    }
+
+    /// Whether rows of the input can be transformed as they are read.
+    pub fn takes_prologue(&self) -> bool {
+        let Form::Dense { channels, .. } = self.layer.form else { return false };
+        !self.vectors && !gathers(channels) && self.window.is_pointwise()
+    }
+
+    /// Whether this can compute the input of `second` line by line.
+    pub fn can_expand(&self, second: &Self) -> bool {
+        let (Form::Dense { .. }, Form::Depthwise { .. }) = (self.layer.form, second.layer.form)
+        else {
+            return false;
+        };
+        let mut steps = second.window.strides.iter().chain(&second.window.dilations);
+        // The room for lines between follows from the size of the result, which a window that crops
+        // makes smaller.
+        let crops = match &second.window.padding {
+            Padding::Explicit(pads) => pads.iter().any(|&pad| pad < 0),
+            Padding::SameUpper | Padding::SameLower => false,
+        };
+        !self.vectors && !crops && steps.all(|&step| step <= JOINED_STEP)
+    }
+}
+
+/// Both layers of a hyperfunction; without a first one the second reads the context.
+pub(super) struct Hyper<'g> {
+    pub first: Option<(Layer<'g>, Option<Activation>)>,
+    pub second: Layer<'g>,
+    pub context: ValueId,
+    /// Units of the hidden layer.
+    pub hidden: usize,
+}
+
+/// The convolution or fully connected layer that `node` is.
+pub(super) fn convolution<'g>(net: &Network<'g>, node: &'g Node) -> Option<Convolution<'g>> {
+    if !matches!(node.op, Op::Conv(_) | Op::Gemm(_)) {
+        return None;
+    }
+    let (graph, maps) = (net.graph, &net.maps);
+    let (x, value) = (node.input(0)?, node.output());
+    let is_map = maps.is_feature_map(x) && maps.is_feature_map(value);
+    if !is_map || graph.constant(x).is_some() {
+        return None;
+    }
+    // Nobody looks at weights that have been packed earlier.
+    let weight = graph.constant(node.input(1)?);
+    let weight = weight.filter(|w| w.dtype() == DType::F32 && !w.is_empty())?;
+    let bias = match node.input(2) {
+        Some(id) => Some(graph.constant(id).filter(|b| is_row(b.shape()))?.as_f32().ok()?),
+        None => None,
+    };
+    let form = match (&node.op, weight.shape()) {
+        (Op::Conv(conv), &[outputs, depth, height, width]) => {
+            let (channels, taps) = (maps.channels(x)?, height * width);
+            let suits_winograd = net.options.winograd
+                && depth == channels
+                && suits_winograd(net, node, conv, weight);
+            if suits_winograd {
+                Form::Winograd { outputs, channels }
+            } else if conv.groups == 1 && depth == channels {
+                Form::Dense { outputs, channels, taps, transposed: false }
+            } else if conv.groups == channels && outputs == channels && depth == 1 {
+                Form::Depthwise { channels, taps }
+            } else {
+                return None;
+            }
+        }
+        (Op::Gemm(gemm), &[rows, columns]) => {
+            let plain = !gemm.trans_a && gemm.alpha == 1.0 && gemm.beta == 1.0;
+            let (outputs, channels) = if gemm.trans_b { (rows, columns) } else { (columns, rows) };
+            let fits = plain && maps.dims(x)?.len() == 2 && maps.channels(x)? == channels;
+            if !fits {
+                return None;
+            }
+            Form::Dense { outputs, channels, taps: 1, transposed: !gemm.trans_b }
+        }
+        _ => return None,
+    };
+    let bias = match (bias, form) {
+        // One for all outputs of a fully connected layer.
+        (Some(&[bias]), Form::Dense { outputs, .. }) if matches!(node.op, Op::Gemm(_)) => {
+            Some(Cow::Owned(vec![bias; outputs]))
+        }
+        (Some(bias), _) => {
+            let fits = bias.len() == outputs(form);
+            Some(Cow::Borrowed(bias)).filter(|_| fits).map(Some)?
+        }
+        (None, _) => None,
+    };
+    let (window, vectors) = match &node.op {
+        Op::Conv(conv) => {
+            let window = window(conv, weight);
+            let vectors = window.is_pointwise() && maps.is_vectors(x) && maps.is_vectors(value);
+            (window, vectors)
+        }
+        _ => (WindowShape::pointwise(), true),
+    };
+    Some(Convolution { layer: Layer { value, form, weight, bias }, window, vectors })
+}
+
+fn outputs(form: Form) -> usize {
+    match form {
+        Form::Dense { outputs, .. } | Form::Winograd { outputs, .. } => outputs,
+        Form::Hidden { outputs, .. } => outputs,
+        Form::Depthwise { channels, .. } | Form::Coefficients { channels, .. } => channels,
+    }
+}
+
+/// The window of a convolution with `weight [outputs][depth][height][width]`.
+fn window(conv: &Conv, weight: &Tensor) -> WindowShape {
+    WindowShape {
+        kernel: [weight.shape()[2], weight.shape()[3]],
+        strides: conv.strides.clone(),
+        dilations: conv.dilations.clone(),
+        padding: conv.padding.clone(),
+        ceil_mode: false,
+    }
+}
+
+/// Whether a convolution is faster by Winograd's algorithm: its weights become four times as many,
+/// which pays where the map is large enough.
+fn suits_winograd(net: &Network, node: &Node, conv: &Conv, weight: &Tensor) -> bool {
+    let maps = &net.maps;
+    let plain = conv.groups == 1 && all_ones(&conv.strides) && all_ones(&conv.dilations);
+    let wide =
+        |value: Option<ValueId>| value.and_then(|v| maps.channels(v)) >= Some(WINOGRAD_CHANNELS);
+    let large = |dim: &Dim| dim.as_size().is_none_or(|size| size >= WINOGRAD_SIDE);
+    let dims = maps.dims(node.output()).unwrap_or_default();
+    weight.shape()[2..] == [3, 3]
+        && plain
+        && wide(node.input(0))
+        && wide(Some(node.output()))
+        && dims.iter().skip(2).all(large)
+}
+
+/// The hyperfunction that `node` is, where kernels can run it.
+pub(super) fn hyperfunction<'g>(net: &Network<'g>, node: &'g Node) -> Option<Hyper<'g>> {
+    let Op::Hyperfunction(op) = &node.op else { return None };
+    let (graph, maps) = (net.graph, &net.maps);
+    let (value, context) = (node.output(), node.input(0)?);
+    let width = maps.channels(context).filter(|_| maps.is_vectors(context))?;
+    if !maps.is_coefficients(value) {
+        return None;
+    }
+    let layer = |w: usize, b: usize| {
+        let weight = graph.constant(node.input(w)?).filter(|w| w.dtype() == DType::F32)?;
+        let bias = match node.input(b) {
+            Some(id) => Some(Cow::Borrowed(graph.constant(id)?.as_f32().ok()?)),
+            None => None,
+        };
+        let &[outputs, depth] = weight.shape() else { return None };
+        let fits = bias.as_ref().is_none_or(|b| b.len() == outputs) && outputs * depth > 0;
+        fits.then_some((weight, bias, outputs, depth))
+    };
+    let first = match node.input(1) {
+        None => None,
+        Some(_) => {
+            let (weight, bias, outputs, channels) = layer(1, 2).filter(|l| l.3 == width)?;
+            let activation = match op.hidden {
+                HiddenActivation::Relu => Some(Activation::Clamp { low: 0.0, high: f32::INFINITY }),
+                HiddenActivation::Relu6 => Some(Activation::Clamp { low: 0.0, high: 6.0 }),
+                HiddenActivation::HardSwish => Some(Activation::HardSwish),
+                HiddenActivation::Swish => Some(Activation::Swish { alpha: 1.0 }),
+                HiddenActivation::None => None,
+                HiddenActivation::Gelu => return None,
+            };
+            let form = Form::Hidden { outputs, channels };
+            Some((Layer { value, form, weight, bias }, activation, outputs))
+        }
+    };
+    let hidden = first.as_ref().map_or(width, |(.., outputs)| *outputs);
+    let (weight, bias, outputs, depth) = layer(3, 4)?;
+    if depth != hidden || !outputs.is_multiple_of(2 * op.k) {
+        return None;
+    }
+    let form = Form::Coefficients { op, channels: outputs / (2 * op.k), hidden };
+    let second = Layer { value, form, weight, bias };
+    let first = first.map(|(layer, activation, _)| (layer, activation));
+    Some(Hyper { first, second, context, hidden })
+}
+
+/// The pooling that `node` is.
+fn pool(net: &Network, node: &Node, op: &Pool) -> Option<PoolStep> {
+    let rank = |id: ValueId| net.maps.dims(id).map(<[_]>::len);
+    let fits = rank(node.input(0)?) == Some(4) && rank(node.output()) == Some(4);
+    let only_values = node.outputs.iter().skip(1).all(Option::is_none);
+    let kind = match (op.kind, op.count_include_pad, op.ceil_mode) {
+        (PoolKind::Max, ..) => Pooling::Max,
+        (PoolKind::Average, false, _) => Pooling::Average,
+        (PoolKind::Average, true, false) => Pooling::AverageWithBorder,
+        (PoolKind::Average, true, true) => return None,
+    };
+    let window = WindowShape {
+        kernel: op.kernel.as_slice().try_into().ok()?,
+        strides: op.strides.clone(),
+        dilations: op.dilations.clone(),
+        padding: op.padding.clone(),
+        ceil_mode: op.ceil_mode,
+    };
+    (fits && only_values).then_some(PoolStep { kind, window })
+}
+
+/// Whether `node` is the mean over height and width.
+pub(super) fn is_global_average(net: &Network, node: &Node) -> bool {
+    let rank = |x: ValueId| net.maps.dims(x).map(<[Dim]>::len);
+    let Some(x) = node.input(0).filter(|&x| rank(x) == Some(4)) else { return false };
+    let over_positions = match &node.op {
+        Op::GlobalPool(PoolKind::Average) => true,
+        Op::Reduce(reduce) if reduce.kind == ReduceKind::Mean => {
+            let axes = node.input(1).and_then(|id| net.types.contents(id));
+            let axis = |dim: &Dim| dim.as_const().map(|a| a.rem_euclid(4));
+            let mut axes: Vec<_> = axes.unwrap_or_default().iter().map(axis).collect();
+            axes.sort();
+            axes == [Some(2), Some(3)]
+        }
+        _ => false,
+    };
+    over_positions && net.graph.constant(x).is_none()
+}
+
+/// The kernels that take no epilogue and whose weights are nothing but attributes.
+pub(super) fn plain(net: &Network, node: &Node) -> Option<Box<dyn Kernel>> {
+    match &node.op {
+        Op::Pool(op) => Some(Box::new(pool(net, node, op)?)),
+        &Op::SpatialAttention(SpatialAttention { tau, gamma_per_position }) => {
+            let z = node.input(0)?;
+            let fits = net.maps.dims(z)?.len() == 4 && net.maps.channels(z)? == 1;
+            fits.then(|| Box::new(AttentionStep { tau, gamma_per_position }) as Box<_>)
+        }
+        _ if is_global_average(net, node) => Some(Box::new(GlobalAverageStep)),
+        _ => None,
+    }
+}
+
+/// Whether `node` gives the elements of what it reads under another shape, both of them vectors.
+pub(super) fn is_view_of_vectors(net: &Network, node: &Node) -> bool {
+    let is_view =
+        matches!(node.op, Op::Flatten { .. } | Op::Reshape { .. } | Op::Squeeze | Op::Unsqueeze);
+    let Some(x) = node.input(0).filter(|_| is_view) else { return false };
+    let sizes = |value: ValueId| net.maps.dims(value).map(|dims| &dims[..2]);
+    let vectors = net.maps.is_vectors(x) && net.maps.is_vectors(node.output());
+    vectors && sizes(x) == sizes(node.output())
+}

@@ -1,0 +1,178 @@
+//! Which nodes become one step: a kernel and the epilogue that it applies.
+
+use super::Network;
+use super::choose::{self, Convolution, Hyper};
+use super::maps::Maps;
+use crate::graph::{Binary, Graph, Node, NodeId, Op, Unary, ValueId, Variadic};
+use crate::kernels::epilogue::{Activation, Join};
+
+/// Nodes that one step computes.
+pub(super) struct Group<'g> {
+    /// All of them, in order.
+    pub members: Vec<NodeId>,
+    pub core: Core<'g>,
+    pub epilogue: Epilogue,
+    /// What the last of them gives.
+    pub output: ValueId,
+}
+
+/// What a step does before its epilogue.
+pub(super) enum Core<'g> {
+    Convolution(Convolution<'g>),
+    Hyperfunction(Hyper<'g>),
+    /// Nothing: the step is an epilogue over this value.
+    Transform(ValueId),
+    /// The operator of the one node.
+    Node,
+}
+
+/// What is fused into a step, by the values that it reads.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Epilogue {
+    pub before: Option<ValueId>,
+    pub activation: Option<Activation>,
+    pub coefficients: Option<ValueId>,
+    pub attention: Option<ValueId>,
+    pub after: Option<ValueId>,
+    pub join: Join,
+}
+
+/// All nodes in groups, in an order in which they can run: by the last node of each.
+pub(super) fn groups<'g>(net: &Network<'g>) -> Vec<Group<'g>> {
+    let mut taken = vec![false; net.graph.nodes().len()];
+    let mut groups = Vec::new();
+    for id in net.graph.node_ids() {
+        if taken[id.0] {
+            continue;
+        }
+        let mut group = Group::beginning_with(net, id);
+        if matches!(group.core, Core::Convolution(_) | Core::Transform(_)) {
+            group.extend(net, &taken);
+        }
+        for member in &group.members {
+            taken[member.0] = true;
+        }
+        groups.push(group);
+    }
+    groups.sort_by_key(|group| group.members.last().map(|id| id.0));
+    groups
+}
+
+impl<'g> Group<'g> {
+    fn beginning_with(net: &Network<'g>, id: NodeId) -> Self {
+        let node = net.graph.node(id);
+        let mut epilogue = Epilogue::default();
+        let core = if let Some(convolution) = choose::convolution(net, node) {
+            Core::Convolution(convolution)
+        } else if let Some(x) = epilogue.of_node(net, node) {
+            Core::Transform(x)
+        } else if let Some(hyper) = choose::hyperfunction(net, node) {
+            Core::Hyperfunction(hyper)
+        } else {
+            Core::Node
+        };
+        Group { members: vec![id], core, epilogue, output: node.output() }
+    }
+
+    /// Takes in the nodes that follow, as long as they fit and nobody else reads what is between.
+    fn extend(&mut self, net: &Network, taken: &[bool]) {
+        while let Some(next) = net.links.only_reader(self.output)
+            && !taken[next.0]
+            && let node = net.graph.node(next)
+            && self.epilogue.absorb(net.graph, &net.maps, node, self.output).is_some()
+        {
+            self.members.push(next);
+            self.output = node.output();
+        }
+    }
+}
+
+impl Epilogue {
+    /// Becomes what `node` is, where it is part of an epilogue; returns what that is applied to.
+    fn of_node(&mut self, net: &Network, node: &Node) -> Option<ValueId> {
+        let (graph, maps) = (net.graph, &net.maps);
+        let x = node.input(0).filter(|&x| maps.is_feature_map(x) && graph.constant(x).is_none())?;
+        self.absorb(graph, maps, node, x)?;
+        Some(x)
+    }
+
+    /// Takes in `node`, which reads `x`, the result so far; `None` where it does not fit.
+    fn absorb(&mut self, graph: &Graph, maps: &Maps, node: &Node, x: ValueId) -> Option<()> {
+        if !maps.is_feature_map(node.output()) {
+            return None;
+        }
+        if let Some((other, join)) = joined(node, x) {
+            let fits = maps.same_size(other, x) && maps.same_size(node.output(), x);
+            if !fits || graph.constant(other).is_some() || self.after.is_some() {
+                return None;
+            }
+            let first = self.activation.is_none() && self.before.is_none();
+            if first && join == Join::Sum {
+                self.before = Some(other);
+            } else {
+                self.after = Some(other);
+                self.join = join;
+            }
+            return Some(());
+        }
+        if self.activation.is_some() || self.after.is_some() || node.input(0) != Some(x) {
+            return None;
+        }
+        if let Op::MaxAffine(op) = &node.op {
+            let coefficients = node.input(1)?;
+            let pi = node.input(2);
+            if coefficients == x || pi == Some(x) || !maps.is_coefficients(coefficients) {
+                return None;
+            }
+            if pi.is_some_and(|pi| !maps.is_attention(pi, x)) {
+                return None;
+            }
+            self.activation = Some(Activation::MaxAffine { k: op.k });
+            self.coefficients = Some(coefficients);
+            self.attention = pi;
+        } else {
+            self.activation = Some(activation(graph, node)?);
+        }
+        Some(())
+    }
+}
+
+/// What `node` joins `x` with, where it is a sum or a maximum of two.
+fn joined(node: &Node, x: ValueId) -> Option<(ValueId, Join)> {
+    let join = match node.op {
+        Op::Binary(Binary::Add) | Op::Variadic(Variadic::Sum) => Join::Sum,
+        Op::Variadic(Variadic::Max) => Join::Maximum,
+        _ => return None,
+    };
+    let &[Some(a), Some(b)] = node.inputs.as_slice() else { return None };
+    match (a == x, b == x) {
+        (true, false) => Some((b, join)),
+        (false, true) => Some((a, join)),
+        _ => None,
+    }
+}
+
+/// The activation that `node` is.
+fn activation(graph: &Graph, node: &Node) -> Option<Activation> {
+    Some(match &node.op {
+        Op::Unary(Unary::Relu) => Activation::Clamp { low: 0.0, high: f32::INFINITY },
+        &Op::Unary(Unary::LeakyRelu { alpha }) => Activation::LeakyRelu { alpha },
+        Op::Unary(Unary::HardSwish) => Activation::HardSwish,
+        &Op::Unary(Unary::HardSigmoid { alpha, beta }) => Activation::HardSigmoid { alpha, beta },
+        Op::Unary(Unary::Sigmoid) => Activation::Sigmoid,
+        &Op::Unary(Unary::Swish { alpha }) => Activation::Swish { alpha },
+        Op::Unary(Unary::Tanh) => Activation::Tanh,
+        Op::Clip => {
+            let bound = |i: usize, open: f32| match node.input(i) {
+                None => Some(open),
+                Some(id) => graph.constant(id)?.as_f32().ok()?.first().copied(),
+            };
+            let (low, high) = (bound(1, f32::NEG_INFINITY)?, bound(2, f32::INFINITY)?);
+            if low.is_nan() || high.is_nan() {
+                return None;
+            }
+            Activation::Clamp { low, high }
+        }
+        _ => return None,
+    })
+}

@@ -1,0 +1,84 @@
+//! Groups that are computed together, decided before any weights are packed.
+
+use std::collections::HashMap;
+
+use super::Network;
+use super::group::{Core, Group};
+use crate::compile::pack::Layer;
+use crate::compile::tuning::JOINED_MAP;
+use crate::graph::{Dim, NodeId, ValueId};
+
+/// What one step, or a hyperfunction's two, compute.
+pub(super) struct Stage<'g> {
+    /// A transformation that a pointwise convolution applies to rows as it reads them, or a
+    /// convolution whose lines a depthwise one has computed as it needs them.
+    pub first: Option<Group<'g>>,
+    pub group: Group<'g>,
+}
+
+impl<'g> Stage<'g> {
+    /// The layers whose weights it reads.
+    pub fn layers(&self) -> impl Iterator<Item = &Layer<'g>> {
+        self.first.iter().chain([&self.group]).flat_map(|group| {
+            match &group.core {
+                Core::Convolution(convolution) => [Some(&convolution.layer), None],
+                Core::Hyperfunction(hyper) => {
+                    [hyper.first.as_ref().map(|(layer, _)| layer), Some(&hyper.second)]
+                }
+                Core::Transform(_) | Core::Node => [None, None],
+            }
+            .into_iter()
+            .flatten()
+        })
+    }
+}
+
+/// Merges groups with the groups that alone read what they give.
+pub(super) fn merge<'g>(net: &Network<'g>, groups: Vec<Group<'g>>) -> Vec<Stage<'g>> {
+    let begins = |(place, group): (usize, &Group)| (group.members[0], place);
+    let places: HashMap<NodeId, usize> = groups.iter().enumerate().map(begins).collect();
+    let stage = |group| Some(Stage { first: None, group });
+    let mut stages: Vec<Option<Stage>> = groups.into_iter().map(stage).collect();
+    for place in 0..stages.len() {
+        let output = match &stages[place] {
+            // A step does three things at most.
+            Some(Stage { first: None, group }) => group.output,
+            _ => continue,
+        };
+        let reader = net.links.only_reader(output).and_then(|id| places.get(&id));
+        let Some(&reader) = reader else { continue };
+        let merges = match (&stages[place], &stages[reader]) {
+            (Some(first), Some(second)) => can_merge(net, &first.group, second),
+            _ => false,
+        };
+        if merges
+            && let Some(first) = stages[place].take()
+            && let Some(stage) = &mut stages[reader]
+        {
+            stage.first = Some(first.group);
+        }
+    }
+    stages.into_iter().flatten().collect()
+}
+
+/// Whether `second`, which alone reads what `first` gives, can have it computed on the way.
+fn can_merge(net: &Network, first: &Group, second: &Stage) -> bool {
+    let Core::Convolution(convolution) = &second.group.core else { return false };
+    let reads_it_first = net.graph.node(second.group.members[0]).input(0) == Some(first.output);
+    if !reads_it_first || second.first.is_some() {
+        return false;
+    }
+    match &first.core {
+        Core::Transform(_) => convolution.takes_prologue(),
+        Core::Convolution(inner) => inner.can_expand(convolution) && is_large(net, first.output),
+        Core::Hyperfunction(_) | Core::Node => false,
+    }
+}
+
+/// Whether a map of one image does not stay in the nearest caches, as far as is known.
+fn is_large(net: &Network, map: ValueId) -> bool {
+    let dims = net.maps.dims(map).unwrap_or_default();
+    let mut sizes = dims.iter().skip(1).map(Dim::as_size);
+    let size = sizes.try_fold(1usize, |product, size| Some(product.saturating_mul(size?)));
+    dims.len() == 4 && size.is_none_or(|size| size >= JOINED_MAP)
+}

@@ -1,0 +1,118 @@
+//! All passes, in order.
+
+use std::path::PathBuf;
+
+use super::lower::Network;
+use super::pack::PREPARATION;
+use super::recognise::{Unrecognised, recognise};
+use super::report::Report;
+use super::rewrite;
+use crate::error::{Error, Result};
+use crate::format::{PackedTensors, Prepared};
+use crate::graph::infer::Types;
+use crate::graph::{Graph, Rewriter, in_single_precision};
+use crate::plan::Plan;
+
+/// What a caller decides about how a network is opened and computed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// A folder under which the external data of an ONNX file may lie, too. Data lies in the folder of its
+    /// model or under it; a link there that leads elsewhere is refused unless it leads to this folder.
+    pub external_data_root: Option<PathBuf>,
+    /// Whether 3x3 convolutions of large maps may go by Winograd's algorithm, which is faster and
+    /// rounds a little more.
+    pub winograd: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { external_data_root: None, winograd: true }
+    }
+}
+
+/// A graph that has been optimised and lowered.
+pub struct Compiled {
+    /// The steps that a run consists of.
+    pub plan: Plan,
+    /// The types of the values of the graph.
+    pub types: Types,
+    /// What was recognised.
+    pub report: Report,
+}
+
+/// Compiles a graph, from what its file has `prepared` where that is for this version.
+///
+/// # Errors
+/// `Graph` or `Shape` where the graph contradicts itself.
+pub fn compile(
+    graph: &mut Graph,
+    prepared: Option<Prepared>,
+    options: &Options,
+) -> Result<Compiled> {
+    validate(graph)?;
+    let mut rewriter = Rewriter::new(graph)?;
+    let (report, packed) = match prepared.and_then(usable) {
+        None => (rewrite_all(&mut rewriter)?, PackedTensors::default()),
+        Some((unrecognised, packed)) => {
+            // Conversion has run all passes; it may have been told to leave the batch as it was.
+            let fixed_batch = rewrite::free_batch(&mut rewriter)?;
+            (Report::of(&rewriter, unrecognised, fixed_batch), packed)
+        }
+    };
+    let (types, links) = rewriter.finish()?;
+    let plan = Network::new(graph, &types, &links, options).lower(&packed);
+    Ok(Compiled { plan, types, report })
+}
+
+/// What this version can use of what a file has prepared.
+fn usable(prepared: Prepared) -> Option<(Vec<Unrecognised>, PackedTensors)> {
+    let Prepared { version, notes, packed } = prepared;
+    let unrecognised = serde_json::from_value(notes).ok()?;
+    (version == PREPARATION).then_some((unrecognised, packed))
+}
+
+/// Packs the weights of a graph that [`optimise`] has rewritten, as it will be stored.
+///
+/// # Errors
+/// `Graph` or `Shape` where the graph contradicts itself.
+pub fn prepare(graph: &Graph, unrecognised: &[Unrecognised]) -> Result<Prepared> {
+    let mut graph = graph.clone();
+    let (types, links) = Rewriter::new(&mut graph)?.finish()?;
+    let packed = Network::new(&graph, &types, &links, &Options::default()).packed();
+    let notes = serde_json::to_value(unrecognised);
+    let notes = notes.map_err(|e| Error::format(format!("notes cannot be stored: {e}")))?;
+    Ok(Prepared { version: PREPARATION, notes, packed })
+}
+
+/// Runs all passes that rewrite a graph, and reports what they recognised.
+///
+/// # Errors
+/// `Graph` or `Shape` where the graph contradicts itself.
+pub fn optimise(graph: &mut Graph) -> Result<Report> {
+    validate(graph)?;
+    let mut rewriter = Rewriter::new(graph)?;
+    rewrite_all(&mut rewriter)
+}
+
+/// Checks a graph, and has it computed in single precision.
+fn validate(graph: &mut Graph) -> Result<()> {
+    graph.validate()?;
+    if let Some(single) = in_single_precision(graph)? {
+        *graph = single;
+    }
+    Ok(())
+}
+
+/// The passes, in order.
+pub(super) fn rewrite_all(graph: &mut Rewriter) -> Result<Report> {
+    rewrite::simplify(graph)?;
+    rewrite::fold_batch_norm(graph)?;
+    rewrite::fold_pad(graph)?;
+    let unrecognised = recognise(graph)?;
+    rewrite::simplify(graph)?;
+    let fixed_batch = rewrite::free_batch(graph)?;
+    rewrite::static_slopes(graph)?;
+    rewrite::split_maxout(graph)?;
+    rewrite::pool_before_conv(graph)?;
+    Ok(Report::of(graph, unrecognised, fixed_batch))
+}

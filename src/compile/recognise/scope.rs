@@ -1,0 +1,146 @@
+//! What the matchers know about a graph besides the graph.
+
+use crate::graph::infer::Types;
+use crate::graph::predicates::{axis_from_front, is_one};
+use crate::graph::{Bindings, Graph, Links, Node, Op, Rewriter, ValueId};
+use crate::tensor::{DType, Tensor};
+
+/// A graph and the facts about it.
+pub(super) struct Scope<'g> {
+    pub graph: &'g Graph,
+    pub types: &'g Types,
+    pub links: &'g Links,
+    bindings: Bindings,
+}
+
+/// Sizes to try symbols out with: two images, so that a mix-up between images shows, and maps of a
+/// size that survives the strides of most networks.
+fn probe_sizes(graph: &Graph) -> Bindings {
+    const IMAGES: usize = 2;
+    const PIXELS: usize = 64;
+    let mut bindings = Bindings::new();
+    for &input in graph.inputs() {
+        let Some(ty) = &graph.value(input).input else { continue };
+        for (axis, dim) in ty.dims.iter().enumerate() {
+            if let Some(symbol) = dim.as_symbol() {
+                let size = if axis == 0 { IMAGES } else { PIXELS };
+                bindings.entry(symbol.into()).or_insert(size);
+            }
+        }
+    }
+    bindings
+}
+
+impl<'g> Scope<'g> {
+    /// The graph as it stands.
+    pub(super) fn of(rewriter: &'g Rewriter) -> Self {
+        let graph = rewriter.graph();
+        let (types, links) = (rewriter.types(), rewriter.links());
+        Scope { graph, types, links, bindings: probe_sizes(graph) }
+    }
+}
+
+impl Scope<'_> {
+    /// The number that a constant of one element holds.
+    pub(super) fn number(&self, value: ValueId) -> Option<f64> {
+        let constant = self.graph.constant(value).filter(|c| c.len() == 1)?;
+        match constant.dtype() {
+            DType::F32 => constant.as_f32().ok().map(|x| as_written(x[0])),
+            DType::Bool => None,
+            _ => constant.cast(DType::F64).ok()?.as_slice::<f64>().ok().map(|x| x[0]),
+        }
+    }
+
+    /// The number that every element of `value` is, whatever its shape.
+    pub(super) fn uniform(&self, value: ValueId) -> Option<f64> {
+        if let Some(number) = self.number(value) {
+            return Some(number);
+        }
+        if let Some(constant) = self.graph.constant(value) {
+            let elements = constant.as_f32().ok()?;
+            let (&first, others) = elements.split_first()?;
+            return others.iter().all(|&x| x == first).then_some(first.into());
+        }
+        let node = self.graph.node(self.links.producer(value)?);
+        match &node.op {
+            Op::ConstantOfShape { value } => Some(value.value),
+            Op::Expand => self.uniform(node.input(0)?),
+            _ => None,
+        }
+    }
+
+    /// Integers that are known whatever the free sizes are.
+    pub(super) fn integers(&self, value: ValueId) -> Option<Vec<i64>> {
+        match self.graph.constant(value) {
+            Some(constant) => constant.to_i64s().ok(),
+            None => self.types.contents(value)?.iter().map(|d| d.as_const()).collect(),
+        }
+    }
+
+    /// An integer tensor at the probe sizes.
+    pub(super) fn probe_integers(&self, value: ValueId) -> Option<Tensor> {
+        if let Some(constant) = self.graph.constant(value) {
+            return Some(constant.clone());
+        }
+        let contents = self.types.contents(value)?;
+        let numbers: Vec<i64> =
+            contents.iter().map(|d| d.evaluate(&self.bindings).ok()).collect::<Option<_>>()?;
+        Tensor::new(&self.probe_shape(value)?, numbers).ok()
+    }
+
+    /// The shape of a value at the probe sizes.
+    pub(super) fn probe_shape(&self, value: ValueId) -> Option<Vec<usize>> {
+        let dims = &self.types.get(value)?.dims;
+        dims.iter().map(|d| usize::try_from(d.evaluate(&self.bindings).ok()?).ok()).collect()
+    }
+
+    /// The axis and the entry, where a slice takes one entry of one axis.
+    pub(super) fn single_slice(&self, node: &Node, output: ValueId) -> Option<(usize, usize)> {
+        let starts = self.integers(node.input(1)?)?;
+        let axes = match node.input(3) {
+            Some(axes) => self.integers(axes)?,
+            None => vec![0],
+        };
+        let (&[start], &[axis]) = (starts.as_slice(), axes.as_slice()) else { return None };
+        let dims = &self.types.get(node.input(0)?)?.dims;
+        let axis = axis_from_front(axis, dims.len())?;
+        let start = axis_from_front(start, dims[axis].as_size()?)?;
+        is_one(&self.types.get(output)?.dims[axis]).then_some((axis, start))
+    }
+
+    /// The value behind reshapes that only add or remove trailing axes of size one.
+    pub(super) fn peel(&self, value: ValueId) -> ValueId {
+        let features = |v| self.types.get(v).map(|ty| ty.dims.as_slice());
+        let mut value = value;
+        while let Some(node) = self.links.producer(value).map(|id| self.graph.node(id)) {
+            let moves = matches!(
+                node.op,
+                Op::Identity
+                    | Op::Dropout
+                    | Op::Reshape { .. }
+                    | Op::Flatten { .. }
+                    | Op::Squeeze
+                    | Op::Unsqueeze
+            );
+            let Some(input) = node.input(0).filter(|_| moves) else { break };
+            let (Some(outer), Some(inner)) = (features(value), features(input)) else { break };
+            let plain = |dims: &[_]| dims.len() >= 2 && dims[2..].iter().all(is_one);
+            if !plain(outer) || !plain(inner) || outer[..2] != inner[..2] {
+                break;
+            }
+            value = input;
+        }
+        value
+    }
+}
+
+/// The number that was written where f32 has lost it: 0.16666667 is 1/6.
+pub(super) fn as_written(x: f32) -> f64 {
+    for denominator in [1.0, 3.0, 6.0, 7.0, 9.0, 10.0, 12.0] {
+        let fraction = (f64::from(x) * denominator).round() / denominator;
+        if fraction as f32 == x {
+            return fraction;
+        }
+    }
+    f64::from(x)
+}

@@ -1,0 +1,64 @@
+//! Recognises `a * x + b` and `a * x` whose coefficients come from a hyperfunction: the K = 1
+//! activation after a projection, and squeeze-and-excite.
+
+use std::collections::HashSet;
+
+use super::paths::{self, Labels, Visit};
+use super::scope::Scope;
+use super::{Match, accept, hyperfunction, pooled_maps, rewrite};
+use crate::error::Result;
+use crate::graph::predicates::is_one;
+use crate::graph::{Binary, NodeId, Op, Rewriter, ValueId};
+
+/// Replaces them.
+pub(super) fn recognise(graph: &mut Rewriter) -> Result<()> {
+    let scope = Scope::of(graph);
+    let mut matches = Vec::new();
+    for id in graph.node_ids() {
+        if let Some(found) = match_single(&scope, id)
+            && let Ok(hyper) =
+                hyperfunction::find(&scope, found.axes, found.channels, &found.pieces)
+        {
+            matches.push((found, Some(hyper)));
+        }
+    }
+    // Of a sum and the product inside it, the sum is the activation.
+    let inner: HashSet<ValueId> = matches
+        .iter()
+        .filter(|(m, _)| graph.node(m.anchor).op != Op::Binary(Binary::Mul))
+        .flat_map(|(m, _)| graph.node(m.anchor).inputs.iter().flatten().copied())
+        .collect();
+    matches.retain(|(m, _)| !inner.contains(&graph.node(m.anchor).output()));
+    let pooled = pooled_maps(&scope, matches.iter().filter_map(|(_, h)| h.as_ref()));
+    rewrite(graph, matches, &pooled)
+}
+
+fn match_single(scope: &Scope, id: NodeId) -> Option<Match> {
+    let node = scope.graph.node(id);
+    let depth = match node.op {
+        Op::Binary(Binary::Add | Binary::Sub) => 2,
+        Op::Binary(Binary::Mul) => 1,
+        _ => return None,
+    };
+    let output = node.output();
+    let dims = &scope.types.get(output)?.dims;
+    if dims.len() < 3 || dims[2..].iter().all(is_one) {
+        return None;
+    }
+    let mut labels = Labels::default();
+    let start = Visit {
+        value: output,
+        labels: dims.iter().map(|_| Some(labels.fresh())).collect(),
+        a: paths::Coefficient::Number(1.0),
+        b: paths::Coefficient::Number(0.0),
+        selected: Vec::new(),
+        by_movement: false,
+    };
+    let ways = paths::paths(scope, &mut labels, start);
+    ways.iter().find_map(|path| {
+        let visit = path.get(depth)?;
+        let whole = scope.types.get(visit.value)?.dims == *dims && !visit.by_movement;
+        let private = path[1..depth].iter().all(|v| scope.links.consumers(v.value).len() == 1);
+        (whole && private).then(|| accept(scope, id, &[visit]).ok())?
+    })
+}

@@ -1,0 +1,316 @@
+//! Networks that can be freed give a batch the bits of single runs; the others stay as they are.
+
+use super::super::alone;
+use super::*;
+use crate::graph::{
+    AspectRatioPolicy, Binary, Conv, CoordinateTransform, Gemm, MaxAffine, NearestRounding,
+    Padding, PoolKind, Reduce, ReduceKind, Resize, ResizeMode, Softmax, TensorType, Unary,
+    Variadic,
+};
+use crate::reference;
+use crate::tensor::DType;
+
+const CHANNELS: usize = 4;
+
+fn wave(shape: &[usize], step: f32) -> Tensor {
+    let count = shape.iter().product();
+    Tensor::new(shape, (0..count).map(|i: usize| (i as f32 * step).sin()).collect()).unwrap()
+}
+
+/// A graph with one image for input, and the input.
+fn one_image() -> (Graph, ValueId) {
+    sized(vec![1.into(), CHANNELS.into(), 3.into(), 5.into()])
+}
+
+fn sized(dims: Vec<Dim>) -> (Graph, ValueId) {
+    let mut graph = Graph::new("t");
+    let x = graph.add_input("x", TensorType { dtype: DType::F32, dims });
+    (graph, x)
+}
+
+/// What makes nodes of a graph short to write.
+trait Build {
+    fn ints(&mut self, integers: &[i64]) -> ValueId;
+    fn then(&mut self, op: Op, inputs: &[ValueId]) -> ValueId;
+}
+
+impl Build for Graph {
+    fn ints(&mut self, integers: &[i64]) -> ValueId {
+        let name = format!("c{}", self.values().len());
+        self.add_constant(name, Tensor::vector(integers.to_vec()))
+    }
+
+    fn then(&mut self, op: Op, inputs: &[ValueId]) -> ValueId {
+        let name = format!("{}{}", op.name(), self.values().len());
+        self.apply(name, op, inputs)
+    }
+}
+
+fn reshape() -> Op {
+    Op::Reshape { allow_zero: false }
+}
+
+fn reduce(kind: ReduceKind, keep_dims: bool) -> Op {
+    Op::Reduce(Reduce { kind, keep_dims, noop_with_empty_axes: false })
+}
+
+fn resize() -> Resize {
+    Resize {
+        mode: ResizeMode::Nearest(NearestRounding::Floor),
+        coordinates: CoordinateTransform::Asymmetric,
+        axes: vec![],
+        antialias: false,
+        exclude_outside: false,
+        extrapolation_value: 0.0,
+        keep_aspect_ratio: AspectRatioPolicy::Stretch,
+    }
+}
+
+/// A network and what the test is about.
+type Network = (&'static str, Graph);
+
+/// Finishes a graph with the outputs that `build` gives.
+fn network(what: &'static str, build: impl FnOnce(&mut Graph, ValueId) -> ValueId) -> Network {
+    let (mut graph, x) = one_image();
+    let y = build(&mut graph, x);
+    graph.set_outputs(vec![y]);
+    (what, graph)
+}
+
+fn independent() -> Vec<Network> {
+    vec![
+        network("a classifier", |g, x| {
+            let conv = Conv {
+                padding: Padding::Explicit(vec![1, 1, 1, 1]),
+                strides: vec![],
+                dilations: vec![],
+                groups: 1,
+            };
+            let w = g.add_constant("w", wave(&[6, CHANNELS, 3, 3], 0.7));
+            let map = g.then(Op::Conv(conv), &[x, w]);
+            let map = g.then(Op::Unary(Unary::Relu), &[map]);
+            let pooled = g.then(Op::GlobalPool(PoolKind::Average), &[map]);
+            let shape = g.ints(&[1, -1]);
+            let flat = g.then(reshape(), &[pooled, shape]);
+            let w = g.add_constant("fc", wave(&[6, 7], 0.3));
+            let b = g.add_constant("b", wave(&[1, 7], 0.9));
+            let gemm = Gemm { alpha: 1.0, beta: 1.0, trans_a: false, trans_b: false };
+            let scores = g.then(Op::Gemm(gemm), &[flat, w, b]);
+            g.then(Op::Softmax(Softmax { axis: -1, flatten: false }), &[scores])
+        }),
+        network("squeeze and excite", |g, x| {
+            let axes = g.ints(&[2, 3]);
+            let context = g.then(reduce(ReduceKind::Mean, false), &[x, axes]);
+            let w = g.add_constant("w", wave(&[CHANNELS, CHANNELS], 0.7));
+            let gate = g.then(Op::MatMul, &[context, w]);
+            let gate = g.then(Op::Unary(Unary::Sigmoid), &[gate]);
+            let shape = g.ints(&[1, CHANNELS as i64, 1, 1]);
+            let gate = g.then(reshape(), &[gate, shape]);
+            g.then(Op::Binary(Binary::Mul), &[x, gate])
+        }),
+        network("a maximum over a trailing axis, with images in the middle", |g, x| {
+            let turned = g.then(Op::Transpose { perm: vec![2, 3, 0, 1] }, &[x]);
+            let axes = g.ints(&[-1]);
+            let column = g.then(Op::Unsqueeze, &[turned, axes]);
+            let slopes = g.add_constant("a", wave(&[1, CHANNELS, 2], 0.7));
+            let pieces = g.then(Op::Binary(Binary::Mul), &[column, slopes]);
+            let most = g.then(reduce(ReduceKind::Max, false), &[pieces, axes]);
+            g.then(Op::Transpose { perm: vec![2, 3, 0, 1] }, &[most])
+        }),
+        network("groups of channels and a shuffle", |g, x| {
+            let shape = g.ints(&[1, 2, 2, 3, 5]);
+            let groups = g.then(reshape(), &[x, shape]);
+            let turned = g.then(Op::Transpose { perm: vec![0, 2, 1, 3, 4] }, &[groups]);
+            let shape = g.ints(&[-1, CHANNELS as i64, 3, 5]);
+            let shuffled = g.then(reshape(), &[turned, shape]);
+            g.then(Op::Concat { axis: 1 }, &[x, shuffled])
+        }),
+        network("attention of positions to one another", |g, x| {
+            let shape = g.ints(&[1, CHANNELS as i64, 15]);
+            let rows = g.then(reshape(), &[x, shape]);
+            let columns = g.then(Op::Transpose { perm: vec![0, 2, 1] }, &[rows]);
+            let scores = g.then(Op::MatMul, &[columns, rows]);
+            g.then(Op::Softmax(Softmax { axis: 2, flatten: false }), &[scores])
+        }),
+        network("slices, a resize to given sizes, a flattened map", |g, x| {
+            let (start, end, axis) = (g.ints(&[0, 1]), g.ints(&[i64::MAX, 3]), g.ints(&[0, 1]));
+            let part = g.then(Op::Slice, &[x, start, end, axis]);
+            let sizes = g.ints(&[1, 2, 6, 10]);
+            let large = g.add_value("large");
+            g.add_node(Node {
+                name: "resize".into(),
+                op: Op::Resize(resize()),
+                inputs: vec![Some(part), None, None, Some(sizes)],
+                outputs: vec![Some(large)],
+            });
+            g.then(Op::Flatten { axis: 1 }, &[large])
+        }),
+        network("coefficients that do not depend on the image", |g, x| {
+            let coefficients = g.add_constant("theta", wave(&[1, 4, CHANNELS], 0.7));
+            g.then(Op::MaxAffine(MaxAffine { k: 2 }), &[x, coefficients])
+        }),
+        {
+            let dims = vec![1.into(), CHANNELS.into(), Dim::symbol("H"), Dim::symbol("W")];
+            let (mut g, x) = sized(dims);
+            let sizes = g.then(Op::Shape { start: 0, end: None }, &[x]);
+            let (one, two) = (g.ints(&[0, 1]), g.ints(&[-1]));
+            let kept = g.then(Op::Gather { axis: 0 }, &[sizes, one]);
+            let shape = g.then(Op::Concat { axis: 0 }, &[kept, two]);
+            let y = g.then(reshape(), &[x, shape]);
+            g.set_outputs(vec![y]);
+            ("sizes that are computed", g)
+        },
+    ]
+}
+
+#[test]
+fn a_batch_gives_the_bits_of_single_images() {
+    for (what, fixed) in independent() {
+        let mut freed = fixed.clone();
+        assert_eq!(alone(&mut freed, free_batch), None, "{what}");
+        let ty = freed.value(freed.inputs()[0]).input.clone().unwrap();
+        assert_eq!(ty.dims[0].as_symbol(), Some("N"), "{what}");
+        let x = wave(&[3, CHANNELS, 3, 5], 0.37);
+        let together = reference::run(&freed, std::slice::from_ref(&x)).unwrap();
+        let mut apart = Vec::new();
+        for image in x.as_f32().unwrap().chunks_exact(CHANNELS * 15) {
+            let image = Tensor::new(&[1, CHANNELS, 3, 5], image.to_vec()).unwrap();
+            let outputs = reference::run(&fixed, &[image]).unwrap();
+            assert_eq!(outputs[0].shape()[1..], together[0].shape()[1..], "{what}");
+            apart.extend(outputs[0].as_f32().unwrap().iter().map(|x| x.to_bits()));
+        }
+        let together: Vec<u32> =
+            together[0].as_f32().unwrap().iter().map(|x| x.to_bits()).collect();
+        assert_eq!(together, apart, "{what}");
+    }
+}
+
+fn mixing() -> Vec<Network> {
+    let softmax = |axis, flatten| Op::Softmax(Softmax { axis, flatten });
+    vec![
+        network("sums over the images", |g, x| {
+            let turned = g.then(Op::Transpose { perm: vec![1, 2, 3, 0] }, &[x]);
+            let w = g.add_constant("w", wave(&[1, 2], 0.7));
+            let sums = g.then(Op::MatMul, &[turned, w]);
+            let shape = g.ints(&[1, -1]);
+            g.then(reshape(), &[sums, shape])
+        }),
+        network("sums over the images in a transposed product", |g, x| {
+            let flat = g.then(Op::Flatten { axis: 1 }, &[x]);
+            let w = g.add_constant("w", wave(&[1, 2], 0.7));
+            let gemm = Gemm { alpha: 1.0, beta: 1.0, trans_a: true, trans_b: false };
+            g.then(Op::Gemm(gemm), &[flat, w])
+        }),
+        network("merges images and channels", |g, x| {
+            let shape = g.ints(&[CHANNELS as i64, 3, 5]);
+            let merged = g.then(reshape(), &[x, shape]);
+            g.then(Op::Unary(Unary::Relu), &[merged])
+        }),
+        network("merges images into the second axis and calls something else the first", |g, x| {
+            let (to, back) = (g.ints(&[CHANNELS as i64, 15]), g.ints(&[1, CHANNELS as i64, 3, 5]));
+            let merged = g.then(reshape(), &[x, to]);
+            g.then(reshape(), &[merged, back])
+        }),
+        network("normalises over the images", |g, x| g.then(softmax(0, false), &[x])),
+        network("normalises over everything", |g, x| g.then(softmax(0, true), &[x])),
+        network("gives the images last", |g, x| {
+            g.then(Op::Transpose { perm: vec![1, 2, 3, 0] }, &[x])
+        }),
+        network("joins images", |g, x| {
+            let both = g.then(Op::Concat { axis: 0 }, &[x, x]);
+            let axes = g.ints(&[0]);
+            g.then(reduce(ReduceKind::Mean, true), &[both, axes])
+        }),
+        network("reduces the images", |g, x| {
+            let axes = g.ints(&[0]);
+            g.then(reduce(ReduceKind::Mean, true), &[x, axes])
+        }),
+        network("reduces everything", |g, x| {
+            let most = g.then(reduce(ReduceKind::Max, true), &[x]);
+            g.then(Op::Binary(Binary::Div), &[x, most])
+        }),
+        network("multiplies images with each other", |g, x| {
+            let flat = g.then(Op::Flatten { axis: 1 }, &[x]);
+            let turned = g.then(Op::Transpose { perm: vec![1, 0] }, &[flat]);
+            g.then(Op::MatMul, &[flat, turned])
+        }),
+        network("has something else along the axis of the images", |g, x| {
+            let three = g.add_constant("three", wave(&[3, 1, 1, 1], 0.7));
+            g.then(Op::Variadic(Variadic::Max), &[x, three])
+        }),
+        network("broadcasts images against channels", |g, x| {
+            let (first, axes) = (g.ints(&[0]), g.ints(&[1]));
+            let one = g.then(Op::Gather { axis: 1 }, &[x, first]);
+            let rows = g.then(Op::Squeeze, &[one, axes]);
+            g.then(Op::Binary(Binary::Add), &[x, rows])
+        }),
+        network("takes away every axis of size 1", |g, x| {
+            let pooled = g.then(Op::GlobalPool(PoolKind::Average), &[x]);
+            let scores = g.then(Op::Squeeze, &[pooled]);
+            let axes = g.ints(&[0]);
+            g.then(Op::Unsqueeze, &[scores, axes])
+        }),
+        network("picks the first image", |g, x| {
+            let (start, end, axis) = (g.ints(&[0]), g.ints(&[1]), g.ints(&[0]));
+            g.then(Op::Slice, &[x, start, end, axis])
+        }),
+        network("adds empty images", |g, x| {
+            let amounts = g.ints(&[1, 0, 0, 0, -1, 0, 0, 0]);
+            g.then(Op::Pad { mode: crate::graph::PadMode::Constant }, &[x, amounts])
+        }),
+        network("computes a weight from the image", |g, x| {
+            let conv = Conv {
+                padding: Padding::Explicit(vec![]),
+                strides: vec![],
+                dilations: vec![],
+                groups: 1,
+            };
+            let weight = g.then(Op::GlobalPool(PoolKind::Average), &[x]);
+            g.then(Op::Conv(conv), &[x, weight])
+        }),
+        network("gives the same for every image", |g, x| {
+            let sizes = g.then(Op::Shape { start: 1, end: None }, &[x]);
+            g.then(Op::Cast { to: DType::F32 }, &[sizes])
+        }),
+    ]
+}
+
+#[test]
+fn what_may_mix_images_stays_as_it_is() {
+    for (what, graph) in mixing() {
+        let mut left = graph.clone();
+        let fixed = alone(&mut left, free_batch);
+        let fixed = fixed.unwrap_or_else(|| panic!("a network that {what} was freed"));
+        assert!(!fixed.name.is_empty() && !fixed.reason.is_empty(), "{what}: {fixed:?}");
+        let ty = left.value(left.inputs()[0]).input.clone().unwrap();
+        assert_eq!(ty.dims[0], 1.into(), "{what}");
+        assert_eq!(left.nodes().len(), graph.nodes().len(), "{what}");
+    }
+}
+
+#[test]
+fn all_inputs_are_freed_or_none() {
+    let (mut g, x) = one_image();
+    let other = |batch: usize| TensorType {
+        dtype: DType::F32,
+        dims: vec![batch.into(), CHANNELS.into(), 3.into(), 5.into()],
+    };
+    let u = g.add_input("u", other(1));
+    let y = g.then(Op::Binary(Binary::Add), &[x, u]);
+    g.set_outputs(vec![y]);
+    let mut eight = g.clone();
+    eight.value_mut(u).input = Some(other(8));
+    assert_eq!(alone(&mut eight, free_batch).unwrap().name, "u");
+    assert_eq!(alone(&mut g, free_batch), None);
+    let first = |id| g.value(id).input.as_ref().unwrap().dims[0].clone();
+    assert_eq!((first(x), first(u)), (Dim::symbol("N"), Dim::symbol("N")));
+}
+
+#[test]
+fn the_batch_gets_a_name_of_its_own() {
+    let (mut g, x) = sized(vec![1.into(), 3.into(), Dim::symbol("N"), Dim::symbol("N2")]);
+    let y = g.then(Op::Unary(Unary::Relu), &[x]);
+    g.set_outputs(vec![y]);
+    assert_eq!(alone(&mut g, free_batch), None);
+    assert_eq!(g.value(x).input.as_ref().unwrap().dims[0], Dim::symbol("N3"));
+}

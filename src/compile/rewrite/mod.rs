@@ -1,0 +1,30 @@
+//! Passes that rewrite a graph into an equal one, one a file.
+
+mod fold_batch_norm;
+mod fold_pad;
+mod free_batch;
+mod pool_before_conv;
+mod simplify;
+mod split_maxout;
+mod static_slopes;
+
+pub use fold_batch_norm::fold_batch_norm;
+pub use fold_pad::fold_pad;
+pub use free_batch::{FixedBatch, free_batch};
+pub use pool_before_conv::pool_before_conv;
+pub use simplify::simplify;
+pub use split_maxout::split_maxout;
+pub use static_slopes::static_slopes;
+
+/// Runs one pass alone.
+#[cfg(test)]
+fn alone<R>(
+    graph: &mut crate::graph::Graph,
+    pass: impl FnOnce(&mut crate::graph::Rewriter) -> crate::error::Result<R>,
+) -> R {
+    graph.prune().unwrap();
+    let mut rewriter = crate::graph::Rewriter::new(graph).unwrap();
+    let result = pass(&mut rewriter).unwrap();
+    rewriter.finish().unwrap();
+    result
+}

@@ -1,0 +1,141 @@
+//! Maxout as a maximum of convolutions.
+//!
+//! Maxout (Goodfellow et al., ICML 2013) is a maximum over K groups of the outputs of one
+//! convolution. Written as K convolutions, each takes the maximum with the one before it as its
+//! epilogue, and the K-fold map is never in memory.
+
+use crate::error::Result;
+use crate::graph::{NodeId, Op, ReduceKind, Rewriter, ValueId, Variadic};
+use crate::tensor::Tensor;
+
+/// Splits wherever a convolution's output goes nowhere else.
+///
+/// # Errors
+/// `Graph` or `Shape` where the graph contradicts itself.
+pub fn split_maxout(graph: &mut Rewriter) -> Result<()> {
+    for id in graph.node_ids() {
+        split(graph, id);
+    }
+    graph.commit().map(|_| ())
+}
+
+fn split(graph: &mut Rewriter, id: NodeId) -> Option<()> {
+    let maximum = graph.node(id);
+    let Op::Reduce(reduce) = &maximum.op else { return None };
+    if reduce.kind != ReduceKind::Max || reduce.keep_dims {
+        return None;
+    }
+    let grouped = maximum.input(0)?;
+    let [axis] = graph.constant(maximum.input(1)?)?.to_i64s().ok()?[..] else { return None };
+    let reshape = read_by_one(graph, grouped)?;
+    let Op::Reshape { .. } = &graph.node(reshape).op else { return None };
+    let map = graph.node(reshape).input(0)?;
+    let layer = graph.node(read_by_one(graph, map)?);
+    let Op::Conv(conv) = layer.op.clone() else { return None };
+    let (from, to) = (&graph.types().get(map)?.dims, &graph.types().get(grouped)?.dims);
+    let (&[images, all, height, width], &[n, a, b, h, w]) =
+        (&from.iter().collect::<Vec<_>>()[..], &to.iter().collect::<Vec<_>>()[..])
+    else {
+        return None;
+    };
+    let (all, a, b) = (all.as_size()?, a.as_size()?, b.as_size()?);
+    if conv.groups != 1 || (images, height, width) != (n, h, w) || a.checked_mul(b) != Some(all) {
+        return None;
+    }
+    // Which of the convolution's outputs is channel `c` of piece `k`.
+    let (pieces, channels, piece_stride, channel_stride) = match axis {
+        1 | -4 => (a, b, b, 1),
+        2 | -3 => (b, a, 1, b),
+        _ => return None,
+    };
+    let x = layer.input(0)?;
+    let weight = graph.constant(layer.input(1)?)?.clone();
+    let bias = match layer.input(2) {
+        Some(bias) => Some(graph.constant(bias)?.clone()),
+        None => None,
+    };
+    let (name, output) = (maximum.name.clone(), maximum.output());
+    let part = |tensor: &Tensor, piece: usize| {
+        let (rows, data) = (tensor.shape().first()?, tensor.as_f32().ok()?);
+        let row = data.len().checked_div(*rows)?;
+        let of = |c| piece * piece_stride + c * channel_stride;
+        let chosen = (0..channels).flat_map(|c| &data[of(c) * row..][..row]);
+        let shape = [&[channels], &tensor.shape()[1..]].concat();
+        Tensor::new(&shape, chosen.copied().collect::<Vec<f32>>()).ok()
+    };
+    let mut best: Option<ValueId> = None;
+    for piece in 0..pieces {
+        let constants = [Some(part(&weight, piece)?), bias.as_ref().and_then(|b| part(b, piece))];
+        let mut inputs = vec![x];
+        for (tensor, kind) in constants.into_iter().zip(["weight", "bias"]) {
+            inputs.extend(tensor.map(|t| graph.add_constant(format!("{name}.{piece}.{kind}"), t)));
+        }
+        let map = graph.apply(format!("{name}.{piece}"), Op::Conv(conv.clone()), &inputs);
+        best = Some(match best {
+            Some(best) => {
+                let last = piece + 1 == pieces;
+                let name = if last { name.clone() } else { format!("{name}.{piece}.max") };
+                graph.apply(name, Op::Variadic(Variadic::Max), &[map, best])
+            }
+            None => map,
+        });
+    }
+    graph.take_over(output, best?);
+    Some(())
+}
+
+/// The node that gives `value`, where one other node alone reads it.
+fn read_by_one(graph: &Rewriter, value: ValueId) -> Option<NodeId> {
+    graph.links().only_reader(value)?;
+    graph.links().producer(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::alone;
+    use super::*;
+    use crate::graph::{Conv, Dim, Graph, Padding, Reduce, TensorType};
+    use crate::reference;
+    use crate::tensor::DType;
+
+    /// Six outputs as three pieces of two channels, or two channels of three pieces.
+    fn network(axis: i64) -> Graph {
+        let mut g = Graph::new("t");
+        let dims = vec![Dim::symbol("N"), 2.into(), 3.into(), 5.into()];
+        let x = g.add_input("x", TensorType { dtype: DType::F32, dims });
+        let wave = |n: usize| (0..n).map(|i| (i as f32 * 0.7).sin()).collect::<Vec<_>>();
+        let weight = g.add_constant("w", Tensor::new(&[6, 2, 1, 1], wave(12)).unwrap());
+        let bias = g.add_constant("b", Tensor::new(&[6], wave(6)).unwrap());
+        let conv = Conv {
+            strides: vec![],
+            padding: Padding::Explicit(vec![]),
+            dilations: vec![],
+            groups: 1,
+        };
+        let map = g.apply("conv", Op::Conv(conv), &[x, weight, bias]);
+        let shape: &[i64] = if axis == 1 { &[-1, 3, 2, 3, 5] } else { &[-1, 2, 3, 3, 5] };
+        let shape = g.add_constant("shape", Tensor::new(&[5], shape.to_vec()).unwrap());
+        let grouped = g.apply("reshape", Op::Reshape { allow_zero: false }, &[map, shape]);
+        let axes = g.add_constant("axes", Tensor::new(&[1], vec![axis]).unwrap());
+        let reduce =
+            Reduce { kind: ReduceKind::Max, keep_dims: false, noop_with_empty_axes: false };
+        let y = g.apply("max", Op::Reduce(reduce), &[grouped, axes]);
+        g.set_outputs(vec![y]);
+        g
+    }
+
+    #[test]
+    fn the_result_stays_the_same() {
+        let wave = (0..60).map(|i| (i as f32 * 1.3).sin()).collect::<Vec<_>>();
+        let x = Tensor::new(&[2, 2, 3, 5], wave).unwrap();
+        for axis in [1, 2] {
+            let plain = network(axis);
+            let mut rewritten = plain.clone();
+            alone(&mut rewritten, split_maxout);
+            assert_eq!(rewritten.nodes().len(), 5, "three convolutions, two maxima");
+            let run = |g: &Graph| reference::run(g, std::slice::from_ref(&x)).unwrap().remove(0);
+            assert_eq!(run(&rewritten).shape(), [2, 2, 3, 5]);
+            assert_eq!(run(&rewritten).as_f32().unwrap(), run(&plain).as_f32().unwrap());
+        }
+    }
+}

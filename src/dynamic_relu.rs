@@ -1,0 +1,511 @@
+//! A dynamic ReLU as an operation of its own, for programs that do not run whole networks here. In a
+//! network its parts are fused with the convolutions around it.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::graph::Squash;
+use crate::kernels::attention::compact_attention;
+use crate::kernels::context::{hidden_layer, means_nchw, means_nhwc};
+use crate::kernels::hyperfunction::{Bound, Coefficients, coefficients};
+use crate::kernels::max_affine::{
+    MOST_PIECES, max_affine_nchw, max_affine_nchw_into, max_affine_nhwc, max_affine_nhwc_into,
+};
+use crate::simd::{Isa, padded};
+use crate::tensor::{Block, Layout};
+
+/// A fully connected layer, stored as PyTorch stores it.
+#[derive(Clone, Copy, Debug)]
+pub struct Linear<'a> {
+    /// `[outputs][inputs]`
+    pub weight: &'a [f32],
+    /// `[outputs]`
+    pub bias: &'a [f32],
+}
+
+/// The form of a dynamic ReLU, as the paper names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// One set of coefficients for the whole map.
+    A,
+    /// A set of coefficients for each channel.
+    B,
+    /// A set of coefficients for each channel, times an attention over the positions.
+    C,
+}
+
+/// A dynamic ReLU with its weights, of form A, B or C and with any number of pieces up to eight.
+///
+/// ```text
+/// h = relu(W1 mean(x) + c1)
+/// [a_1 .. a_K, b_1 .. b_K] = init + lambda * squash(W2 h + c2)
+/// y = max over k of (a_k x + b_k)                                  forms A and B
+/// y = pi * max over k of (a_k x + b_k)                             form C
+/// pi = min(gamma * softmax(conv1x1(x) / tau), 1),  gamma = H W / 3
+/// ```
+///
+/// The formulas are equations 1 to 6 of [arXiv 2003.10027](https://arxiv.org/abs/2003.10027). The
+/// order of the coefficients in the second layer is `a_1 .. a_K, b_1 .. b_K`, each one number in
+/// form A and one number per channel in the others.
+///
+/// A value holds the scratch memory of its calls: nothing is allocated once maps of a size have
+/// been seen. Programs with several threads give each its own clone.
+///
+/// # Examples
+///
+/// Form B with the paper's constants, on one image of 16 channels. A second layer of zeros makes it
+/// a plain ReLU.
+///
+/// ```
+/// use dyrelu::{DynamicRelu, Layout, Linear};
+///
+/// let fc1 = Linear { weight: &[0.1; 4 * 16], bias: &[0.0; 4] };
+/// let fc2 = Linear { weight: &[0.0; 64 * 4], bias: &[0.0; 64] };
+/// let mut relu = DynamicRelu::new(16, fc1, fc2)?;
+///
+/// let mut x = vec![-1.0; 16 * 7 * 7];
+/// relu.apply(&mut x, 1, Layout::Nchw)?;
+/// assert!(x.iter().all(|&y| y == 0.0));
+/// # Ok::<(), dyrelu::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct DynamicRelu {
+    channels: usize,
+    pieces: usize,
+    is_shared: bool,
+    fc1_weight: Vec<f32>,
+    fc1_bias: Vec<f32>,
+    fc2: Arc<Coefficients>,
+    attention: Option<Attention>,
+    isa: Isa,
+    scratch: Vec<f32>,
+    positions: Vec<f32>,
+}
+
+/// The attention of form C.
+#[derive(Clone)]
+struct Attention {
+    weight: Vec<f32>,
+    bias: f32,
+    tau: f32,
+    /// The factor of the softmax, per position.
+    gamma: f32,
+}
+
+impl DynamicRelu {
+    /// A dynamic ReLU with the paper's constants: K = 2, initial slopes 1 and 0, initial intercepts
+    /// 0, `lambda` 1 for slopes and 0.5 for intercepts, a squash of `2 sigmoid(z) - 1`.
+    ///
+    /// `fc1` goes from `channels` to any number of hidden units, `fc2` from there to 4 coefficients
+    /// (form A) or to `4 * channels` (form B).
+    ///
+    /// # Errors
+    /// [`Input`](crate::ErrorKind::Input) if the lengths do not fit together.
+    pub fn new(channels: usize, fc1: Linear, fc2: Linear) -> Result<Self> {
+        let (init, lambda) = ([1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 0.5, 0.5]);
+        Self::with_pieces(channels, fc1, fc2, &init, &lambda, Squash::Sigmoid)
+    }
+
+    /// A dynamic ReLU with `K = init.len() / 2` pieces and constants of its own. `init` and `lambda`
+    /// have a number per coefficient: K slopes, then K intercepts.
+    ///
+    /// # Errors
+    /// [`Input`](crate::ErrorKind::Input) if the lengths do not fit together, or if K is not from 1
+    /// to 8.
+    pub fn with_pieces(
+        channels: usize,
+        fc1: Linear,
+        fc2: Linear,
+        init: &[f32],
+        lambda: &[f32],
+        squash: Squash,
+    ) -> Result<Self> {
+        let (hidden, pieces) = (fc1.bias.len(), init.len() / 2);
+        let expect = |what: &str, expected: usize, found: usize| match expected == found {
+            true => Ok(()),
+            false => Err(Error::input(format!("{what}: expected {expected}, found {found}"))),
+        };
+        if channels == 0 || hidden == 0 {
+            return Err(Error::input("a dynamic ReLU has channels and hidden units, found none"));
+        }
+        if !(1..=MOST_PIECES).contains(&pieces) || init.len() != 2 * pieces {
+            let found = init.len();
+            return Err(Error::input(format!(
+                "init has K slopes and K intercepts with K from 1 to {MOST_PIECES}, found {found} \
+                 numbers"
+            )));
+        }
+        expect("numbers in lambda", init.len(), lambda.len())?;
+        expect("weights of fc1", hidden * channels, fc1.weight.len())?;
+        let outputs = fc2.bias.len();
+        let is_shared = outputs == 2 * pieces;
+        if !is_shared && outputs != 2 * pieces * channels {
+            return Err(Error::input(format!(
+                "fc2 has {} outputs (form A) or {} (form B), found {outputs}",
+                2 * pieces,
+                2 * pieces * channels
+            )));
+        }
+        expect("weights of fc2", outputs * hidden, fc2.weight.len())?;
+        let of_channels = |rows: &[f32], width: usize| -> Vec<f32> {
+            let copies = if is_shared { channels } else { 1 };
+            rows.chunks_exact(width).flat_map(|row| row.repeat(copies)).collect()
+        };
+        let (weight, bias) = (of_channels(fc2.weight, hidden), of_channels(fc2.bias, 1));
+        let bound = match squash {
+            Squash::Sigmoid => Bound::Tanh,
+            Squash::HardSigmoid => Bound::Clamp,
+            Squash::None => Bound::None,
+        };
+        let fc2 = Coefficients::new(&weight, Some(&bias), init, lambda, bound, hidden);
+        let scratch = channels + padded(hidden) + fc2.outputs() + fc2.workspace();
+        Ok(DynamicRelu {
+            channels,
+            pieces,
+            is_shared,
+            fc1_weight: fc1.weight.to_vec(),
+            fc1_bias: fc1.bias.to_vec(),
+            fc2: Arc::new(fc2),
+            attention: None,
+            isa: Isa::get(),
+            scratch: vec![0.0; scratch],
+            positions: Vec::new(),
+        })
+    }
+
+    /// Makes it form C: the result is multiplied by the attention that a 1x1 convolution of `weight`
+    /// (one number per channel) and `bias` and a softmax of temperature `tau` give. `gamma` is a
+    /// third of the number of positions, as in the paper.
+    ///
+    /// # Errors
+    /// [`Input`](crate::ErrorKind::Input) if the number of weights is not that of channels, or if
+    /// `tau` is not a positive number.
+    pub fn with_attention(mut self, weight: &[f32], bias: f32, tau: f32) -> Result<Self> {
+        if weight.len() != self.channels {
+            let (expected, found) = (self.channels, weight.len());
+            return Err(Error::input(format!(
+                "weights of the attention: expected {expected}, found {found}"
+            )));
+        }
+        if !(tau > 0.0 && tau.is_finite()) {
+            return Err(Error::input(format!("tau is a positive number, found {tau}")));
+        }
+        let weight = weight.to_vec();
+        self.attention = Some(Attention { weight, bias, tau, gamma: 1.0 / 3.0 });
+        Ok(self)
+    }
+
+    /// Which form this is.
+    pub fn form(&self) -> Form {
+        match (&self.attention, self.is_shared) {
+            (Some(_), _) => Form::C,
+            (None, true) => Form::A,
+            (None, false) => Form::B,
+        }
+    }
+
+    /// The number of channels of the maps that it takes.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// The number of pieces, K.
+    pub fn pieces(&self) -> usize {
+        self.pieces
+    }
+
+    /// Applies it in place to `images` images of equal size, which lie one after another without
+    /// padding: `[images, channels, height, width]` or `[images, height, width, channels]`.
+    ///
+    /// # Errors
+    /// [`Input`](crate::ErrorKind::Input) if `x` is not as many images of whole pixels.
+    pub fn apply(&mut self, x: &mut [f32], images: usize, layout: Layout) -> Result<()> {
+        let image = self.image_len(x.len(), images)?;
+        for x in x.chunks_exact_mut(image) {
+            self.prepare(x, layout);
+            let (a, b) = coefficients_of(&self.scratch, self.channels, self.pieces);
+            match layout {
+                Layout::Nchw => max_affine_nchw(self.isa, x, image / self.channels, a, b),
+                Layout::Nhwc => max_affine_nhwc(self.isa, x, self.channels, a, b),
+            }
+            self.attend(x, layout);
+        }
+        Ok(())
+    }
+
+    /// As [`apply`](Self::apply), from `x` to `y`.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply), and if `x` and `y` differ in length.
+    pub fn apply_into(
+        &mut self,
+        x: &[f32],
+        y: &mut [f32],
+        images: usize,
+        layout: Layout,
+    ) -> Result<()> {
+        let image = self.image_len(x.len(), images)?;
+        if x.len() != y.len() {
+            let (expected, found) = (x.len(), y.len());
+            return Err(Error::input(format!("y has {found} elements, x has {expected}")));
+        }
+        for (x, y) in x.chunks_exact(image).zip(y.chunks_exact_mut(image)) {
+            self.prepare(x, layout);
+            let (a, b) = coefficients_of(&self.scratch, self.channels, self.pieces);
+            match layout {
+                Layout::Nchw => max_affine_nchw_into(self.isa, x, y, image / self.channels, a, b),
+                Layout::Nhwc => max_affine_nhwc_into(self.isa, x, y, self.channels, a, b),
+            }
+            self.attend(y, layout);
+        }
+        Ok(())
+    }
+
+    /// The number of elements of each of `images` images of `len` elements together; 1 if there are
+    /// none.
+    fn image_len(&self, len: usize, images: usize) -> Result<usize> {
+        let image = len.checked_div(images).unwrap_or(0);
+        if image * images != len || !image.is_multiple_of(self.channels) {
+            return Err(Error::input(format!(
+                "{len} elements are not {images} images of {} channels",
+                self.channels
+            )));
+        }
+        Ok(image.max(1))
+    }
+
+    /// Computes what depends on the whole image: the coefficients `[2K][channels]`, and for form C
+    /// the attention at each position.
+    fn prepare(&mut self, x: &[f32], layout: Layout) {
+        let (isa, channels) = (self.isa, self.channels);
+        let outputs = self.fc2.outputs();
+        let (all, rest) = self.scratch.split_at_mut(outputs);
+        let (means, rest) = rest.split_at_mut(channels);
+        let (hidden, work) = rest.split_at_mut(padded(self.fc1_bias.len()));
+        match layout {
+            Layout::Nchw => means_nchw(isa, x, means),
+            Layout::Nhwc => means_nhwc(isa, x, means),
+        }
+        hidden_layer(isa, &self.fc1_weight, &self.fc1_bias, means, hidden);
+        coefficients(isa, &self.fc2, hidden, &mut Block::whole(all, outputs), work);
+        let (rows, width) = (2 * self.pieces, outputs / (2 * self.pieces));
+        for row in 1..rows {
+            all.copy_within(row * width..row * width + channels, row * channels);
+        }
+        let Some(attention) = &self.attention else { return };
+        let pixels = x.len() / channels;
+        self.positions.resize(padded(pixels), 0.0);
+        attention.logits(x, layout, &mut self.positions[..pixels]);
+        let gamma = attention.gamma * pixels as f32;
+        compact_attention(isa, &mut self.positions, pixels, attention.tau, gamma);
+    }
+
+    /// Multiplies an image by the attention, if this is form C.
+    fn attend(&self, y: &mut [f32], layout: Layout) {
+        if self.attention.is_none() {
+            return;
+        }
+        let positions = &self.positions[..y.len() / self.channels];
+        match layout {
+            Layout::Nchw => {
+                for plane in y.chunks_exact_mut(positions.len()) {
+                    plane.iter_mut().zip(positions).for_each(|(y, pi)| *y *= pi);
+                }
+            }
+            Layout::Nhwc => {
+                for (pixel, pi) in y.chunks_exact_mut(self.channels).zip(positions) {
+                    pixel.iter_mut().for_each(|y| *y *= pi);
+                }
+            }
+        }
+    }
+}
+
+/// The slopes and the intercepts, each `[K][channels]`, at the start of the scratch memory.
+fn coefficients_of(scratch: &[f32], channels: usize, pieces: usize) -> (&[f32], &[f32]) {
+    scratch[..2 * pieces * channels].split_at(pieces * channels)
+}
+
+impl Attention {
+    /// The 1x1 convolution.
+    fn logits(&self, x: &[f32], layout: Layout, z: &mut [f32]) {
+        z.fill(self.bias);
+        match layout {
+            Layout::Nchw => {
+                for (plane, weight) in x.chunks_exact(z.len()).zip(&self.weight) {
+                    z.iter_mut().zip(plane).for_each(|(z, x)| *z += weight * x);
+                }
+            }
+            Layout::Nhwc => {
+                for (z, pixel) in z.iter_mut().zip(x.chunks_exact(self.weight.len())) {
+                    *z += pixel.iter().zip(&self.weight).map(|(x, w)| x * w).sum::<f32>();
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wave(len: usize, frequency: f32) -> Vec<f32> {
+        (0..len).map(|i| (i as f32 * frequency).sin()).collect()
+    }
+
+    /// A case: the sizes and the weights.
+    struct Case {
+        channels: usize,
+        pixels: usize,
+        pieces: usize,
+        form: Form,
+        w1: Vec<f32>,
+        c1: Vec<f32>,
+        w2: Vec<f32>,
+        c2: Vec<f32>,
+        attention: Vec<f32>,
+    }
+
+    impl Case {
+        fn new(channels: usize, pixels: usize, hidden: usize, pieces: usize, form: Form) -> Self {
+            let outputs = 2 * pieces * if form == Form::A { 1 } else { channels };
+            let (w1, c1) = (wave(hidden * channels, 1.1), wave(hidden, 0.4));
+            let (w2, c2) = (wave(outputs * hidden, 0.9), wave(outputs, 1.7));
+            let attention = wave(channels, 0.3);
+            Case { channels, pixels, pieces, form, w1, c1, w2, c2, attention }
+        }
+
+        fn init(&self) -> Vec<f32> {
+            let mut init = vec![0.0; 2 * self.pieces];
+            init[0] = 1.0;
+            init
+        }
+
+        fn operation(&self) -> DynamicRelu {
+            let fc1 = Linear { weight: &self.w1, bias: &self.c1 };
+            let fc2 = Linear { weight: &self.w2, bias: &self.c2 };
+            let lambda = [vec![1.0; self.pieces], vec![0.5; self.pieces]].concat();
+            let (init, squash) = (self.init(), Squash::Sigmoid);
+            let relu =
+                DynamicRelu::with_pieces(self.channels, fc1, fc2, &init, &lambda, squash).unwrap();
+            match self.form {
+                Form::C => relu.with_attention(&self.attention, 0.2, 1.5).unwrap(),
+                _ => relu,
+            }
+        }
+
+        /// The definition in double precision, of one image, NCHW.
+        fn definition(&self, x: &[f32]) -> Vec<f32> {
+            let (channels, k) = (self.channels, self.pieces);
+            let x: Vec<f64> = x.iter().copied().map(f64::from).collect();
+            let dot = |row: &[f32], x: &[f64]| -> f64 {
+                row.iter().zip(x).map(|(&w, x)| f64::from(w) * x).sum()
+            };
+            let mean: Vec<f64> = x
+                .chunks(self.pixels)
+                .map(|plane| plane.iter().sum::<f64>() / self.pixels as f64)
+                .collect();
+            let hidden: Vec<f64> = self
+                .w1
+                .chunks(channels)
+                .zip(&self.c1)
+                .map(|(row, &c)| (dot(row, &mean) + f64::from(c)).max(0.0))
+                .collect();
+            let per_row = self.c2.len() / (2 * k);
+            let coefficient = |row: usize, channel: usize| {
+                let o = row * per_row + channel % per_row;
+                let z = dot(&self.w2[o * hidden.len()..][..hidden.len()], &hidden);
+                let z = z + f64::from(self.c2[o]);
+                let lambda = if row < k { 1.0 } else { 0.5 };
+                f64::from(self.init()[row]) + lambda * (z / 2.0).tanh()
+            };
+            let logit = |p: usize| {
+                let terms = self.attention.iter().enumerate();
+                (0.2 + terms.map(|(c, &w)| f64::from(w) * x[c * self.pixels + p]).sum::<f64>())
+                    / 1.5
+            };
+            let sum: f64 = (0..self.pixels).map(|p| logit(p).exp()).sum();
+            let pi = |p: usize| match self.form {
+                Form::C => (self.pixels as f64 / 3.0 * logit(p).exp() / sum).min(1.0),
+                _ => 1.0,
+            };
+            let value = |i: usize| {
+                let (channel, p) = (i / self.pixels, i % self.pixels);
+                let pieces =
+                    (0..k).map(|j| coefficient(j, channel) * x[i] + coefficient(k + j, channel));
+                (pi(p) * pieces.fold(f64::NEG_INFINITY, f64::max)) as f32
+            };
+            (0..x.len()).map(value).collect()
+        }
+    }
+
+    #[test]
+    fn forms_and_layouts_agree_with_the_definition() {
+        const IMAGES: usize = 2;
+        for (channels, pixels, hidden, pieces) in
+            [(1, 1, 1, 1), (3, 35, 4, 2), (17, 7, 5, 3), (40, 49, 8, 2), (96, 33, 12, 8)]
+        {
+            for form in [Form::A, Form::B, Form::C] {
+                let case = Case::new(channels, pixels, hidden, pieces, form);
+                let x = wave(IMAGES * channels * pixels, 0.7);
+                let images = || x.chunks_exact(channels * pixels);
+                let want: Vec<f32> = images().flat_map(|x| case.definition(x)).collect();
+                let nhwc = |x: &[f32]| -> Vec<f32> {
+                    let image = |x: &[f32]| -> Vec<f32> {
+                        let at = |i: usize| x[i % channels * pixels + i / channels];
+                        (0..x.len()).map(at).collect()
+                    };
+                    x.chunks_exact(channels * pixels).flat_map(image).collect()
+                };
+                for isa in Isa::available() {
+                    let mut relu = DynamicRelu { isa, ..case.operation() };
+                    // An image of form A with one channel cannot be told from form B.
+                    assert!(relu.form() == form || channels == 1);
+                    let check = |got: &[f32], want: &[f32], how: &str| {
+                        for (got, want) in got.iter().zip(want) {
+                            let close = (got - want).abs() <= 2e-5 * want.abs().max(1.0);
+                            let name = isa.name();
+                            assert!(
+                                close,
+                                "{got}, {want}: {how}, {name}, {form:?} {channels}x{pixels}"
+                            );
+                        }
+                    };
+                    let mut y = vec![f32::NAN; x.len()];
+                    relu.apply_into(&x, &mut y, IMAGES, Layout::Nchw).unwrap();
+                    check(&y, &want, "NCHW");
+                    relu.apply_into(&nhwc(&x), &mut y, IMAGES, Layout::Nhwc).unwrap();
+                    check(&y, &nhwc(&want), "NHWC");
+                    y.copy_from_slice(&x);
+                    relu.apply(&mut y, IMAGES, Layout::Nchw).unwrap();
+                    check(&y, &want, "NCHW in place");
+                    y.copy_from_slice(&nhwc(&x));
+                    relu.apply(&mut y, IMAGES, Layout::Nhwc).unwrap();
+                    check(&y, &nhwc(&want), "NHWC in place");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lengths_that_do_not_fit_are_refused() {
+        let mut relu = Case::new(4, 1, 2, 2, Form::B).operation();
+        assert!(relu.apply(&mut [0.0; 7], 1, Layout::Nchw).is_err());
+        assert!(relu.apply(&mut [0.0; 8], 3, Layout::Nchw).is_err());
+        assert!(relu.apply(&mut [0.0; 8], 0, Layout::Nchw).is_err());
+        assert!(relu.apply(&mut [], 0, Layout::Nhwc).is_ok());
+        assert!(relu.apply(&mut [], 3, Layout::Nhwc).is_ok());
+        assert!(relu.apply_into(&[0.0; 8], &mut [0.0; 4], 1, Layout::Nhwc).is_err());
+        assert!(relu.clone().with_attention(&[0.0; 3], 0.0, 1.0).is_err());
+        assert!(relu.with_attention(&[0.0; 4], 0.0, 0.0).is_err());
+        let linear =
+            |outputs: usize, inputs: usize| (vec![0.0; outputs * inputs], vec![0.0; outputs]);
+        let ((w1, c1), (w2, c2)) = (linear(2, 4), linear(7, 2));
+        let fc1 = Linear { weight: &w1, bias: &c1 };
+        assert!(DynamicRelu::new(4, fc1, Linear { weight: &w2, bias: &c2 }).is_err());
+        assert!(DynamicRelu::new(0, fc1, Linear { weight: &w2, bias: &c2 }).is_err());
+        let none = Linear { weight: &[], bias: &[] };
+        let pieces = DynamicRelu::with_pieces(4, fc1, none, &[], &[], Squash::None);
+        assert!(pieces.is_err());
+    }
+}

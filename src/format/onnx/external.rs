@@ -1,0 +1,222 @@
+//! Files beside a model in which its tensors lie.
+//!
+//! A model must not read files that are none of its own. The location that it states is taken from its
+//! folder and must not leave it; where links on the way lead elsewhere, they have to end in the folder of
+//! the model, in the one where the model itself lies if it is a link, as in the cache of Hugging Face, or in
+//! one that the user allows.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use super::proto;
+use crate::error::{Error, Result};
+use crate::format::mapped::Mapped;
+use crate::tensor::Storage;
+
+/// The data files of one model; those that were read are kept mapped.
+pub(super) struct ExternalFiles {
+    folder: PathBuf,
+    /// Folders in or under which files may lie, without links.
+    allowed: Vec<PathBuf>,
+    mapped: HashMap<PathBuf, Storage>,
+}
+
+impl ExternalFiles {
+    /// The files of the model at `path`, which may lie under `root` too.
+    ///
+    /// # Errors
+    /// `Io` where there is no folder `root`.
+    pub(super) fn of_model(path: &Path, root: Option<&Path>) -> Result<Self> {
+        let mut files = Self::in_folder(path.parent().unwrap_or(Path::new("")));
+        if let Ok(target) = fs::canonicalize(path) {
+            files.allowed.extend(target.parent().map(Path::to_path_buf));
+        }
+        if let Some(root) = root {
+            files.allowed.push(fs::canonicalize(root).map_err(|e| Error::io(root, e))?);
+        }
+        Ok(files)
+    }
+
+    /// The files in or under `folder`; an empty path is the current folder.
+    pub(super) fn in_folder(folder: &Path) -> Self {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let allowed = fs::canonicalize(folder).into_iter().collect();
+        ExternalFiles { folder: folder.to_path_buf(), allowed, mapped: HashMap::new() }
+    }
+
+    /// The `expected` bytes that `entries` describe.
+    ///
+    /// # Errors
+    /// `Format` where the entries make no sense, `Input` where the file is none of the model's, `Io`
+    /// where it cannot be read.
+    pub(super) fn bytes(
+        &mut self,
+        entries: &[proto::StringEntry],
+        expected: usize,
+    ) -> Result<Storage> {
+        let number = |key: &str| {
+            let parse = |text: &str| {
+                let message = || Error::format(format!("its {key} {text:?} is no number"));
+                text.parse::<usize>().map_err(|_| message())
+            };
+            entry(entries, key).map(parse).transpose()
+        };
+        let location = location(entries)?;
+        let (path, file) = self.file(location)?;
+        let offset = number("offset")?.unwrap_or(0);
+        let length = number("length")?.unwrap_or(expected);
+        if length != expected {
+            return Err(Error::format(format!(
+                "its shape needs {expected} bytes, its length is {length}"
+            )));
+        }
+        let range = offset.checked_add(length).map(|end| offset..end);
+        range.and_then(|range| file.slice(range)).ok_or_else(|| {
+            Error::format(format!(
+                "bytes {offset} and on, {length} of them, leave {}, which has {}",
+                path.display(),
+                file.len()
+            ))
+        })
+    }
+
+    /// The file at a location, and the path by which the model names it.
+    fn file(&mut self, location: &str) -> Result<(PathBuf, &Storage)> {
+        let inside = inside(Path::new(location)).ok_or_else(|| {
+            Error::format(format!(
+                "its location {location:?} leaves the folder of the model; only files in it or under \
+                 it are read"
+            ))
+        })?;
+        let path = self.folder.join(inside);
+        let of_file = |e: Error| {
+            Error::new(e.kind(), format!("its data file {}: {}", path.display(), e.message()))
+        };
+        let target = fs::canonicalize(&path).map_err(|e| of_file(Error::io(&path, e)))?;
+        if !self.allowed.iter().any(|folder| target.starts_with(folder)) {
+            return Err(of_file(Error::input(format!(
+                "it is a link to {}, outside the folder of the model; move that file there, or allow \
+                 its folder as the root of external data",
+                target.display()
+            ))));
+        }
+        let file = match self.mapped.entry(target) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                let mapped = Mapped::open(place.key()).map_err(of_file)?;
+                place.insert(Storage::new(Arc::new(mapped)))
+            }
+        };
+        Ok((path, file))
+    }
+}
+
+fn entry<'e>(entries: &'e [proto::StringEntry], key: &str) -> Option<&'e str> {
+    entries.iter().find(|e| e.key == key).map(|e| e.value.as_str())
+}
+
+/// The location that entries state.
+pub(super) fn location(entries: &[proto::StringEntry]) -> Result<&str> {
+    entry(entries, "location").ok_or_else(|| Error::format("it is external but names no location"))
+}
+
+/// A relative path without `..`; `None` where it leaves the folder that it begins in.
+fn inside(path: &Path) -> Option<PathBuf> {
+    let mut inside = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => inside.push(name),
+            Component::CurDir => {}
+            // An empty path has nothing to leave.
+            Component::ParentDir if inside.pop() => {}
+            _ => return None,
+        }
+    }
+    Some(inside)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locations_stay_inside_their_folder() {
+        for (location, want) in [
+            ("x", Some("x")),
+            ("./x", Some("x")),
+            ("sub/x", Some("sub/x")),
+            ("sub/../x", Some("x")),
+            ("a/b/../../x", Some("x")),
+            ("../x", None),
+            ("sub/../../x", None),
+            ("sub/../../sub/x", None),
+            ("/x", None),
+        ] {
+            assert_eq!(inside(Path::new(location)), want.map(PathBuf::from), "{location}");
+        }
+    }
+
+    fn location_of(name: &str) -> [proto::StringEntry; 1] {
+        [proto::StringEntry { key: "location".into(), value: name.into() }]
+    }
+
+    /// The cache of Hugging Face has its files by their checksums and links with their names.
+    #[cfg(unix)]
+    #[test]
+    fn links_end_beside_the_model_or_where_it_is_allowed() {
+        use std::os::unix::fs::symlink;
+        let top = tempfile::tempdir().unwrap();
+        let path = |name: &str| top.path().join(name);
+        for folder in ["blobs", "snapshots/1", "elsewhere"] {
+            fs::create_dir_all(path(folder)).unwrap();
+        }
+        for (name, bytes) in [("blobs/a", "net"), ("blobs/b", "data"), ("elsewhere/c", "data")] {
+            fs::write(path(name), bytes).unwrap();
+        }
+        symlink("../../blobs/a", path("snapshots/1/model.onnx")).unwrap();
+        symlink("../../blobs/b", path("snapshots/1/model.onnx_data")).unwrap();
+        symlink("../../elsewhere/c", path("snapshots/1/far")).unwrap();
+        symlink("../elsewhere", path("blobs/folder")).unwrap();
+        symlink("model.onnx_data", path("snapshots/1/again")).unwrap();
+        fs::write(path("snapshots/1/plain.onnx"), "net").unwrap();
+
+        let model = path("snapshots/1/model.onnx");
+        let read = |model: &Path, root: Option<&Path>, name: &str| {
+            let mut files = ExternalFiles::of_model(model, root).unwrap();
+            files.bytes(&location_of(name), 4).map(|storage| storage.bytes().to_vec())
+        };
+        for name in ["model.onnx_data", "again", "./sub/../model.onnx_data"] {
+            assert_eq!(read(&model, None, name).unwrap(), b"data", "{name}");
+        }
+        // A model that is no link has its own folder only.
+        for (model, name) in [
+            (&model, "far"),
+            (&path("snapshots/1/plain.onnx"), "model.onnx_data"),
+            (&path("blobs/a"), "folder/c"),
+        ] {
+            let error = read(model, None, name).unwrap_err().to_string();
+            assert!(error.contains("outside the folder of the model"), "{error}");
+            assert!(error.contains(name), "{error}");
+        }
+        let root = path("elsewhere");
+        assert_eq!(read(&model, Some(&root), "far").unwrap(), b"data");
+        assert_eq!(read(&path("blobs/a"), Some(&root), "folder/c").unwrap(), b"data");
+        let missing = ExternalFiles::of_model(&model, Some(&path("nowhere")));
+        assert!(missing.is_err());
+    }
+
+    /// A pipe would be waited for.
+    #[cfg(unix)]
+    #[test]
+    fn special_files_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let mut files = ExternalFiles::in_folder(folder.path());
+        let error = files.bytes(&location_of("pipe"), 4).err().unwrap().to_string();
+        assert!(error.contains("expected a file, found a pipe"), "{error}");
+    }
+}

@@ -1,0 +1,6 @@
+//! Running a plan.
+
+mod batch;
+mod executor;
+
+pub use executor::Watch;

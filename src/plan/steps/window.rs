@@ -1,0 +1,99 @@
+//! The windows of convolutions and pooling, resolved for an input.
+
+use crate::error::Result;
+use crate::graph::Padding;
+use crate::graph::geometry::{self, WindowSpec};
+use crate::kernels::Window;
+
+use crate::plan::extent::Extent;
+
+/// A window as the graph describes it.
+#[derive(Clone)]
+pub struct WindowShape {
+    /// Height and width.
+    pub kernel: [usize; 2],
+    /// Steps; empty for ones.
+    pub strides: Vec<usize>,
+    /// Distances of the taps; empty for ones.
+    pub dilations: Vec<usize>,
+    /// Treatment of the border.
+    pub padding: Padding,
+    /// Whether output sizes round up.
+    pub ceil_mode: bool,
+}
+
+impl WindowShape {
+    /// A window of one element that moves by one.
+    pub fn pointwise() -> Self {
+        WindowShape {
+            kernel: [1, 1],
+            strides: Vec::new(),
+            dilations: Vec::new(),
+            padding: Padding::Explicit(Vec::new()),
+            ceil_mode: false,
+        }
+    }
+
+    /// Elements of the window.
+    pub fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    fn spec(&self) -> WindowSpec<'_> {
+        let WindowShape { kernel, strides, dilations, padding, .. } = self;
+        WindowSpec { kernel, strides, dilations, padding }
+    }
+
+    /// Whether every output element depends on the input elements at its own place alone.
+    pub fn is_pointwise(&self) -> bool {
+        self.spec().is_pointwise()
+    }
+
+    /// How the window moves over an input.
+    ///
+    /// # Errors
+    /// `Shape` where the window does not fit the input.
+    pub fn over(&self, input: Extent) -> Result<Window> {
+        let spec = self.spec();
+        spec.check(2)?;
+        let down = geometry::window(0, input.height, spec, self.ceil_mode)?;
+        let across = geometry::window(1, input.width, spec, self.ceil_mode)?;
+        Ok(Window {
+            kernel: self.kernel,
+            stride: [down.stride, across.stride],
+            dilation: [down.dilation, across.dilation],
+            before: [down.before as isize, across.before as isize],
+            input: [input.height, input.width],
+            output: [down.output, across.output],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is decided before the size of the input is known holds for every size.
+    #[test]
+    fn a_window_is_pointwise_as_written_and_as_resolved() {
+        let input = Extent { images: 1, height: 3, width: 4, channels: 1 };
+        let mut pointwise = 0;
+        for case in 0..81 * 4 {
+            let pad = |axis: u32| case / 3i64.pow(axis) % 3 - 1;
+            let shape = WindowShape {
+                kernel: if case / 81 % 2 == 0 { [1, 1] } else { [1, 2] },
+                strides: if case / 162 == 0 { vec![] } else { vec![1, 2] },
+                padding: Padding::Explicit((0..4).map(pad).collect()),
+                ..WindowShape::pointwise()
+            };
+            let Ok(window) = shape.over(input) else { continue };
+            assert_eq!(shape.is_pointwise(), window.is_pointwise(), "{window:?}");
+            pointwise += usize::from(window.is_pointwise());
+        }
+        assert_eq!(pointwise, 1);
+        for padding in [Padding::SameUpper, Padding::SameLower] {
+            let shape = WindowShape { padding, ..WindowShape::pointwise() };
+            assert!(shape.is_pointwise() && shape.over(input).unwrap().is_pointwise());
+        }
+    }
+}

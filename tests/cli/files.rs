@@ -1,0 +1,213 @@
+//! Files of every kind, where they are named and where they lie.
+
+use std::time::Duration;
+
+use super::*;
+
+/// Longer than any command here takes; one that waits for a pipe never ends.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A pipe that nobody writes into.
+#[cfg(unix)]
+fn pipe(path: &Path) {
+    assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_no_file() {
+    let f = Fixture::new();
+    let (photo, model) = (f.photo("a.png", [0, 0, 255]), f.path("colours.safetensors"));
+    let x = f.file("x.npy", &npy("(1, 3, 2, 2)", &[1.0; 12]));
+    let (pipe_path, y) = (f.path("pipe.npy"), f.path("y.npy"));
+    pipe(&pipe_path);
+    let run = |command: &[&str], paths: &[&Path]| {
+        let mut all = dyrelu(command);
+        all.args(paths).timeout(PATIENCE).assert().code(2)
+    };
+    let (option, p) = (Path::new("--input"), pipe_path.as_path());
+    for refused in [
+        run(&["inspect"], &[p]),
+        run(&["verify"], &[p]),
+        run(&["run"], &[&model, option, p, Path::new("--output"), &y]),
+        run(&["run"], &[p, option, &x, Path::new("--output"), &y]),
+        run(&["verify"], &[&model, option, p]),
+        run(&["bench"], &[&model, option, p]),
+        run(&["convert"], &[p, &f.path("new.safetensors")]),
+        run(&["classify", "--model"], &[p, &photo]),
+        run(&["classify", "--list"], &[p]),
+        run(&["classify", "--labels"], &[p, &photo]),
+        run(&["classify", "--preprocess"], &[p, &photo]),
+    ] {
+        let errors = stderr(&refused);
+        assert!(errors.contains("pipe.npy: expected a file, found a pipe"), "{errors}");
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+    }
+    let mut command = dyrelu(&["classify", "--format", "csv", "--model"]);
+    let run = command.arg(&model).arg(p).arg(&photo).timeout(PATIENCE).assert().code(1);
+    assert!(stderr(&run).contains("found a pipe"), "{}", stderr(&run));
+    assert!(stdout(&run).contains("a.png,1,2,blue"), "{}", stdout(&run));
+}
+
+#[test]
+fn an_array_and_a_list_come_from_standard_input_where_that_is_said() {
+    let f = Fixture::new();
+    let mut command = dyrelu(&["run", "--input", "x=-", "--output"]);
+    command.arg(f.path("y.npy")).arg(f.path("colours.safetensors"));
+    command.write_stdin(npy("(1, 3, 1, 1)", &[1.0, 2.0, 3.0])).assert().code(0);
+    assert!(f.path("y.npy").exists());
+    let photo = f.photo("a.png", [0, 0, 255]);
+    let mut command = dyrelu(&["classify", "--list", "-", "--model"]);
+    command.arg(f.path("colours.safetensors")).write_stdin(photo.to_str().unwrap());
+    assert!(stdout(&command.assert().code(0)).contains("blue"));
+}
+
+/// The name of an input may hold the sign that ends names.
+#[test]
+fn inputs_may_have_an_equals_sign_in_their_name() {
+    let f = Fixture::new();
+    let mut g = Graph::new("equals");
+    let ty = TensorType { dtype: DType::F32, dims: vec![3.into()] };
+    let x = g.add_input("a=b", ty);
+    let y = g.apply("c=d", Op::Unary(dyrelu::graph::Unary::Neg), &[x]);
+    g.set_outputs(vec![y]);
+    let model = f.path("equals.safetensors");
+    write(&g, None, &model, WeightStorage::F32).unwrap();
+    f.file("x=1.npy", &npy("(3,)", &[1.0, 2.0, 3.0]));
+    let run = |input: &str| {
+        let mut command =
+            dyrelu(&["run", "equals.safetensors", "--output", "c=d=y.npy", "--input"]);
+        command.arg(input).current_dir(f.0.path());
+        command
+    };
+    run("a=b=x=1.npy").assert().code(0);
+    let y = fs::read(f.path("y.npy")).unwrap();
+    assert!(y.ends_with(&(-3f32).to_le_bytes()));
+    let refused = run("b=x=1.npy").assert().code(2);
+    assert!(stderr(&refused).contains(r#"no input for "b=x=1.npy"; it has ["a=b"]"#));
+}
+
+#[test]
+fn a_folder_that_gives_nothing_does_not_end_the_job() {
+    let f = Fixture::new();
+    let photo = f.photo("a.png", [0, 0, 255]);
+    fs::create_dir(f.path("empty")).unwrap();
+    let run = f.classify(&["--format", "csv"], &[&f.path("empty"), &photo]).code(1);
+    assert!(stdout(&run).contains("a.png,1,2,blue"), "{}", stdout(&run));
+    assert!(stderr(&run).contains("empty: there are no photos in this folder"), "{}", stderr(&run));
+}
+
+#[test]
+fn rarer_endings_of_photos_are_known() {
+    let f = Fixture::new();
+    let folder = f.path("album");
+    fs::create_dir(&folder).unwrap();
+    for name in ["a.jfif", "b.jpe", "c.JPEG", "d.txt"] {
+        fs::copy(f.photo("photo.jpg", [0, 0, 255]), folder.join(name)).unwrap();
+    }
+    let text = stdout(&f.classify(&["--top", "1"], &[&folder]).code(0));
+    let found = ["a.jfif", "b.jpe", "c.JPEG", "d.txt"].map(|name| text.contains(name));
+    assert_eq!(found, [true, true, true, false], "{text}");
+}
+
+#[test]
+fn lists_may_begin_with_a_byte_order_mark() {
+    let f = Fixture::new();
+    let photo = f.photo("a.png", [0, 0, 255]);
+    let lines = [b"\xef\xbb\xbf", photo.as_os_str().as_encoded_bytes(), b"\r\n"].concat();
+    let list = f.file("list.txt", &lines);
+    let labels = f.file("labels.txt", b"\xef\xbb\xbfrouge\nvert\nbleu\n");
+    let options = ["--labels", labels.to_str().unwrap(), "--list", list.to_str().unwrap()];
+    assert!(stdout(&f.classify(&options, &[]).code(0)).contains("%  bleu\n"));
+    let preprocess = r#"{"resize": {"exact": [16, 16]}, "mean": [0, 0, 0], "std": [1, 1, 1]}"#;
+    let preprocess = f.file("p.json", format!("\u{feff}{preprocess}").as_bytes());
+    f.classify(&["--preprocess", preprocess.to_str().unwrap()], &[&photo]).code(0);
+    let list = f.file("list.txt", b"\xff\xfea\0.\0p\0n\0g\0\n\0");
+    let run = f.classify(&["--list", list.to_str().unwrap()], &[]).code(2);
+    assert!(stderr(&run).contains("list.txt: the text is in UTF-16"), "{}", stderr(&run));
+}
+
+#[cfg(unix)]
+#[test]
+fn folders_that_are_links_are_searched_where_that_is_asked_for() {
+    let f = Fixture::new();
+    let (album, other) = (f.path("album"), f.path("other"));
+    fs::create_dir(&album).unwrap();
+    fs::create_dir(&other).unwrap();
+    fs::rename(f.photo("own.png", [0, 0, 255]), album.join("own.png")).unwrap();
+    fs::rename(f.photo("far.png", [0, 0, 255]), other.join("far.png")).unwrap();
+    // What a link is called does not make it a photo.
+    std::os::unix::fs::symlink("../other", album.join("linked.png")).unwrap();
+    let far = |text: &str| text.contains("far.png");
+    let run = f.classify(&[], &[&album]).code(0);
+    assert!(!far(&stdout(&run)) && stdout(&run).contains("own.png"), "{}", stdout(&run));
+    assert!(stderr(&run).contains("linked.png is a link to a folder"), "{}", stderr(&run));
+    let run = f.classify(&["--follow"], &[&album]).code(0);
+    assert!(far(&stdout(&run)) && stderr(&run).is_empty(), "{}", stderr(&run));
+    // Round and round.
+    std::os::unix::fs::symlink("../album", album.join("again")).unwrap();
+    let run = f.classify(&["--follow"], &[&album]).code(1);
+    assert!(far(&stdout(&run)), "{}", stdout(&run));
+    assert!(stderr(&run).contains("again: this link leads back to"), "{}", stderr(&run));
+}
+
+/// Two names that are no text look the same when they are printed.
+#[cfg(target_os = "linux")]
+#[test]
+fn paths_that_print_alike_differ_in_json() {
+    use std::os::unix::ffi::OsStrExt;
+    let f = Fixture::new();
+    let photo = f.photo("a.png", [0, 0, 255]);
+    let names = [&b"caf\xe9.png"[..], b"caf\xe8.png"];
+    let paths = names.map(|name| f.0.path().join(std::ffi::OsStr::from_bytes(name)));
+    for path in &paths {
+        fs::copy(&photo, path).unwrap();
+    }
+    let run = f.classify(&["--format", "json"], &[&paths[0], &paths[1], &photo]).code(0);
+    let text = stdout(&run);
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[0]["path"], lines[1]["path"]);
+    for (line, ending) in lines.iter().zip(["636166e92e706e67", "636166e82e706e67"]) {
+        let bytes = line["path_hex"].as_str().unwrap();
+        assert!(bytes.ends_with(ending), "{line}");
+    }
+    assert!(lines[2].get("path_hex").is_none(), "{}", lines[2]);
+}
+
+/// The second output waits for a reader, and the first is not complete meanwhile.
+#[cfg(unix)]
+#[test]
+fn a_signal_leaves_no_unfinished_file() {
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let f = Fixture::new();
+        let mut g = Graph::new("two");
+        let ty = TensorType { dtype: DType::F32, dims: vec![3.into()] };
+        let x = g.add_input("x", ty);
+        let outputs = [dyrelu::graph::Unary::Neg, dyrelu::graph::Unary::Abs];
+        let outputs = outputs.map(|unary| g.apply(format!("{unary:?}"), Op::Unary(unary), &[x]));
+        g.set_outputs(outputs.to_vec());
+        write(&g, None, f.path("two.safetensors"), WeightStorage::F32).unwrap();
+        f.file("x.npy", &npy("(3,)", &[1.0, 2.0, 3.0]));
+        pipe(&f.path("pipe"));
+        let names = || {
+            let entries = fs::read_dir(f.0.path()).unwrap();
+            entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
+        };
+        let before = names().len();
+        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("dyrelu"));
+        command.args(["run", "two.safetensors", "--input", "x.npy"]);
+        command.args(["--output", "y.npy", "--output", "pipe"]).current_dir(f.0.path());
+        let mut process = command.spawn().unwrap();
+        let started = std::time::Instant::now();
+        while !names().iter().any(|name| name.ends_with(".part")) {
+            assert!(started.elapsed() < PATIENCE, "nothing was begun: {:?}", names());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let id = process.id().to_string();
+        let sent = std::process::Command::new("kill").args(["-s", signal, &id]).status();
+        assert!(sent.unwrap().success());
+        assert_eq!(process.wait().unwrap().code(), Some(code));
+        assert_eq!(names().len(), before, "{:?}", names());
+    }
+}

@@ -1,0 +1,224 @@
+//! Networks in which the engine once differed from the reference, or did not end.
+
+use dyrelu::graph::*;
+use dyrelu::{DType, Tensor};
+
+use crate::compare::difference;
+use crate::graphs::Case;
+
+struct Net {
+    graph: Graph,
+    inputs: Vec<Tensor>,
+}
+
+impl Net {
+    fn new() -> Self {
+        Net { graph: Graph::new("found"), inputs: Vec::new() }
+    }
+
+    fn name(&self) -> String {
+        format!("v{}", self.graph.values().len())
+    }
+
+    /// An input of these sizes; its first size is free where it is given a name.
+    fn input(&mut self, shape: &[usize], batch: Option<&str>) -> ValueId {
+        let mut dims: Vec<Dim> = shape.iter().map(|&size| size.into()).collect();
+        if let Some(name) = batch {
+            dims[0] = Dim::symbol(name);
+        }
+        self.inputs.push(wave(shape));
+        self.graph.add_input(self.name(), TensorType { dtype: DType::F32, dims })
+    }
+
+    fn wave(&mut self, shape: &[usize]) -> ValueId {
+        self.graph.add_constant(self.name(), wave(shape))
+    }
+
+    fn ints(&mut self, values: &[i64]) -> ValueId {
+        self.graph.add_constant(self.name(), Tensor::vector(values.to_vec()))
+    }
+
+    fn apply(&mut self, op: Op, inputs: &[ValueId]) -> ValueId {
+        self.graph.apply(self.name(), op, inputs)
+    }
+
+    fn split(&mut self, x: ValueId, axis: i64, parts: usize) -> Vec<ValueId> {
+        let outputs: Vec<ValueId> = (0..parts).map(|_| self.graph.add_value(self.name())).collect();
+        let (name, op) = (self.name(), Op::Split { axis });
+        let (inputs, named) = (vec![Some(x)], outputs.iter().copied().map(Some).collect());
+        self.graph.add_node(Node { name, op, inputs, outputs: named });
+        outputs
+    }
+
+    fn agrees(mut self, outputs: &[ValueId]) {
+        self.graph.set_outputs(outputs.to_vec());
+        let case = Case { graph: self.graph, inputs: self.inputs };
+        if let Some(difference) = difference(&case) {
+            panic!("{difference}\n{case}");
+        }
+    }
+}
+
+fn wave(shape: &[usize]) -> Tensor {
+    let count = shape.iter().product();
+    let data: Vec<f32> = (0..count).map(|i: usize| (i as f32 * 0.7).sin()).collect();
+    Tensor::new(shape, data).unwrap()
+}
+
+fn gemm() -> Op {
+    Op::Gemm(Gemm { alpha: 1.0, beta: 1.0, trans_a: false, trans_b: true })
+}
+
+const MAX: Op =
+    Op::Reduce(Reduce { kind: ReduceKind::Max, keep_dims: false, noop_with_empty_axes: false });
+
+/// Folding constants did not end.
+#[test]
+fn constants_of_which_some_parts_are_outputs() {
+    let mut net = Net::new();
+    let x = net.input(&[3], None);
+    let shape = net.apply(Op::Shape { start: 0, end: None }, &[x]);
+    let value = Scalar { dtype: DType::F32, value: 0.5 };
+    let filled = net.apply(Op::ConstantOfShape { value }, &[shape]);
+    let parts = net.split(filled, 0, 3);
+    net.agrees(&[parts[0], parts[1]]);
+}
+
+/// The activation of a map of one image by the coefficients of several was taken for a dynamic ReLU.
+#[test]
+fn a_map_of_one_image_repeated_for_the_coefficients_of_several() {
+    let mut net = Net::new();
+    let x = net.input(&[1, 2, 3, 3], Some("N"));
+    let pads = net.ints(&[0, 0, 0, 0, 1, 0, 0, 0]);
+    let map = net.apply(Op::Pad { mode: PadMode::Edge }, &[x, pads]);
+    let axes = net.ints(&[2, 3]);
+    let mean = Reduce { kind: ReduceKind::Mean, keep_dims: false, noop_with_empty_axes: false };
+    let context = net.apply(Op::Reduce(mean), &[x, axes]);
+    let weight = net.wave(&[8, 2]);
+    let z = net.apply(gemm(), &[context, weight]);
+    let z = net.apply(Op::Unary(Unary::Sigmoid), &[z]);
+    let shape = net.ints(&[-1, 2, 4]);
+    let all = net.apply(Op::Reshape { allow_zero: false }, &[z, shape]);
+    let halves = net.split(all, 2, 2);
+    let moved = net.apply(Op::Transpose { perm: vec![2, 3, 0, 1] }, &[map]);
+    let last = net.ints(&[-1]);
+    let moved = net.apply(Op::Unsqueeze, &[moved, last]);
+    let product = net.apply(Op::Binary(Binary::Mul), &[moved, halves[0]]);
+    let sum = net.apply(Op::Binary(Binary::Add), &[product, halves[1]]);
+    let y = net.apply(MAX, &[sum, last]);
+    net.agrees(&[y]);
+}
+
+/// The reference gave coefficients without channels for no images.
+#[test]
+fn a_hyperfunction_of_no_images() {
+    let mut net = Net::new();
+    let x = net.input(&[0, 2, 1, 1], None);
+    let (weight, bias) = (net.wave(&[4, 2]), net.wave(&[4]));
+    let op = Op::Hyperfunction(Hyperfunction {
+        k: 1,
+        hidden: HiddenActivation::None,
+        squash: Squash::Sigmoid,
+        init: vec![1.0, 0.0],
+        lambda: vec![1.0, 0.5],
+    });
+    let output = net.graph.add_value("coefficients");
+    let inputs = vec![Some(x), None, None, Some(weight), Some(bias)];
+    let outputs = vec![Some(output)];
+    net.graph.add_node(Node { name: "hyperfunction".into(), op, inputs, outputs });
+    net.agrees(&[output]);
+}
+
+/// Compilation panicked.
+#[test]
+fn a_map_without_channels_with_constant_coefficients() {
+    let mut net = Net::new();
+    let x = net.input(&[1, 0, 2, 2], None);
+    let coefficients = net.wave(&[1, 4, 0]);
+    let y = net.apply(Op::MaxAffine(MaxAffine { k: 2 }), &[x, coefficients]);
+    net.agrees(&[y]);
+}
+
+/// The reference normalised single numbers, and shape inference refused them.
+#[test]
+fn instance_normalisation_without_positions() {
+    let mut net = Net::new();
+    let x = net.input(&[2, 3], Some("N"));
+    let (scale, bias) = (net.wave(&[3]), net.wave(&[3]));
+    let y = net.apply(Op::InstanceNormalization { epsilon: 1e-5 }, &[x, scale, bias]);
+    net.agrees(&[y]);
+}
+
+/// The reference multiplied numbers of different types, and shape inference refused them.
+#[test]
+fn products_of_different_types() {
+    let mut net = Net::new();
+    let x = net.input(&[2, 3], None);
+    let integers = net.graph.add_constant("integers", Tensor::new(&[3, 2], vec![1i64; 6]).unwrap());
+    let y = net.apply(Op::MatMul, &[x, integers]);
+    net.agrees(&[y]);
+}
+
+/// Shape inference refused weights whose number of rows is computed.
+#[test]
+fn a_hyperfunction_whose_rows_are_computed() {
+    let mut net = Net::new();
+    let x = net.input(&[4, 2], Some("N"));
+    let shape = net.ints(&[-1, 4]);
+    let weight = net.apply(Op::Reshape { allow_zero: false }, &[x, shape]);
+    let context = net.wave(&[1, 4]);
+    let op = Op::Hyperfunction(Hyperfunction {
+        k: 1,
+        hidden: HiddenActivation::None,
+        squash: Squash::Sigmoid,
+        init: vec![1.0, 0.0],
+        lambda: vec![1.0, 0.5],
+    });
+    let output = net.graph.add_value("coefficients");
+    let inputs = vec![Some(context), None, None, Some(weight)];
+    let outputs = vec![Some(output)];
+    net.graph.add_node(Node { name: "hyperfunction".into(), op, inputs, outputs });
+    net.agrees(&[output]);
+}
+
+/// An attention of one image was absorbed by an activation of several, whose run then refused it.
+#[test]
+fn a_factor_of_one_image_for_a_map_of_two() {
+    let mut net = Net::new();
+    let x = net.input(&[2, 2, 2, 2], None);
+    let (coefficients, pi) = (net.wave(&[2, 2, 2]), net.wave(&[1, 1, 2, 2]));
+    let y = net.apply(Op::MaxAffine(MaxAffine { k: 1 }), &[x, coefficients]);
+    let y = net.apply(Op::Binary(Binary::Mul), &[pi, y]);
+    net.agrees(&[y]);
+}
+
+/// The room for the map between the two convolutions was too small.
+#[test]
+fn a_depthwise_convolution_that_crops_what_was_computed_for_it() {
+    let mut net = Net::new();
+    let x = net.input(&[1, 24, 17, 90], Some("N"));
+    let (weight, taps) = (net.wave(&[120, 24, 1, 1]), net.wave(&[120, 1, 3, 3]));
+    let conv = |pads: &[i64], groups: usize| {
+        Op::Conv(Conv {
+            padding: Padding::Explicit(pads.to_vec()),
+            strides: Vec::new(),
+            dilations: Vec::new(),
+            groups,
+        })
+    };
+    let wide = net.apply(conv(&[], 1), &[x, weight]);
+    let y = net.apply(conv(&[1, 0, 2, -2], 120), &[wide, taps]);
+    net.agrees(&[y]);
+}
+
+/// A part that is empty for a single image was taken to be broadcast to the whole batch.
+#[test]
+fn a_part_of_the_batch_that_is_empty_for_one_image() {
+    let mut net = Net::new();
+    let x = net.input(&[1, 9], Some("N"));
+    let parts = net.split(x, 0, 2);
+    let y = net.apply(Op::Binary(Binary::Mul), &[x, parts[1]]);
+    let (weight, bias) = (net.wave(&[4, 9]), net.wave(&[4]));
+    let y = net.apply(gemm(), &[y, weight, bias]);
+    net.agrees(&[y]);
+}

@@ -1,0 +1,1 @@
+"""Cases on which dyrelu once went wrong, run through the command line."""
