@@ -112,6 +112,11 @@ impl DecodeOptions {
                 ));
             }
         };
+        // Turning takes a second photo.
+        let both = 2 * decoded.photo.pixels().len() as u64;
+        if decoded.orientation != 1 && both > memory {
+            return Err(too_much_memory(self));
+        }
         match decoded.damage {
             Some(damage) if !self.allow_truncated => Err(damage),
             _ => Ok(decoded.photo.upright(decoded.orientation)),
