@@ -52,7 +52,7 @@ fn run(first: u64, count: u64) -> u64 {
     let mut different = 0;
     for seed in first..first + count {
         CURRENT.store(seed, Ordering::Relaxed);
-        if seed > first && (seed - first).is_multiple_of(10_000) {
+        if seed > first && (seed - first).is_multiple_of(1_000) {
             println!("{isa}: {} networks, {different} differ", seed - first);
         }
         let case = network(seed);
