@@ -138,8 +138,9 @@ mod tests {
         let half = |dim: &Dim| add(dim, &1.into()).unwrap().floor_div(&2.into());
         let positions = n.checked_mul(&half(&h)).and_then(|d| d.checked_mul(&half(&w))).unwrap();
         let rows = [positions.floor_div(&20.into())];
-        let both = broadcast(&[&rows, &[n.clone()]]).unwrap();
-        let all = broadcast(&[&rows, &both, &rows, &[n]]).unwrap();
+        let batch = [n];
+        let both = broadcast(&[&rows, &batch]).unwrap();
+        let all = broadcast(&[&rows, &both, &rows, &batch]).unwrap();
         let sizes = [("N", 3), ("H", 9), ("W", 7)].map(|(name, size)| (name.into(), size));
         assert_eq!(all[0].evaluate(&sizes.into_iter().collect()).unwrap(), 3);
     }
