@@ -121,6 +121,24 @@ fn with_threads_of_its_own() {
     }
 }
 
+/// Whoever is told about the steps gets the same bits, whether all threads share an image or each
+/// has one of its own. The network has steps with a workspace.
+#[test]
+fn with_times_of_the_steps() {
+    let file = "models/mobilenetv2-x0.35-dyrelu-b-imagenette.safetensors";
+    let model = Model::open(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    for threads in [1, 2, 3] {
+        let mut session = Session::with_threads(&model, threads).unwrap();
+        for images in [1, 2, 4] {
+            let x = [wave(&[images, 3, 128, 128], 0.37)];
+            let expected = bits(&session.run(&x).unwrap());
+            let (y, times) = session.run_timed(&x).unwrap();
+            assert!(bits(&y) == expected, "{images} images on {threads} threads");
+            assert!(!times.is_empty());
+        }
+    }
+}
+
 #[test]
 fn in_a_pool_of_eight_sessions_that_has_other_work() {
     let case = Case::new();

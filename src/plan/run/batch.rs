@@ -26,6 +26,9 @@ impl Plan {
         match heads {
             [] => Ok(()),
             [head, others @ ..] if others.is_empty() || is_watched => {
+                // One of several has a workspace for one thread.
+                let alone = &mut Team::alone();
+                let team = if others.is_empty() { team } else { alone };
                 (0..images).try_for_each(|i| {
                     self.run_head(head, team, inputs, i, watch)?;
                     self.collect(head, memory, i, images);
