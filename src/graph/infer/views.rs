@@ -40,7 +40,8 @@ fn reshaped(cx: &Context, x: &[Dim], wanted: &[Dim], allow_zero: bool) -> Answer
     }
     let (total, rest) = uncommon(x, &sizes)?;
     match free {
-        None if may_equal(&total, &rest) => {}
+        // The sizes that were left out may be 0, and then both sides are empty.
+        None if may_equal(&total, &rest) || may_equal(&product(x)?, &product(&sizes)?) => {}
         None => return Err(misfit().into()),
         Some(free) => {
             sizes[free] = match (total.div_exact(&rest), total.as_const(), rest.as_const()) {

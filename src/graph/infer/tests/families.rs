@@ -256,6 +256,8 @@ fn views() {
         (reshape.clone(), vec![x("N 12"), ints(&[2, 12])], "[2, 12]"),
         (reshape.clone(), vec![x("2 3 4"), ints(&[-1, 0])], "[8, 3]"),
         (reshape.clone(), vec![x("N 4"), i("3")], "[?1, ?2, ?3]"),
+        // Both are empty where N is 0.
+        (reshape.clone(), vec![x("N 0 1 1"), ints(&[0])], "[N]"),
         (reshape, vec![x("N 4"), i("R")], "unknown"),
         (Op::Reshape { allow_zero: true }, vec![x("0 4"), ints(&[7, 0])], "[7, 0]"),
         (flatten(1), vec![x("N 8 H W")], "[N, 8*H*W]"),
