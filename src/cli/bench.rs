@@ -57,8 +57,17 @@ pub(super) struct Arguments {
 struct Measured {
     median_ms: f64,
     p90_ms: f64,
+    /// From opening the file until the model is there.
+    open_ms: f64,
     /// From opening the file to the end of the first run.
     first_result_ms: f64,
+    /// The most memory that the process had until then, beyond what it had before opening the
+    /// file; absent where the system does not say.
+    first_result_peak_bytes: Option<u64>,
+    /// Bytes of packed weights.
+    packed_bytes: usize,
+    /// Bytes of working memory of a run.
+    arena_bytes: usize,
     images_per_s: f64,
     gmacs_per_s: f64,
     isa: &'static str,
@@ -93,9 +102,10 @@ const ACTIVATION_STEPS: [&str; 4] =
 
 pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     let threads = threads(arguments.threads);
+    let before = memory_of_process("VmRSS");
     let start = Instant::now();
     let model = models::open(arguments.model.as_deref(), &arguments.engine)?;
-    let mut first_result = start.elapsed();
+    let open = start.elapsed();
     let inputs = match arguments.input.as_slice() {
         [] => made_up(&model, arguments.batch, arguments.size)?,
         files => files.iter().map(|file| arrays::read(file)).collect::<Result<_>>()?,
@@ -104,7 +114,9 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     let start = Instant::now();
     let mut session = Session::with_threads(&model, threads)?;
     let outputs = session.run(&inputs)?;
-    first_result += start.elapsed();
+    let first_result = open + start.elapsed();
+    let first_peak = memory_of_process("VmHWM").zip(before);
+    let first_peak = first_peak.map(|(most, before)| most.saturating_sub(before));
     for _ in 0..3 {
         session.run(&inputs)?;
     }
@@ -136,7 +148,11 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     let measured = Measured {
         median_ms: 1e3 * median / images,
         p90_ms: 1e3 * quantile(&times, 0.9) / images,
+        open_ms: 1e3 * open.as_secs_f64(),
         first_result_ms: 1e3 * first_result.as_secs_f64(),
+        first_result_peak_bytes: first_peak,
+        packed_bytes: steps.iter().map(|step| step.weight_bytes).sum(),
+        arena_bytes: session.arena_bytes(),
         images_per_s: images / median,
         gmacs_per_s: macs(&model, &inputs)? as f64 / median / 1e9,
         isa: Isa::get().name(),
@@ -153,6 +169,13 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
         TextOrJson::Text => print(&as_text(&measured, arguments.steps))?,
     }
     Ok(Outcome::Fine)
+}
+
+/// What the system says of the memory of this process in bytes under `key`, on Linux.
+fn memory_of_process(key: &str) -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kilobytes| 1024 * kilobytes)
 }
 
 /// The value below which a share `q` of sorted `values` lies.
@@ -279,7 +302,21 @@ fn as_text(m: &Measured, all_steps: bool) -> String {
         "{:.3} ms an image (median of {} runs), 90% below {:.3} ms",
         m.median_ms, m.runs, m.p90_ms
     );
-    let _ = writeln!(text, "{:.3} ms from opening the file to the first result", m.first_result_ms);
+    let _ = writeln!(
+        text,
+        "{:.3} ms from opening the file to the first result, {:.3} of them to open it",
+        m.first_result_ms, m.open_ms
+    );
+    let megabytes = |bytes: f64| bytes / 1e6;
+    let _ = writeln!(
+        text,
+        "{:.1} MB of packed weights, {:.1} MB of working memory{}",
+        megabytes(m.packed_bytes as f64),
+        megabytes(m.arena_bytes as f64),
+        m.first_result_peak_bytes.map_or(String::new(), |peak| {
+            format!(", at most {:.1} MB until the first result", megabytes(peak as f64))
+        })
+    );
     let _ = writeln!(
         text,
         "{:.1} images/s, {:.2} G multiply-adds/s, batch {}, {} threads, {}",

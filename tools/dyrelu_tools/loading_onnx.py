@@ -1,0 +1,112 @@
+"""How soon an ONNX file gives its first result, in dyrelu and in ONNX Runtime, and the memory that
+loading takes: `python -m dyrelu_tools.loading_onnx --help`.
+
+Both take turns, each turn in a process of its own, with the file in the page cache. The time is taken
+inside the process, from opening the file to the end of the first run, and is a median over the turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from .compare_engines.networks import networks, prepare
+from .compare_engines.table import lines
+
+PEER = "dyrelu_tools.first_result_onnxruntime"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """One process: milliseconds until the file is open and until the first result, and bytes."""
+
+    open_ms: float
+    first_result_ms: float
+    peak_bytes: int
+    needed_bytes: int | None = None
+
+
+def load_dyrelu(dyrelu: Path, file: Path, x: Path, threads: int) -> Loaded:
+    """Needed are packed weights and working memory."""
+    said = report([dyrelu, "bench", file, "--input", x, "--threads", threads, "--seconds", 0.1, "--format", "json"])
+    needed = said["packed_bytes"] + said["arena_bytes"]
+    return Loaded(said["open_ms"], said["first_result_ms"], said["first_result_peak_bytes"], needed)
+
+
+def load_onnxruntime(file: Path, x: Path, threads: int) -> Loaded:
+    return Loaded(**report([sys.executable, "-m", PEER, file, "--input", x, "--threads", threads]))
+
+
+def report(command: list[object]) -> dict:
+    """The JSON that a command prints."""
+    return json.loads(subprocess.run([*map(str, command)], check=True, capture_output=True).stdout)
+
+
+def row(title: str, ours: list[Loaded], theirs: list[Loaded]) -> list[str]:
+    """Medians over all turns."""
+
+    def middle(loaded: list[Loaded], key: str) -> float:
+        return median(getattr(one, key) for one in loaded)
+
+    first, peer = middle(ours, "first_result_ms"), middle(theirs, "first_result_ms")
+    opened, peer_opened = middle(ours, "open_ms"), middle(theirs, "open_ms")
+    needed, peak, peer_peak = middle(ours, "needed_bytes"), middle(ours, "peak_bytes"), middle(theirs, "peak_bytes")
+    times = [first, opened, peer, peer_opened]
+    return [
+        title,
+        *(f"{t:.1f}" for t in times),
+        f"{first / peer:.2f}",
+        *(f"{b / 1e6:.1f}" for b in (needed, peak, peer_peak)),
+        f"{peak / needed:.2f}",
+    ]
+
+
+HEADING = [
+    "",
+    "dyrelu, ms",
+    "open",
+    "ONNX Runtime, ms",
+    "session",
+    "dyrelu / ONNX Runtime",
+    "weights and arena, MB",
+    "peak, MB",
+    "peak of ONNX Runtime, MB",
+    "peak / weights and arena",
+]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dyrelu", type=Path, required=True, help="the dyrelu program, built with --release")
+    parser.add_argument("--work", type=Path, required=True, help="folder of compare_engines for exported networks")
+    default = ["mobilenetv2", "mobilenetv2-b", "resnet18-b", "resnet50"]
+    parser.add_argument("--only", type=lambda text: text.split(","), default=default)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--turns", type=int, default=15, help="turns whose median is taken")
+    args = parser.parse_args()
+    logging.disable(logging.WARNING)
+    known = networks()
+    if unknown := [name for name in args.only if name not in known]:
+        raise SystemExit(f"unknown network {unknown[0]!r}, known are {', '.join(known)}")
+    rows = [HEADING]
+    for name in args.only:
+        folder = args.work.resolve() / name
+        prepare(name, 1, folder)
+        file, x = folder / "network.onnx", folder / "x1.npy"
+        ours, theirs = [], []
+        # The first turn brings the file and both programs into the page cache, and does not count.
+        for _ in range(1 + args.turns):
+            ours.append(load_dyrelu(args.dyrelu.resolve(), file, x, args.threads))
+            theirs.append(load_onnxruntime(file, x, args.threads))
+        rows.append(row(known[name].title, ours[1:], theirs[1:]))
+    print(*lines(rows), sep="\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""The figures of one process, and what becomes of those of several."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from dyrelu_tools import loading_onnx
+from dyrelu_tools.loading_onnx import Loaded
+
+
+def test_onnx_runtime_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
+    weight = np.ones((1000, 1000), np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "t",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1000])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 1000])],
+        [onnx.numpy_helper.from_array(weight, "w")],
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), tmp_path / "t.onnx")
+    np.save(tmp_path / "x.npy", np.ones((1, 1000), np.float32))
+    loaded = loading_onnx.load_onnxruntime(tmp_path / "t.onnx", tmp_path / "x.npy", 1)
+    assert 0 < loaded.open_ms < loaded.first_result_ms
+    assert loaded.peak_bytes >= weight.nbytes
+
+
+def test_a_row_has_medians() -> None:
+    ours = [Loaded(t / 2, t, 130, 100) for t in (30.0, 10.0, 20.0)]
+    theirs = [Loaded(t / 4, t, 500) for t in (40.0, 400.0, 4.0)]
+    assert loading_onnx.row("net", ours, theirs) == [
+        "net", "20.0", "10.0", "40.0", "10.0", "0.50", "0.0", "0.0", "0.0", "1.30",
+    ]  # fmt: skip
