@@ -7,7 +7,7 @@ use rayon::ThreadPool;
 
 use crate::compile::{self, Compiled, Options, Report};
 use crate::error::{Error, Result};
-use crate::format::{self, Prepared};
+use crate::format::{self, MappedFiles, Opened};
 use crate::graph::{Bindings, Graph, TensorType, bind_inputs};
 use crate::plan::{Batching, Bound, Input, Plan, State, StepTime, Team, Watch, planned_bytes};
 use crate::simd::Isa;
@@ -52,8 +52,8 @@ impl Model {
     /// As [`open`](Self::open).
     pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Arc<Self>> {
         let path = path.as_ref();
-        let (graph, prepared) = format::open_with(path, options.external_data_root.as_deref())?;
-        Self::compile(graph, prepared, &options).map_err(|e| e.in_file(path))
+        let opened = format::open_with(path, options.external_data_root.as_deref())?;
+        Self::compile(opened, &options).map_err(|e| e.in_file(path))
     }
 
     /// Compiles a graph.
@@ -61,15 +61,12 @@ impl Model {
     /// # Errors
     /// `Graph` and `Shape` where the network contradicts itself.
     pub fn from_graph(graph: Graph, options: Options) -> Result<Arc<Self>> {
-        Self::compile(graph, None, &options)
+        let opened = Opened { graph, prepared: None, files: MappedFiles::default() };
+        Self::compile(opened, &options)
     }
 
-    fn compile(
-        mut graph: Graph,
-        prepared: Option<Prepared>,
-        options: &Options,
-    ) -> Result<Arc<Self>> {
-        let Compiled { plan, types, report } = compile::compile(&mut graph, prepared, options)?;
+    fn compile(opened: Opened, options: &Options) -> Result<Arc<Self>> {
+        let Compiled { graph, plan, types, report } = compile::compile(opened, options)?;
         let ports = |ids: &[_]| {
             let port =
                 |&id| Port { name: graph.value(id).name.clone(), ty: types.get(id).cloned() };

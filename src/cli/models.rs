@@ -19,7 +19,7 @@ pub(super) struct Files {
 impl Files {
     /// The network in the file at `path`, as it is written there.
     pub fn read(&self, path: &Path) -> Result<Graph> {
-        format::open_with(path, self.external_data_root.as_deref()).map(|(graph, _)| graph)
+        format::open_with(path, self.external_data_root.as_deref()).map(|opened| opened.graph)
     }
 }
 

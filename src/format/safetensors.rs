@@ -14,7 +14,7 @@ use half::f16;
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
-use super::mapped::Mapped;
+use super::mapped::{Mapped, MappedFiles};
 use super::{PackedTensors, Prepared, Replacement};
 use crate::error::{Error, Result};
 use crate::graph::{Dim, Graph, Node, Op, TensorType, ValueId};
@@ -111,10 +111,17 @@ struct StoredNode {
 /// `Io` where the file cannot be read, `Format` where it is damaged or holds no network,
 /// `Unsupported` where a later version wrote it, `Graph` where the network contradicts itself.
 pub fn read(path: impl AsRef<Path>) -> Result<(Graph, Option<Prepared>)> {
+    read_with(path).map(|(graph, prepared, _)| (graph, prepared))
+}
+
+/// As [`read`], with the file itself.
+pub(super) fn read_with(path: impl AsRef<Path>) -> Result<(Graph, Option<Prepared>, MappedFiles)> {
     let path = path.as_ref();
-    let file = Arc::new(Mapped::open(path)?);
-    let storage = Storage::new(file.clone());
-    read_storage(&storage, |range| file.will_read(range)).map_err(|e| e.in_file(path))
+    let file = Mapped::open(path)?;
+    let storage = Storage::new(Arc::new(file.clone()));
+    let read = read_storage(&storage, |range| file.will_read(range));
+    let (graph, prepared) = read.map_err(|e| e.in_file(path))?;
+    Ok((graph, prepared, MappedFiles::new(vec![file])))
 }
 
 /// `will_read` is told where packed weights are.

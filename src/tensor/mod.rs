@@ -70,7 +70,7 @@ impl Tensor {
 
     /// A tensor of `shape` and `dtype` over raw little-endian `storage`.
     ///
-    /// Storage that is not aligned for `dtype` is copied into storage that is.
+    /// Storage that is not aligned for `dtype` is copied when it is first read.
     ///
     /// # Errors
     /// `Shape` where the number of bytes is not that of `shape` and `dtype`.
@@ -106,16 +106,14 @@ impl Tensor {
         }
         let (shape, halves) = (self.shape, self.storage);
         let bytes = 2 * halves.len();
-        let storage = Storage::deferred(bytes, move || {
-            let mut wide = AlignedBuffer::zeroed(bytes);
+        let storage = Storage::deferred(bytes, move |wide| {
             let halves: &[f16] = bytemuck::cast_slice(halves.bytes());
-            halves.convert_to_f32_slice(bytemuck::cast_slice_mut(wide.as_mut_bytes()));
-            wide
+            halves.convert_to_f32_slice(bytemuck::cast_slice_mut(wide));
         });
         Tensor { dtype: DType::F32, shape, storage }
     }
 
-    /// A tensor of `shape` whose elements `make` writes over zeros when somebody first looks at them.
+    /// A tensor of `shape` whose elements `make` writes, all of them, when they are first read.
     ///
     /// # Errors
     /// `Shape` where no memory holds so many elements.
@@ -125,19 +123,18 @@ impl Tensor {
     ) -> Result<Self> {
         let bytes = num_elements(shape).and_then(|count| count.checked_mul(size_of::<T>()));
         let bytes = bytes.ok_or_else(|| Error::shape(format!("shape {shape:?} is too large")))?;
-        let storage = Storage::deferred(bytes, move || {
-            let mut made = AlignedBuffer::zeroed(bytes);
-            make(bytemuck::cast_slice_mut(made.as_mut_bytes()));
-            made
-        });
+        let storage = Storage::deferred(bytes, move |made| make(bytemuck::cast_slice_mut(made)));
         Ok(Tensor { dtype: T::DTYPE, shape: shape.to_vec(), storage })
     }
 
-    /// The same tensor for somebody who looks at its elements once: deferred ones that nobody has
-    /// looked at are made for the result alone and go with it.
-    pub fn fleeting(&self) -> Self {
-        let storage = self.storage.fleeting();
-        Tensor { dtype: self.dtype, shape: self.shape.clone(), storage }
+    /// The elements for a caller that reads them once: those that are yet to be made, such as
+    /// copies of misaligned bytes of a file, are made in `scratch` and not kept.
+    ///
+    /// # Errors
+    /// `Shape` where the tensor is not of type `T`.
+    pub fn read_once<'a, T: Element>(&'a self, scratch: &'a mut AlignedBuffer) -> Result<&'a [T]> {
+        self.expect::<T>()?;
+        Ok(bytemuck::cast_slice(self.storage.read_once(scratch)))
     }
 
     /// The element type.
@@ -170,6 +167,25 @@ impl Tensor {
     /// # Errors
     /// `Shape` where the tensor is not of type `T`.
     pub fn as_slice<T: Element>(&self) -> Result<&[T]> {
+        self.expect::<T>()?;
+        Ok(bytemuck::cast_slice(self.bytes()))
+    }
+
+    /// As [`read_once`](Self::read_once), one after another, without a copy to a boundary first:
+    /// for callers that may stop early.
+    ///
+    /// # Errors
+    /// `Shape` where the tensor is not of type `T`.
+    pub fn iter_once<'a, T: Element>(
+        &'a self,
+        scratch: &'a mut AlignedBuffer,
+    ) -> Result<impl Iterator<Item = T> + 'a> {
+        self.expect::<T>()?;
+        let bytes = self.storage.read_anywhere(scratch).chunks_exact(size_of::<T>());
+        Ok(bytes.map(|bytes| bytemuck::pod_read_unaligned(bytes)))
+    }
+
+    fn expect<T: Element>(&self) -> Result<()> {
         if T::DTYPE != self.dtype {
             return Err(Error::shape(format!(
                 "expected a {} tensor, found {} of shape {:?}",
@@ -178,7 +194,7 @@ impl Tensor {
                 self.shape
             )));
         }
-        Ok(bytemuck::cast_slice(self.bytes()))
+        Ok(())
     }
 
     /// The elements as f32, in row-major order; shorthand for `as_slice::<f32>`.

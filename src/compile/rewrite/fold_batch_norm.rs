@@ -1,17 +1,18 @@
-//! Folds batch normalisation into the convolution or the matrix product before it.
+//! Folds batch normalisation into the convolution or matrix product before it.
 //!
-//! `scale * (W x + b - mean) / sqrt(variance + epsilon) + bias` is `W' x + b'` with every output
-//! channel's weights multiplied by `scale / sqrt(variance + epsilon)`.
+//! `scale * (W x + b - mean) / sqrt(variance + epsilon) + bias` is equal to `W' x + b'`, where the
+//! weights of each output channel are multiplied by `scale / sqrt(variance + epsilon)`.
 
 use crate::error::Result;
 use crate::graph::geometry::is_row;
 use crate::graph::{Graph, NodeId, Op, Rewriter, ValueId};
-use crate::tensor::{DType, Tensor};
+use crate::tensor::{AlignedBuffer, DType, Tensor};
 
-/// Folds wherever the convolution's output goes nowhere else.
+/// Folds batch normalisations that are the only readers of the layer's output.
 ///
 /// # Errors
-/// `Graph` or `Shape` where the graph contradicts itself.
+/// [`Graph`](crate::ErrorKind::Graph) or [`Shape`](crate::ErrorKind::Shape) if the graph
+/// contradicts itself.
 pub fn fold_batch_norm(graph: &mut Rewriter) -> Result<()> {
     for id in graph.node_ids() {
         fold(graph, id);
@@ -40,7 +41,7 @@ fn fold(graph: &mut Rewriter, id: NodeId) -> Option<()> {
     if weight.dtype() != DType::F32 {
         return None;
     }
-    // Which output channel a weight belongs to.
+    // The weights are `[groups][outer][middle][inner]`, with output channel `(group, middle)`.
     let (outer, middle, groups) = match (&layer.op, weight.shape()) {
         (Op::Conv(_), &[out, ..]) => (1, out, 1),
         (Op::ConvTranspose(conv), &[input, out, ..]) => {
@@ -72,10 +73,11 @@ fn fold(graph: &mut Rewriter, id: NodeId) -> Option<()> {
     let name = layer.name.clone();
     let output = norm.output();
     let (shape, plain) = (weight.shape().to_vec(), weight.clone());
-    // Made when it is packed, and not kept beside what is packed.
+    // Computed when the layer is packed, and not kept beside the packed weights.
     let scaled = Tensor::deferred(&shape, move |scaled: &mut [f32]| {
-        let plain = plain.fleeting();
-        let rows = plain.as_f32().unwrap_or_default().chunks(inner);
+        let mut scratch = AlignedBuffer::zeroed(0);
+        let plain = plain.read_once::<f32>(&mut scratch).expect("its type was checked above");
+        let rows = plain.chunks(inner);
         for (row, (scaled, plain)) in scaled.chunks_mut(inner).zip(rows).enumerate() {
             let channel = row / (outer * middle) * middle + row % middle;
             for (to, &from) in scaled.iter_mut().zip(plain) {

@@ -21,7 +21,7 @@ pub(super) struct ExternalFiles {
     folder: PathBuf,
     /// Folders in or under which files may lie, without links.
     allowed: Vec<PathBuf>,
-    mapped: HashMap<PathBuf, Storage>,
+    mapped: HashMap<PathBuf, (Mapped, Storage)>,
 }
 
 impl ExternalFiles {
@@ -107,10 +107,16 @@ impl ExternalFiles {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(place) => {
                 let mapped = Mapped::open(place.key()).map_err(of_file)?;
-                place.insert(Storage::new(Arc::new(mapped)))
+                let storage = Storage::new(Arc::new(mapped.clone()));
+                place.insert((mapped, storage))
             }
         };
-        Ok((path, file))
+        Ok((path, &file.1))
+    }
+
+    /// The files that were read.
+    pub(super) fn into_mapped(self) -> impl Iterator<Item = Mapped> {
+        self.mapped.into_values().map(|(mapped, _)| mapped)
     }
 }
 

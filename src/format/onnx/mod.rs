@@ -25,7 +25,7 @@ use std::path::Path;
 use bytes::Bytes;
 use prost::Message;
 
-use super::mapped::Mapped;
+use super::mapped::{Mapped, MappedFiles};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::tensor::Tensor;
@@ -44,19 +44,23 @@ use tensors::TensorReader;
 /// naming node, operator and opset, where it asks for something that this version does not have,
 /// `Graph` where the network contradicts itself.
 pub fn read(path: impl AsRef<Path>) -> Result<Graph> {
-    read_with(path, None)
+    read_with(path, None).map(|(graph, _)| graph)
 }
 
-/// As [`read`]. External data lies in the folder of the model, or where links lead that are there: to the
-/// folder of the model's target, if the model is a link itself, or to `data_root`.
+/// As [`read`], with the files that tensors borrow from. External data lies in the folder of the model, or
+/// where links lead that are there: to the folder of the model's target, if the model is a link itself, or
+/// to `data_root`.
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_with(path: impl AsRef<Path>, data_root: Option<&Path>) -> Result<Graph> {
+pub fn read_with(path: impl AsRef<Path>, data_root: Option<&Path>) -> Result<(Graph, MappedFiles)> {
     let path = path.as_ref();
-    let bytes = Bytes::from_owner(Mapped::open(path)?);
-    let files = ExternalFiles::of_model(path, data_root)?;
-    read_model(bytes, Some(files)).map_err(|e| e.in_file(path))
+    let model = Mapped::open(path)?;
+    let bytes = Bytes::from_owner(model.clone());
+    let external = ExternalFiles::of_model(path, data_root)?;
+    let (graph, external) = read_model(bytes, Some(external)).map_err(|e| e.in_file(path))?;
+    let external = external.into_iter().flat_map(ExternalFiles::into_mapped);
+    Ok((graph, MappedFiles::new(external.chain([model]).collect())))
 }
 
 /// Reads the network in `bytes`; `directory` is where the files of external tensors lie.
@@ -64,10 +68,13 @@ pub fn read_with(path: impl AsRef<Path>, data_root: Option<&Path>) -> Result<Gra
 /// # Errors
 /// As [`read`].
 pub fn read_bytes(bytes: Bytes, directory: Option<&Path>) -> Result<Graph> {
-    read_model(bytes, directory.map(ExternalFiles::in_folder))
+    read_model(bytes, directory.map(ExternalFiles::in_folder)).map(|(graph, _)| graph)
 }
 
-fn read_model(bytes: Bytes, files: Option<ExternalFiles>) -> Result<Graph> {
+fn read_model(
+    bytes: Bytes,
+    files: Option<ExternalFiles>,
+) -> Result<(Graph, Option<ExternalFiles>)> {
     if bytes.is_empty() {
         return Err(Error::format("the file is empty"));
     }
@@ -113,7 +120,7 @@ impl<'m> Reader<'m> {
         })
     }
 
-    fn read(mut self, graph: &'m proto::Graph) -> Result<Graph> {
+    fn read(mut self, graph: &'m proto::Graph) -> Result<(Graph, Option<ExternalFiles>)> {
         self.scope().live = live(&graph.node, graph.output.iter().map(|o| o.name.as_str()));
         let initialised = self.initializers(graph)?;
         let mut types = InputTypes::of(graph);
@@ -145,7 +152,7 @@ impl<'m> Reader<'m> {
         let outputs = outputs.collect::<Result<Vec<_>>>()?;
         self.graph.set_outputs(outputs);
         self.graph.validate()?;
-        Ok(self.graph)
+        Ok((self.graph, self.tensors.into_files()))
     }
 
     /// Reads the constants of a network that somebody needs; gives the names of all.

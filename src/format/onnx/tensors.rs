@@ -48,7 +48,13 @@ impl TensorReader {
         TensorReader { files }
     }
 
-    /// The tensor of a message; raw data is borrowed where its alignment allows.
+    /// The files in which external tensors lie.
+    pub(super) fn into_files(self) -> Option<ExternalFiles> {
+        self.files
+    }
+
+    /// The tensor of a message. Raw data is borrowed, and copied when it is first read where its
+    /// alignment does not allow that.
     pub(super) fn read(&mut self, message: &proto::Tensor) -> Result<Tensor> {
         let named =
             |e: Error| Error::new(e.kind(), format!("tensor {:?}: {}", message.name, e.message()));
