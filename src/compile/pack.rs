@@ -15,7 +15,7 @@ use crate::kernels::conv::ConvWeights;
 use crate::kernels::depthwise::DepthwiseWeights;
 use crate::kernels::hyperfunction::{Bound, Coefficients, are_finite, are_half};
 use crate::kernels::winograd::WinogradWeights;
-use crate::kernels::{PartSize, pack_together};
+use crate::kernels::{PartSize, Unaligned, pack_together};
 use crate::tensor::{AlignedBuffer, Tensor};
 
 /// The version of the passes and of the layouts of packed weights. What a file of another version
@@ -72,9 +72,6 @@ pub(super) enum Weights {
     Coefficients(Coefficients),
 }
 
-/// Why reading weights as f32 does not fail.
-const TYPE: &str = "layers are chosen by the type of their weights";
-
 impl Layer<'_> {
     /// The name under which files store the parts.
     fn kind(&self) -> &'static str {
@@ -89,8 +86,8 @@ impl Layer<'_> {
 
     /// The weights as the graph stores them. Weights that have not been computed yet are computed in
     /// `scratch` and not kept, so that they do not occupy memory beside the packed ones.
-    fn plain<'a>(&'a self, scratch: &'a mut AlignedBuffer) -> &'a [f32] {
-        self.weight.read_once(scratch).expect(TYPE)
+    fn plain<'a>(&'a self, scratch: &'a mut AlignedBuffer) -> &'a [Unaligned] {
+        bytemuck::cast_slice(self.weight.bytes_once(scratch))
     }
 
     /// The sizes of the packed parts. Reads the weights if the kernel also takes them in half
@@ -104,8 +101,8 @@ impl Layer<'_> {
             Form::Depthwise { channels, taps } => DepthwiseWeights::sizes(channels, taps),
             Form::Winograd { outputs, channels } => WinogradWeights::sizes(outputs, channels),
             Form::Coefficients { op, channels, hidden } => {
-                let weights = self.weight.iter_once(scratch).expect(TYPE);
-                Coefficients::sizes(op.init.len(), channels, hidden, are_half(weights))
+                let are_half = are_half(self.plain(scratch));
+                Coefficients::sizes(op.init.len(), channels, hidden, are_half)
             }
         }
     }
@@ -227,13 +224,15 @@ fn pack<'a, 'g>(
     let mut are_finite = Vec::with_capacity(layers.len());
     let mut held_bytes = 0;
     let parts = pack_together(&sizes, |i, parts| {
-        are_finite.push(layers[i].pack(parts, &mut scratch));
-        held_bytes += size_of::<f32>() * layers[i].weight.len();
-        if held_bytes > HELD_BYTES {
+        let bytes = size_of::<f32>() * layers[i].weight.len();
+        if held_bytes + bytes > HELD_BYTES {
             files.release_pages();
             held_bytes = 0;
         }
+        held_bytes += bytes;
+        are_finite.push(layers[i].pack(parts, &mut scratch));
     });
+    files.release_pages();
     let layers = layers.iter().copied().zip(parts).zip(are_finite);
     layers.map(|((layer, parts), is_finite)| (layer, parts, is_finite)).collect()
 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::Window;
 use super::epilogue::Epilogue;
-use super::packing::{PartSize, fill_bias, pack_alone};
+use super::packing::{PartSize, Unaligned, fill_bias, pack_alone};
 use super::product::{
     MOST_ZEROS, OUTSIDE, Packed, Rows, fill_panels, fill_panels_transposed, product,
 };
@@ -45,6 +45,7 @@ impl ConvWeights {
     pub fn new(weight: &[f32], bias: Option<&[f32]>, outputs: usize, channels: usize) -> Self {
         let taps = weight.len() / outputs.max(1) / channels.max(1);
         let parts = pack_alone(Self::sizes(outputs, channels, taps), |parts| {
+            let weight = bytemuck::cast_slice(weight);
             Self::pack(weight, bias, [outputs, channels, taps], false, parts);
         });
         Self::of(&parts, outputs, channels, taps).expect("the lengths were made to fit")
@@ -66,7 +67,7 @@ impl ConvWeights {
     /// # Panics
     /// Where the lengths do not fit together.
     pub fn pack(
-        weight: &[f32],
+        weight: &[Unaligned],
         bias: Option<&[f32]>,
         [outputs, channels, taps]: [usize; 3],
         transposed: bool,
@@ -86,7 +87,7 @@ impl ConvWeights {
         }
         fill_bias(bias, parts[1]);
         if Self::is_single([outputs, channels, taps]) {
-            bytemuck::cast_slice_mut::<u8, f32>(parts[2]).copy_from_slice(weight);
+            parts[2].copy_from_slice(weight.as_flattened());
         }
     }
 

@@ -8,7 +8,7 @@
 
 use half::f16;
 
-use super::packing::{PartSize, pack_alone, transpose_rows};
+use super::packing::{PartSize, Unaligned, pack_alone, transpose_rows};
 use crate::simd::{Isa, LANES, Simd, Vectorised, padded, tanh};
 use crate::tensor::{Block, DType, Numbers, Tensor};
 
@@ -47,20 +47,22 @@ enum Stored {
 }
 
 /// Whether all weights are exact in half precision.
-pub fn are_half(weights: impl IntoIterator<Item = f32>) -> bool {
-    weights.into_iter().all(|w| f16::from_f32(w).to_f32() == w)
+pub fn are_half(weights: &[Unaligned]) -> bool {
+    let mut weights = weights.iter().map(|&w| f32::from_ne_bytes(w));
+    weights.all(|w| f16::from_f32(w).to_f32() == w)
 }
 
 /// Whether no weight is infinite or NaN.
-pub fn are_finite(weights: &[f32]) -> bool {
+pub fn are_finite(weights: &[Unaligned]) -> bool {
     // Without a branch for each number, so that many are looked at together.
-    weights.chunks(1024).all(|some| some.iter().fold(true, |finite, w| finite & w.is_finite()))
+    let is_finite = |&w: &Unaligned| f32::from_ne_bytes(w).is_finite();
+    weights.chunks(1024).all(|some| some.iter().fold(true, |all, w| all & is_finite(w)))
 }
 
 /// Packs `weight [rows][channels][hidden]` into `[hidden][rows * padded channels]`.
 fn fill<T>(
     packed: &mut [T],
-    weight: &[f32],
+    weight: &[Unaligned],
     [rows, channels, hidden]: [usize; 3],
     convert: impl Fn(f32) -> T,
 ) {
@@ -97,7 +99,8 @@ impl Coefficients {
         let rows = init.len();
         let channels = weight.len() / hidden.max(1) / rows.max(1);
         assert_eq!(lambda.len(), rows);
-        let sizes = Self::sizes(rows, channels, hidden, are_half(weight.iter().copied()));
+        let weight = bytemuck::cast_slice(weight);
+        let sizes = Self::sizes(rows, channels, hidden, are_half(weight));
         let parts = pack_alone(sizes, |parts| {
             Self::pack(weight, bias, [rows, channels, hidden], parts);
         });
@@ -118,7 +121,12 @@ impl Coefficients {
     ///
     /// # Panics
     /// Where the lengths do not fit together.
-    pub fn pack(weight: &[f32], bias: Option<&[f32]>, sizes: [usize; 3], parts: &mut [&mut [u8]]) {
+    pub fn pack(
+        weight: &[Unaligned],
+        bias: Option<&[f32]>,
+        sizes: [usize; 3],
+        parts: &mut [&mut [u8]],
+    ) {
         let [rows, channels, hidden] = sizes;
         assert_eq!(weight.len(), rows * channels * hidden);
         if parts[0].len() == 2 * rows * padded(channels) * hidden {

@@ -74,7 +74,7 @@ pub(super) fn pack_alone(sizes: Vec<PartSize>, fill: impl FnOnce(&mut [&mut [u8]
 /// Transposes `rows`, each of `length` numbers: calls `put(i, first, numbers)` with element `i` of
 /// the rows from `first` on, as many as a narrow vector has; those that are missing are zeros.
 pub(super) fn transpose_rows(
-    rows: &[f32],
+    rows: &[Unaligned],
     length: usize,
     put: impl FnMut(usize, usize, &[f32; LANES]),
 ) {
@@ -87,7 +87,7 @@ pub(super) fn transpose_rows(
 const LINE: usize = 16;
 
 struct TransposeRows<'a, P> {
-    rows: &'a [f32],
+    rows: &'a [Unaligned],
     length: usize,
     put: P,
 }
@@ -106,11 +106,11 @@ impl<P: FnMut(usize, usize, &[f32; LANES])> Vectorised for TransposeRows<'_, P> 
                 while start + LANES <= line.end && first + LANES <= count {
                     let mut tile = [[0.0; LANES]; LANES];
                     let from = &rows[start..][..(LANES - 1) * self.length + LANES];
-                    // SAFETY: `from` ends with the last number of the last row that is read; the
-                    // tile has as many numbers as are written.
+                    // SAFETY: `from` ends with the last number of the last row that is read, and
+                    // no alignment is asked for; the tile has as many numbers as are written.
                     unsafe {
                         let to = tile.as_flattened_mut().as_mut_ptr();
-                        s.transpose(from.as_ptr(), self.length, to, LANES);
+                        s.transpose(from.as_ptr().cast(), self.length, to, LANES);
                     }
                     for (i, numbers) in tile.iter().enumerate() {
                         (self.put)(start + i, first, numbers);
@@ -121,7 +121,7 @@ impl<P: FnMut(usize, usize, &[f32; LANES])> Vectorised for TransposeRows<'_, P> 
                     let mut numbers = [0.0; LANES];
                     let column = rows[i..].iter().step_by(self.length);
                     for (to, &from) in numbers.iter_mut().zip(column) {
-                        *to = from;
+                        *to = f32::from_ne_bytes(from);
                     }
                     (self.put)(i, first, &numbers);
                 }
@@ -129,6 +129,9 @@ impl<P: FnMut(usize, usize, &[f32; LANES])> Vectorised for TransposeRows<'_, P> 
         }
     }
 }
+
+/// The bytes of an f32. Plain weights are read as bytes because those of a file need not be aligned.
+pub type Unaligned = [u8; 4];
 
 /// Writes the bias, where there is one, over zeros.
 pub(super) fn fill_bias(bias: Option<&[f32]>, part: &mut [u8]) {
@@ -146,7 +149,10 @@ mod tests {
         for (count, length) in [(0usize, 3), (1, 1), (3, 17), (8, 16), (11, 40), (24, 9), (17, 0)] {
             let rows: Vec<f32> = (1..=count * length).map(|i| i as f32).collect();
             let mut seen = vec![0.0; count.next_multiple_of(LANES) * length];
-            transpose_rows(&rows, length, |i, first, numbers| {
+            // On an address that no f32 has.
+            let bytes = [&[0], bytemuck::cast_slice(&rows)].concat();
+            let odd = bytemuck::cast_slice(&bytes[1..]);
+            transpose_rows(odd, length, |i, first, numbers| {
                 for (row, &number) in (first..).zip(numbers) {
                     assert_eq!(seen[row * length + i], 0.0, "it is given once");
                     seen[row * length + i] = number;

@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use super::epilogue::Epilogue;
-use super::packing::transpose_rows;
+use super::packing::{Unaligned, transpose_rows};
 use super::place::Place;
 use crate::simd::{Isa, LANES, Simd, Vectorised, Wider, padded};
 use crate::tensor::{Block, COLUMN_UNIT, Numbers};
@@ -65,7 +65,7 @@ impl Packed {
 
 /// Packs `weight [outputs][lines.len()]` into panels: element `i` of a row goes to line `lines[i]`
 /// of its panel, and columns without an output get zeros.
-pub(super) fn fill_panels(panels: &mut [f32], weight: &[f32], lines: &[usize]) {
+pub(super) fn fill_panels(panels: &mut [f32], weight: &[Unaligned], lines: &[usize]) {
     let length = lines.len();
     let outputs = weight.len() / length.max(1);
     let mut column = 0;
@@ -81,7 +81,7 @@ pub(super) fn fill_panels(panels: &mut [f32], weight: &[f32], lines: &[usize]) {
 }
 
 /// Packs `weight [length][outputs]` into panels of zeros.
-pub(super) fn fill_panels_transposed(panels: &mut [f32], weight: &[f32], length: usize) {
+pub(super) fn fill_panels_transposed(panels: &mut [f32], weight: &[Unaligned], length: usize) {
     let outputs = weight.len() / length.max(1);
     let mut column = 0;
     while column < outputs {
@@ -89,7 +89,8 @@ pub(super) fn fill_panels_transposed(panels: &mut [f32], weight: &[f32], length:
         let panel = &mut panels[column * length..][..columns * length];
         let filled = columns.min(outputs - column);
         for (to, from) in panel.chunks_exact_mut(columns).zip(weight.chunks_exact(outputs)) {
-            to[..filled].copy_from_slice(&from[column..][..filled]);
+            let to: &mut [u8] = bytemuck::cast_slice_mut(&mut to[..filled]);
+            to.copy_from_slice(from[column..][..filled].as_flattened());
         }
         column += columns;
     }

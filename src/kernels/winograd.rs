@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use super::Window;
 use super::epilogue::Epilogue;
-use super::packing::{PartSize, fill_bias, pack_alone};
+use super::packing::{PartSize, Unaligned, fill_bias, pack_alone};
 use super::place::Place;
 use super::product::{Packed, Rows, panel_columns, product};
 use crate::simd::{Isa, LANES, Simd, Vectorised, padded};
@@ -68,7 +68,7 @@ impl WinogradWeights {
     /// Where the lengths do not fit together.
     pub fn new(weight: &[f32], bias: Option<&[f32]>, outputs: usize, channels: usize) -> Self {
         let parts = pack_alone(Self::sizes(outputs, channels), |parts| {
-            Self::pack(weight, bias, outputs, channels, parts);
+            Self::pack(bytemuck::cast_slice(weight), bias, outputs, channels, parts);
         });
         Self::of(&parts, outputs, channels).expect("the lengths were made to fit")
     }
@@ -84,7 +84,7 @@ impl WinogradWeights {
     /// # Panics
     /// Where the lengths do not fit together.
     pub fn pack(
-        weight: &[f32],
+        weight: &[Unaligned],
         bias: Option<&[f32]>,
         outputs: usize,
         channels: usize,
@@ -145,7 +145,7 @@ impl WinogradWeights {
 
 /// `G g G'` of every window of `weight [outputs][channels][TAPS]`.
 struct Transform<'a> {
-    weight: &'a [f32],
+    weight: &'a [Unaligned],
     outputs: usize,
     channels: usize,
     /// Zeros, as in [`WinogradWeights`].
@@ -173,7 +173,7 @@ impl Vectorised for Transform<'_> {
                     let window = ((column + c) * channels + channel) * TAPS;
                     let window = &weight[window..][..TAPS];
                     for (to, &tap) in taps[c / LANES].iter_mut().zip(window) {
-                        to[c % LANES] = f64::from(tap);
+                        to[c % LANES] = f64::from(f32::from_ne_bytes(tap));
                     }
                 }
                 let first = column * channels + channel * columns;

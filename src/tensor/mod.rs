@@ -171,18 +171,10 @@ impl Tensor {
         Ok(bytemuck::cast_slice(self.bytes()))
     }
 
-    /// As [`read_once`](Self::read_once), one after another, without a copy to a boundary first:
-    /// for callers that may stop early.
-    ///
-    /// # Errors
-    /// `Shape` where the tensor is not of type `T`.
-    pub fn iter_once<'a, T: Element>(
-        &'a self,
-        scratch: &'a mut AlignedBuffer,
-    ) -> Result<impl Iterator<Item = T> + 'a> {
-        self.expect::<T>()?;
-        let bytes = self.storage.read_anywhere(scratch).chunks_exact(size_of::<T>());
-        Ok(bytes.map(|bytes| bytemuck::pod_read_unaligned(bytes)))
+    /// The bytes of all elements for a caller that reads them once, at any address: bytes of a file
+    /// that are misaligned for the element type are not copied.
+    pub fn bytes_once<'a>(&'a self, scratch: &'a mut AlignedBuffer) -> &'a [u8] {
+        self.storage.read_anywhere(scratch)
     }
 
     fn expect<T: Element>(&self) -> Result<()> {
