@@ -8,14 +8,15 @@
 ///
 /// The transform of an input tile is shared by all output channels, and that of an output tile by
 /// all input channels. With few channels the transforms cost more than the multiplications that they
-/// save. Benchmark: `cargo bench --bench kernels -- 3x3`.
+/// save. Benchmark: `cargo bench --bench kernels -- 3x3/.*/56x56` compares both algorithms with 8, 16
+/// and 64 channels.
 pub(super) const WINOGRAD_CHANNELS: usize = 16;
 
 /// Minimum height and width, in pixels, of the output of a convolution that uses Winograd's algorithm.
 ///
 /// The transformed weights are four times as large as the plain ones, which does not pay off for few
 /// tiles. Tiles have 4x4 pixels, so that a map of 7x7 is computed as one of 8x8. Benchmark:
-/// `cargo bench --bench kernels -- 3x3`.
+/// `cargo bench --bench kernels -- 3x3` compares both algorithms on maps of 7x7 to 56x56 pixels.
 pub(super) const WINOGRAD_SIDE: usize = 12;
 
 /// Minimum size of a map, in elements per image, for the convolution that computes it and the
@@ -24,15 +25,16 @@ pub(super) const WINOGRAD_SIDE: usize = 12;
 /// 140 000 elements of four bytes are about half a megabyte, the size of the second-level cache of
 /// common processors. A smaller map is still in that cache when the depthwise convolution reads it,
 /// and a joined step would only compute the lines where blocks meet twice. Benchmark:
-/// `cargo bench --bench networks`.
+/// `cargo bench --bench networks`, with this threshold and with another one.
 pub(super) const JOINED_MAP: usize = 140_000;
 
 /// Maximum stride and dilation, in pixels, of a depthwise convolution that becomes one step with the
 /// convolution before it.
 ///
 /// A joined step computes the lines that the window skips in vain, and keeps all lines that the
-/// window spans in the workspace. Published networks use at most 4. Benchmark:
-/// `cargo bench --bench networks`.
+/// window spans in the workspace. Published networks use at most 4, so that this only excludes sizes
+/// for which the workspace would be large. Benchmark: `cargo bench --bench networks`, with
+/// `DYRELU_BENCH_MODELS` naming a folder that has such a network.
 pub(super) const JOINED_STEP: usize = 16;
 
 /// Plain weights, in bytes, that are packed before the pages of the files that hold them are

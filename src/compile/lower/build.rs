@@ -1,4 +1,4 @@
-//! From stages to the steps and slots of a plan.
+//! Builds the steps and slots of a plan from stages.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use crate::plan::{
 };
 use crate::simd::padded;
 
-/// Builds the plan of `stages`, which reads `packed` weights.
+/// Builds the plan of `stages`, with their `packed` weights.
 pub(super) fn build(net: &Network, stages: &[Stage], packed: Packed) -> Plan {
     let mut builder = Builder::new(net, packed);
     for stage in stages {
@@ -28,14 +28,15 @@ struct Builder<'n, 'g> {
     net: &'n Network<'g>,
     packed: Packed,
     slots: Vec<SlotInfo>,
-    /// The slot in the arena that stands for a value which is elsewhere or shares its elements.
+    /// The slots in the arena for values whose own slots are elsewhere: copies of inputs and
+    /// constants, and slots whose elements a value shares.
     stand_ins: HashMap<ValueId, Slot>,
-    /// The steps that can leave partial sums beside the map in a slot.
+    /// The steps, by the slot of their output, that can also write its partial sums.
     summing: HashMap<Slot, usize>,
     steps: Vec<Step>,
 }
 
-/// What a step reads, in the making.
+/// The slots that a step reads or writes.
 type Inputs = Vec<Option<Slot>>;
 
 impl<'n, 'g> Builder<'n, 'g> {
@@ -74,13 +75,13 @@ impl<'n, 'g> Builder<'n, 'g> {
         }
     }
 
-    /// What a transformation of `x` applies and reads.
+    /// The fused operations and the inputs of a transformation of `x`.
     fn transform(&mut self, x: ValueId, epilogue: &Epilogue) -> (Fused, Inputs) {
         let inputs = vec![Some(self.map(x))];
         self.fuse(epilogue, inputs)
     }
 
-    /// What a convolution that reads a map applies and reads.
+    /// The fused operations and the inputs of a convolution that reads a map.
     fn reading_map(&mut self, group: &Group, convolution: &Convolution) -> (Fused, Inputs) {
         let node = self.net.graph.node(group.members[0]);
         let map = node.input(0).map(|x| {
@@ -92,14 +93,14 @@ impl<'n, 'g> Builder<'n, 'g> {
         self.fuse(&group.epilogue, vec![map])
     }
 
-    /// A convolution and the group that is computed on the way to it.
+    /// Adds the step of a convolution and of the group that is computed on the way to it.
     fn merged(&mut self, first: &Group, second: &Group, convolution: &Convolution) {
         let (before, mut inputs) = match &first.core {
             Core::Transform(x) => self.transform(*x, &first.epilogue),
             Core::Convolution(inner) => self.reading_map(first, inner),
             Core::Hyperfunction(_) | Core::Node => return,
         };
-        // The map between the two is nowhere.
+        // The map between the two has no slot.
         let (mut after, others) = self.fuse(&second.epilogue, vec![None]);
         let kernel: Box<dyn Kernel> = match &first.core {
             Core::Convolution(inner) => {
@@ -149,7 +150,7 @@ impl<'n, 'g> Builder<'n, 'g> {
         DepthwiseStep { weights, window: convolution.window.clone(), fused }
     }
 
-    /// The two layers of a hyperfunction.
+    /// Adds the steps of the two layers of a hyperfunction.
     fn hyperfunction(&mut self, id: NodeId, hyper: &Hyper) {
         let net = self.net;
         let node = net.graph.node(id);
@@ -173,7 +174,7 @@ impl<'n, 'g> Builder<'n, 'g> {
         }
     }
 
-    /// A node that is a step of its own.
+    /// Adds the step of a node that is in no group with others.
     fn node(&mut self, id: NodeId) {
         let net = self.net;
         let node = net.graph.node(id);
@@ -202,7 +203,8 @@ impl<'n, 'g> Builder<'n, 'g> {
         self.step(node, Work::General(node.op.clone()), inputs, outputs);
     }
 
-    /// A node that gives the elements of a map under another shape costs nothing.
+    /// Makes the output of a node that only changes a shape an alias of its input. Returns whether
+    /// that was possible, so that no step is needed.
     fn shares_elements(&mut self, node: &Node) -> bool {
         let Some(x) = node.input(0).filter(|_| choose::is_view_of_vectors(self.net, node)) else {
             return false;
@@ -219,7 +221,7 @@ impl<'n, 'g> Builder<'n, 'g> {
         true
     }
 
-    /// The slot of the arena that holds `value`; brings it there where it is elsewhere.
+    /// Returns the slot of the arena that holds `value`. Adds a step that copies it there if needed.
     fn map(&mut self, value: ValueId) -> Slot {
         if let Some(&slot) = self.stand_ins.get(&value) {
             return slot;
@@ -242,7 +244,7 @@ impl<'n, 'g> Builder<'n, 'g> {
         imported
     }
 
-    /// Makes a value live in the arena.
+    /// Places a value in the arena and returns its slot.
     fn map_slot(&mut self, value: ValueId) -> Slot {
         let dims = self.net.maps.dims(value).unwrap_or_default().to_vec();
         self.slots[value.index()].home = Home::Map(dims);
@@ -254,7 +256,8 @@ impl<'n, 'g> Builder<'n, 'g> {
         self.slots.len() - 1
     }
 
-    /// Has the step that produces `map` leave partial sums, and gives their slot.
+    /// Returns the slot of the partial sums of `map`, and makes the step that computes `map` write
+    /// them. `None` if that step cannot.
     fn partial_sums(&mut self, map: Slot) -> Option<Slot> {
         let step = *self.summing.get(&map)?;
         if let Some(&Some(sums)) = self.steps[step].outputs.get(1) {
@@ -266,7 +269,8 @@ impl<'n, 'g> Builder<'n, 'g> {
         Some(sums)
     }
 
-    /// What an epilogue applies; the values that it reads are appended to `inputs`.
+    /// Translates an epilogue from values to slots. The slots that it reads are appended to
+    /// `inputs`.
     fn fuse(&mut self, epilogue: &Epilogue, mut inputs: Inputs) -> (Fused, Inputs) {
         let mut add = |this: &mut Self, value: Option<ValueId>| {
             let slot = this.map(value?);
@@ -290,7 +294,8 @@ impl<'n, 'g> Builder<'n, 'g> {
         (fused, inputs)
     }
 
-    /// Constant coefficients for one image with a number for every channel, padded.
+    /// The elements of constant coefficients `[1, 2K, C]` with C padded; `None` if they are not
+    /// constant, or not given per channel and for all images alike.
     fn constant_coefficients(&self, value: ValueId) -> Option<Vec<f32>> {
         let tensor = self.net.graph.constant(value)?;
         let &[1, rows, channels] = tensor.shape() else { return None };
@@ -298,15 +303,15 @@ impl<'n, 'g> Builder<'n, 'g> {
             return None;
         }
         let mut padded_rows = vec![0.0; rows * padded(channels)];
-        let all = padded_rows.chunks_exact_mut(padded(channels));
-        for (to, from) in all.zip(tensor.as_f32().ok()?.chunks_exact(channels)) {
+        let rows = padded_rows.chunks_exact_mut(padded(channels));
+        for (to, from) in rows.zip(tensor.as_f32().ok()?.chunks_exact(channels)) {
             to[..channels].copy_from_slice(from);
         }
         Some(padded_rows)
     }
 
-    /// The step of `groups`, the last of which gives its output; `sums` says whether it can leave
-    /// partial sums.
+    /// Adds the step of `groups`, whose output is that of the last one. `sums` tells whether it can
+    /// write partial sums.
     fn grouped(&mut self, groups: &[&Group], kernel: Box<dyn Kernel>, inputs: Inputs, sums: bool) {
         let graph = self.net.graph;
         let Some(last) = groups.last() else { return };
@@ -316,7 +321,7 @@ impl<'n, 'g> Builder<'n, 'g> {
         }
         let members = groups.iter().flat_map(|group| &group.members);
         let ops: Vec<_> = members.map(|&id| graph.node(id).op.name()).collect();
-        // A joined step is named after the convolution that it begins with.
+        // A joined step has the name of its first convolution.
         let named = groups.iter().find(|group| matches!(group.core, Core::Convolution(_)));
         let name = graph.node(named.unwrap_or(last).members[0]).name.clone();
         self.steps.push(Step {

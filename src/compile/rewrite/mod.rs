@@ -1,4 +1,4 @@
-//! Passes that rewrite a graph into an equal one, one a file.
+//! Passes that rewrite a graph into an equal one, one pass per file.
 
 mod fold_batch_norm;
 mod fold_pad;
@@ -16,7 +16,7 @@ pub use simplify::simplify;
 pub use split_maxout::split_maxout;
 pub use static_slopes::static_slopes;
 
-/// Runs one pass alone.
+/// Runs a single pass.
 #[cfg(test)]
 fn alone<R>(
     graph: &mut crate::graph::Graph,
