@@ -13,7 +13,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use dyrelu::graph::{Graph, Node, Op, PoolKind, ReduceKind, Unary, ValueId, Variadic};
+use dyrelu::graph::{Binary, Graph, Node, Op, PoolKind, ReduceKind, Unary, ValueId, Variadic};
 use dyrelu::{DType, Tensor, reference};
 
 /// Of the largest element of an output.
@@ -162,7 +162,11 @@ fn noisy_run(graph: &Graph, inputs: &[Tensor], seed: u64) -> Option<Vec<Tensor>>
             }));
         }
         let given: Vec<_> = given.iter().map(Option::as_ref).collect();
-        let outputs = reference::evaluate(&node.op, &given, node.outputs.len()).ok()?;
+        let mut outputs = reference::evaluate(&node.op, &given, node.outputs.len()).ok()?;
+        if is_rounded && matches!(node.op, Op::Binary(Binary::Equal)) {
+            let equal = equal_with_noise(&given, &outputs[0], &mut generator)?;
+            outputs = vec![equal];
+        }
         for (id, mut tensor) in node.outputs.iter().zip(outputs) {
             if is_bounded(&node.op) {
                 tensor = with_noise(&tensor, 1.0, &mut generator);
@@ -185,6 +189,30 @@ fn with_noise(tensor: &Tensor, beside: f64, generator: &mut fastrand::Rng) -> Te
     let noisy =
         Tensor::new(tensor.shape(), noisy).and_then(|noisy: Tensor| noisy.cast(tensor.dtype()));
     noisy.expect("it has as many elements")
+}
+
+/// Whether elements are equal, where those that nearly are may be or not: noise takes equality away,
+/// but does not bring it about.
+fn equal_with_noise(
+    operands: &[Option<&Tensor>],
+    equal: &Tensor,
+    generator: &mut fastrand::Rng,
+) -> Option<Tensor> {
+    let evaluate = |op: Op, inputs: &[&Tensor]| {
+        let inputs: Vec<_> = inputs.iter().map(|&tensor| Some(tensor)).collect();
+        reference::evaluate(&op, &inputs, 1).ok()?.pop()
+    };
+    let [a, b] = [operands[0]?, operands[1]?].map(|operand| operand.cast(DType::F64));
+    let (a, b) = (a.ok()?, b.ok()?);
+    let distances = evaluate(Op::Binary(Binary::Sub), &[&a, &b])?;
+    let [a, b] = [a, b].map(|operand| evaluate(Op::Unary(Unary::Abs), &[&operand]));
+    let sizes = evaluate(Op::Binary(Binary::Add), &[&a?, &b?])?;
+    let near = FACTOR * NOISE * coarseness(operands[0]?.dtype());
+    let elements = numbers(&distances).into_iter().zip(numbers(&sizes)).zip(numbers(equal));
+    let elements = elements.map(|((distance, size), equal)| {
+        if distance.abs() <= near * (1.0 + size) { generator.bool() } else { equal != 0.0 }
+    });
+    Tensor::from_bools(equal.shape(), elements.collect::<Vec<_>>()).ok()
 }
 
 fn largest(tensor: &Tensor) -> f64 {
