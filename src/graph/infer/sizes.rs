@@ -108,7 +108,7 @@ pub(super) fn broadcast(shapes: &[&[Dim]]) -> Result<Vec<Dim>> {
 
 /// Checks that `small` broadcasts to exactly `large`.
 pub(super) fn broadcasts_to(what: &str, small: &[Dim], large: &[Dim]) -> Result<()> {
-    let fits = |(a, b): (&Dim, &Dim)| a.as_const() == Some(1) || may_equal(a, b);
+    let fits = |(a, b): (&Dim, &Dim)| may_equal(a, &1.into()) || may_equal(a, b);
     let aligned = large.len().checked_sub(small.len());
     if aligned.is_some_and(|offset| small.iter().zip(&large[offset..]).all(fits)) {
         return Ok(());
@@ -131,6 +131,14 @@ pub(super) fn are_simple(elements: &[Dim]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_size_that_depends_on_data_may_be_zero() {
+        let dim = add(&Dim::unknown(1), &3.into()).unwrap();
+        assert_eq!(broadcast(&[&[dim], &[3.into()]]).unwrap(), [3.into()]);
+        let dim = add(&Dim::symbol("N"), &3.into()).unwrap();
+        assert!(broadcast(&[&[dim], &[3.into()]]).is_err());
+    }
 
     #[test]
     fn sizes_that_meet_several_times_stay_short() {

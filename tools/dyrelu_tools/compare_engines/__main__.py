@@ -10,9 +10,9 @@ from pathlib import Path
 
 from .. import markdown
 from . import cell, table
-from .contenders import FOR_OPERATIONS, TITLES, contenders
+from .contenders import FOR_OPERATIONS, FOR_SUMMARY, TITLES, contenders
 from .engines import Job
-from .networks import Network, networks, operations, prepare
+from .networks import SUMMARY, Network, networks, operations, prepare
 from .results import Cell, Cpu, Results
 
 
@@ -38,7 +38,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=15, help="for one network at one setting, all engines together")
     parser.add_argument("--again", action="store_true", help="measure also what has been measured")
     parser.add_argument("--table", action="store_true", help="measure nothing, print the tables")
-    parser.add_argument("--readme", type=Path, help="measure nothing, write the tables between the marks of a document")
+    parser.add_argument("--document", type=Path, help="measure nothing, write the tables between the marks `comparison`")
+    parser.add_argument("--summary", type=Path, help="measure nothing, write the short table between the marks `summary`")
     return parser.parse_args()
 
 
@@ -78,7 +79,7 @@ def main() -> None:
     path = args.results or args.work / "results.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     results = Results.read(path) if path.exists() else Results(Cpu.here())
-    if not args.table and not args.readme:
+    if not (args.table or args.document or args.summary):
         if results.cpu != Cpu.here():
             raise SystemExit(f"{path} has figures of another CPU, {results.cpu}: choose another --results")
         measure(args, path, results)
@@ -90,9 +91,13 @@ def main() -> None:
     plain = {name: network.plain for name, network in shown.items() if network.plain}
     settings = [(threads, batch) for threads in args.threads for batch in args.batch]
     text = table.document(results, titles, plain, columns, settings, alone)
-    if args.readme:
-        markdown.insert(args.readme, "comparison", text)
-    else:
+    if args.document:
+        markdown.insert(args.document, "comparison", text)
+    if args.summary:
+        rows = {name: titles[name] for name in SUMMARY if name in titles}
+        some = {name: title for name, title in columns.items() if name in FOR_SUMMARY}
+        markdown.insert(args.summary, "summary", table.summary(results, rows, some))
+    if args.table:
         print(text, end="")
 
 
