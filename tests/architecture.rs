@@ -182,7 +182,7 @@ fn uses_inside(folder: &[String], modules: &[Module]) -> BTreeMap<String, BTreeS
     let is_export = |line: &&str| line.trim_start().starts_with("pub") && line.contains(" use ");
     let (exports, own_code): (Vec<&str>, Vec<&str>) = own.split_inclusive(';').partition(is_export);
     // A re-exported name, and the module that it is from.
-    let home: BTreeMap<String, String> = paths(&exports.concat(), &names)
+    let origins: BTreeMap<String, String> = paths(&exports.concat(), &names)
         .into_iter()
         .map(|path| (path[path.len() - 1].clone(), path[0].clone()))
         .collect();
@@ -205,7 +205,7 @@ fn uses_inside(folder: &[String], modules: &[Module]) -> BTreeMap<String, BTreeS
                 Some(if is_child {
                     name
                 } else {
-                    home.get(&name).cloned().unwrap_or(FOLDER.into())
+                    origins.get(&name).cloned().unwrap_or(FOLDER.into())
                 })
             };
             absolute.filter_map(target).collect()

@@ -7,8 +7,8 @@ use crate::tensor::{Block, Blocks, Cut, MOST_SHARES, Parts};
 /// How often a thread whose own share is done checks whether all blocks are taken, before it takes
 /// blocks of other shares. All checks together last a few tens of microseconds.
 ///
-/// A block that a thread takes from another share is missing twice: from the caches of the thread
-/// that has this share at the next step, and from its own, which hold the wrong one.
+/// A block that another thread took slows down the next step: the owner of the share reads the block
+/// there, and does not find it in its cache.
 const CHECKS_BEFORE_STEALING: usize = 1000;
 
 /// The threads that compute a step, and the workspace that they divide.
