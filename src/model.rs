@@ -9,7 +9,7 @@ use crate::compile::{self, Compiled, Options, Report};
 use crate::error::{Error, Result};
 use crate::format::{self, MappedFiles, Opened};
 use crate::graph::{Bindings, Graph, TensorType, bind_inputs};
-use crate::plan::{Batching, Bound, Input, Plan, State, StepTime, Team, Watch, planned_bytes};
+use crate::plan::{Input, Outputs, Placement, Plan, Runner, StepTime, Team, Watch, planned_bytes};
 use crate::simd::Isa;
 use crate::tensor::{DType, Tensor, num_elements};
 
@@ -91,9 +91,9 @@ impl Model {
     ///
     /// # Errors
     /// `Input` and `Shape` where the shapes are not what the network takes.
-    pub fn bind(&self, shapes: Vec<Vec<usize>>, threads: usize) -> Result<Bound> {
+    pub fn placement(&self, shapes: Vec<Vec<usize>>, threads: usize) -> Result<Placement> {
         let sizes = self.sizes(&shapes)?;
-        Bound::new(&self.plan, 0..self.plan.steps().len(), shapes, &sizes, threads)
+        Placement::new(&self.plan, 0..self.plan.steps().len(), shapes, &sizes, threads)
     }
 
     /// What the symbols of the graph stand for when inputs have these shapes.
@@ -144,7 +144,7 @@ impl Model {
 /// run, which is planned for the shapes of the first inputs and again whenever shapes change.
 pub struct Session {
     model: Arc<Model>,
-    state: State,
+    runner: Runner,
 }
 
 impl Session {
@@ -176,7 +176,7 @@ impl Session {
     }
 
     fn on(model: &Arc<Model>, team: Team) -> Self {
-        Session { model: model.clone(), state: State::new(team, Isa::get()) }
+        Session { model: model.clone(), runner: Runner::new(team, Isa::get()) }
     }
 
     /// The network that this session runs.
@@ -184,15 +184,9 @@ impl Session {
         &self.model
     }
 
-    /// Where the values of the last run lay in memory; absent before the first. Of a batch whose
-    /// images go through the first steps one by one, only the later steps are in it.
-    pub fn bound(&self) -> Option<&Bound> {
-        self.state.bound()
-    }
-
     /// Bytes of working memory that the last run had.
     pub fn arena_bytes(&self) -> usize {
-        self.state.arena_bytes()
+        self.runner.arena_bytes()
     }
 
     /// Runs the network on one tensor per input; gives one per output. They have the element types
@@ -237,9 +231,9 @@ impl Session {
             let found = outputs.len();
             return Err(Error::input(format!("the network gives {wanted} outputs, found {found}")));
         }
-        self.execute(inputs, &mut Watch::Nobody)?;
+        let results = self.execute(inputs, &mut Watch::Nobody)?;
         for (i, out) in outputs.iter_mut().enumerate() {
-            self.model.plan.copy_output(&self.state, inputs, i, out)?;
+            results.copy_to(i, out)?;
         }
         Ok(())
     }
@@ -269,26 +263,24 @@ impl Session {
 
     fn run_watched(&mut self, inputs: &[Tensor], watch: &mut Watch) -> Result<Vec<Tensor>> {
         let inputs: Vec<Input> = inputs.iter().map(Input::Tensor).collect();
-        self.execute(&inputs, watch)?;
         let outputs = 0..self.model.outputs.len();
-        outputs.map(|i| self.model.plan.output(&self.state, &inputs, i)).collect()
+        let results = self.execute(&inputs, watch)?;
+        outputs.map(|i| results.tensor(i)).collect()
     }
 
-    fn execute(&mut self, inputs: &[Input], watch: &mut Watch) -> Result<()> {
-        let Session { model, state } = self;
-        // Whoever looks at values wants those of the whole batch.
-        let batching = match watch {
-            Watch::Values(_) => Batching::Whole,
-            Watch::Nobody | Watch::Times(_) => Batching::ByImage,
-        };
-        state.bind(&model.plan, inputs, batching, |shapes| {
+    fn execute<'a>(
+        &'a mut self,
+        inputs: &'a [Input<'a>],
+        watch: &mut Watch,
+    ) -> Result<Outputs<'a>> {
+        let Session { model, runner } = self;
+        runner.run(&model.plan, inputs, watch, |shapes| {
             let mut bindings = Bindings::new();
             let types = inputs.iter().map(|input| input.dtype());
             let given = types.zip(shapes.iter().map(Vec::as_slice));
             bind_inputs(&model.graph, given, &mut bindings)?;
             Ok(bindings)
-        })?;
-        model.plan.run(state, inputs, watch)
+        })
     }
 }
 

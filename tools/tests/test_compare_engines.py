@@ -180,7 +180,7 @@ def test_tables_have_times_and_ratios() -> None:
     assert write(some_results()).splitlines() == [
         "1 thread, batch 1:",
         "",
-        "| ms an image | dyrelu | OpenVINO | ncnn | dyrelu / best other |",
+        "| ms per image | dyrelu | OpenVINO | ncnn | dyrelu / best other |",
         "| --- | ---: | ---: | ---: | ---: |",
         "| Net | 10.0 | 8.00 | 123 | 1.25 |",
         "| Net, dynamic | 12.5 | 16.0 | ✗ | 0.78 |",
@@ -210,6 +210,17 @@ def test_further_settings_are_folded() -> None:
         "",
         "</details>",
         "",
+    ]
+
+
+def test_a_short_table_compares_with_engines_that_it_does_not_show() -> None:
+    text = table.summary(some_results(), {"net": "Net", "other": "Other"}, {"dyrelu": "dyrelu", "ncnn": "ncnn"})
+    assert text.splitlines() == [
+        "| ms per image | dyrelu | ncnn | dyrelu / best other |",
+        "| --- | ---: | ---: | ---: |",
+        "| Net | 10.0 | 123 | 1.25 |",
+        "",
+        "One thread, measured on 2026-11-24: A CPU.",
     ]
 
 

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 from .. import markdown
-from . import cell, table
-from .contenders import FOR_OPERATIONS, TITLES, contenders
+from . import cell, published, table
+from .contenders import FOR_OPERATIONS, FOR_SUMMARY, TITLES, contenders
 from .engines import Job
-from .networks import Network, networks, operations, prepare
+from .networks import SUMMARY, Network, networks, operations, prepare
 from .results import Cell, Cpu, Results
 
 
@@ -32,13 +32,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--peers-rust", type=Path, help="the program of tools/peers-rust")
     parser.add_argument("--only", type=names, help="networks, with commas; all by default")
     parser.add_argument("--engines", type=names, help="engines, with commas; all by default")
+    parser.add_argument("--published", action="store_true", help="networks of timm and torchvision, in place of ours")
     parser.add_argument("--operations", action="store_true", help="the activation alone, at batch 1, in place of networks")
     parser.add_argument("--threads", type=numbers, default=[1], help="numbers of threads, with commas")
     parser.add_argument("--batch", type=numbers, default=[1], help="batch sizes, with commas")
     parser.add_argument("--seconds", type=float, default=15, help="for one network at one setting, all engines together")
     parser.add_argument("--again", action="store_true", help="measure also what has been measured")
     parser.add_argument("--table", action="store_true", help="measure nothing, print the tables")
-    parser.add_argument("--readme", type=Path, help="measure nothing, write the tables between the marks of a document")
+    parser.add_argument("--document", type=Path, help="measure nothing, write the tables between the marks `comparison`")
+    parser.add_argument("--summary", type=Path, help="measure nothing, write the short table between the marks `summary`")
     return parser.parse_args()
 
 
@@ -48,6 +50,11 @@ def chosen(known: dict[str, Network], only: list[str] | None) -> dict[str, Netwo
     return {name: network for name, network in known.items() if only is None or name in only}
 
 
+def among(args: argparse.Namespace) -> dict[str, Network]:
+    """The networks of which some are chosen."""
+    return published.networks() if args.published else networks()
+
+
 def measure(args: argparse.Namespace, path: Path, results: Results) -> None:
     """Cell by cell, all engines of a cell together; written after each."""
     named = args.engines
@@ -55,7 +62,7 @@ def measure(args: argparse.Namespace, path: Path, results: Results) -> None:
         named = [name for name in FOR_OPERATIONS if name != "dyrelu" or args.dyrelu]
     engines = contenders(named, args.dyrelu, args.peers_rust)
     versions = {name: one.version() for name, one in engines.items()}
-    for network in chosen(operations() if args.operations else networks(), args.only):
+    for network in chosen(operations() if args.operations else among(args), args.only):
         folder = args.work.resolve() / network
         for batch in [1] if args.operations else args.batch:
             for threads in args.threads:
@@ -78,21 +85,25 @@ def main() -> None:
     path = args.results or args.work / "results.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     results = Results.read(path) if path.exists() else Results(Cpu.here())
-    if not args.table and not args.readme:
+    if not (args.table or args.document or args.summary):
         if results.cpu != Cpu.here():
             raise SystemExit(f"{path} has figures of another CPU, {results.cpu}: choose another --results")
         measure(args, path, results)
         return
-    shown = chosen(networks(), args.only)
+    shown = chosen(among(args), args.only)
     columns = {name: title for name, title in TITLES.items() if args.engines is None or name in args.engines}
     alone = {name: operation.title for name, operation in operations().items()}
     titles = {name: network.title for name, network in shown.items()}
     plain = {name: network.plain for name, network in shown.items() if network.plain}
     settings = [(threads, batch) for threads in args.threads for batch in args.batch]
     text = table.document(results, titles, plain, columns, settings, alone)
-    if args.readme:
-        markdown.insert(args.readme, "comparison", text)
-    else:
+    if args.document:
+        markdown.insert(args.document, "comparison", text)
+    if args.summary:
+        rows = {name: titles[name] for name in SUMMARY if name in titles}
+        some = {name: title for name, title in columns.items() if name in FOR_SUMMARY}
+        markdown.insert(args.summary, "summary", table.summary(results, rows, some))
+    if args.table:
         print(text, end="")
 
 

@@ -89,6 +89,8 @@ PYTHON = {
 VARIANTS = {"onnxruntime-nospin": "onnxruntime", "pytorch-compiled": "torch"}
 # What an operation alone is compared with by default.
 FOR_OPERATIONS = [YARDSTICK, "dyrelu", "openvino", "onnxruntime", "pytorch", "pytorch-compiled"]
+# The columns of the short table: the engines that most people have.
+FOR_SUMMARY = ["dyrelu", "openvino", "onnxruntime", "pytorch"]
 RUST = {"tract": "tract-onnx", "rten": "rten"}
 # The order is that of the table's columns.
 TITLES = {

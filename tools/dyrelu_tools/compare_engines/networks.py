@@ -86,6 +86,17 @@ def networks() -> dict[str, Network]:
     return found
 
 
+# What the README's first screen shows.
+SUMMARY = (
+    "mobilenetv2",
+    "mobilenetv2-b",
+    "mobilenetv2-permuting",
+    "mobilenetv3-small-b",
+    "efficientnet-lite0-b",
+    "resnet18-b",
+)
+
+
 def operations() -> dict[str, Network]:
     """The dynamic ReLU alone, as networks of one activation."""
     found: dict[str, Network] = {}
@@ -103,7 +114,9 @@ def operations() -> dict[str, Network]:
 
 def find(name: str) -> Network:
     """The network or operation of that name."""
-    return (networks() | operations())[name]
+    from . import published
+
+    return (networks() | operations() | published.networks())[name]
 
 
 def prepare(name: str, batch: int, folder: Path) -> None:

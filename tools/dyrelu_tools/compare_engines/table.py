@@ -42,8 +42,8 @@ def among(results: Results, names: Iterable[str], engines: dict[str, str], threa
 
 
 def times(results: Results, titles: dict[str, str], engines: dict[str, str], threads: int, batch: int) -> list[str]:
-    """Milliseconds for one image, a row a network and a column an engine."""
-    rows = [["ms an image", *engines.values(), "dyrelu / best other"]]
+    """Milliseconds for one image, with a row per network and a column per engine."""
+    rows = [["ms per image", *engines.values(), "dyrelu / best other"]]
     for network, title in titles.items():
         entries = {name: entry for name, entry in results.of(Cell(network, threads, batch)).items() if name in engines}
         if entries:
@@ -63,6 +63,16 @@ def price(
         if any(ratio != "–" for ratio in ratios):
             rows.append([titles[network], *ratios])
     return lines(rows) if len(rows) > 1 else []
+
+
+def summary(results: Results, titles: dict[str, str], engines: dict[str, str]) -> str:
+    """A short table for one thread and batch 1: some engines by name, and our time over the best of all others."""
+    rows = [["ms per image", *engines.values(), "dyrelu / best other"]]
+    for network, title in titles.items():
+        entries = results.of(Cell(network, 1, 1))
+        if entries:
+            rows.append([title, *(three_figures(entries.get(name)) for name in engines), to_best_peer(entries)])
+    return "\n".join([*lines(rows), "", f"One thread, measured on {results.measured_on}: {results.cpu.name}."]) + "\n"
 
 
 def operations(results: Results, titles: dict[str, str], engines: dict[str, str], threads: int) -> list[str]:
