@@ -3,6 +3,8 @@ loading takes: `python -m dyrelu_tools.loading_onnx --help`.
 
 Both take turns, each turn in a process of its own, with the file in the page cache. The time is taken
 inside the process, from opening the file to the end of the first run, and is a median over the turns.
+Memory is the most that the process had meanwhile, less what it had before and what it takes for a
+network of a single ReLU: pages of the program itself.
 """
 
 from __future__ import annotations
@@ -12,9 +14,14 @@ import json
 import logging
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
 
 from .compare_engines.networks import networks, prepare
 from .compare_engines.table import lines
@@ -48,15 +55,27 @@ def report(command: list[object]) -> dict:
     return json.loads(subprocess.run([*map(str, command)], check=True, capture_output=True).stdout)
 
 
-def row(title: str, ours: list[Loaded], theirs: list[Loaded]) -> list[str]:
-    """Medians over all turns."""
+def write_relu(folder: Path) -> tuple[Path, Path]:
+    """A network of a single ReLU, and its input."""
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 8]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "relu", ports[:1], ports[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    file, x = folder / "relu.onnx", folder / "x.npy"
+    onnx.save(model, file)
+    np.save(x, np.ones((1, 8), np.float32))
+    return file, x
+
+
+def row(title: str, ours: list[Loaded], theirs: list[Loaded], fixed: tuple[int, int]) -> list[str]:
+    """Medians over all turns; `fixed` are the bytes that either program takes for any network."""
 
     def middle(loaded: list[Loaded], key: str) -> float:
         return median(getattr(one, key) for one in loaded)
 
     first, peer = middle(ours, "first_result_ms"), middle(theirs, "first_result_ms")
     opened, peer_opened = middle(ours, "open_ms"), middle(theirs, "open_ms")
-    needed, peak, peer_peak = middle(ours, "needed_bytes"), middle(ours, "peak_bytes"), middle(theirs, "peak_bytes")
+    needed = middle(ours, "needed_bytes")
+    peak, peer_peak = (middle(of, "peak_bytes") - bytes for of, bytes in zip((ours, theirs), fixed))
     times = [first, opened, peer, peer_opened]
     return [
         title,
@@ -94,6 +113,12 @@ def main() -> None:
     known = networks()
     if unknown := [name for name in args.only if name not in known]:
         raise SystemExit(f"unknown network {unknown[0]!r}, known are {', '.join(known)}")
+    dyrelu = args.dyrelu.resolve()
+    with tempfile.TemporaryDirectory() as folder:
+        relu = write_relu(Path(folder))
+        ours = [load_dyrelu(dyrelu, *relu, args.threads).peak_bytes for _ in range(3)]
+        theirs = [load_onnxruntime(*relu, args.threads).peak_bytes for _ in range(3)]
+    fixed = median(ours), median(theirs)
     rows = [HEADING]
     for name in args.only:
         folder = args.work.resolve() / name
@@ -102,9 +127,9 @@ def main() -> None:
         ours, theirs = [], []
         # The first turn brings the file and both programs into the page cache, and does not count.
         for _ in range(1 + args.turns):
-            ours.append(load_dyrelu(args.dyrelu.resolve(), file, x, args.threads))
+            ours.append(load_dyrelu(dyrelu, file, x, args.threads))
             theirs.append(load_onnxruntime(file, x, args.threads))
-        rows.append(row(known[name].title, ours[1:], theirs[1:]))
+        rows.append(row(known[name].title, ours[1:], theirs[1:], fixed))
     print(*lines(rows), sep="\n")
 
 

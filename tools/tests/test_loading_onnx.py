@@ -28,8 +28,13 @@ def test_onnx_runtime_is_measured_in_a_process_of_its_own(tmp_path: Path) -> Non
 
 
 def test_a_row_has_medians() -> None:
-    ours = [Loaded(t / 2, t, 130, 100) for t in (30.0, 10.0, 20.0)]
-    theirs = [Loaded(t / 4, t, 500) for t in (40.0, 400.0, 4.0)]
-    assert loading_onnx.row("net", ours, theirs) == [
-        "net", "20.0", "10.0", "40.0", "10.0", "0.50", "0.0", "0.0", "0.0", "1.30",
+    ours = [Loaded(t / 2, t, 133_000_000, 100_000_000) for t in (30.0, 10.0, 20.0)]
+    theirs = [Loaded(t / 4, t, 520_000_000) for t in (40.0, 400.0, 4.0)]
+    assert loading_onnx.row("net", ours, theirs, (3_000_000, 20_000_000)) == [
+        "net", "20.0", "10.0", "40.0", "10.0", "0.50", "100.0", "130.0", "500.0", "1.30",
     ]  # fmt: skip
+
+
+def test_the_baseline_is_a_network_that_runs(tmp_path: Path) -> None:
+    loaded = loading_onnx.load_onnxruntime(*loading_onnx.write_relu(tmp_path), 1)
+    assert loaded.first_result_ms > 0 and loaded.needed_bytes is None

@@ -131,16 +131,15 @@ impl Elements {
         other: &Elements,
         f: impl Fn(Element, Element) -> Option<Element>,
     ) -> Option<Self> {
-        // A single number, the usual operand, need not be broadcast.
-        if let &[number] = other.elements.as_slice()
-            && other.shape.len() <= self.shape.len()
-        {
-            return self.try_map(|e| f(e, number));
+        let (a, b) = (&self.elements, &other.elements);
+        // Nearly always one operand need only be repeated.
+        if other.repeats_in(&self.shape) {
+            let elements = known((0..a.len()).map(|i| f(a[i], b[i % b.len()])))?;
+            return Some(Elements { shape: self.shape.clone(), elements });
         }
-        if let &[number] = self.elements.as_slice()
-            && self.shape.len() <= other.shape.len()
-        {
-            return other.try_map(|e| f(number, e));
+        if self.repeats_in(&other.shape) {
+            let elements = known((0..b.len()).map(|i| f(a[i % a.len()], b[i])))?;
+            return Some(Elements { shape: other.shape.clone(), elements });
         }
         let a = self.broadcast(&other.shape)?;
         let b = other.broadcast(&a.shape)?;
@@ -149,10 +148,13 @@ impl Elements {
         Some(Elements { shape: a.shape, elements })
     }
 
+    /// Whether broadcasting to `shape` repeats the elements in their order.
+    fn repeats_in(&self, shape: &[usize]) -> bool {
+        let leading_ones = self.shape.iter().take_while(|&&size| size == 1).count();
+        self.shape.len() <= shape.len() && shape.ends_with(&self.shape[leading_ones..])
+    }
+
     fn broadcast(&self, shape: &[usize]) -> Option<Self> {
-        if self.shape == shape {
-            return Some(self.clone());
-        }
         let shape: Vec<i64> =
             shape.iter().map(|&d| i64::try_from(d).ok()).collect::<Option<_>>()?;
         self.moved(&Op::Expand, &[&Tensor::vector(shape)])
