@@ -183,9 +183,12 @@ struct Deferred {
 enum Make {
     /// A copy of others, which lie on no boundary.
     Copy(Storage),
-    /// Writes all bytes.
-    Write(Box<dyn Fn(&mut [u8]) + Send + Sync>),
+    /// The result of a function.
+    Write(Box<WriteBytes>),
 }
+
+/// Writes all bytes of a buffer.
+type WriteBytes = dyn Fn(&mut [u8]) + Send + Sync;
 
 impl Deferred {
     fn storage(len: usize, make: Make) -> Storage {
