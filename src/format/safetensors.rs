@@ -1,7 +1,7 @@
 //! The native weight file: safetensors, with the graph as JSON in its metadata.
 //!
-//! `docs/format.md` describes it. Tensor data begins on 64-byte boundaries, so that tensors can be
-//! borrowed from the mapped file and read by vector loads as they are.
+//! `docs/format.md` describes it. Tensor data begins on 64-byte boundaries, so that kernels read the
+//! tensors of a file where they lie, by aligned vector loads.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -14,7 +14,7 @@ use half::f16;
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
-use super::mapped::Mapped;
+use super::contents::Contents;
 use super::{PackedTensors, Prepared, Replacement};
 use crate::error::{Error, Result};
 use crate::graph::{Dim, Graph, Node, Op, TensorType, ValueId};
@@ -103,21 +103,21 @@ struct StoredNode {
     outputs: Vec<Option<String>>,
 }
 
-/// Reads the network in the file at `path`, and what conversion prepared where this version can
-/// use it. Tensors are borrowed from the mapped file; those stored in half precision are widened
-/// when somebody first looks at them.
+/// Reads the network in the contents of a file, and what conversion prepared for the compiler.
+///
+/// Tensors borrow from the contents; those stored in half precision are widened at their first use.
 ///
 /// # Errors
-/// `Io` where the file cannot be read, `Format` where it is damaged or holds no network,
-/// `Unsupported` where a later version wrote it, `Graph` where the network contradicts itself.
-pub fn read(path: impl AsRef<Path>) -> Result<(Graph, Option<Prepared>)> {
-    let path = path.as_ref();
-    let file = Arc::new(Mapped::open(path)?);
-    let storage = Storage::new(file.clone());
-    read_storage(&storage, |range| file.will_read(range)).map_err(|e| e.in_file(path))
+///
+/// [`Format`](crate::ErrorKind::Format) if the file is damaged or holds no network,
+/// [`Unsupported`](crate::ErrorKind::Unsupported) if a later version wrote it,
+/// [`Graph`](crate::ErrorKind::Graph) if the network contradicts itself.
+pub(super) fn read(contents: Contents) -> Result<(Graph, Option<Prepared>)> {
+    let contents = Arc::new(contents);
+    read_storage(&Storage::new(contents.clone()), |range| contents.will_read(range))
 }
 
-/// `will_read` is told where packed weights are.
+/// As [`read`], from bytes of any owner. Calls `will_read` with the range of the packed weights.
 fn read_storage(
     file: &Storage,
     will_read: impl Fn(Range<usize>),

@@ -13,45 +13,51 @@ use std::sync::Arc;
 
 use super::proto;
 use crate::error::{Error, Result};
-use crate::format::mapped::Mapped;
+use crate::format::contents::Contents;
+use crate::format::{Access, Place};
 use crate::tensor::Storage;
 
-/// The data files of one model; those that were read are kept mapped.
+/// The data files of one model, each opened once.
 pub(super) struct ExternalFiles {
     folder: PathBuf,
-    /// Folders in or under which files may lie, without links.
+    /// Folders in or under which files may lie, with all links resolved.
     allowed: Vec<PathBuf>,
-    mapped: HashMap<PathBuf, Storage>,
+    access: Access,
+    opened: HashMap<PathBuf, Storage>,
 }
 
 impl ExternalFiles {
-    /// The files of the model at `path`, which may lie under `root` too.
+    /// The data files of the model at a place.
     ///
     /// # Errors
-    /// `Io` where there is no folder `root`.
-    pub(super) fn of_model(path: &Path, root: Option<&Path>) -> Result<Self> {
-        let mut files = Self::in_folder(path.parent().unwrap_or(Path::new("")));
+    ///
+    /// [`Io`](crate::ErrorKind::Io) if the root that the user allows is no folder.
+    pub(super) fn of_model(place: Place) -> Result<Self> {
+        let Place { path, data_root, access } = place;
+        let mut files = Self::in_folder(path.parent().unwrap_or(Path::new("")), access);
         if let Ok(target) = fs::canonicalize(path) {
             files.allowed.extend(target.parent().map(Path::to_path_buf));
         }
-        if let Some(root) = root {
+        if let Some(root) = data_root {
             files.allowed.push(fs::canonicalize(root).map_err(|e| Error::io(root, e))?);
         }
         Ok(files)
     }
 
-    /// The files in or under `folder`; an empty path is the current folder.
-    pub(super) fn in_folder(folder: &Path) -> Self {
+    /// The files in or under `folder`. An empty path is the current folder.
+    pub(super) fn in_folder(folder: &Path, access: Access) -> Self {
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         let allowed = fs::canonicalize(folder).into_iter().collect();
-        ExternalFiles { folder: folder.to_path_buf(), allowed, mapped: HashMap::new() }
+        ExternalFiles { folder: folder.to_path_buf(), allowed, access, opened: HashMap::new() }
     }
 
-    /// The `expected` bytes that `entries` describe.
+    /// Returns the `expected` bytes that `entries` describe.
     ///
     /// # Errors
-    /// `Format` where the entries make no sense, `Input` where the file is none of the model's, `Io`
-    /// where it cannot be read.
+    ///
+    /// [`Format`](crate::ErrorKind::Format) if the entries make no sense,
+    /// [`Input`](crate::ErrorKind::Input) if the file is none of the model's own,
+    /// [`Io`](crate::ErrorKind::Io) if it cannot be read.
     pub(super) fn bytes(
         &mut self,
         entries: &[proto::StringEntry],
@@ -103,11 +109,11 @@ impl ExternalFiles {
                 target.display()
             ))));
         }
-        let file = match self.mapped.entry(target) {
+        let file = match self.opened.entry(target) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => {
-                let mapped = Mapped::open(place.key()).map_err(of_file)?;
-                place.insert(Storage::new(Arc::new(mapped)))
+            Entry::Vacant(entry) => {
+                let contents = Contents::open(entry.key(), self.access).map_err(of_file)?;
+                entry.insert(Storage::new(Arc::new(contents)))
             }
         };
         Ok((path, file))
@@ -159,6 +165,10 @@ mod tests {
         }
     }
 
+    fn place<'p>(path: &'p Path, data_root: Option<&'p Path>) -> Place<'p> {
+        Place { path, data_root, access: Access::read() }
+    }
+
     fn location_of(name: &str) -> [proto::StringEntry; 1] {
         [proto::StringEntry { key: "location".into(), value: name.into() }]
     }
@@ -185,7 +195,7 @@ mod tests {
 
         let model = path("snapshots/1/model.onnx");
         let read = |model: &Path, root: Option<&Path>, name: &str| {
-            let mut files = ExternalFiles::of_model(model, root).unwrap();
+            let mut files = ExternalFiles::of_model(place(model, root)).unwrap();
             files.bytes(&location_of(name), 4).map(|storage| storage.bytes().to_vec())
         };
         for name in ["model.onnx_data", "again", "./sub/../model.onnx_data"] {
@@ -204,7 +214,7 @@ mod tests {
         let root = path("elsewhere");
         assert_eq!(read(&model, Some(&root), "far").unwrap(), b"data");
         assert_eq!(read(&path("blobs/a"), Some(&root), "folder/c").unwrap(), b"data");
-        let missing = ExternalFiles::of_model(&model, Some(&path("nowhere")));
+        let missing = ExternalFiles::of_model(place(&model, Some(&path("nowhere"))));
         assert!(missing.is_err());
     }
 
@@ -215,7 +225,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let pipe = folder.path().join("pipe");
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-        let mut files = ExternalFiles::in_folder(folder.path());
+        let mut files = ExternalFiles::in_folder(folder.path(), Access::read());
         let error = files.bytes(&location_of("pipe"), 4).err().unwrap().to_string();
         assert!(error.contains("expected a file, found a pipe"), "{error}");
     }

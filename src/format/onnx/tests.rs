@@ -5,9 +5,12 @@ mod scopes;
 mod tensors;
 mod validity;
 
+use std::path::Path;
+
 use super::proto::{self, attribute_type};
 use super::*;
 use crate::ErrorKind;
+use crate::format::Access;
 use crate::reference;
 use crate::tensor::{DType, Tensor};
 
@@ -86,6 +89,11 @@ fn outcome(model: &proto::Model, scale: f32) -> Result<Tensor> {
 fn refused(model: &proto::Model, kind: ErrorKind, words: &str) {
     let error = open(model).expect_err(words);
     assert!(error.kind() == kind && error.to_string().contains(words), "{error:?}");
+}
+
+/// Reads a model whose external data lies in `folder`.
+fn read_bytes(bytes: Bytes, folder: Option<&Path>) -> Result<Graph> {
+    read_model(bytes, folder.map(|folder| ExternalFiles::in_folder(folder, Access::read())))
 }
 
 fn open(model: &proto::Model) -> Result<Graph> {
@@ -378,7 +386,9 @@ fn external_tensors_stay_inside_their_file_and_folder() {
             external_data: entries.map(entry).to_vec(),
             ..tensor("w", &[2], &[])
         };
-        let found = TensorReader::new(Some(ExternalFiles::in_folder(folder.path()))).read(&tensor);
+        let found =
+            TensorReader::new(Some(ExternalFiles::in_folder(folder.path(), Access::read())))
+                .read(&tensor);
         match (found, words) {
             (Ok(tensor), None) => assert_eq!(tensor.as_f32().unwrap(), [1.0, 2.0]),
             (Err(e), Some(words)) => {

@@ -53,7 +53,6 @@ fn data_is_read_through_links_to_the_folder_of_the_model() {
     symlink("../elsewhere/2", &link).unwrap();
     let error = crate::Model::open(&model).err().unwrap().to_string();
     assert!(error.contains("elsewhere/2, outside the folder of the model"), "{error}");
-    let external_data_root = Some(path("elsewhere"));
-    let options = crate::Options { external_data_root, ..Default::default() };
+    let options = crate::Options::default().external_data_root(path("elsewhere"));
     assert!(crate::Model::open_with(&model, options).is_ok());
 }

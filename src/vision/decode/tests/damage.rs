@@ -3,7 +3,7 @@
 use super::*;
 
 fn tolerant() -> DecodeOptions {
-    DecodeOptions { allow_truncated: true, ..DecodeOptions::default() }
+    DecodeOptions::default().allow_truncated(true)
 }
 
 fn refused(bytes: &[u8]) -> String {

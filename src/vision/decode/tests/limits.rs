@@ -24,17 +24,17 @@ fn files() -> Vec<(ImageFormat, Vec<u8>)> {
 #[test]
 fn pixels_and_memory_are_limited_in_every_format() {
     for (format, bytes) in files() {
-        let fits = DecodeOptions { max_pixels: 1200, ..DecodeOptions::default() };
+        let fits = DecodeOptions::default().max_pixels(1200);
         fits.decode(&bytes).unwrap_or_else(|e| panic!("{format:?}: {e}"));
-        let few = DecodeOptions { max_pixels: 1199, ..DecodeOptions::default() };
+        let few = DecodeOptions::default().max_pixels(1199);
         let message = refused(&bytes, &few);
         assert!(message.contains("more than the 1199 allowed"), "{format:?}: {message}");
         // The file, and less than the three bytes of each pixel.
         let max_memory = bytes.len() as u64 + 3599;
-        let message = refused(&bytes, &DecodeOptions { max_memory, ..DecodeOptions::default() });
+        let message = refused(&bytes, &DecodeOptions::default().max_memory(max_memory));
         assert!(message.contains("bytes allowed"), "{format:?}: {message}");
         let max_memory = bytes.len() as u64 - 1;
-        refused(&bytes, &DecodeOptions { max_memory, ..DecodeOptions::default() });
+        refused(&bytes, &DecodeOptions::default().max_memory(max_memory));
     }
 }
 
@@ -65,14 +65,14 @@ fn scans_of_a_progressive_jpeg_are_limited_by_its_pixels() {
     let bytes = encoder.encode().unwrap();
     let scans = bytes.windows(2).filter(|pair| *pair == [0xff, 0xda]).count() as u64;
     // Of an image that has as many pixels as are allowed, 16 scans are.
-    DecodeOptions { max_pixels: 1200, ..DecodeOptions::default() }.decode(&bytes).unwrap();
+    DecodeOptions::default().max_pixels(1200).decode(&bytes).unwrap();
     assert!((2..16).contains(&scans));
     // The last scan again and again.
     let last = bytes.windows(2).rposition(|pair| pair == [0xff, 0xda]).unwrap();
     let scan = &bytes[last..bytes.len() - 2];
     for copies in [16, 1000] {
         let many = [&bytes[..bytes.len() - 2], &scan.repeat(copies), &[0xff, 0xd9]].concat();
-        let options = DecodeOptions { max_pixels: 1200, ..DecodeOptions::default() };
+        let options = DecodeOptions::default().max_pixels(1200);
         let message = refused(&many, &options);
         assert!(message.contains("scans"), "{message}");
     }
