@@ -1,9 +1,9 @@
-//! Files beside a model in which its tensors lie.
+//! External data: files beside a model that hold its tensors.
 //!
-//! A model must not read files that are none of its own. The location that it states is taken from its
-//! folder and must not leave it; where links on the way lead elsewhere, they have to end in the folder of
-//! the model, in the one where the model itself lies if it is a link, as in the cache of Hugging Face, or in
-//! one that the user allows.
+//! A model must not be able to read files that are not its own. The location that it states is relative to
+//! the model's folder and must not leave it. Links on the way must end in one of three folders: the model's,
+//! the one of the model's target if the model is a link itself (as in the cache of Hugging Face), or one that
+//! the user allows.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -89,7 +89,7 @@ impl ExternalFiles {
         })
     }
 
-    /// The file at a location, and the path by which the model names it.
+    /// Returns the path by which the model names the file at a location, and its contents.
     fn file(&mut self, location: &str) -> Result<(PathBuf, &Storage)> {
         let inside = inside(Path::new(location)).ok_or_else(|| {
             Error::format(format!(
@@ -124,19 +124,19 @@ fn entry<'e>(entries: &'e [proto::StringEntry], key: &str) -> Option<&'e str> {
     entries.iter().find(|e| e.key == key).map(|e| e.value.as_str())
 }
 
-/// The location that entries state.
+/// Returns the location that entries state.
 pub(super) fn location(entries: &[proto::StringEntry]) -> Result<&str> {
     entry(entries, "location").ok_or_else(|| Error::format("it is external but names no location"))
 }
 
-/// A relative path without `..`; `None` where it leaves the folder that it begins in.
+/// Returns a relative path without `..`, `None` if it leaves the folder that it begins in.
 fn inside(path: &Path) -> Option<PathBuf> {
     let mut inside = PathBuf::new();
     for component in path.components() {
         match component {
             Component::Normal(name) => inside.push(name),
             Component::CurDir => {}
-            // An empty path has nothing to leave.
+            // `pop` fails at the beginning: the path leaves the folder.
             Component::ParentDir if inside.pop() => {}
             _ => return None,
         }
@@ -173,7 +173,7 @@ mod tests {
         [proto::StringEntry { key: "location".into(), value: name.into() }]
     }
 
-    /// The cache of Hugging Face has its files by their checksums and links with their names.
+    /// The cache of Hugging Face names files by checksums, and has links with their names.
     #[cfg(unix)]
     #[test]
     fn links_end_beside_the_model_or_where_it_is_allowed() {
@@ -201,7 +201,7 @@ mod tests {
         for name in ["model.onnx_data", "again", "./sub/../model.onnx_data"] {
             assert_eq!(read(&model, None, name).unwrap(), b"data", "{name}");
         }
-        // A model that is no link has its own folder only.
+        // A model that is no link may read its own folder only.
         for (model, name) in [
             (&model, "far"),
             (&path("snapshots/1/plain.onnx"), "model.onnx_data"),
@@ -218,7 +218,7 @@ mod tests {
         assert!(missing.is_err());
     }
 
-    /// A pipe would be waited for.
+    /// Opening a pipe would wait.
     #[cfg(unix)]
     #[test]
     fn special_files_are_refused() {

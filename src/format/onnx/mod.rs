@@ -72,7 +72,7 @@ fn read_model(bytes: Bytes, files: Option<ExternalFiles>) -> Result<Graph> {
 struct Reader<'m> {
     functions: Functions<'m>,
     scopes: Vec<Scope<'m>>,
-    /// Nodes of functions and branches that may still be read.
+    /// The number of nodes of functions and branches that may still be read.
     budget: usize,
     tensors: TensorReader,
     graph: Graph,
@@ -120,7 +120,7 @@ impl<'m> Reader<'m> {
                     let id = self.graph.add_input(&input.name, ty);
                     self.scope().define(&input.name, Some(id));
                 }
-                // Nobody could give it, and nobody reads it.
+                // An input that no output needs may be of any type.
                 Err(_) if !self.scope().live.contains(input.name.as_str()) => {}
                 Err(e) => return Err(e),
             }
@@ -137,7 +137,7 @@ impl<'m> Reader<'m> {
         Ok(self.graph)
     }
 
-    /// Reads the constants of a network that somebody needs; gives the names of all.
+    /// Reads the constants that the outputs need, and returns the names of all constants.
     fn initializers(&mut self, graph: &'m proto::Graph) -> Result<HashSet<&'m str>> {
         let mut names = HashSet::new();
         let mut is_live = |reader: &mut Self, name: &'m str| match names.insert(name) {
@@ -166,7 +166,7 @@ impl<'m> Reader<'m> {
         self.scope().define(name, Some(id));
     }
 
-    /// Reads those of `nodes` that somebody needs. Their names get `prefix` in front.
+    /// Reads those of `nodes` that the outputs need. `prefix` precedes their names.
     fn nodes(&mut self, nodes: &'m [proto::Node], prefix: &str) -> Result<()> {
         for (i, node) in nodes.iter().enumerate() {
             let name = match node.name.as_str() {
@@ -209,7 +209,7 @@ impl<'m> Reader<'m> {
     }
 }
 
-/// The name of an operator set: empty for ONNX's own.
+/// Returns the name of an operator set, empty for ONNX's own.
 fn domain(name: &str) -> &str {
     if name == "ai.onnx" { "" } else { name }
 }

@@ -1,4 +1,4 @@
-//! Files that are written and read, and hostile ones.
+//! Files written and read again, and hostile files.
 
 use super::*;
 use crate::ErrorKind;
@@ -112,7 +112,7 @@ fn damaged_files_never_panic() {
     }
 }
 
-/// Neither the weights nor what is packed are copied.
+/// Neither plain nor packed weights are copied.
 #[test]
 fn tensors_borrow_from_the_contents() {
     let mut packed = PackedTensors::default();
@@ -134,7 +134,7 @@ fn tensors_borrow_from_the_contents() {
     }
 }
 
-/// A network of one layer with a pack of its own, changed by `change`.
+/// Reads a network of one layer whose packs were changed by `change`.
 fn with_pack(change: impl FnOnce(&mut Vec<StoredPack>)) -> Result<(Graph, Option<Prepared>)> {
     let mut packed = PackedTensors::default();
     packed.insert(ValueId(2), "dense", vec![Tensor::vector(vec![1f32; 4])]);

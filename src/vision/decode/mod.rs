@@ -114,7 +114,7 @@ impl DecodeOptions {
     ///
     /// The orientation that a camera noted is applied. As Pillow's `convert("RGB")` does, transparency is
     /// dropped and grey becomes three equal channels. Of samples of 16 bits, the upper 8 are kept.
-    /// Pillow does so too, except for a grey PNG, whose samples it clips to 255 instead.
+    /// Grey images of 16 bits, such as PNG files, therefore differ from Pillow's, which clips them to 255.
     ///
     /// # Errors
     ///
