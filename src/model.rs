@@ -10,7 +10,7 @@ use crate::compile::{self, Compiled, Options, Report};
 use crate::error::{Error, Result};
 use crate::format::{self, Access, Prepared};
 use crate::graph::{Bindings, Graph, TensorType, bind_inputs};
-use crate::plan::{Batching, Bound, Input, Plan, State, StepTime, Team, Watch, planned_bytes};
+use crate::plan::{Input, Outputs, Placement, Plan, Runner, StepTime, Team, Watch, planned_bytes};
 use crate::simd::Isa;
 use crate::tensor::{DType, Tensor, num_elements};
 
@@ -179,9 +179,9 @@ impl Model {
     /// [`Input`](crate::ErrorKind::Input) and [`Shape`](crate::ErrorKind::Shape) if the shapes are not
     /// what the network takes.
     #[doc(hidden)]
-    pub fn bind(&self, shapes: Vec<Vec<usize>>, threads: usize) -> Result<Bound> {
+    pub fn placement(&self, shapes: Vec<Vec<usize>>, threads: usize) -> Result<Placement> {
         let sizes = self.sizes(&shapes)?;
-        Bound::new(&self.plan, 0..self.plan.steps().len(), shapes, &sizes, threads)
+        Placement::new(&self.plan, 0..self.plan.steps().len(), shapes, &sizes, threads)
     }
 
     /// Returns what the symbols of the graph stand for when inputs have these shapes.
@@ -245,7 +245,7 @@ impl fmt::Debug for Model {
 /// a batch.
 pub struct Session {
     model: Arc<Model>,
-    state: State,
+    runner: Runner,
 }
 
 impl Session {
@@ -274,7 +274,7 @@ impl Session {
     }
 
     fn on(model: &Arc<Model>, team: Team) -> Self {
-        Session { model: model.clone(), state: State::new(team, Isa::get()) }
+        Session { model: model.clone(), runner: Runner::new(team, Isa::get()) }
     }
 
     /// Returns the network that this session runs.
@@ -282,16 +282,9 @@ impl Session {
         &self.model
     }
 
-    /// Returns where the values of the last run lay in memory, `None` before the first run. If the
-    /// images of a batch went through the first steps one by one, only the later steps are in it.
-    #[doc(hidden)]
-    pub fn bound(&self) -> Option<&Bound> {
-        self.state.bound()
-    }
-
     /// Returns the bytes of working memory that the last run had, 0 before the first run.
     pub fn arena_bytes(&self) -> usize {
-        self.state.arena_bytes()
+        self.runner.arena_bytes()
     }
 
     /// Runs the network on one tensor per input and returns one per output, in the order of
@@ -342,9 +335,9 @@ impl Session {
             let found = outputs.len();
             return Err(Error::input(format!("the network gives {wanted} outputs, found {found}")));
         }
-        self.execute(inputs, &mut Watch::Nobody)?;
+        let results = self.execute(inputs, &mut Watch::Nobody)?;
         for (i, out) in outputs.iter_mut().enumerate() {
-            self.model.plan.copy_output(&self.state, inputs, i, out)?;
+            results.copy_to(i, out)?;
         }
         Ok(())
     }
@@ -379,26 +372,24 @@ impl Session {
 
     fn run_watched(&mut self, inputs: &[Tensor], watch: &mut Watch) -> Result<Vec<Tensor>> {
         let inputs: Vec<Input> = inputs.iter().map(Input::Tensor).collect();
-        self.execute(&inputs, watch)?;
         let outputs = 0..self.model.outputs.len();
-        outputs.map(|i| self.model.plan.output(&self.state, &inputs, i)).collect()
+        let results = self.execute(&inputs, watch)?;
+        outputs.map(|i| results.tensor(i)).collect()
     }
 
-    fn execute(&mut self, inputs: &[Input], watch: &mut Watch) -> Result<()> {
-        let Session { model, state } = self;
-        // An observer is shown the values of the whole batch.
-        let batching = match watch {
-            Watch::Values(_) => Batching::Whole,
-            Watch::Nobody | Watch::Times(_) => Batching::ByImage,
-        };
-        state.bind(&model.plan, inputs, batching, |shapes| {
+    fn execute<'a>(
+        &'a mut self,
+        inputs: &'a [Input<'a>],
+        watch: &mut Watch,
+    ) -> Result<Outputs<'a>> {
+        let Session { model, runner } = self;
+        runner.run(&model.plan, inputs, watch, |shapes| {
             let mut bindings = Bindings::new();
             let types = inputs.iter().map(|input| input.dtype());
             let given = types.zip(shapes.iter().map(Vec::as_slice));
             bind_inputs(&model.graph, given, &mut bindings)?;
             Ok(bindings)
-        })?;
-        model.plan.run(state, inputs, watch)
+        })
     }
 }
 

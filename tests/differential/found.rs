@@ -222,3 +222,22 @@ fn a_part_of_the_batch_that_is_empty_for_one_image() {
     let y = net.apply(gemm(), &[y, weight, bias]);
     net.agrees(&[y]);
 }
+
+/// A coefficient per image of a single image was taken for one per channel of a transposed map.
+#[test]
+fn a_coefficient_per_image_for_a_map_whose_channels_became_images() {
+    let mut net = Net::new();
+    let x = net.input(&[1, 4, 1, 1], Some("N"));
+    let map = net.input(&[1, 24, 4, 9], None);
+    let map = net.apply(Op::Transpose { perm: vec![1, 0, 2, 3] }, &[map]);
+    let context = net.apply(Op::Unary(Unary::Tanh), &[x]);
+    let coefficients = net.split(context, 1, 4);
+    let pieces: Vec<ValueId> = (0..2)
+        .map(|k| {
+            let y = net.apply(Op::Binary(Binary::Mul), &[map, coefficients[k]]);
+            net.apply(Op::Binary(Binary::Add), &[y, coefficients[2 + k]])
+        })
+        .collect();
+    let y = net.apply(Op::Variadic(Variadic::Max), &pieces);
+    net.agrees(&[y]);
+}

@@ -14,7 +14,9 @@ use crate::graph::{
 use crate::kernels::conv::gathers;
 use crate::kernels::epilogue::Activation;
 use crate::kernels::pool::Pooling;
-use crate::plan::{AttentionStep, GlobalAverageStep, Kernel, PoolStep, WindowShape};
+use crate::plan::{
+    AttentionPrimitive, GlobalAveragePrimitive, PoolPrimitive, Primitive, WindowShape,
+};
 use crate::tensor::{DType, Tensor};
 
 /// A convolution or a fully connected layer, whose kernel takes an epilogue.
@@ -213,7 +215,7 @@ pub(super) fn hyperfunction<'g>(net: &Network<'g>, node: &'g Node) -> Option<Hyp
 }
 
 /// The pooling that `node` is.
-fn pool(net: &Network, node: &Node, op: &Pool) -> Option<PoolStep> {
+fn pool(net: &Network, node: &Node, op: &Pool) -> Option<PoolPrimitive> {
     let rank = |id: ValueId| net.maps.dims(id).map(<[_]>::len);
     let fits = rank(node.input(0)?) == Some(4) && rank(node.output()) == Some(4);
     let only_values = node.outputs.iter().skip(1).all(Option::is_none);
@@ -230,7 +232,7 @@ fn pool(net: &Network, node: &Node, op: &Pool) -> Option<PoolStep> {
         padding: op.padding.clone(),
         ceil_mode: op.ceil_mode,
     };
-    (fits && only_values).then_some(PoolStep { kind, window })
+    (fits && only_values).then_some(PoolPrimitive { kind, window })
 }
 
 /// Whether `node` is the mean over height and width.
@@ -252,15 +254,15 @@ pub(super) fn is_global_average(net: &Network, node: &Node) -> bool {
 }
 
 /// The kernels that take no epilogue and whose weights are nothing but attributes.
-pub(super) fn plain(net: &Network, node: &Node) -> Option<Box<dyn Kernel>> {
+pub(super) fn plain(net: &Network, node: &Node) -> Option<Box<dyn Primitive>> {
     match &node.op {
         Op::Pool(op) => Some(Box::new(pool(net, node, op)?)),
         &Op::SpatialAttention(SpatialAttention { tau, gamma_per_position }) => {
             let z = node.input(0)?;
             let fits = net.maps.dims(z)?.len() == 4 && net.maps.channels(z)? == 1;
-            fits.then(|| Box::new(AttentionStep { tau, gamma_per_position }) as Box<_>)
+            fits.then(|| Box::new(AttentionPrimitive { tau, gamma_per_position }) as Box<_>)
         }
-        _ if is_global_average(net, node) => Some(Box::new(GlobalAverageStep)),
+        _ if is_global_average(net, node) => Some(Box::new(GlobalAveragePrimitive)),
         _ => None,
     }
 }

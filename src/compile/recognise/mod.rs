@@ -102,7 +102,9 @@ fn accept(scope: &Scope, anchor: NodeId, visits: &[&Visit]) -> Result<Match, &'s
                 return like_map(value, axis, &map.dims[0]);
             }
             if Some(label) == axes.channel {
-                return like_map(value, axis, &map.dims[1]);
+                // A free size may turn out to be 1.
+                let ty = scope.types.get(value);
+                return ty.is_some_and(|ty| ty.dims[axis] == map.dims[1]);
             }
             visit.selected.iter().any(|(l, _)| *l == label)
         };

@@ -37,8 +37,9 @@ def photos(names: list[str], *right: int) -> Callable[[str, int | None], str | N
 
 
 def nothing_left(text: str, _: int | None) -> str | None:
-    """A step after which no file is left."""
-    return f"{text.strip()!r} is left" if text.strip() else None
+    """A step that lists the unfinished files; a conversion that was done before the signal says so in a sentence."""
+    names = [line for line in text.split("\n") if line and " " not in line]
+    return f"{names} is left" if names else None
 
 
 STEPS: dict[int, Callable[[str, int | None], str | None]] = {
