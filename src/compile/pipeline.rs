@@ -126,6 +126,7 @@ fn validate(graph: &mut Graph) -> Result<()> {
 /// The passes, in order.
 pub(super) fn rewrite_all(graph: &mut Rewriter) -> Result<Report> {
     rewrite::simplify(graph)?;
+    rewrite::spelled_activations(graph)?;
     rewrite::fold_batch_norm(graph)?;
     rewrite::fold_pad(graph)?;
     let unrecognised = recognise(graph)?;

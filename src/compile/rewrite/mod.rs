@@ -5,6 +5,7 @@ mod fold_pad;
 mod free_batch;
 mod pool_before_conv;
 mod simplify;
+mod spelled_activations;
 mod split_maxout;
 mod static_slopes;
 
@@ -13,6 +14,7 @@ pub use fold_pad::fold_pad;
 pub use free_batch::{FixedBatch, free_batch};
 pub use pool_before_conv::pool_before_conv;
 pub use simplify::simplify;
+pub use spelled_activations::spelled_activations;
 pub use split_maxout::split_maxout;
 pub use static_slopes::static_slopes;
 

@@ -72,7 +72,7 @@ impl<'c> Tolerance<'c> {
                 match noisy.map(numbers) {
                     Some(noisy) => {
                         for ((effect, x), y) in effects.iter_mut().zip(&expected).zip(&noisy) {
-                            *effect = effect.max(distance(*x, *y) / strength);
+                            *effect = effect.max(distance(*x, *y) / strength.sqrt());
                         }
                     }
                     // Noise changed sizes.
@@ -182,8 +182,11 @@ fn noisy_run(graph: &Graph, inputs: &[Tensor], seed: u64, strength: f64) -> Opti
         let given: Vec<_> = given.iter().map(Option::as_ref).collect();
         let mut outputs = reference::evaluate(&node.op, &given, node.outputs.len()).ok()?;
         if is_rounded && matches!(node.op, Op::Binary(Binary::Equal)) {
-            let equal = equal_with_noise(&given, &outputs[0], &mut noise)?;
-            outputs = vec![equal];
+            outputs = vec![equal_with_noise(&given, &outputs[0], &mut noise)?];
+        }
+        if is_rounded && matches!(node.op, Op::Cast { to: DType::Bool }) {
+            let zero = Tensor::scalar(0f64);
+            outputs = vec![equal_with_noise(&[given[0], Some(&zero)], &outputs[0], &mut noise)?];
         }
         for (id, mut tensor) in node.outputs.iter().zip(outputs) {
             if is_bounded(&node.op) {
@@ -209,7 +212,10 @@ fn with_noise(tensor: &Tensor, scale: &Tensor, beside: f64, noise: &mut Noise) -
     let size = coarseness(tensor.dtype());
     let mut random = || size * noise.next();
     let elements = numbers(tensor).into_iter().zip(numbers(scale));
-    let noisy = elements.map(|(x, scale)| x + scale * random() + beside * random()).collect();
+    // Numbers below the normal ones are zero in some kernels.
+    let tiny = TINY / NOISE;
+    let noisy = elements.map(|(x, scale)| x + scale * random() + (beside + tiny) * random());
+    let noisy = noisy.collect();
     let noisy =
         Tensor::new(tensor.shape(), noisy).and_then(|noisy: Tensor| noisy.cast(tensor.dtype()));
     noisy.expect("it has as many elements")
