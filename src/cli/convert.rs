@@ -9,7 +9,7 @@ use dyrelu::format::safetensors::{WeightStorage, Written, stored, write};
 use dyrelu::graph::Graph;
 use dyrelu::graph::infer::infer;
 use dyrelu::vision::Preprocess;
-use dyrelu::{Port, Result, compile};
+use dyrelu::{Result, compile};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -69,7 +69,9 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     }
     if let Some(path) = &arguments.labels {
         let lines = read_text(path)?;
-        models::labels(&lines, &outputs(&graph)?).map_err(|e| e.in_file(path))?;
+        let types = infer(&graph)?;
+        let scores = graph.outputs().first().and_then(|&id| types.get(id));
+        models::labels(&lines, scores).map_err(|e| e.in_file(path))?;
         graph.metadata.insert("labels".into(), lines);
     }
     graph.metadata.extend(arguments.note);
@@ -111,11 +113,4 @@ fn write_packed(
     let prepared = compile::prepare(&stored, &report.unrecognised)?;
     let written = write(&stored, Some(prepared), output, weights)?;
     Ok(Written { flushed, ..written })
-}
-
-/// What the network gives.
-fn outputs(graph: &Graph) -> Result<Vec<Port>> {
-    let types = infer(graph)?;
-    let port = |&id: &_| Port { name: graph.value(id).name.clone(), ty: types.get(id).cloned() };
-    Ok(graph.outputs().iter().map(port).collect())
 }

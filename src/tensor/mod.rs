@@ -74,6 +74,7 @@ impl Tensor {
     ///
     /// # Errors
     /// `Shape` where the number of bytes is not that of `shape` and `dtype`.
+    #[doc(hidden)]
     pub fn from_storage(dtype: DType, shape: &[usize], storage: Storage) -> Result<Self> {
         let expected = num_elements(shape).and_then(|n| n.checked_mul(dtype.size()));
         if expected != Some(storage.len()) {
@@ -88,18 +89,21 @@ impl Tensor {
     }
 
     /// These numbers, without a copy, with one axis.
+    #[doc(hidden)]
     pub fn of_numbers<T: Element>(numbers: &Numbers<T>) -> Self {
         let shape = vec![numbers.len()];
         Tensor { dtype: T::DTYPE, shape, storage: numbers.storage().clone() }
     }
 
     /// The elements as numbers on a boundary; `None` where they have another type.
+    #[doc(hidden)]
     pub fn to_numbers<T: Element>(&self) -> Option<Numbers<T>> {
         Numbers::over(self.storage.clone()).filter(|_| self.dtype == T::DTYPE)
     }
 
     /// Half-precision elements as f32, widened when somebody first looks at them; others as they
     /// are.
+    #[doc(hidden)]
     pub fn widened(self) -> Self {
         if self.dtype != DType::F16 {
             return self;
@@ -119,6 +123,7 @@ impl Tensor {
     ///
     /// # Errors
     /// `Shape` where no memory holds so many elements.
+    #[doc(hidden)]
     pub fn deferred<T: Element>(
         shape: &[usize],
         make: impl Fn(&mut [T]) + Send + Sync + 'static,
@@ -135,6 +140,7 @@ impl Tensor {
 
     /// The same tensor for somebody who looks at its elements once: deferred ones that nobody has
     /// looked at are made for the result alone and go with it.
+    #[doc(hidden)]
     pub fn fleeting(&self) -> Self {
         let storage = self.storage.fleeting();
         Tensor { dtype: self.dtype, shape: self.shape.clone(), storage }
