@@ -19,7 +19,7 @@ use dyrelu::{Error, ErrorKind, Result, Session};
 Examples:
   dyrelu classify photo.jpg
   dyrelu classify --format csv photos/ > predictions.csv
-  dyrelu classify --model net.onnx --preprocess preprocess.json --labels labels.txt photo.jpg
+  dyrelu classify --model net.onnx --preprocess imagenet --labels labels.txt photo.jpg
   find . -name '*.jpg' | dyrelu classify --format json -")]
 pub(super) struct Arguments {
     /// The network, a file or a name from `dyrelu models`; the one that ships by default.
@@ -39,10 +39,11 @@ pub(super) struct Arguments {
     /// How many photos to run at once.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = positive)]
     batch: usize,
-    /// How photos are prepared, as JSON, for a model file that does not say.
-    #[arg(long, value_name = "FILE.json")]
+    /// How photos are prepared, for a model file that does not say: `imagenet` for torchvision's usual
+    /// way, or a file of JSON.
+    #[arg(long, value_name = "imagenet|FILE.json")]
     preprocess: Option<PathBuf>,
-    /// Class names, one a line, for a model file that has none.
+    /// Class names, one per line, for a model file that has none.
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
     /// Also take photos whose file is cut off or damaged, with grey or black for what is missing;
@@ -124,12 +125,12 @@ fn progress(count: usize) -> ProgressBar {
 fn classifier(session: Session, arguments: &Arguments) -> Result<Classifier> {
     let model = session.model();
     let preprocess = match &arguments.preprocess {
-        Some(path) => Preprocess::from_json(&read_text(path)?).map_err(|e| e.in_file(path))?,
+        Some(argument) => models::preprocess(argument)?,
         None if model.metadata("preprocess").is_some() => Preprocess::from_model(model)?,
         None => {
             return Err(Error::input(
-                "the model file does not say how photos are prepared; add --preprocess \
-                 FILE.json, such as {\"resize\": {\"shorter_side\": 256}, \"center_crop\": \
+                "the model file does not say how photos are prepared; add --preprocess imagenet, \
+                 or FILE.json with the like of {\"resize\": {\"shorter_side\": 256}, \"center_crop\": \
                  [224, 224], \"mean\": [0.485, 0.456, 0.406], \"std\": [0.229, 0.224, 0.225]}",
             ));
         }

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::zoo;
-use dyrelu::format::{self, Access};
+use dyrelu::format::{self, Access, read_text};
 use dyrelu::graph::{Graph, TensorType};
-use dyrelu::vision::Labels;
+use dyrelu::vision::{Labels, Preprocess};
 use dyrelu::{Error, Model, Options, Port, Result};
 
 /// Where the parts of a model may lie, whatever the command.
@@ -79,6 +79,14 @@ pub(super) fn input_shapes(
         Ok(dims.map(|(axis, d)| d.as_size().unwrap_or(free(axis))).collect())
     };
     model.inputs().iter().enumerate().map(shape).collect()
+}
+
+/// The preparation of photos that an argument names: `imagenet`, or a file of JSON.
+pub(super) fn preprocess(argument: &Path) -> Result<Preprocess> {
+    if argument == Path::new("imagenet") {
+        return Ok(Preprocess::imagenet());
+    }
+    Preprocess::from_json(&read_text(argument)?).map_err(|e| e.in_file(argument))
 }
 
 /// Reads class names, one per line, for a network that gives scores of type `scores`.

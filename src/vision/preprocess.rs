@@ -94,6 +94,26 @@ impl Preprocess {
         Preprocess { resize, interpolation, center_crop, mean, std, color }
     }
 
+    /// Returns the usual preparation of torchvision and timm for networks of ImageNet: the shorter side
+    /// becomes 256, the middle 224x224 is cut out, and levels are normalised by ImageNet's mean and
+    /// standard deviation.
+    pub const fn imagenet() -> Self {
+        let mut preprocess = Self::new([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
+        preprocess.resize = Some(Resize::ShorterSide(256));
+        preprocess.center_crop = Some([224, 224]);
+        preprocess
+    }
+
+    /// Returns the JSON that [`from_json`](Self::from_json) reads.
+    ///
+    /// # Errors
+    ///
+    /// [`Format`](crate::ErrorKind::Format) if a number cannot be written as JSON.
+    pub fn to_json(&self) -> Result<String> {
+        serde_json::to_string(self)
+            .map_err(|e| Error::format(format!("the preprocessing cannot be written: {e}")))
+    }
+
     /// Reads the JSON of a model file.
     ///
     /// # Errors
@@ -275,6 +295,15 @@ mod tests {
     fn gradient(width: u32, height: u32) -> Photo {
         let rows = (0..height).map(|y| (0..width).map(move |x| [x as u8, y as u8, 128]));
         Photo::new(width, height, rows.flatten().flatten().collect()).unwrap()
+    }
+
+    #[test]
+    fn the_usual_preparation_is_what_a_file_would_state() {
+        let text = r#"{"resize": {"shorter_side": 256}, "center_crop": [224, 224],
+            "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}"#;
+        let imagenet = Preprocess::imagenet();
+        assert_eq!(Preprocess::from_json(text).unwrap(), imagenet);
+        assert_eq!(Preprocess::from_json(&imagenet.to_json().unwrap()).unwrap(), imagenet);
     }
 
     #[test]
