@@ -37,7 +37,7 @@ static COUNTING: Counting = Counting;
 /// Allocations of the first and the second run over a batch.
 fn runs(path: &Path, images: usize) -> [usize; 2] {
     let model = Model::open(path).unwrap();
-    let mut session = Session::new(&model).unwrap();
+    let mut session = Session::new(&model);
     let sizes = |port: &dyrelu::Port| -> Vec<usize> {
         let dims = &port.ty.as_ref().unwrap().dims;
         let size = |(axis, dim): (usize, &dyrelu::graph::Dim)| match axis {
@@ -50,7 +50,7 @@ fn runs(path: &Path, images: usize) -> [usize; 2] {
     let x = vec![0.5; shape.iter().product()];
     let first = session.run(&[dyrelu::Tensor::new(&shape, x.clone()).unwrap()]).unwrap();
     let mut y = vec![0.0; first[0].len()];
-    let mut fresh = Session::new(&model).unwrap();
+    let mut fresh = Session::new(&model);
     [(); 2].map(|()| {
         let before = ALLOCATIONS.get();
         fresh.run_into(&[(&shape, &x)], &mut [&mut y]).unwrap();
@@ -106,7 +106,7 @@ fn opening_allocates_in_proportion_to_the_nodes() {
         let found = model.report().dynamic_activations.len();
         assert_eq!(found, length);
         let x = dyrelu::Tensor::new(&shape, vec![0.5f32; 36]).unwrap();
-        Session::new(&model).unwrap().run(&[x]).unwrap();
+        Session::new(&model).run(&[x]).unwrap();
         ALLOCATIONS.get() - before
     };
     let (few, more) = (allocations(20), allocations(40));

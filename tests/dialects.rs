@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dyrelu::compile::{self, DynamicActivation};
+use dyrelu::format::Access;
 use dyrelu::format::safetensors::{WeightStorage, write};
 use dyrelu::graph::Graph;
 use dyrelu::{Model, Options, Session, Tensor, format, reference};
@@ -98,7 +99,7 @@ fn check(case: &Case, goldens: &Goldens) -> Vec<String> {
         Ok(model) => model,
         Err(e) => return vec![e.to_string()],
     };
-    compare("engine", Session::new(&model).and_then(|mut s| s.run(&inputs)));
+    compare("engine", Session::new(&model).run(&inputs));
     compare("reference on the optimised graph", reference::run(model.graph(), &inputs));
 
     let report = model.report();
@@ -133,12 +134,13 @@ fn native_files_keep_networks_as_they_are() {
     for case in cases().iter().filter(|c| c.file.ends_with("script-free.onnx")) {
         let model = Model::open(folder().join(&case.file)).unwrap();
         let inputs = [goldens.tensor(&format!("{}.input.2", case.style))];
-        let run = |model: &Arc<Model>| Session::new(model).unwrap().run(&inputs).unwrap();
+        let run = |model: &Arc<Model>| Session::new(model).run(&inputs).unwrap();
         for packs in [false, true] {
             let unrecognised = &model.report().unrecognised;
             let prepared = packs.then(|| compile::prepare(model.graph(), unrecognised).unwrap());
             write(model.graph(), prepared, &path, WeightStorage::F32).unwrap();
-            assert_eq!(format::open_prepared(&path).unwrap().1.is_some(), packs);
+            let opened = format::open_with(&path, None, Access::read()).unwrap();
+            assert_eq!(opened.prepared.is_some(), packs);
             let native = Model::open(&path).unwrap();
             let kept = &native.report().dynamic_activations;
             assert_eq!(*kept, model.report().dynamic_activations, "{}", case.file);
@@ -241,5 +243,5 @@ fn image(batch: &Tensor, i: usize) -> Tensor {
 }
 
 fn session_run(model: &Arc<Model>, x: &Tensor) -> Tensor {
-    Session::new(model).unwrap().run(std::slice::from_ref(x)).unwrap().remove(0)
+    Session::new(model).run(std::slice::from_ref(x)).unwrap().remove(0)
 }

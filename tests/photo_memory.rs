@@ -35,8 +35,7 @@ static COUNTING: Counting = Counting;
 
 /// Whether `bytes` decode with `max_memory`, and how much that took beside the file.
 fn decoded(bytes: &[u8], max_memory: usize) -> (bool, usize) {
-    let mut options = DecodeOptions::default();
-    options.max_memory = max_memory as u64;
+    let options = DecodeOptions::default().max_memory(max_memory as u64);
     let before = TAKEN.load(Relaxed);
     MOST.store(before, Relaxed);
     let photo = options.decode(bytes);

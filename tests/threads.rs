@@ -90,7 +90,7 @@ impl Case {
         watch();
         let model = network();
         let inputs = [1, 3].map(|images| wave(&[images, 16, 24, 24], 0.37));
-        let mut alone = Session::new(&model).unwrap();
+        let mut alone = Session::new(&model);
         let bits = inputs.each_ref().map(|x| bits(&alone.run(std::slice::from_ref(x)).unwrap()));
         Case { model, inputs, bits }
     }

@@ -26,8 +26,7 @@ pub fn file_of(bytes: &[u8]) -> PathBuf {
 pub fn open_and_run(bytes: &[u8]) {
     let Ok(model) = Model::open(file_of(bytes)) else { return };
     let Some(inputs) = inputs(&model) else { return };
-    let Ok(mut session) = Session::new(&model) else { return };
-    let _ = session.run(&inputs);
+    let _ = Session::new(&model).run(&inputs);
 }
 
 /// Inputs of ones, free sizes 2; `None` where some value would be large.

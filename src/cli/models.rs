@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::zoo;
-use dyrelu::graph::Graph;
-use dyrelu::vision::Labels;
-use dyrelu::{Error, Model, Options, Port, Result, format};
+use dyrelu::format::{self, Access, read_text};
+use dyrelu::graph::{Graph, TensorType};
+use dyrelu::vision::{Labels, Preprocess};
+use dyrelu::{Error, Model, Options, Port, Result};
 
 /// Where the parts of a model may lie, whatever the command.
 #[derive(clap::Args)]
@@ -17,9 +18,13 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// The network in the file at `path`, as it is written there.
+    /// Reads the network in the file at `path`, as it is written there.
     pub fn read(&self, path: &Path) -> Result<Graph> {
-        format::open_with(path, self.external_data_root.as_deref()).map(|opened| opened.graph)
+        // SAFETY: a command reads the models that its user names, and SECURITY.md asks the user not to
+        // change them in place meanwhile. That cannot be checked.
+        let access = unsafe { Access::map() };
+        let root = self.external_data_root.as_deref();
+        format::open_with(path, root, access).map(|opened| opened.graph)
     }
 }
 
@@ -35,14 +40,23 @@ pub(super) struct Engine {
 
 impl Engine {
     fn options(&self) -> Options {
-        let external_data_root = self.files.external_data_root.clone();
-        Options { external_data_root, winograd: !self.no_winograd }
+        let options = Options::default().winograd(!self.no_winograd);
+        match &self.files.external_data_root {
+            Some(folder) => options.external_data_root(folder),
+            None => options,
+        }
     }
 }
 
 /// Opens the model of a path or a name, or the one that ships.
 pub(super) fn open(model: Option<&Path>, engine: &Engine) -> Result<Arc<Model>> {
-    Model::open_with(zoo::find(model)?, engine.options())
+    open_mapped(&zoo::find(model)?, engine.options())
+}
+
+/// Opens the model in the file at `path`.
+pub(super) fn open_mapped(path: &Path, options: Options) -> Result<Arc<Model>> {
+    // SAFETY: as in `Files::read`.
+    unsafe { Model::open_mapped(path, options) }
 }
 
 /// A shape for each input, with `batch` and `size` where the network leaves sizes free; `first`, if
@@ -67,29 +81,17 @@ pub(super) fn input_shapes(
     model.inputs().iter().enumerate().map(shape).collect()
 }
 
-/// How many classes the scores of so many images are for: `[images, classes]`, or `[classes]` of one
-/// image, with any number of axes of size 1 behind.
-pub(super) fn class_count(shape: &[usize], images: usize) -> Option<usize> {
-    let scores = match shape {
-        [count, scores @ ..] if *count == images && !scores.is_empty() => scores,
-        _ if images == 1 => shape,
-        _ => return None,
-    };
-    let (&classes, others) = scores.split_first()?;
-    (classes > 0 && others.iter().all(|&size| size == 1)).then_some(classes)
+/// The preparation of photos that an argument names: `imagenet`, or a file of JSON.
+pub(super) fn preprocess(argument: &Path) -> Result<Preprocess> {
+    if argument == Path::new("imagenet") {
+        return Ok(Preprocess::imagenet());
+    }
+    Preprocess::from_json(&read_text(argument)?).map_err(|e| e.in_file(argument))
 }
 
-/// Class names, one a line, for the first of `outputs`.
-pub(super) fn labels(lines: &str, outputs: &[Port]) -> Result<Labels> {
+/// Reads class names, one per line, for a network that gives scores of type `scores`.
+pub(super) fn labels(lines: &str, scores: Option<&TensorType>) -> Result<Labels> {
     let labels = Labels::from_lines(lines);
-    let ty = outputs.first().and_then(|port| port.ty.as_ref());
-    let shape: Option<Vec<usize>> =
-        ty.map(|ty| ty.dims.iter().map(|dim| dim.as_size().unwrap_or(1)).collect());
-    match shape.and_then(|shape| class_count(&shape, 1)) {
-        Some(classes) if classes != labels.len() => Err(Error::input(format!(
-            "there are {} class names, and the network has {classes} classes",
-            labels.len()
-        ))),
-        _ => Ok(labels),
-    }
+    labels.check(scores)?;
+    Ok(labels)
 }

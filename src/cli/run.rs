@@ -81,38 +81,38 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
 
 /// Which file belongs to which port. Without a name, files go to the ports in order.
 fn assign(files: &[OsString], ports: &[Port], what: &str) -> Result<Vec<Option<PathBuf>>> {
-    let names = || ports.iter().map(|p| p.name.as_str()).collect::<Vec<_>>();
-    let mut assigned: Vec<Option<PathBuf>> = vec![None; ports.len()];
+    let names: Vec<&str> = ports.iter().map(|port| port.name.as_str()).collect();
+    let mut assigned: Vec<Option<PathBuf>> = vec![None; names.len()];
     for file in files {
-        let (at, path) = match named(file, ports) {
+        let (at, path) = match named(file, &names) {
             Some((at, path)) => (at, OsStr::new(path)),
             None => {
                 if file.to_str().is_some_and(|text| text.contains('=')) && !Path::new(file).exists()
                 {
                     return Err(Error::input(format!(
-                        "the network has no {what} for {file:?}; it has {:?}",
-                        names()
+                        "the network has no {what} for {file:?}; it has {names:?}"
                     )));
                 }
                 let free = assigned.iter().position(Option::is_none).ok_or_else(|| {
-                    Error::input(format!("the network has {} {what}s: {:?}", ports.len(), names()))
+                    Error::input(format!("the network has {} {what}s: {names:?}", names.len()))
                 })?;
                 (free, file.as_os_str())
             }
         };
         if assigned[at].replace(path.into()).is_some() {
-            return Err(Error::input(format!("{what} {:?} was given twice", ports[at].name)));
+            return Err(Error::input(format!("{what} {:?} was given twice", names[at])));
         }
     }
     Ok(assigned)
 }
 
-/// The port and the path of `NAME=PATH`. Both may contain an equals sign: the longest name counts.
-fn named<'f>(file: &'f OsStr, ports: &[Port]) -> Option<(usize, &'f str)> {
+/// The number of the port and the path of `NAME=PATH`. Both may contain an equals sign: the longest name
+/// counts.
+fn named<'f>(file: &'f OsStr, names: &[&str]) -> Option<(usize, &'f str)> {
     // What is no text cannot begin with a name.
     let text = file.to_str()?;
-    let path = |port: &Port| text.strip_prefix(port.name.as_str())?.strip_prefix('=');
-    let fitting = ports.iter().enumerate().filter_map(|(at, port)| Some((at, path(port)?)));
+    let path = |name: &str| text.strip_prefix(name)?.strip_prefix('=');
+    let fitting = names.iter().enumerate().filter_map(|(at, name)| Some((at, path(name)?)));
     fitting.min_by_key(|(_, path)| path.len())
 }
 
@@ -122,8 +122,7 @@ mod tests {
 
     #[test]
     fn names_and_paths_may_contain_an_equals_sign() {
-        let port = |name: &str| Port { name: name.into(), ty: None };
-        let ports = ["a", "a=b", "c"].map(port);
+        let names = ["a", "a=b", "c"];
         for (text, want) in [
             ("a=x.npy", Some((0, "x.npy"))),
             ("a=b=x.npy", Some((1, "x.npy"))),
@@ -132,7 +131,7 @@ mod tests {
             ("x.npy", None),
             ("a", None),
         ] {
-            assert_eq!(named(OsStr::new(text), &ports), want, "{text}");
+            assert_eq!(named(OsStr::new(text), &names), want, "{text}");
         }
     }
 }

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::table::table;
-use super::{Outcome, TextOrJson, inspect, print, say, to_json};
+use super::{Outcome, TextOrJson, inspect, models, print, say, to_json};
 use dyrelu::compile::DynamicActivation;
 use dyrelu::graph::{cost, infer};
 use dyrelu::vision::Preprocess;
-use dyrelu::{Error, Model, Result};
+use dyrelu::{Error, Model, Options, Result};
 
 /// The network that is used where none is named.
 const DEFAULT: &str = "efficientnet-lite0-dyrelu-b";
@@ -120,7 +120,7 @@ fn folders() -> Vec<PathBuf> {
 }
 
 fn describe(name: &str, path: &Path) -> Result<Entry> {
-    let model = Model::open(path)?;
+    let model = models::open_mapped(path, Options::default())?;
     let size = std::fs::metadata(path).map_err(|e| Error::io(path, e))?.len();
     let mut graph = model.graph().clone();
     let input = input(&model)?;

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::tuning::HELD_BYTES;
-use crate::format::{MappedFiles, PackedTensors};
+use crate::format::{PackedTensors, SourceFiles};
 use crate::graph::{Hyperfunction, Squash, ValueId};
 use crate::kernels::conv::ConvWeights;
 use crate::kernels::depthwise::DepthwiseWeights;
@@ -168,7 +168,7 @@ pub(super) struct Packed(HashMap<(ValueId, &'static str), Weights>);
 impl Packed {
     /// Takes the weights of `layers` from `stored` where they are there and fit, and packs the
     /// others, whose plain weights lie in `files`.
-    pub fn new(layers: &[&Layer], stored: &PackedTensors, files: &MappedFiles) -> Self {
+    pub fn new(layers: &[&Layer], stored: &PackedTensors, files: &SourceFiles) -> Self {
         let mut packed = HashMap::with_capacity(layers.len());
         let mut missing = Vec::new();
         for layer in layers {
@@ -204,7 +204,7 @@ impl Packed {
 /// weights are therefore left out, and packed when the file is loaded.
 pub(super) fn to_store(layers: &[&Layer]) -> PackedTensors {
     let mut stored = PackedTensors::default();
-    for (layer, parts, is_finite) in pack(layers, &MappedFiles::default()) {
+    for (layer, parts, is_finite) in pack(layers, &SourceFiles::default()) {
         if is_finite {
             stored.insert(layer.value, layer.kind(), parts);
         }
@@ -216,7 +216,7 @@ pub(super) fn to_store(layers: &[&Layer]) -> PackedTensors {
 /// weights.
 fn pack<'a, 'g>(
     layers: &[&'a Layer<'g>],
-    files: &MappedFiles,
+    files: &SourceFiles,
 ) -> Vec<(&'a Layer<'g>, Vec<Tensor>, bool)> {
     // One buffer for all layers, since the system zeroes memory again each time it is allocated.
     let mut scratch = AlignedBuffer::zeroed(0);
@@ -253,7 +253,7 @@ mod tests {
         let other = layer([4.0, 5.0, 6.0]);
         for (stored, expected) in [(stored, 1.0), (PackedTensors::default(), 4.0)] {
             let Weights::Dense(weights) =
-                Packed::new(&[&other], &stored, &MappedFiles::default()).take(&other)
+                Packed::new(&[&other], &stored, &SourceFiles::default()).take(&other)
             else {
                 panic!("a dense layer has dense weights");
             };
@@ -276,7 +276,7 @@ mod tests {
             let layer = Layer { value: ValueId(0), form, weight: &weight, bias: None };
             assert_eq!(to_store(&[&layer]).iter().count(), usize::from(is_stored), "{number}");
             let mut packed =
-                Packed::new(&[&layer], &PackedTensors::default(), &MappedFiles::default());
+                Packed::new(&[&layer], &PackedTensors::default(), &SourceFiles::default());
             assert!(matches!(packed.take(&layer), Weights::Coefficients(_)));
         }
     }

@@ -74,6 +74,7 @@ impl Tensor {
     ///
     /// # Errors
     /// `Shape` where the number of bytes is not that of `shape` and `dtype`.
+    #[doc(hidden)]
     pub fn from_storage(dtype: DType, shape: &[usize], storage: Storage) -> Result<Self> {
         let expected = num_elements(shape).and_then(|n| n.checked_mul(dtype.size()));
         if expected != Some(storage.len()) {
@@ -88,18 +89,21 @@ impl Tensor {
     }
 
     /// These numbers, without a copy, with one axis.
+    #[doc(hidden)]
     pub fn of_numbers<T: Element>(numbers: &Numbers<T>) -> Self {
         let shape = vec![numbers.len()];
         Tensor { dtype: T::DTYPE, shape, storage: numbers.storage().clone() }
     }
 
     /// The elements as numbers on a boundary; `None` where they have another type.
+    #[doc(hidden)]
     pub fn to_numbers<T: Element>(&self) -> Option<Numbers<T>> {
         Numbers::over(self.storage.clone()).filter(|_| self.dtype == T::DTYPE)
     }
 
     /// Half-precision elements as f32, widened when somebody first looks at them; others as they
     /// are.
+    #[doc(hidden)]
     pub fn widened(self) -> Self {
         if self.dtype != DType::F16 {
             return self;
@@ -117,6 +121,7 @@ impl Tensor {
     ///
     /// # Errors
     /// `Shape` where no memory holds so many elements.
+    #[doc(hidden)]
     pub fn deferred<T: Element>(
         shape: &[usize],
         make: impl Fn(&mut [T]) + Send + Sync + 'static,
@@ -132,6 +137,7 @@ impl Tensor {
     ///
     /// # Errors
     /// `Shape` where the tensor is not of type `T`.
+    #[doc(hidden)]
     pub fn read_once<'a, T: Element>(&'a self, scratch: &'a mut AlignedBuffer) -> Result<&'a [T]> {
         self.expect::<T>()?;
         Ok(bytemuck::cast_slice(self.storage.read_once(scratch)))
@@ -173,6 +179,7 @@ impl Tensor {
 
     /// The bytes of all elements for a caller that reads them once, at any address: bytes of a file
     /// that are misaligned for the element type are not copied.
+    #[doc(hidden)]
     pub fn bytes_once<'a>(&'a self, scratch: &'a mut AlignedBuffer) -> &'a [u8] {
         self.storage.read_anywhere(scratch)
     }

@@ -12,7 +12,7 @@ mod merge;
 
 use super::Options;
 use super::pack::{Packed, to_store};
-use crate::format::{MappedFiles, PackedTensors};
+use crate::format::{PackedTensors, SourceFiles};
 use crate::graph::infer::Types;
 use crate::graph::{Graph, Links};
 use crate::plan::Plan;
@@ -40,7 +40,7 @@ impl<'g> Network<'g> {
 
     /// Lowers the graph to a plan. Weights that are not in `stored` are packed; the plain weights
     /// lie in `files`.
-    pub fn lower(&self, stored: &PackedTensors, files: &MappedFiles) -> Plan {
+    pub fn lower(&self, stored: &PackedTensors, files: &SourceFiles) -> Plan {
         let stages = self.stages();
         let layers: Vec<_> = stages.iter().flat_map(Stage::layers).collect();
         let packed = Packed::new(&layers, stored, files);

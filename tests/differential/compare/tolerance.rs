@@ -75,7 +75,7 @@ impl<'c> Tolerance<'c> {
                             *effect = effect.max(distance(*x, *y) / strength.sqrt());
                         }
                     }
-                    // Noise changed sizes.
+                    // Noise changed sizes, or whether elements are finite does not say enough.
                     None => effects.fill(f64::INFINITY),
                 }
             }
@@ -160,10 +160,11 @@ fn noisy_run(graph: &Graph, inputs: &[Tensor], seed: u64, strength: f64) -> Opti
     // The engine may compute a value twice, in two ways: whoever reads what was rounded reads it with
     // noise of its own.
     let mut rounded: HashSet<ValueId> = HashSet::new();
-    let mut operands_of_sums: HashMap<ValueId, Tensor> = HashMap::new();
+    let mut scales: HashMap<ValueId, Tensor> = HashMap::new();
     for node in graph.nodes() {
         let count = if rounds(&node.op) { noisy_inputs(&node.op) } else { 0 };
         let mut is_rounded = count > 0;
+        let mut spreads = false;
         let mut given: Vec<Option<Tensor>> = Vec::new();
         for (i, id) in node.inputs.iter().enumerate() {
             let tensor = id.and_then(|id| values.get(&id).or(graph.constant(id)));
@@ -171,13 +172,18 @@ fn noisy_run(graph: &Graph, inputs: &[Tensor], seed: u64, strength: f64) -> Opti
             is_rounded |= reads_rounded;
             given.push(tensor.map(|tensor| match i < count || reads_rounded {
                 true => {
+                    // Winograd's algorithm spreads NaN and infinity over a tile.
+                    spreads |= i == 0 && may_be_winograd(graph, node) && !is_finite(tensor);
                     let beside =
                         if i == 0 && may_be_winograd(graph, node) { largest(tensor) } else { 0.0 };
-                    let scale = id.and_then(|id| operands_of_sums.get(&id)).unwrap_or(tensor);
+                    let scale = id.and_then(|id| scales.get(&id)).unwrap_or(tensor);
                     with_noise(tensor, scale, beside / 4.0, &mut noise)
                 }
                 false => tensor.clone(),
             }));
+        }
+        if spreads {
+            return None;
         }
         let given: Vec<_> = given.iter().map(Option::as_ref).collect();
         let mut outputs = reference::evaluate(&node.op, &given, node.outputs.len()).ok()?;
@@ -192,10 +198,14 @@ fn noisy_run(graph: &Graph, inputs: &[Tensor], seed: u64, strength: f64) -> Opti
             if is_bounded(&node.op) {
                 tensor = with_noise(&tensor, &tensor, 1.0, &mut noise);
             }
-            if let (Op::Binary(Binary::Add | Binary::Sub), Some(id), true) =
-                (&node.op, id, tensor.dtype().is_float())
-            {
-                operands_of_sums.insert(*id, size_of_operands(&given)?);
+            let is_sum = matches!(node.op, Op::Binary(Binary::Add | Binary::Sub));
+            if let Some(id) = id.filter(|_| tensor.dtype().is_float()) {
+                if is_sum {
+                    scales.insert(id, size_of_operands(&given)?);
+                } else if is_bounded(&node.op) {
+                    let ones = vec![1f64; tensor.len()];
+                    scales.insert(id, Tensor::new(tensor.shape(), ones).ok()?);
+                }
             }
             values.extend(id.map(|id| (id, tensor)));
             rounded.extend(id.filter(|_| is_rounded));
@@ -249,6 +259,10 @@ fn size_of_operands(operands: &[Option<&Tensor>]) -> Option<Tensor> {
 fn evaluate(op: Op, inputs: &[&Tensor]) -> Option<Tensor> {
     let inputs: Vec<_> = inputs.iter().map(|&tensor| Some(tensor)).collect();
     reference::evaluate(&op, &inputs, 1).ok()?.pop()
+}
+
+fn is_finite(tensor: &Tensor) -> bool {
+    numbers(tensor).into_iter().all(f64::is_finite)
 }
 
 fn largest(tensor: &Tensor) -> f64 {
