@@ -136,6 +136,7 @@ pub(super) fn rewrite_all(graph: &mut Rewriter) -> Result<Report> {
     let unrecognised = recognise(graph)?;
     rewrite::simplify(graph)?;
     let fixed_batch = rewrite::free_batch(graph)?;
+    rewrite::channel_affine(graph)?;
     rewrite::static_slopes(graph)?;
     rewrite::split_maxout(graph)?;
     rewrite::pool_before_conv(graph)?;

@@ -36,7 +36,8 @@ fn form(graph: &Graph, links: &Links, node: &Node) -> Option<(&'static str, usiz
         Op::Unary(Unary::Relu) => Some(("ReLU", 2)),
         Op::Unary(Unary::LeakyRelu { .. }) => Some(("LeakyReLU", 2)),
         Op::PRelu => graph.constant(node.input(1)?).map(|_| ("PReLU", 2)),
-        Op::MaxAffine(op) => {
+        // One piece is no activation: a normalisation or a scale.
+        Op::MaxAffine(op) if op.k > 1 => {
             let coefficients = graph.constant(node.input(1)?)?;
             let form =
                 if op.k == 2 && is_parametric(coefficients) { "PReLU" } else { "max-affine" };

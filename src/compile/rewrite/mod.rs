@@ -1,5 +1,6 @@
 //! Passes that rewrite a graph into an equal one, one pass per file.
 
+mod channel_affine;
 mod fold_batch_norm;
 mod fold_pad;
 mod free_batch;
@@ -9,6 +10,7 @@ mod spelled_activations;
 mod split_maxout;
 mod static_slopes;
 
+pub use channel_affine::channel_affine;
 pub use fold_batch_norm::fold_batch_norm;
 pub use fold_pad::fold_pad;
 pub use free_batch::{FixedBatch, free_batch};
