@@ -31,6 +31,7 @@ fn affine(graph: &mut Rewriter, id: NodeId) -> Option<()> {
     }
     if graph.links().only_reader(x).is_some()
         && let Some((inner, first)) = constant_piece(graph, x)
+        && first.slopes.len() == affine.slopes.len()
     {
         affine = after(&affine, &first);
         x = inner;
