@@ -13,8 +13,9 @@ use super::hyperfunction::{Bound, Coefficients, coefficients};
 use super::pool::{Pooling, pool, scaled_sum};
 use super::transform::{transform, transform_in_place};
 use super::*;
+use crate::graph::{Op, Unary};
 use crate::simd::{Isa, LANES, padded};
-use crate::tensor::Layout;
+use crate::tensor::{Layout, Tensor};
 
 fn wave(len: usize, frequency: f32) -> Vec<f32> {
     (0..len).map(|i| (i as f32 * frequency).sin()).collect()
@@ -78,6 +79,23 @@ impl Extras {
             plain(Activation::Sigmoid),
             plain(Activation::Swish { alpha: 1.5 }),
             plain(Activation::Tanh),
+            plain(Activation::Gelu),
+            Epilogue { clamp: Some([-0.1, 0.4]), ..plain(Activation::GeluTanh) },
+            Epilogue { after: Some(&self.after), join: Join::Product, ..plain(Activation::Mish) },
+            Epilogue {
+                after: Some(&self.after),
+                join: Join::Minimum,
+                ..plain(Activation::Exponential { scale: 1.5, width: 0.5, slope: 1.25 })
+            },
+            Epilogue {
+                attention: Some(&self.attention),
+                clamp: Some([-0.5, 0.25]),
+                after: Some(&self.after),
+                join: Join::Difference,
+                ..Epilogue::NONE
+            },
+            Epilogue { after: Some(&self.after), join: Join::ReverseDifference, ..Epilogue::NONE },
+            Epilogue { clamp: Some([-0.25, 0.75]), ..of_channels(2) },
             Epilogue { before: Some(&self.before), ..plain(Activation::HardSwish) },
             Epilogue { after: Some(&self.after), ..of_channels(1) },
             Epilogue { attention: Some(&self.attention), ..of_channels(2) },
@@ -106,6 +124,13 @@ fn finished(epilogue: &Epilogue, x: f64, row: usize, channel: usize, width: usiz
         Activation::Sigmoid => gate(x),
         Activation::Swish { alpha } => x * gate(f64::from(alpha) * x),
         Activation::Tanh => x.tanh(),
+        Activation::Gelu => unary(Unary::Gelu { tanh: false }, x),
+        Activation::GeluTanh => unary(Unary::Gelu { tanh: true }, x),
+        Activation::Mish => unary(Unary::Mish, x),
+        Activation::Exponential { scale, width, .. } if x < 0.0 => {
+            f64::from(scale) * (x / f64::from(width)).exp_m1()
+        }
+        Activation::Exponential { slope, .. } => f64::from(slope) * x,
         Activation::MaxAffine { k } => {
             let of = |j: usize| {
                 let at = if epilogue.shared { j * LANES } else { j * width + channel };
@@ -115,11 +140,27 @@ fn finished(epilogue: &Epilogue, x: f64, row: usize, channel: usize, width: usiz
         }
     };
     let y = y * epilogue.attention.map_or(1.0, |pi| f64::from(pi[row * LANES]));
+    let y = match epilogue.clamp {
+        Some([low, high]) => y.clamp(low.into(), high.into()),
+        None => y,
+    };
     match (map(epilogue.after), epilogue.join) {
         (None, _) => y,
         (Some(other), Join::Sum) => y + other,
         (Some(other), Join::Maximum) => y.max(other),
+        (Some(other), Join::Minimum) => y.min(other),
+        (Some(other), Join::Product) => y * other,
+        (Some(other), Join::Difference) => y - other,
+        (Some(other), Join::ReverseDifference) => other - y,
+        (Some(other), Join::Quotient) => y / other,
     }
+}
+
+/// What the reference gives for one element.
+fn unary(op: Unary, x: f64) -> f64 {
+    let x = Tensor::scalar(x);
+    let y = crate::reference::evaluate(&Op::Unary(op), &[Some(&x)], 1).unwrap();
+    y[0].as_slice::<f64>().unwrap()[0]
 }
 
 /// Compares a map and the partial sums over its `row_blocks` blocks of rows with a definition.

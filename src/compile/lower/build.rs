@@ -297,6 +297,7 @@ impl<'n, 'g> Builder<'n, 'g> {
             before: add(self, epilogue.before),
             activation: epilogue.activation,
             attention: add(self, epilogue.attention),
+            clamp: epilogue.clamp,
             after: add(self, epilogue.after),
             join: epilogue.join,
             ..StepEpilogue::default()
