@@ -5,6 +5,7 @@
 
 pub mod attention;
 mod block;
+pub mod channels;
 pub mod context;
 pub mod conv;
 pub mod depthwise;

@@ -37,8 +37,9 @@ pub use memory::{Placement, planned_bytes};
 pub use plan::{Plan, Slot, SlotInfo, SlotKind, Step, StepKind};
 pub use run::{Outputs, Runner, StepTime, Watch};
 pub use steps::{
-    Arguments, AttentionPrimitive, CoefficientsPrimitive, ConvPrimitive, DepthwisePrimitive,
-    ExpandPrimitive, GlobalAveragePrimitive, GroupedPrimitive, Inputs, MOST_INPUTS, MOST_OUTPUTS,
-    PoolPrimitive, Primitive, StepEpilogue, TransformPrimitive, WindowShape, WinogradPrimitive,
+    Arguments, AttentionPrimitive, ChannelsPrimitive, CoefficientsPrimitive, ConvPrimitive,
+    DepthwisePrimitive, ExpandPrimitive, GlobalAveragePrimitive, GroupedPrimitive, Inputs,
+    MOST_INPUTS, MOST_OUTPUTS, PoolPrimitive, Primitive, StepEpilogue, TransformPrimitive,
+    WindowShape, WinogradPrimitive,
 };
 pub use threads::{Team, Workers};

@@ -213,6 +213,14 @@ impl<'n, 'g> Builder<'n, 'g> {
             self.step(node, StepKind::Primitive(primitive), inputs, vec![Some(output)]);
             return;
         }
+        if let Some(steps) = choose::channels(net, node) {
+            for (output, inputs, primitive) in steps {
+                let inputs = inputs.iter().map(|&value| Some(self.map(value))).collect();
+                let outputs = vec![Some(self.map_slot(output))];
+                self.step(node, StepKind::Primitive(Box::new(primitive)), inputs, outputs);
+            }
+            return;
+        }
         let inputs = node.inputs.iter().map(|id| id.map(ValueId::index)).collect();
         for output in node.outputs.iter().flatten() {
             self.slots[output.index()].kind = SlotKind::Tensor;

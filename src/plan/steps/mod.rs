@@ -5,6 +5,7 @@
 
 mod arguments;
 mod attention;
+mod channels;
 mod coefficients;
 mod conv;
 mod depthwise;
@@ -19,6 +20,7 @@ mod winograd;
 
 pub use arguments::{Arguments, Inputs, MOST_INPUTS, MOST_OUTPUTS};
 pub use attention::AttentionPrimitive;
+pub use channels::ChannelsPrimitive;
 pub use coefficients::CoefficientsPrimitive;
 pub use conv::ConvPrimitive;
 pub use depthwise::DepthwisePrimitive;
