@@ -1,4 +1,4 @@
-//! `dyrelu classify`: names what is in photos.
+//! `dyrelu classify`: classifies photos.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::photos::{self, Photos, Sources};
-use super::{Outcome, models, output_failed, positive, print, say, threads, to_json};
+use super::{Outcome, models, output_failed, positive, print, print_stderr, threads, to_json};
 use dyrelu::format::read_text;
 use dyrelu::graph::Op;
 use dyrelu::vision::{self, DecodeOptions, Labels, Prediction, Preprocess};
@@ -24,35 +24,37 @@ Examples:
   dyrelu classify --model net.onnx --preprocess preprocess.json --labels labels.txt photo.jpg
   find . -name '*.jpg' | dyrelu classify --format json -")]
 pub(super) struct Arguments {
-    /// The network, a file or a name from `dyrelu models`; the one that ships by default.
+    /// Network: a file, or a name from `dyrelu models`; by default the one that ships with dyrelu.
     #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
-    /// How many guesses to print for each photo.
+    /// Number of predictions per photo.
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = positive)]
     top: usize,
-    /// How results are printed. CSV has the header path,rank,class,label,score; JSON is one object
-    /// a line, with path and predictions, or error. A path that is no valid text is printed with
-    /// replacement characters; JSON then has path_hex as well, the path's bytes in hexadecimal.
+    /// Format of the results.
+    ///
+    /// CSV has the header path,rank,class,label,score. JSON has one object per line, with path and
+    /// either predictions or error. A path that is not valid Unicode is printed with replacement
+    /// characters; JSON then adds path_hex, its bytes in hexadecimal.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
-    /// Threads to run on; all that this process may use by default.
+    /// Number of threads; by default all that this process may use.
     #[arg(long, value_name = "N", value_parser = positive)]
     threads: Option<usize>,
-    /// How many photos to run at once.
+    /// Number of photos per run of the network.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = positive)]
     batch: usize,
-    /// How photos are prepared, as JSON, for a model file that does not say.
+    /// Description of how photos are prepared, for a model file without one.
     #[arg(long, value_name = "FILE.json")]
     preprocess: Option<PathBuf>,
-    /// Class names, one a line, for a model file that has none.
+    /// Class names, one per line, for a model file without them.
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
-    /// Also take photos whose file is cut off or damaged, with grey or black for what is missing;
-    /// of WebP files nothing can be read then.
+    /// Accept photos whose file is truncated or damaged, with grey or black for the missing part.
+    /// A truncated WebP file is an error nevertheless.
     #[arg(long)]
     allow_truncated: bool,
-    /// The most pixels of a photo; a larger one is refused before it is decoded. Decoding takes up
-    /// to 16 bytes a pixel on each thread.
+    /// Largest number of pixels of a photo; a larger photo is refused before it is decoded.
+    /// Decoding takes up to 16 bytes per pixel on each thread.
     #[arg(long, value_name = "N", default_value_t = DecodeOptions::default().max_pixels)]
     max_pixels: u64,
     #[command(flatten)]
@@ -73,7 +75,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     if photos.is_empty()
         && let Some(last) = failures.pop()
     {
-        failures.iter().for_each(|e| say(format_args!("error: {e}")));
+        failures.iter().for_each(|e| print_stderr(format_args!("error: {e}")));
         return Err(last);
     }
     let model = models::open(arguments.model.as_deref(), &arguments.engine)?;
@@ -86,7 +88,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
         .map_err(|e| Error::new(ErrorKind::Io, format!("cannot start {threads} threads: {e}")))?;
     let mut printer = Printer::new(arguments.format)?;
     let progress = progress(photos.len());
-    failures.iter().for_each(|e| progress.suspend(|| say(format_args!("error: {e}"))));
+    failures.iter().for_each(|e| progress.suspend(|| print_stderr(format_args!("error: {e}"))));
     let mut failed = 0;
     for paths in photos.chunks(arguments.batch) {
         let prepared = preparers.install(|| classifier.prepare(paths));
@@ -94,7 +96,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
         for (path, result) in paths.iter().zip(results) {
             if let Err(e) = &result {
                 failed += 1;
-                progress.suspend(|| say(format_args!("error: {e}")));
+                progress.suspend(|| print_stderr(format_args!("error: {e}")));
             }
             progress.suspend(|| printer.print(path, &result))?;
         }
@@ -102,12 +104,12 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     }
     progress.finish_and_clear();
     if failed > 0 {
-        say(format_args!("{failed} of {} images could not be classified", photos.len()));
+        print_stderr(format_args!("{failed} of {} images could not be classified", photos.len()));
     }
-    Ok(if failed > 0 || !failures.is_empty() { Outcome::Partial } else { Outcome::Fine })
+    Ok(if failed > 0 || !failures.is_empty() { Outcome::Partial } else { Outcome::Success })
 }
 
-/// A bar on standard error where that is a terminal, and there is something to wait for.
+/// A progress bar on standard error, hidden if that is not a terminal or there is only one photo.
 fn progress(count: usize) -> ProgressBar {
     if count < 2 {
         return ProgressBar::hidden();
@@ -117,11 +119,12 @@ fn progress(count: usize) -> ProgressBar {
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
+/// What turns photos into predictions, apart from the session.
 struct Classifier {
     decode: DecodeOptions,
     preprocess: Preprocess,
     labels: Labels,
-    /// Whether the network's outputs are probabilities already.
+    /// Whether the outputs of the network are already probabilities.
     normalised: bool,
     top: usize,
 }
@@ -130,7 +133,9 @@ impl Classifier {
     fn new(model: &Model, arguments: &Arguments) -> Result<Self> {
         if model.inputs().len() != 1 {
             let count = model.inputs().len();
-            return Err(Error::input(format!("a classifier has one input, this has {count}")));
+            return Err(Error::input(format!(
+                "a classifier has one input, but this network has {count}"
+            )));
         }
         let preprocess = match (&arguments.preprocess, model.metadata("preprocess")) {
             (Some(path), _) => {
@@ -139,9 +144,10 @@ impl Classifier {
             (None, Some(json)) => Preprocess::from_json(json)?,
             (None, None) => {
                 return Err(Error::input(
-                    "the model file does not say how photos are prepared; add --preprocess \
-                     FILE.json, such as {\"resize\": {\"shorter_side\": 256}, \"center_crop\": \
-                     [224, 224], \"mean\": [0.485, 0.456, 0.406], \"std\": [0.229, 0.224, 0.225]}",
+                    "the model file does not state how photos are prepared; add --preprocess \
+                     FILE.json with, for example, {\"resize\": {\"shorter_side\": 256}, \
+                     \"center_crop\": [224, 224], \"mean\": [0.485, 0.456, 0.406], \"std\": \
+                     [0.229, 0.224, 0.225]}",
                 ));
             }
         };
@@ -168,7 +174,7 @@ impl Classifier {
         Ok(Classifier { decode, preprocess, labels, normalised, top: arguments.top })
     }
 
-    /// Reads photos and makes inputs of the network of them, in parallel.
+    /// Decodes photos and prepares them as inputs of the network, in parallel.
     fn prepare(&self, paths: &[PathBuf]) -> Vec<Result<Tensor>> {
         let prepare = |path: &PathBuf| {
             let photo = self.decode.load(path)?;
@@ -177,7 +183,7 @@ impl Classifier {
         paths.par_iter().map(prepare).collect()
     }
 
-    /// Classifies a batch; a photo of which nothing can be said has the reason in its place.
+    /// Classifies a batch. Returns predictions or an error for each photo, in order.
     fn classify(
         &self,
         session: &mut Session,
@@ -187,19 +193,20 @@ impl Classifier {
         let good: Vec<&Tensor> = prepared.iter().flatten().collect();
         let mut predictions = self.predict(session, &good);
         let mut next = || predictions.pop_front().unwrap_or_else(|| Ok(Vec::new()));
-        let answers = prepared.into_iter().zip(paths);
-        answers
+        let photos = prepared.into_iter().zip(paths);
+        photos
             .map(|(photo, path)| photo.and_then(|_| next().map_err(|e| e.in_file(path))))
             .collect()
     }
 
+    /// Runs the network on prepared photos, those of the same shape together.
     fn predict(
         &self,
         session: &mut Session,
         photos: &[&Tensor],
     ) -> VecDeque<Result<Vec<Prediction>>> {
         let mut predictions = VecDeque::new();
-        // Photos that are not resized may differ in size, and some networks take one at a time.
+        // Photos differ in shape if they are not resized. Some networks take one image per run.
         let single = session.model().inputs()[0]
             .ty
             .as_ref()
@@ -208,17 +215,17 @@ impl Classifier {
         let same = |a: &&Tensor, b: &&Tensor| !single && a.shape() == b.shape();
         for group in photos.chunk_by(same) {
             match self.predict_together(session, group) {
-                Ok(found) => predictions.extend(found.into_iter().map(Ok)),
+                Ok(group_predictions) => predictions.extend(group_predictions.into_iter().map(Ok)),
                 Err(e) => {
-                    let each = group.iter().map(|_| Err(Error::new(e.kind(), e.message())));
-                    predictions.extend(each);
+                    let errors = group.iter().map(|_| Err(Error::new(e.kind(), e.message())));
+                    predictions.extend(errors);
                 }
             }
         }
         predictions
     }
 
-    /// What the network says of photos of one size.
+    /// Runs the network once on photos of the same shape.
     fn predict_together(
         &self,
         session: &mut Session,
@@ -230,7 +237,7 @@ impl Classifier {
         for photo in photos {
             batch.extend_from_slice(photo.as_f32()?);
         }
-        // Networks of half and double precision take and give their own types.
+        // Networks of half and double precision have inputs and outputs of that type.
         let declared = session.model().inputs()[0].ty.as_ref().map(|ty| ty.dtype);
         let dtype = declared.filter(|dtype| dtype.is_float()).unwrap_or(DType::F32);
         let outputs = session.run(&[Tensor::new(&shape, batch)?.cast(dtype)?])?;
@@ -238,7 +245,7 @@ impl Classifier {
         let (scores, shape) = (scores.as_f32()?, outputs[0].shape());
         let classes = models::class_count(shape, photos.len()).ok_or_else(|| {
             Error::input(format!(
-                "a classifier gives [{}, classes], the network gives {shape:?}",
+                "the output of a classifier has shape [{}, classes], this network's has {shape:?}",
                 photos.len()
             ))
         })?;
@@ -263,7 +270,7 @@ enum Printer {
 #[derive(Serialize)]
 struct Line<'a> {
     path: &'a str,
-    /// The bytes of a path that is no valid text, by which it can be told from others.
+    /// The bytes of a path that is not valid Unicode, which distinguish it from others.
     #[serde(skip_serializing_if = "Option::is_none")]
     path_hex: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,4 @@
-//! Opening the model that a command is to use.
+//! Opens the model that a command uses.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,27 +8,28 @@ use dyrelu::graph::Graph;
 use dyrelu::vision::Labels;
 use dyrelu::{Error, Model, Options, Port, Result, format};
 
-/// Where the parts of a model may lie, whatever the command.
+/// The options for reading a model file, shared by all commands.
 #[derive(clap::Args)]
 pub(super) struct Files {
-    /// A folder to which links beside an ONNX file may lead for its external data.
+    /// Folder outside of the ONNX file's own to which links to its external data may lead.
     #[arg(long, value_name = "DIR")]
     external_data_root: Option<PathBuf>,
 }
 
 impl Files {
-    /// The network in the file at `path`, as it is written there.
+    /// Reads the network in the file at `path` without optimising it.
     pub fn read(&self, path: &Path) -> Result<Graph> {
         format::open_with(path, self.external_data_root.as_deref()).map(|(graph, _)| graph)
     }
 }
 
-/// How a model is run, whatever the command.
+/// The options for running a model, shared by all commands.
 #[derive(clap::Args)]
 pub(super) struct Engine {
     #[command(flatten)]
     pub files: Files,
-    /// Computes every convolution in the direct way: slower, and rounded a little less.
+    /// Compute every convolution directly instead of by Winograd's algorithm: slower, with smaller
+    /// rounding errors.
     #[arg(long)]
     no_winograd: bool,
 }
@@ -40,13 +41,13 @@ impl Engine {
     }
 }
 
-/// Opens the model of a path or a name, or the one that ships.
+/// Opens the model at a path or of a name, or by default the one that ships with dyrelu.
 pub(super) fn open(model: Option<&Path>, engine: &Engine) -> Result<Arc<Model>> {
     Model::open_with(zoo::find(model)?, engine.options())
 }
 
-/// A shape for each input, with `batch` and `size` where the network leaves sizes free; `first`, if
-/// given, is that of the first one.
+/// The shape of each input. A free first axis is `batch`, any other free axis is `size`. `first`,
+/// if given, is the whole shape of the first input.
 pub(super) fn input_shapes(
     model: &Model,
     first: Option<&[usize]>,
@@ -55,7 +56,7 @@ pub(super) fn input_shapes(
 ) -> Result<Vec<Vec<usize>>> {
     let shape = |(number, port): (usize, &Port)| {
         let ty = port.ty.as_ref().filter(|ty| ty.dtype.is_float()).ok_or_else(|| {
-            Error::input(format!("input {:?} does not hold floating-point numbers", port.name))
+            Error::input(format!("input {:?} is not of a floating-point type", port.name))
         })?;
         if let (0, Some(first)) = (number, first) {
             return Ok(first.to_vec());
@@ -67,8 +68,8 @@ pub(super) fn input_shapes(
     model.inputs().iter().enumerate().map(shape).collect()
 }
 
-/// How many classes the scores of so many images are for: `[images, classes]`, or `[classes]` of one
-/// image, with any number of axes of size 1 behind.
+/// The number of classes in scores of shape `[images, classes]`, or `[classes]` for one image, with
+/// any number of trailing axes of size 1. Returns `None` for any other shape.
 pub(super) fn class_count(shape: &[usize], images: usize) -> Option<usize> {
     let scores = match shape {
         [count, scores @ ..] if *count == images && !scores.is_empty() => scores,
@@ -79,7 +80,7 @@ pub(super) fn class_count(shape: &[usize], images: usize) -> Option<usize> {
     (classes > 0 && others.iter().all(|&size| size == 1)).then_some(classes)
 }
 
-/// Class names, one a line, for the first of `outputs`.
+/// Parses class names, one per line. There must be as many as the first of `outputs` has classes.
 pub(super) fn labels(lines: &str, outputs: &[Port]) -> Result<Labels> {
     let labels = Labels::from_lines(lines);
     let ty = outputs.first().and_then(|port| port.ty.as_ref());
