@@ -1,32 +1,36 @@
-//! How far two right results may be apart.
+//! Decides whether a difference can be due to rounding.
 //!
-//! The engine rounds at other places than the reference: it joins layers, and takes sums in another
-//! order. What that may do to a result depends on the network: a difference of two large numbers, an
-//! exponential or a comparison makes much of little. So the reference runs again with noise in
-//! everything that arithmetic reads, a few times as large as the rounding of a single-precision
-//! number, and an element may be off by [`SHARE`] of its output's largest one and [`FACTOR`] times
-//! what noise did to it. Integers and truth values must be equal unless noise changed them.
+//! The engine rounds at other places than the reference, because it fuses layers and sums in another
+//! order. The effect on a result depends on the network: a difference of two large numbers, an
+//! exponential or a comparison amplifies small errors. To measure the effect, the reference runs again
+//! with noise added to all operands of arithmetic. The noise is a few times as large as the rounding
+//! error of a single-precision number. The allowed difference of an element is [`SHARE`] of the largest
+//! element of its output, plus [`FACTOR`] times the effect of the noise on it. Integers and booleans
+//! must be equal unless noise changed them.
 //!
-//! Noise is relative to an element, with two exceptions. A sigmoid or hyperbolic tangent is exact to
-//! the rounding of 1, not of its own size: near zero the one is made from the other. Winograd's
-//! algorithm adds and subtracts neighbours, so that a small element suffers from a large one beside it.
+//! Noise is relative to the element, with two exceptions. The absolute error of a sigmoid or hyperbolic
+//! tangent is that of numbers of magnitude 1, because near zero one is computed from the other.
+//! Winograd's algorithm adds and subtracts neighbouring elements, so the error of a small element
+//! depends on large ones beside it.
 
 use std::collections::{HashMap, HashSet};
 
 use dyrelu::graph::{Graph, Node, Op, PoolKind, ReduceKind, Unary, ValueId, Variadic};
 use dyrelu::{DType, Tensor, reference};
 
-/// Of the largest element of an output.
+/// The allowed difference, as a share of the largest element of the output.
 const SHARE: f64 = 2e-5;
 
-/// Times what noise does.
+/// The allowed difference, as a multiple of the effect of noise.
 const FACTOR: f64 = 16.0;
 
-/// The relative size of noise: 2^-21, where rounding is up to 2^-24.
+/// The relative size of noise, 2^-21. Rounding errors of single precision are at most 2^-24.
 const NOISE: f64 = 4.8e-7;
 
-/// The rounding of an element of this type, in units of that of a single-precision one: networks of
-/// other precisions are computed in single precision, and rounded where the reference rounds or not.
+/// The rounding error of a type, in units of that of single precision.
+///
+/// The engine computes networks of half precision in single precision, and may or may not round where
+/// the reference rounds.
 fn coarseness(dtype: DType) -> f64 {
     match dtype {
         DType::F16 => f64::from(1 << 12),
@@ -35,21 +39,23 @@ fn coarseness(dtype: DType) -> f64 {
     }
 }
 
-/// Smaller numbers are as good as zero.
+/// Smaller differences are always allowed.
 const TINY: f64 = 1e-30;
 
-/// Runs with noise where an element is off by more than its share, and before a difference is
-/// reported.
+/// The number of noisy runs once an element differs by more than its share.
 const FEW: usize = 2;
+/// The number of noisy runs before a difference is reported.
 const MANY: usize = 40;
 
+/// The expected outputs of a network, and the differences from them that rounding can explain.
 pub struct Tolerance<'c> {
     graph: &'c Graph,
     inputs: &'c [Tensor],
     expected: &'c [Tensor],
-    /// For every output and element, the largest difference that noise has made; infinite where
-    /// it was of another kind.
+    /// For every output and element, the largest effect of noise so far. It is infinite if noise
+    /// changed the shape, or a number to an infinity or NaN.
     effects: Vec<Vec<f64>>,
+    /// The number of noisy runs so far.
     runs: usize,
 }
 
@@ -72,7 +78,7 @@ impl<'c> Tolerance<'c> {
                             *effect = effect.max(distance(*x, *y));
                         }
                     }
-                    // Noise changed sizes.
+                    // Noise changed the shape.
                     None => effects.fill(f64::INFINITY),
                 }
             }
@@ -80,36 +86,36 @@ impl<'c> Tolerance<'c> {
         self.runs = self.runs.max(runs);
     }
 
-    /// Whether `found` is right.
-    pub fn check(&mut self, found: &[Tensor]) -> Result<(), String> {
-        let mut result = self.compare(found);
+    /// Checks that the outputs differ from the expected ones by no more than rounding explains.
+    pub fn check(&mut self, outputs: &[Tensor]) -> Result<(), String> {
+        let mut result = self.compare(outputs);
         for runs in [FEW, MANY] {
             if result.is_err() {
                 self.run_until(runs);
-                result = self.compare(found);
+                result = self.compare(outputs);
             }
         }
         result
     }
 
-    fn compare(&self, found: &[Tensor]) -> Result<(), String> {
-        if found.len() != self.expected.len() {
-            return Err(format!("{} outputs", found.len()));
+    fn compare(&self, outputs: &[Tensor]) -> Result<(), String> {
+        if outputs.len() != self.expected.len() {
+            return Err(format!("{} outputs", outputs.len()));
         }
-        for (i, (found, expected)) in found.iter().zip(self.expected).enumerate() {
+        for (i, (output, expected)) in outputs.iter().zip(self.expected).enumerate() {
             let effects = &self.effects[i];
-            if found.dtype() != expected.dtype() || found.shape() != expected.shape() {
+            if output.dtype() != expected.dtype() || output.shape() != expected.shape() {
                 if effects.first().is_some_and(|effect| effect.is_infinite()) {
                     continue;
                 }
-                return Err(format!("output {i} is {found:?}, expected {expected:?}"));
+                return Err(format!("output {i} is {output:?}, expected {expected:?}"));
             }
-            let (found, expected) = (numbers(found), numbers(expected));
+            let (output, expected) = (numbers(output), numbers(expected));
             let scale = expected.iter().filter(|x| x.is_finite()).fold(0f64, |m, x| m.max(x.abs()));
             let exact = !self.expected[i].dtype().is_float();
             let coarse = coarseness(self.expected[i].dtype()).sqrt();
             let share = if exact { 0.0 } else { SHARE * coarse * scale + TINY };
-            for (at, (&x, &y)) in found.iter().zip(&expected).enumerate() {
+            for (at, (&x, &y)) in output.iter().zip(&expected).enumerate() {
                 let allowed = share + FACTOR * effects[at];
                 if distance(x, y) > allowed {
                     return Err(format!(
@@ -122,7 +128,8 @@ impl<'c> Tolerance<'c> {
     }
 }
 
-/// Zero for two NaNs and for equal infinities, infinite for numbers of different kinds.
+/// The absolute difference. It is 0 for two NaN and for equal infinities, and infinite if one number
+/// is NaN or infinite and the other is not equal to it.
 fn distance(x: f64, y: f64) -> f64 {
     match (x - y).abs() {
         _ if x == y || (x.is_nan() && y.is_nan()) => 0.0,
@@ -132,37 +139,37 @@ fn distance(x: f64, y: f64) -> f64 {
 }
 
 fn numbers(tensor: &Tensor) -> Vec<f64> {
-    let wide = tensor.cast(DType::F64).expect("every number fits");
-    wide.as_slice::<f64>().expect("it was cast").to_vec()
+    let wide = tensor.cast(DType::F64).expect("every type can be cast to f64");
+    wide.as_slice::<f64>().expect("the tensor is of type f64").to_vec()
 }
 
-/// The outputs when everything that arithmetic reads is off by a little.
+/// Runs the reference with noise added to the operands of arithmetic. Returns `None` if that fails.
 fn noisy_run(graph: &Graph, inputs: &[Tensor], seed: u64) -> Option<Vec<Tensor>> {
     let mut generator = fastrand::Rng::with_seed(seed);
     let mut values: HashMap<ValueId, Tensor> =
         graph.inputs().iter().copied().zip(inputs.iter().cloned()).collect();
-    // The engine may compute a value twice, in two ways: whoever reads what was rounded reads it with
-    // noise of its own.
+    // The engine may compute a value twice, in two ways. Therefore every reader of a rounded value
+    // gets noise of its own.
     let mut rounded: HashSet<ValueId> = HashSet::new();
     for node in graph.nodes() {
         let count = if rounds(&node.op) { noisy_inputs(&node.op) } else { 0 };
         let mut is_rounded = count > 0;
-        let mut given: Vec<Option<Tensor>> = Vec::new();
+        let mut operands: Vec<Option<Tensor>> = Vec::new();
         for (i, id) in node.inputs.iter().enumerate() {
             let tensor = id.and_then(|id| values.get(&id).or(graph.constant(id)));
             let reads_rounded = id.is_some_and(|id| rounded.contains(&id));
             is_rounded |= reads_rounded;
-            given.push(tensor.map(|tensor| match i < count || reads_rounded {
+            operands.push(tensor.map(|tensor| match i < count || reads_rounded {
                 true => {
-                    let beside =
+                    let neighbour =
                         if i == 0 && may_be_winograd(graph, node) { largest(tensor) } else { 0.0 };
-                    with_noise(tensor, beside / 4.0, &mut generator)
+                    with_noise(tensor, neighbour / 4.0, &mut generator)
                 }
                 false => tensor.clone(),
             }));
         }
-        let given: Vec<_> = given.iter().map(Option::as_ref).collect();
-        let outputs = reference::evaluate(&node.op, &given, node.outputs.len()).ok()?;
+        let operands: Vec<_> = operands.iter().map(Option::as_ref).collect();
+        let outputs = reference::evaluate(&node.op, &operands, node.outputs.len()).ok()?;
         for (id, mut tensor) in node.outputs.iter().zip(outputs) {
             if is_bounded(&node.op) {
                 tensor = with_noise(&tensor, 1.0, &mut generator);
@@ -174,24 +181,24 @@ fn noisy_run(graph: &Graph, inputs: &[Tensor], seed: u64) -> Option<Vec<Tensor>>
     graph.outputs().iter().map(|id| values.get(id).or(graph.constant(*id)).cloned()).collect()
 }
 
-/// Noise relative to each element, and some relative to `beside`.
-fn with_noise(tensor: &Tensor, beside: f64, generator: &mut fastrand::Rng) -> Tensor {
+/// Adds noise relative to each element, and noise relative to `magnitude`.
+fn with_noise(tensor: &Tensor, magnitude: f64, generator: &mut fastrand::Rng) -> Tensor {
     if !tensor.dtype().is_float() {
         return tensor.clone();
     }
     let size = NOISE * coarseness(tensor.dtype());
     let mut noise = || size * (2.0 * generator.f64() - 1.0);
-    let noisy = numbers(tensor).into_iter().map(|x| x + x * noise() + beside * noise()).collect();
-    let noisy =
-        Tensor::new(tensor.shape(), noisy).and_then(|noisy: Tensor| noisy.cast(tensor.dtype()));
-    noisy.expect("it has as many elements")
+    let noisy = numbers(tensor).into_iter().map(|x| x + x * noise() + magnitude * noise());
+    let noisy = Tensor::new(tensor.shape(), noisy.collect())
+        .and_then(|noisy: Tensor| noisy.cast(tensor.dtype()));
+    noisy.expect("the number of elements is the same")
 }
 
 fn largest(tensor: &Tensor) -> f64 {
     numbers(tensor).into_iter().filter(|x| x.is_finite()).fold(0.0, |m, x| m.max(x.abs()))
 }
 
-/// Whether the operator is a squashing function, or ends in one.
+/// Whether the operator is a squashing function or ends with one.
 fn is_bounded(op: &Op) -> bool {
     matches!(
         op,
@@ -204,7 +211,7 @@ fn may_be_winograd(graph: &Graph, node: &Node) -> bool {
     matches!(node.op, Op::Conv(_)) && weight.is_some_and(|w| w.shape().ends_with(&[3, 3]))
 }
 
-/// How many of the inputs are operands and not sizes.
+/// The number of leading inputs that are operands of arithmetic, not sizes or axes.
 fn noisy_inputs(op: &Op) -> usize {
     match op {
         Op::Reduce(_) | Op::Resize(_) => 1,
@@ -212,7 +219,7 @@ fn noisy_inputs(op: &Op) -> usize {
     }
 }
 
-/// Whether the operator computes new numbers, and does not move or compare those that it is given.
+/// Whether the operator computes new numbers, rather than moving or comparing its operands.
 fn rounds(op: &Op) -> bool {
     match op {
         Op::Unary(unary) => !matches!(
@@ -250,7 +257,7 @@ fn rounds(op: &Op) -> bool {
         | Op::Hyperfunction(_)
         | Op::MaxAffine(_)
         | Op::SpatialAttention(_) => true,
-        // A rounding that the engine may leave out.
+        // The engine may omit this rounding.
         Op::Cast { to } => to.is_float(),
         _ => false,
     }
