@@ -1,4 +1,4 @@
-"""MNN through its module interface, with high precision, that is f32."""
+"""MNN, by its module interface, with high precision, which means f32."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import MNN
 import numpy as np
 from MNN import expr, nn
 
-# Not `mnnconvert`: MNN's command installs packages into whatever Python it finds, and reports home.
+# The command `mnnconvert` installs packages into any Python that it finds and sends usage statistics.
 import _tools
 
 from . import Job
