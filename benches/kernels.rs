@@ -154,7 +154,9 @@ fn depthwise_convolutions(c: &mut Criterion) {
 
 fn three_by_three(c: &mut Criterion) {
     let mut group = c.benchmark_group("3x3");
-    for (side, channels) in [(56, 64), (28, 128), (14, 256)] {
+    // Those of ResNet, and sizes on both sides of the thresholds for Winograd's algorithm.
+    let sizes = [(56, 64), (28, 128), (14, 256), (7, 512), (10, 256), (12, 256), (56, 8), (56, 16)];
+    for (side, channels) in sizes {
         let w = window(3, 1, side);
         let pixels = side * side;
         let (x, weight) = (wave(pixels * channels, 0.37), wave(channels * channels * 9, 0.61));

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 /// A `Result` whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What sort of failure an [`Error`] is, for programs that react differently to each.
+/// The kind of an [`Error`], for programs that react differently to each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The operating system refused to read or write.
+    /// The operating system refused to read, write or start a thread, or has too little memory.
     Io,
-    /// A file is damaged, truncated or not of the kind that was expected.
+    /// A file is damaged, truncated or of another kind than expected.
     Format,
     /// A file or network asks for something that this version does not have.
     Unsupported,
@@ -20,15 +20,15 @@ pub enum ErrorKind {
     Graph,
     /// Shapes or element types do not fit together.
     Shape,
-    /// The caller passed something that cannot be used.
+    /// An argument cannot be used.
     Input,
-    /// Two results that ought to agree do not.
+    /// Two results that should agree do not.
     Mismatch,
 }
 
-/// A failure, with the file and the node at which it happened.
+/// What went wrong, and in which file and at which node.
 ///
-/// `Display` gives one line that a user can act on:
+/// `Display` writes one line that a user can act on:
 /// `net.onnx: node "conv1" (Conv): weight has 3 input channels, the input has 4`.
 pub struct Error(Box<Inner>);
 
@@ -41,78 +41,83 @@ struct Inner {
 }
 
 impl Error {
-    /// A failure of `kind`, described by `message` in words that a user can act on.
+    /// Returns the kind of the failure.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Returns the file in which it happened, if there is one.
+    pub fn file(&self) -> Option<&Path> {
+        self.0.file.as_deref()
+    }
+
+    /// Returns the name of the node at which it happened, if there is one.
+    pub fn node(&self) -> Option<&str> {
+        self.0.node.as_ref().map(|(name, _)| name.as_str())
+    }
+
+    /// Returns what went wrong, without the place.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+}
+
+/// Errors are made by this crate and its command.
+#[doc(hidden)]
+impl Error {
+    /// Creates an error of `kind`. `message` says in one sentence what was expected, what was found and
+    /// what to do.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let message = message.into();
         Error(Box::new(Inner { kind, message, file: None, node: None, source: None }))
     }
 
-    /// Damaged or foreign file contents.
+    /// Creates an error of kind [`Format`](ErrorKind::Format).
     pub fn format(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Format, message)
     }
 
-    /// Something that this version does not have.
+    /// Creates an error of kind [`Unsupported`](ErrorKind::Unsupported).
     pub fn unsupported(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Unsupported, message)
     }
 
-    /// A network that contradicts itself.
+    /// Creates an error of kind [`Graph`](ErrorKind::Graph).
     pub fn graph(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Graph, message)
     }
 
-    /// Shapes or element types that do not fit together.
+    /// Creates an error of kind [`Shape`](ErrorKind::Shape).
     pub fn shape(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Shape, message)
     }
 
-    /// An argument that cannot be used.
+    /// Creates an error of kind [`Input`](ErrorKind::Input).
     pub fn input(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Input, message)
     }
 
-    /// A refusal by the operating system while reading or writing `file`.
+    /// Creates an error of kind [`Io`](ErrorKind::Io), with the operating system's own message.
     pub fn io(file: impl AsRef<Path>, source: std::io::Error) -> Self {
         Self::new(ErrorKind::Io, source.to_string()).in_file(file).because(source)
     }
 
-    /// Names the file in which it happened; the innermost name stays.
+    /// Adds the file in which it happened, unless an inner one is known.
     pub fn in_file(mut self, file: impl AsRef<Path>) -> Self {
         self.0.file.get_or_insert_with(|| file.as_ref().to_path_buf());
         self
     }
 
-    /// Names the node, and its operator, at which it happened; the innermost name stays.
+    /// Adds the node at which it happened, and its operator, unless an inner one is known.
     pub fn at_node(mut self, name: &str, operator: &str) -> Self {
         self.0.node.get_or_insert_with(|| (name.to_string(), operator.to_string()));
         self
     }
 
-    /// Keeps the underlying failure for [`std::error::Error::source`].
+    /// Adds the cause that [`source`](std::error::Error::source) returns.
     pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
         self
-    }
-
-    /// What sort of failure it is.
-    pub fn kind(&self) -> ErrorKind {
-        self.0.kind
-    }
-
-    /// The file in which it happened, if there is one.
-    pub fn file(&self) -> Option<&Path> {
-        self.0.file.as_deref()
-    }
-
-    /// The name of the node at which it happened, if there is one.
-    pub fn node(&self) -> Option<&str> {
-        self.0.node.as_ref().map(|(name, _)| name.as_str())
-    }
-
-    /// What went wrong, without the place.
-    pub fn message(&self) -> &str {
-        &self.0.message
     }
 }
 

@@ -1,5 +1,6 @@
-//! What an embedding user holds: a [`Model`] that is shared, and a [`Session`] a caller.
+//! What an embedding program holds: one [`Model`], which threads share, and a [`Session`] per thread.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -7,23 +8,39 @@ use rayon::ThreadPool;
 
 use crate::compile::{self, Compiled, Options, Report};
 use crate::error::{Error, Result};
-use crate::format::{self, Prepared};
+use crate::format::{self, Access, Opened, SourceFiles};
 use crate::graph::{Bindings, Graph, TensorType, bind_inputs};
-use crate::plan::{Batching, Bound, Input, Plan, State, StepTime, Team, Watch, planned_bytes};
+use crate::plan::{Input, Outputs, Placement, Plan, Runner, StepTime, Team, Watch, planned_bytes};
 use crate::simd::Isa;
 use crate::tensor::{DType, Tensor, num_elements};
 
 /// An input or an output of a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Port {
-    /// Its name in the file.
+    /// The name in the file.
     pub name: String,
-    /// Its element type and sizes; absent for an output whose sizes depend on the data.
+    /// The element type and sizes, if they do not depend on the data.
+    #[doc(hidden)]
     pub ty: Option<TensorType>,
 }
 
-/// An immutable network, ready to run. Share it between threads behind its [`Arc`]; each thread
-/// that runs it has a [`Session`] of its own.
+impl Port {
+    /// Returns the element type. An output whose sizes depend on the data has none.
+    pub fn dtype(&self) -> Option<DType> {
+        self.ty.as_ref().map(|ty| ty.dtype)
+    }
+
+    /// Returns the size of each axis, outermost first, `None` for one that is free at run time. An
+    /// output whose sizes depend on the data has no shape.
+    pub fn shape(&self) -> Option<Vec<Option<usize>>> {
+        Some(self.ty.as_ref()?.dims.iter().map(|dim| dim.as_size()).collect())
+    }
+}
+
+/// An immutable network, compiled and ready to run.
+///
+/// Threads share it through its [`Arc`]; each thread that runs it has a [`Session`] of its own.
 pub struct Model {
     graph: Graph,
     plan: Plan,
@@ -33,43 +50,102 @@ pub struct Model {
 }
 
 impl Model {
-    /// Opens a network from a native weight file or, with the feature `onnx`, from an ONNX file.
+    /// Opens a native weight file or, with the feature `onnx`, an ONNX file.
     ///
-    /// The file is mapped and not read: it must not be changed while the model lives. Replace it
-    /// by renaming a new file over it, which leaves the mapped one as it was.
+    /// The contents of the file decide which of the two it is, not its name. The file and its external
+    /// data are read into memory, so that later changes of them have no effect. (Files that the kernel
+    /// guarantees never to change, sealed memory files and those under fs-verity, are mapped.)
     ///
     /// # Errors
-    /// `Io` and `Format` where the file cannot be read or is not a network, `Unsupported` where it
-    /// asks for something that this version does not have, `Graph` and `Shape` where the network
-    /// contradicts itself.
+    ///
+    /// - [`Io`](crate::ErrorKind::Io) if a file cannot be read.
+    /// - [`Format`](crate::ErrorKind::Format) if the file is damaged or holds no network.
+    /// - [`Unsupported`](crate::ErrorKind::Unsupported) if it asks for something that this version does
+    ///   not have.
+    /// - [`Graph`](crate::ErrorKind::Graph) and [`Shape`](crate::ErrorKind::Shape) if the network
+    ///   contradicts itself.
+    /// - [`Input`](crate::ErrorKind::Input) if the path names no regular file, or external data lies
+    ///   where it must not.
     pub fn open(path: impl AsRef<Path>) -> Result<Arc<Self>> {
         Self::open_with(path, Options::default())
     }
 
-    /// As [`open`](Self::open), with `options`.
+    /// Opens a file as [`open`](Self::open) does, with `options`.
     ///
     /// # Errors
+    ///
     /// As [`open`](Self::open).
     pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Arc<Self>> {
-        let path = path.as_ref();
-        let (graph, prepared) = format::open_with(path, options.external_data_root.as_deref())?;
-        Self::compile(graph, prepared, &options).map_err(|e| e.in_file(path))
+        Self::open_by(path.as_ref(), options, Access::read())
+    }
+
+    /// Opens a file as [`open`](Self::open) does, but maps it and its external data into memory.
+    ///
+    /// Pages are read when they are first touched, and processes that map the same file share them. A
+    /// native file with packed weights (`dyrelu convert --pack`) opens without a copy of its weights.
+    ///
+    /// # Safety
+    ///
+    /// While the model lives, or a tensor that a run of it returned, no process may write to the file or
+    /// its external data, or truncate them: that is undefined behaviour. In practice, results change
+    /// after a write, and the process ends with `SIGBUS` at the next access beyond the end of a truncated
+    /// file. To replace a model, rename a new file over it: the map keeps the old one.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dyrelu::{Model, Options};
+    ///
+    /// let path = "models/mobilenetv2-x0.5-dyrelu-b-imagenette.safetensors";
+    /// // SAFETY: this program's models are installed once and never written to.
+    /// let model = unsafe { Model::open_mapped(path, Options::default())? };
+    /// # assert_eq!(model.inputs().len(), 1);
+    /// # Ok::<(), dyrelu::Error>(())
+    /// ```
+    // The declaration of an unsafe function counts as unsafe code.
+    #[allow(unsafe_code)]
+    pub unsafe fn open_mapped(path: impl AsRef<Path>, options: Options) -> Result<Arc<Self>> {
+        // SAFETY: the caller promises that the files do not change while the model lives, which owns the
+        // graph and the plan, or a tensor that a run returned (it may be a constant of the network).
+        let access = unsafe { Access::map() };
+        Self::open_by(path.as_ref(), options, access)
+    }
+
+    /// Opens the network in the bytes of a native weight file or an ONNX file, such as those of
+    /// `include_bytes!`. They are copied once.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), and [`Input`](crate::ErrorKind::Input) for an ONNX file with external
+    /// data.
+    pub fn from_bytes(bytes: &[u8], options: Options) -> Result<Arc<Self>> {
+        Self::compile(format::from_bytes(bytes)?, &options)
     }
 
     /// Compiles a graph.
     ///
     /// # Errors
-    /// `Graph` and `Shape` where the network contradicts itself.
+    ///
+    /// [`Graph`](crate::ErrorKind::Graph) and [`Shape`](crate::ErrorKind::Shape) if the network
+    /// contradicts itself.
+    #[doc(hidden)]
     pub fn from_graph(graph: Graph, options: Options) -> Result<Arc<Self>> {
-        Self::compile(graph, None, &options)
+        let opened = Opened { graph, prepared: None, files: SourceFiles::default() };
+        Self::compile(opened, &options)
     }
 
-    fn compile(
-        mut graph: Graph,
-        prepared: Option<Prepared>,
-        options: &Options,
-    ) -> Result<Arc<Self>> {
-        let Compiled { plan, types, report } = compile::compile(&mut graph, prepared, options)?;
+    fn open_by(path: &Path, options: Options, access: Access) -> Result<Arc<Self>> {
+        let root = options.external_data_root.as_deref();
+        let opened = format::open_with(path, root, access)?;
+        Self::compile(opened, &options).map_err(|e| e.in_file(path))
+    }
+
+    fn compile(opened: Opened, options: &Options) -> Result<Arc<Self>> {
+        let Compiled { graph, plan, types, report } = compile::compile(opened, options)?;
         let ports = |ids: &[_]| {
             let port =
                 |&id| Port { name: graph.value(id).name.clone(), ty: types.get(id).cloned() };
@@ -79,42 +155,49 @@ impl Model {
         Ok(Arc::new(Model { graph, plan, report, inputs, outputs }))
     }
 
-    /// The network after optimisation.
+    /// Returns the network after the compiler's rewrites.
+    #[doc(hidden)]
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
 
-    /// The steps that a run consists of.
+    /// Returns the steps that a run consists of.
+    #[doc(hidden)]
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// Where the values of a run would lie in memory, for inputs of these shapes that go
-    /// through the network together, on so many threads.
+    /// Returns where the values of a run would lie in memory, for inputs of these shapes that go through
+    /// the network together, on `threads` threads.
     ///
     /// # Errors
-    /// `Input` and `Shape` where the shapes are not what the network takes.
-    pub fn bind(&self, shapes: Vec<Vec<usize>>, threads: usize) -> Result<Bound> {
+    ///
+    /// [`Input`](crate::ErrorKind::Input) and [`Shape`](crate::ErrorKind::Shape) if the shapes are not
+    /// what the network takes.
+    #[doc(hidden)]
+    pub fn placement(&self, shapes: Vec<Vec<usize>>, threads: usize) -> Result<Placement> {
         let sizes = self.sizes(&shapes)?;
-        Bound::new(&self.plan, 0..self.plan.steps().len(), shapes, &sizes, threads)
+        Placement::new(&self.plan, 0..self.plan.steps().len(), shapes, &sizes, threads)
     }
 
-    /// What the symbols of the graph stand for when inputs have these shapes.
+    /// Returns what the symbols of the graph stand for when inputs have these shapes.
     fn sizes(&self, shapes: &[Vec<usize>]) -> Result<Bindings> {
         let mut sizes = Bindings::new();
-        let declared = self.inputs.iter().map(|port| port.ty.as_ref().map(|ty| ty.dtype));
-        // Where there are too many shapes, that is what is said of them.
+        let declared = self.inputs.iter().map(Port::dtype);
+        // A shape for which there is no input gets any type: `bind_inputs` reports that it is one too many.
         let types = declared.chain(std::iter::repeat(None)).map(|ty| ty.unwrap_or(DType::F32));
         let given = shapes.iter().zip(types).map(|(shape, dtype)| (dtype, shape.as_slice()));
         bind_inputs(&self.graph, given.collect::<Vec<_>>().into_iter(), &mut sizes)?;
         Ok(sizes)
     }
 
-    /// Bytes of working memory that a [`Session`] on so many threads has for inputs of these
-    /// shapes, besides the weights and the tensors that go in and out.
+    /// Returns the bytes of working memory that a [`Session`] on `threads` threads needs for inputs of
+    /// these shapes, besides the weights and the tensors that go in and out.
     ///
     /// # Errors
-    /// `Input` and `Shape` where the shapes are not what the network takes; `Input` for no threads.
+    ///
+    /// [`Input`](crate::ErrorKind::Input) and [`Shape`](crate::ErrorKind::Shape) if the shapes are not
+    /// what the network takes, [`Input`](crate::ErrorKind::Input) if `threads` is 0.
     pub fn arena_bytes(&self, shapes: &[Vec<usize>], threads: usize) -> Result<usize> {
         if threads == 0 {
             return Err(Error::input(NO_THREADS));
@@ -122,100 +205,108 @@ impl Model {
         planned_bytes(&self.plan, shapes, threads, |shapes| self.sizes(shapes))
     }
 
-    /// What was recognised in the network.
+    /// Returns what was recognised in the network.
+    #[doc(hidden)]
     pub fn report(&self) -> &Report {
         &self.report
     }
 
-    /// What a run takes, in order.
+    /// Returns the inputs that a run takes, in order.
     pub fn inputs(&self) -> &[Port] {
         &self.inputs
     }
 
-    /// What a run gives, in order.
+    /// Returns the outputs that a run gives, in order.
     pub fn outputs(&self) -> &[Port] {
         &self.outputs
     }
 
-    /// What the file says about itself under `key`, such as `preprocess` or `labels`.
+    /// Returns the text that the file holds under `key`, such as `preprocess` or `labels`.
     pub fn metadata(&self, key: &str) -> Option<&str> {
         self.graph.metadata.get(key).map(String::as_str)
     }
 }
 
-/// The mutable half of running a network: one for each thread that runs it. It owns the memory of a
-/// run, which is planned for the shapes of the first inputs and again whenever shapes change.
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Model { inputs, outputs, .. } = self;
+        f.debug_struct("Model").field("inputs", inputs).field("outputs", outputs).finish()
+    }
+}
+
+/// The memory and threads of one caller's runs.
+///
+/// A session allocates its memory at the first run, for the shapes of the inputs, and again when shapes
+/// change. Results are the same, bit for bit, for any number of threads, and for an image alone or within
+/// a batch.
 pub struct Session {
     model: Arc<Model>,
-    state: State,
+    runner: Runner,
 }
 
 impl Session {
-    /// A session that runs on one thread, the calling one.
-    ///
-    /// # Errors
-    /// None at present.
-    pub fn new(model: &Arc<Model>) -> Result<Self> {
-        Ok(Self::on(model, Team::alone()))
+    /// Creates a session that runs on the calling thread.
+    pub fn new(model: &Arc<Model>) -> Self {
+        Self::on(model, Team::alone())
     }
 
-    /// A session that runs on `threads` threads: the calling one and others of its own. Results do
-    /// not depend on how many.
+    /// Creates a session that runs on `threads` threads: the calling one, and others that it starts.
     ///
     /// # Errors
-    /// `Input` if `threads` is 0 or more than 1024, `Io` if the operating system refuses them.
+    ///
+    /// [`Input`](crate::ErrorKind::Input) if `threads` is 0 or more than 1024,
+    /// [`Io`](crate::ErrorKind::Io) if the operating system refuses to start them.
     pub fn with_threads(model: &Arc<Model>, threads: usize) -> Result<Self> {
         Ok(Self::on(model, Team::with_threads(threads)?))
     }
 
-    /// A session that runs on the calling thread and on the threads of a pool of the caller's, one
-    /// fewer than the pool has. The pool may serve other sessions and have other work.
+    /// Creates a session that runs on the calling thread and on threads of `pool`, one fewer than it
+    /// has. The pool may serve other sessions and have other work.
     ///
-    /// A run never waits for other jobs of the pool: what its threads do not come to do, the
-    /// calling thread does. They never wait in the pool for a run either. A run may be called from
-    /// a thread of the same pool.
+    /// A run never waits for other jobs of the pool: the calling thread does the work for which no
+    /// thread of the pool is free. A run may be called from a thread of the same pool.
     pub fn with_pool(model: &Arc<Model>, pool: Arc<ThreadPool>) -> Self {
         Self::on(model, Team::in_pool(pool))
     }
 
     fn on(model: &Arc<Model>, team: Team) -> Self {
-        Session { model: model.clone(), state: State::new(team, Isa::get()) }
+        Session { model: model.clone(), runner: Runner::new(team, Isa::get()) }
     }
 
-    /// The network that this session runs.
+    /// Returns the network that this session runs.
     pub fn model(&self) -> &Arc<Model> {
         &self.model
     }
 
-    /// Where the values of the last run lay in memory; absent before the first. Of a batch whose
-    /// images go through the first steps one by one, only the later steps are in it.
-    pub fn bound(&self) -> Option<&Bound> {
-        self.state.bound()
-    }
-
-    /// Bytes of working memory that the last run had.
+    /// Returns the bytes of working memory that the last run had, 0 before the first run.
     pub fn arena_bytes(&self) -> usize {
-        self.state.arena_bytes()
+        self.runner.arena_bytes()
     }
 
-    /// Runs the network on one tensor per input; gives one per output. They have the element types
-    /// that the network declares. What is between is computed in single precision, also where
-    /// the network is of half or double precision.
+    /// Runs the network on one tensor per input and returns one per output, in the order of
+    /// [`Model::inputs`] and [`Model::outputs`].
+    ///
+    /// The tensors have the element types that the network declares. Networks of half and double
+    /// precision are computed in single precision.
     ///
     /// # Errors
-    /// `Input` and `Shape` where the tensors are not what the network takes.
+    ///
+    /// [`Input`](crate::ErrorKind::Input) and [`Shape`](crate::ErrorKind::Shape) if the tensors are not
+    /// what the network takes.
     pub fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         self.run_watched(inputs, &mut Watch::Nobody)
     }
 
-    /// Runs the network on f32 inputs, each given by its shape and its elements in row-major
-    /// order, and writes the outputs to slices of as many elements as they have.
+    /// Runs the network on at most eight f32 inputs, each a shape and its elements in row-major order,
+    /// and writes each output to a slice with exactly as many elements.
     ///
-    /// Once inputs of these shapes have been seen, a network of which every step has a kernel
-    /// (see `dyrelu inspect --plan`) allocates nothing here on one thread.
+    /// After the first run for the same shapes, a run on one thread allocates nothing if every step of
+    /// the network has a kernel (`dyrelu inspect --plan` lists them).
     ///
     /// # Errors
-    /// `Input` and `Shape` where inputs or outputs are not what the network takes and gives.
+    ///
+    /// [`Input`](crate::ErrorKind::Input) and [`Shape`](crate::ErrorKind::Shape) if inputs or outputs are
+    /// not what the network takes and gives.
     pub fn run_into(
         &mut self,
         inputs: &[(&[usize], &[f32])],
@@ -240,17 +331,19 @@ impl Session {
             let found = outputs.len();
             return Err(Error::input(format!("the network gives {wanted} outputs, found {found}")));
         }
-        self.execute(inputs, &mut Watch::Nobody)?;
+        let results = self.execute(inputs, &mut Watch::Nobody)?;
         for (i, out) in outputs.iter_mut().enumerate() {
-            self.model.plan.copy_output(&self.state, inputs, i, out)?;
+            results.copy_to(i, out)?;
         }
         Ok(())
     }
 
-    /// As [`run`](Self::run), and says how long each step took.
+    /// Runs the network as [`run`](Self::run) does, and returns the time of each step.
     ///
     /// # Errors
+    ///
     /// As [`run`](Self::run).
+    #[doc(hidden)]
     pub fn run_timed(&mut self, inputs: &[Tensor]) -> Result<(Vec<Tensor>, Vec<StepTime>)> {
         let mut times = Vec::with_capacity(self.model.plan.steps().len());
         let mut note = |time| times.push(time);
@@ -258,10 +351,13 @@ impl Session {
         Ok((outputs, times))
     }
 
-    /// As [`run`](Self::run), and shows `observe` every value that is not fused away, by name.
+    /// Runs the network as [`run`](Self::run) does, and calls `observe` with the name and contents of
+    /// every value that is not fused away.
     ///
     /// # Errors
+    ///
     /// As [`run`](Self::run).
+    #[doc(hidden)]
     pub fn run_observed(
         &mut self,
         inputs: &[Tensor],
@@ -272,30 +368,36 @@ impl Session {
 
     fn run_watched(&mut self, inputs: &[Tensor], watch: &mut Watch) -> Result<Vec<Tensor>> {
         let inputs: Vec<Input> = inputs.iter().map(Input::Tensor).collect();
-        self.execute(&inputs, watch)?;
         let outputs = 0..self.model.outputs.len();
-        outputs.map(|i| self.model.plan.output(&self.state, &inputs, i)).collect()
+        let results = self.execute(&inputs, watch)?;
+        outputs.map(|i| results.tensor(i)).collect()
     }
 
-    fn execute(&mut self, inputs: &[Input], watch: &mut Watch) -> Result<()> {
-        let Session { model, state } = self;
-        // Whoever looks at values wants those of the whole batch.
-        let batching = match watch {
-            Watch::Values(_) => Batching::Whole,
-            Watch::Nobody | Watch::Times(_) => Batching::ByImage,
-        };
-        state.bind(&model.plan, inputs, batching, |shapes| {
+    fn execute<'a>(
+        &'a mut self,
+        inputs: &'a [Input<'a>],
+        watch: &mut Watch,
+    ) -> Result<Outputs<'a>> {
+        let Session { model, runner } = self;
+        runner.run(&model.plan, inputs, watch, |shapes| {
             let mut bindings = Bindings::new();
             let types = inputs.iter().map(|input| input.dtype());
             let given = types.zip(shapes.iter().map(Vec::as_slice));
             bind_inputs(&model.graph, given, &mut bindings)?;
             Ok(bindings)
-        })?;
-        model.plan.run(state, inputs, watch)
+        })
     }
 }
 
-/// The most inputs that can be given as slices.
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let arena_bytes = self.arena_bytes();
+        let mut session = f.debug_struct("Session");
+        session.field("model", &self.model).field("arena_bytes", &arena_bytes).finish()
+    }
+}
+
+/// The most inputs of [`Session::run_into`], which keeps their list on the stack.
 const MOST_BORROWED: usize = 8;
 
 const NO_THREADS: &str = "a session needs at least one thread";

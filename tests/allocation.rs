@@ -37,7 +37,7 @@ static COUNTING: Counting = Counting;
 /// The numbers of allocations in the first and the second run of a session.
 fn allocations_of_two_runs(path: &Path, images: usize) -> [usize; 2] {
     let model = Model::open(path).unwrap();
-    let mut session = Session::new(&model).unwrap();
+    let mut session = Session::new(&model);
     let sizes = |port: &dyrelu::Port| -> Vec<usize> {
         let dims = &port.ty.as_ref().unwrap().dims;
         let size = |(axis, dim): (usize, &dyrelu::graph::Dim)| match axis {
@@ -50,7 +50,7 @@ fn allocations_of_two_runs(path: &Path, images: usize) -> [usize; 2] {
     let x = vec![0.5; shape.iter().product()];
     let outputs = session.run(&[dyrelu::Tensor::new(&shape, x.clone()).unwrap()]).unwrap();
     let mut y = vec![0.0; outputs[0].len()];
-    let mut session = Session::new(&model).unwrap();
+    let mut session = Session::new(&model);
     [(); 2].map(|()| {
         let before = ALLOCATIONS.get();
         session.run_into(&[(&shape, &x)], &mut [&mut y]).unwrap();
@@ -105,7 +105,7 @@ fn opening_allocates_in_proportion_to_the_nodes() {
         let model = Model::from_graph(graph, Options::default()).unwrap();
         assert_eq!(model.report().dynamic_activations.len(), length);
         let x = dyrelu::Tensor::new(&shape, vec![0.5f32; 36]).unwrap();
-        Session::new(&model).unwrap().run(&[x]).unwrap();
+        Session::new(&model).run(&[x]).unwrap();
         ALLOCATIONS.get() - before
     };
     let (short, long) = (allocations(20), allocations(40));

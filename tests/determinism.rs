@@ -31,7 +31,7 @@ fn bits(outputs: &[Tensor]) -> Vec<Vec<u32>> {
 /// Asserts that all runs give each image the bits of a run of this image alone on one thread.
 fn check(name: &str, model: &Arc<Model>, shape: &[usize]) {
     let batch = wave(&[&[IMAGES], shape].concat());
-    let mut session = Session::new(model).unwrap();
+    let mut session = Session::new(model);
     let expected: Vec<_> = (0..IMAGES).map(|i| session.run(&[image(&batch, i)]).unwrap()).collect();
     for threads in [1, 2, 3, 7] {
         let mut session = Session::with_threads(model, threads).unwrap();

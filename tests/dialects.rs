@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dyrelu::compile::{self, DynamicActivation};
+use dyrelu::format::Access;
 use dyrelu::format::safetensors::{WeightStorage, write};
 use dyrelu::graph::Graph;
 use dyrelu::{Model, Options, Session, Tensor, format, reference};
@@ -101,7 +102,7 @@ fn check(case: &Case, goldens: &Goldens) -> Vec<String> {
         Ok(model) => model,
         Err(e) => return vec![e.to_string()],
     };
-    compare("engine", Session::new(&model).and_then(|mut s| s.run(&inputs)));
+    compare("engine", Session::new(&model).run(&inputs));
     compare("reference on the optimised graph", reference::run(model.graph(), &inputs));
 
     let report = model.report();
@@ -136,12 +137,13 @@ fn native_files_keep_activations_and_bits() {
     for case in cases().iter().filter(|c| c.file.ends_with("script-free.onnx")) {
         let model = Model::open(folder().join(&case.file)).unwrap();
         let inputs = [goldens.tensor(&format!("{}.input.2", case.style))];
-        let run = |model: &Arc<Model>| Session::new(model).unwrap().run(&inputs).unwrap();
+        let run = |model: &Arc<Model>| Session::new(model).run(&inputs).unwrap();
         for packed in [false, true] {
             let unrecognised = &model.report().unrecognised;
             let prepared = packed.then(|| compile::prepare(model.graph(), unrecognised).unwrap());
             write(model.graph(), prepared, &path, WeightStorage::F32).unwrap();
-            assert_eq!(format::open_prepared(&path).unwrap().1.is_some(), packed);
+            let opened = format::open_with(&path, None, Access::read()).unwrap();
+            assert_eq!(opened.prepared.is_some(), packed);
             let native = Model::open(&path).unwrap();
             let activations = &native.report().dynamic_activations;
             assert_eq!(*activations, model.report().dynamic_activations, "{}", case.file);
@@ -242,5 +244,5 @@ fn image(batch: &Tensor, i: usize) -> Tensor {
 }
 
 fn session_run(model: &Arc<Model>, x: &Tensor) -> Tensor {
-    Session::new(model).unwrap().run(std::slice::from_ref(x)).unwrap().remove(0)
+    Session::new(model).run(std::slice::from_ref(x)).unwrap().remove(0)
 }

@@ -4,7 +4,7 @@ use dyrelu::graph::{
     Binary, Bindings, Conv, Dim, Gemm, Graph, HiddenActivation, Hyperfunction, MaxAffine, Op,
     Padding, Pool, PoolKind, Squash, TensorType, Unary, ValueId, Variadic, bind_inputs,
 };
-use dyrelu::plan::{Batching, Input, State, Team, Watch};
+use dyrelu::plan::{Input, Runner, Team, Watch};
 use dyrelu::simd::Isa;
 use dyrelu::{DType, Model, Options, Result, Session, Tensor, reference};
 
@@ -431,18 +431,16 @@ fn a_session_survives_a_panic_in_its_observer() {
         }
     }
     // An observer of times is called within the steps that run image by image.
-    let mut state = State::new(Team::alone(), Isa::get());
+    let mut runner = Runner::new(Team::alone(), Isa::get());
     let inputs = [Input::Tensor(&x[0])];
     let mut run = |watch: &mut Watch| {
-        let bind = |shapes: &[Vec<usize>]| {
+        let outputs = runner.run(model.plan(), &inputs, watch, |shapes| {
             let mut bindings = Bindings::new();
             let shapes = shapes.iter().map(|shape| (DType::F32, shape.as_slice()));
             bind_inputs(model.graph(), shapes, &mut bindings)?;
             Ok(bindings)
-        };
-        state.bind(model.plan(), &inputs, Batching::ByImage, bind)?;
-        model.plan().run(&mut state, &inputs, watch)?;
-        model.plan().output(&state, &inputs, 0)
+        })?;
+        outputs.tensor(0)
     };
     let expected = run(&mut Watch::Nobody).unwrap();
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

@@ -37,8 +37,7 @@ static COUNTING: Counting = Counting;
 /// Decodes `bytes` with a memory limit. Returns whether that succeeded, and the peak of the memory
 /// that it allocated.
 fn decode(bytes: &[u8], max_memory: usize) -> (bool, usize) {
-    let mut options = DecodeOptions::default();
-    options.max_memory = max_memory as u64;
+    let options = DecodeOptions::default().max_memory(max_memory as u64);
     let before = ALLOCATED.load(Relaxed);
     PEAK.store(before, Relaxed);
     let photo = options.decode(bytes);

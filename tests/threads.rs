@@ -91,7 +91,7 @@ impl Case {
         watch();
         let model = network();
         let inputs = [1, 3].map(|images| wave(&[images, 16, 24, 24], 0.37));
-        let mut session = Session::new(&model).unwrap();
+        let mut session = Session::new(&model);
         let bits = inputs.each_ref().map(|x| bits(&session.run(std::slice::from_ref(x)).unwrap()));
         Case { model, inputs, bits }
     }

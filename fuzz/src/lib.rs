@@ -28,8 +28,7 @@ pub fn file_with(bytes: &[u8]) -> PathBuf {
 pub fn open_and_run(bytes: &[u8]) {
     let Ok(model) = Model::open(file_with(bytes)) else { return };
     let Some(inputs) = inputs(&model) else { return };
-    let Ok(mut session) = Session::new(&model) else { return };
-    let _ = session.run(&inputs);
+    let _ = Session::new(&model).run(&inputs);
 }
 
 /// Inputs of ones. Free sizes are 2. Returns `None` if a value of the network would be large.

@@ -57,8 +57,17 @@ pub(super) struct Arguments {
 struct Measurement {
     median_ms: f64,
     p90_ms: f64,
+    /// Time of opening the file and compiling the network.
+    open_ms: f64,
     /// Time from opening the file to the end of the first run.
     first_result_ms: f64,
+    /// Peak memory of the process until the first result, without its memory before opening the
+    /// file. Absent if the system does not report it.
+    first_result_peak_bytes: Option<u64>,
+    /// Size of the packed weights.
+    packed_bytes: usize,
+    /// Size of the working memory of a run.
+    arena_bytes: usize,
     images_per_s: f64,
     gmacs_per_s: f64,
     isa: &'static str,
@@ -92,9 +101,10 @@ const ACTIVATION_STEPS: [&str; 4] =
 
 pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     let threads = threads(arguments.threads);
+    let before = memory_of_process("VmRSS");
     let start = Instant::now();
     let model = models::open(arguments.model.as_deref(), &arguments.engine)?;
-    let mut first_result = start.elapsed();
+    let open = start.elapsed();
     let inputs = match arguments.input.as_slice() {
         [] => synthetic_inputs(&model, arguments.batch, arguments.size)?,
         files => files.iter().map(|file| arrays::read(file)).collect::<Result<_>>()?,
@@ -103,7 +113,9 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     let start = Instant::now();
     let mut session = Session::with_threads(&model, threads)?;
     let outputs = session.run(&inputs)?;
-    first_result += start.elapsed();
+    let first_result = open + start.elapsed();
+    let first_peak = memory_of_process("VmHWM").zip(before);
+    let first_peak = first_peak.map(|(peak, before)| peak.saturating_sub(before));
     for _ in 0..3 {
         session.run(&inputs)?;
     }
@@ -135,7 +147,11 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     let measurement = Measurement {
         median_ms: 1e3 * median / images,
         p90_ms: 1e3 * quantile(&times, 0.9) / images,
+        open_ms: 1e3 * open.as_secs_f64(),
         first_result_ms: 1e3 * first_result.as_secs_f64(),
+        first_result_peak_bytes: first_peak,
+        packed_bytes: steps.iter().map(|step| step.weight_bytes).sum(),
+        arena_bytes: session.arena_bytes(),
         images_per_s: images / median,
         gmacs_per_s: macs(&model, &inputs)? as f64 / median / 1e9,
         isa: Isa::get().name(),
@@ -152,6 +168,13 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
         TextOrJson::Text => print(&as_text(&measurement, arguments.steps))?,
     }
     Ok(Outcome::Success)
+}
+
+/// The entry `key` of `/proc/self/status` in bytes. Returns `None` on systems other than Linux.
+fn memory_of_process(key: &str) -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kilobytes| 1024 * kilobytes)
 }
 
 /// The `q`-quantile of `values`, which are sorted.
@@ -280,7 +303,21 @@ fn as_text(m: &Measurement, all_steps: bool) -> String {
         "{:.3} ms per image (median of {} runs), 90% of runs below {:.3} ms",
         m.median_ms, m.runs, m.p90_ms
     );
-    let _ = writeln!(text, "{:.3} ms from opening the file to the first result", m.first_result_ms);
+    let _ = writeln!(
+        text,
+        "{:.3} ms from opening the file to the first result, of which {:.3} ms are opening",
+        m.first_result_ms, m.open_ms
+    );
+    let megabytes = |bytes: f64| bytes / 1e6;
+    let _ = writeln!(
+        text,
+        "{:.1} MB of packed weights, {:.1} MB of working memory{}",
+        megabytes(m.packed_bytes as f64),
+        megabytes(m.arena_bytes as f64),
+        m.first_result_peak_bytes.map_or(String::new(), |peak| {
+            format!(", peak of {:.1} MB until the first result", megabytes(peak as f64))
+        })
+    );
     let _ = writeln!(
         text,
         "{:.1} images/s, {:.2} G multiply-adds/s, batch {}, {} threads, {}",

@@ -1,6 +1,5 @@
 //! `dyrelu classify`: classifies photos.
 
-use std::collections::VecDeque;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -12,16 +11,15 @@ use serde::Serialize;
 use super::photos::{self, Photos, Sources};
 use super::{Outcome, models, output_failed, positive, print, print_stderr, threads, to_json};
 use dyrelu::format::read_text;
-use dyrelu::graph::Op;
-use dyrelu::vision::{self, DecodeOptions, Labels, Prediction, Preprocess};
-use dyrelu::{DType, Error, ErrorKind, Model, Result, Session, Tensor};
+use dyrelu::vision::{Classifier, DecodeOptions, Labels, Prediction, Preprocess};
+use dyrelu::{Error, ErrorKind, Result, Session};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   dyrelu classify photo.jpg
   dyrelu classify --format csv photos/ > predictions.csv
-  dyrelu classify --model net.onnx --preprocess preprocess.json --labels labels.txt photo.jpg
+  dyrelu classify --model net.onnx --preprocess imagenet --labels labels.txt photo.jpg
   find . -name '*.jpg' | dyrelu classify --format json -")]
 pub(super) struct Arguments {
     /// Network: a file, or a name from `dyrelu models`; by default the one that ships with dyrelu.
@@ -43,8 +41,9 @@ pub(super) struct Arguments {
     /// Number of photos per run of the network.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = positive)]
     batch: usize,
-    /// Description of how photos are prepared, for a model file without one.
-    #[arg(long, value_name = "FILE.json")]
+    /// Preparation of photos, for a model file without one: `imagenet` for torchvision's usual one, or
+    /// a JSON file.
+    #[arg(long, value_name = "imagenet|FILE.json")]
     preprocess: Option<PathBuf>,
     /// Class names, one per line, for a model file without them.
     #[arg(long, value_name = "FILE")]
@@ -55,7 +54,7 @@ pub(super) struct Arguments {
     allow_truncated: bool,
     /// Largest number of pixels of a photo; a larger photo is refused before it is decoded.
     /// Decoding takes up to 16 bytes per pixel on each thread.
-    #[arg(long, value_name = "N", default_value_t = DecodeOptions::default().max_pixels)]
+    #[arg(long, value_name = "N", default_value_t = DecodeOptions::DEFAULT_MAX_PIXELS)]
     max_pixels: u64,
     #[command(flatten)]
     photos: Sources,
@@ -79,9 +78,13 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
         return Err(last);
     }
     let model = models::open(arguments.model.as_deref(), &arguments.engine)?;
-    let classifier = Classifier::new(&model, &arguments)?;
     let threads = threads(arguments.threads);
-    let mut session = Session::with_threads(&model, threads)?;
+    let mut classifier = classifier(Session::with_threads(&model, threads)?, &arguments)?;
+    let (decode, preprocess) = (decode_options(&arguments), classifier.preprocess().clone());
+    let prepare = |path: &PathBuf| {
+        let photo = decode.load(path)?;
+        preprocess.apply(&photo).map_err(|e| e.in_file(path))
+    };
     let preparers = ThreadPoolBuilder::new()
         .num_threads(threads)
         .build()
@@ -91,9 +94,10 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     failures.iter().for_each(|e| progress.suspend(|| print_stderr(format_args!("error: {e}"))));
     let mut failed = 0;
     for paths in photos.chunks(arguments.batch) {
-        let prepared = preparers.install(|| classifier.prepare(paths));
-        let results = classifier.classify(&mut session, paths, prepared);
+        let prepared = preparers.install(|| paths.par_iter().map(prepare).collect());
+        let results = classifier.classify_prepared(prepared, arguments.top);
         for (path, result) in paths.iter().zip(results) {
+            let result = result.map_err(|e| e.in_file(path));
             if let Err(e) = &result {
                 failed += 1;
                 progress.suspend(|| print_stderr(format_args!("error: {e}")));
@@ -119,145 +123,40 @@ fn progress(count: usize) -> ProgressBar {
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-/// What turns photos into predictions, apart from the session.
-struct Classifier {
-    decode: DecodeOptions,
-    preprocess: Preprocess,
-    labels: Labels,
-    /// Whether the outputs of the network are already probabilities.
-    normalised: bool,
-    top: usize,
+/// The classifier of a session. Arguments override what the model file states.
+fn classifier(session: Session, arguments: &Arguments) -> Result<Classifier> {
+    let model = session.model();
+    let preprocess = match &arguments.preprocess {
+        Some(argument) => models::preprocess(argument)?,
+        None if model.metadata("preprocess").is_some() => Preprocess::from_model(model)?,
+        None => {
+            return Err(Error::input(
+                "the model file does not state how photos are prepared; add --preprocess imagenet, \
+                 or a JSON file with, for example, {\"resize\": {\"shorter_side\": 256}, \
+                 \"center_crop\": [224, 224], \"mean\": [0.485, 0.456, 0.406], \"std\": [0.229, \
+                 0.224, 0.225]}",
+            ));
+        }
+    };
+    let labels = match &arguments.labels {
+        Some(path) => {
+            let scores = model.outputs().first().and_then(|port| port.ty.as_ref());
+            models::labels(&read_text(path)?, scores).map_err(|e| e.in_file(path))?
+        }
+        None => Labels::from_model(model)?,
+    };
+    Classifier::with_parts(session, preprocess, labels)
 }
 
-impl Classifier {
-    fn new(model: &Model, arguments: &Arguments) -> Result<Self> {
-        if model.inputs().len() != 1 {
-            let count = model.inputs().len();
-            return Err(Error::input(format!(
-                "a classifier has one input, but this network has {count}"
-            )));
-        }
-        let preprocess = match (&arguments.preprocess, model.metadata("preprocess")) {
-            (Some(path), _) => {
-                Preprocess::from_json(&read_text(path)?).map_err(|e| e.in_file(path))?
-            }
-            (None, Some(json)) => Preprocess::from_json(json)?,
-            (None, None) => {
-                return Err(Error::input(
-                    "the model file does not state how photos are prepared; add --preprocess \
-                     FILE.json with, for example, {\"resize\": {\"shorter_side\": 256}, \
-                     \"center_crop\": [224, 224], \"mean\": [0.485, 0.456, 0.406], \"std\": \
-                     [0.229, 0.224, 0.225]}",
-                ));
-            }
-        };
-        let labels = match (&arguments.labels, model.metadata("labels")) {
-            (Some(path), _) => {
-                models::labels(&read_text(path)?, model.outputs()).map_err(|e| e.in_file(path))?
-            }
-            (None, Some(lines)) => models::labels(lines, model.outputs())?,
-            (None, None) => Labels::default(),
-        };
-        let graph = model.graph();
-        let producer =
-            |value| graph.nodes().iter().find(|node| node.outputs.contains(&Some(value)));
-        let last = producer(graph.outputs()[0]);
-        let last = last.and_then(|node| match node.op {
-            Op::Cast { .. } => producer(node.input(0)?),
-            _ => Some(node),
-        });
-        let normalised = last.is_some_and(|node| matches!(node.op, Op::Softmax(_)));
-        let mut decode = DecodeOptions::default();
-        decode.allow_truncated = arguments.allow_truncated;
-        decode.max_memory = decode.max_memory.max(arguments.max_pixels.saturating_mul(16));
-        decode.max_pixels = arguments.max_pixels;
-        Ok(Classifier { decode, preprocess, labels, normalised, top: arguments.top })
+fn decode_options(arguments: &Arguments) -> DecodeOptions {
+    let options = DecodeOptions::default()
+        .max_pixels(arguments.max_pixels)
+        .allow_truncated(arguments.allow_truncated);
+    if arguments.max_pixels <= DecodeOptions::DEFAULT_MAX_PIXELS {
+        return options;
     }
-
-    /// Decodes photos and prepares them as inputs of the network, in parallel.
-    fn prepare(&self, paths: &[PathBuf]) -> Vec<Result<Tensor>> {
-        let prepare = |path: &PathBuf| {
-            let photo = self.decode.load(path)?;
-            self.preprocess.apply(&photo).map_err(|e| e.in_file(path))
-        };
-        paths.par_iter().map(prepare).collect()
-    }
-
-    /// Classifies a batch. Returns predictions or an error for each photo, in order.
-    fn classify(
-        &self,
-        session: &mut Session,
-        paths: &[PathBuf],
-        prepared: Vec<Result<Tensor>>,
-    ) -> Vec<Result<Vec<Prediction>>> {
-        let good: Vec<&Tensor> = prepared.iter().flatten().collect();
-        let mut predictions = self.predict(session, &good);
-        let mut next = || predictions.pop_front().unwrap_or_else(|| Ok(Vec::new()));
-        let photos = prepared.into_iter().zip(paths);
-        photos
-            .map(|(photo, path)| photo.and_then(|_| next().map_err(|e| e.in_file(path))))
-            .collect()
-    }
-
-    /// Runs the network on prepared photos, those of the same shape together.
-    fn predict(
-        &self,
-        session: &mut Session,
-        photos: &[&Tensor],
-    ) -> VecDeque<Result<Vec<Prediction>>> {
-        let mut predictions = VecDeque::new();
-        // Photos differ in shape if they are not resized. Some networks take one image per run.
-        let single = session.model().inputs()[0]
-            .ty
-            .as_ref()
-            .and_then(|ty| ty.dims.first()?.as_size())
-            .is_some_and(|n| n == 1);
-        let same = |a: &&Tensor, b: &&Tensor| !single && a.shape() == b.shape();
-        for group in photos.chunk_by(same) {
-            match self.predict_together(session, group) {
-                Ok(group_predictions) => predictions.extend(group_predictions.into_iter().map(Ok)),
-                Err(e) => {
-                    let errors = group.iter().map(|_| Err(Error::new(e.kind(), e.message())));
-                    predictions.extend(errors);
-                }
-            }
-        }
-        predictions
-    }
-
-    /// Runs the network once on photos of the same shape.
-    fn predict_together(
-        &self,
-        session: &mut Session,
-        photos: &[&Tensor],
-    ) -> Result<Vec<Vec<Prediction>>> {
-        let mut shape = photos[0].shape().to_vec();
-        shape[0] = photos.len();
-        let mut batch = Vec::with_capacity(photos.len() * photos[0].len());
-        for photo in photos {
-            batch.extend_from_slice(photo.as_f32()?);
-        }
-        // Networks of half and double precision have inputs and outputs of that type.
-        let declared = session.model().inputs()[0].ty.as_ref().map(|ty| ty.dtype);
-        let dtype = declared.filter(|dtype| dtype.is_float()).unwrap_or(DType::F32);
-        let outputs = session.run(&[Tensor::new(&shape, batch)?.cast(dtype)?])?;
-        let scores = outputs[0].cast(DType::F32)?;
-        let (scores, shape) = (scores.as_f32()?, outputs[0].shape());
-        let classes = models::class_count(shape, photos.len()).ok_or_else(|| {
-            Error::input(format!(
-                "the output of a classifier has shape [{}, classes], this network's has {shape:?}",
-                photos.len()
-            ))
-        })?;
-        let predict = |scores: &[f32]| {
-            if self.normalised {
-                vision::top_k(scores, self.top, &self.labels)
-            } else {
-                vision::top_k(&vision::probabilities(scores), self.top, &self.labels)
-            }
-        };
-        Ok(scores.chunks_exact(classes).map(predict).collect())
-    }
+    // The limit of memory grows with the limit of pixels.
+    options.max_memory(arguments.max_pixels.saturating_mul(16))
 }
 
 /// Prints results in one of the formats.

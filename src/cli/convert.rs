@@ -8,15 +8,14 @@ use dyrelu::format::read_text;
 use dyrelu::format::safetensors::{WeightStorage, Written, stored, write};
 use dyrelu::graph::Graph;
 use dyrelu::graph::infer::infer;
-use dyrelu::vision::Preprocess;
-use dyrelu::{Port, Result, compile};
+use dyrelu::{Result, compile};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   dyrelu convert net.onnx net.safetensors
   dyrelu convert net.onnx net.safetensors --weights f16 \\
-      --preprocess preprocess.json --labels labels.txt
+      --preprocess imagenet --labels labels.txt
   dyrelu convert net.onnx net.safetensors --note top1='83.0% of 3,925 photos'
   dyrelu convert net.onnx net.safetensors --pack     # twice the size, a tenth of the loading time")]
 pub(super) struct Arguments {
@@ -31,8 +30,9 @@ pub(super) struct Arguments {
     /// file.
     #[arg(long)]
     pack: bool,
-    /// Description of how photos are prepared, to store in the file.
-    #[arg(long, value_name = "FILE.json")]
+    /// Preparation of photos to store in the file: `imagenet` for torchvision's usual one, or a JSON
+    /// file.
+    #[arg(long, value_name = "imagenet|FILE.json")]
     preprocess: Option<PathBuf>,
     /// Class names, one per line, to store in the file.
     #[arg(long, value_name = "FILE")]
@@ -62,14 +62,15 @@ enum Weights {
 pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     let mut graph = arguments.files.read(&arguments.input)?;
     let report = compile::optimise(&mut graph).map_err(|e| e.in_file(&arguments.input))?;
-    if let Some(path) = &arguments.preprocess {
-        let json = read_text(path)?;
-        Preprocess::from_json(&json).map_err(|e| e.in_file(path))?;
+    if let Some(argument) = &arguments.preprocess {
+        let json = models::preprocess(argument)?.to_json()?;
         graph.metadata.insert("preprocess".into(), json);
     }
     if let Some(path) = &arguments.labels {
         let lines = read_text(path)?;
-        models::labels(&lines, &outputs(&graph)?).map_err(|e| e.in_file(path))?;
+        let types = infer(&graph)?;
+        let scores = graph.outputs().first().and_then(|&id| types.get(id));
+        models::labels(&lines, scores).map_err(|e| e.in_file(path))?;
         graph.metadata.insert("labels".into(), lines);
     }
     graph.metadata.extend(arguments.note);
@@ -111,11 +112,4 @@ fn write_packed(
     let prepared = compile::prepare(&stored, &report.unrecognised)?;
     let written = write(&stored, Some(prepared), output, weights)?;
     Ok(Written { flushed, ..written })
-}
-
-/// The names and types of the outputs.
-fn outputs(graph: &Graph) -> Result<Vec<Port>> {
-    let types = infer(graph)?;
-    let port = |&id: &_| Port { name: graph.value(id).name.clone(), ty: types.get(id).cloned() };
-    Ok(graph.outputs().iter().map(port).collect())
 }

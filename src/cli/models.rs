@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::zoo;
-use dyrelu::graph::Graph;
-use dyrelu::vision::Labels;
-use dyrelu::{Error, Model, Options, Port, Result, format};
+use dyrelu::format::{self, Access, read_text};
+use dyrelu::graph::{Graph, TensorType};
+use dyrelu::vision::{Labels, Preprocess};
+use dyrelu::{Error, Model, Options, Port, Result};
 
 /// The options for reading a model file, shared by all commands.
 #[derive(clap::Args)]
@@ -19,7 +20,11 @@ pub(super) struct Files {
 impl Files {
     /// Reads the network in the file at `path` without optimising it.
     pub fn read(&self, path: &Path) -> Result<Graph> {
-        format::open_with(path, self.external_data_root.as_deref()).map(|(graph, _)| graph)
+        // SAFETY: the file must not be changed while it is mapped. A command only maps models that its
+        // user names, and SECURITY.md requires of the user not to change them in place.
+        let access = unsafe { Access::map() };
+        let root = self.external_data_root.as_deref();
+        format::open_with(path, root, access).map(|opened| opened.graph)
     }
 }
 
@@ -36,14 +41,23 @@ pub(super) struct Engine {
 
 impl Engine {
     fn options(&self) -> Options {
-        let external_data_root = self.files.external_data_root.clone();
-        Options { external_data_root, winograd: !self.no_winograd }
+        let options = Options::default().winograd(!self.no_winograd);
+        match &self.files.external_data_root {
+            Some(folder) => options.external_data_root(folder),
+            None => options,
+        }
     }
 }
 
 /// Opens the model at a path or of a name, or by default the one that ships with dyrelu.
 pub(super) fn open(model: Option<&Path>, engine: &Engine) -> Result<Arc<Model>> {
-    Model::open_with(zoo::find(model)?, engine.options())
+    open_mapped(&zoo::find(model)?, engine.options())
+}
+
+/// Opens the model in the file at `path`.
+pub(super) fn open_mapped(path: &Path, options: Options) -> Result<Arc<Model>> {
+    // SAFETY: as in `Files::read`.
+    unsafe { Model::open_mapped(path, options) }
 }
 
 /// The shape of each input. A free first axis is `batch`, any other free axis is `size`. `first`,
@@ -68,29 +82,18 @@ pub(super) fn input_shapes(
     model.inputs().iter().enumerate().map(shape).collect()
 }
 
-/// The number of classes in scores of shape `[images, classes]`, or `[classes]` for one image, with
-/// any number of trailing axes of size 1. Returns `None` for any other shape.
-pub(super) fn class_count(shape: &[usize], images: usize) -> Option<usize> {
-    let scores = match shape {
-        [count, scores @ ..] if *count == images && !scores.is_empty() => scores,
-        _ if images == 1 => shape,
-        _ => return None,
-    };
-    let (&classes, others) = scores.split_first()?;
-    (classes > 0 && others.iter().all(|&size| size == 1)).then_some(classes)
+/// The preparation of photos that an argument names: `imagenet`, or a JSON file.
+pub(super) fn preprocess(argument: &Path) -> Result<Preprocess> {
+    if argument == Path::new("imagenet") {
+        return Ok(Preprocess::imagenet());
+    }
+    Preprocess::from_json(&read_text(argument)?).map_err(|e| e.in_file(argument))
 }
 
-/// Parses class names, one per line. There must be as many as the first of `outputs` has classes.
-pub(super) fn labels(lines: &str, outputs: &[Port]) -> Result<Labels> {
+/// Parses class names, one per line. There must be as many as classes in `scores`, the type of the
+/// network's first output.
+pub(super) fn labels(lines: &str, scores: Option<&TensorType>) -> Result<Labels> {
     let labels = Labels::from_lines(lines);
-    let ty = outputs.first().and_then(|port| port.ty.as_ref());
-    let shape: Option<Vec<usize>> =
-        ty.map(|ty| ty.dims.iter().map(|dim| dim.as_size().unwrap_or(1)).collect());
-    match shape.and_then(|shape| class_count(&shape, 1)) {
-        Some(classes) if classes != labels.len() => Err(Error::input(format!(
-            "there are {} class names, and the network has {classes} classes",
-            labels.len()
-        ))),
-        _ => Ok(labels),
-    }
+    labels.check(scores)?;
+    Ok(labels)
 }

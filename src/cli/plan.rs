@@ -7,7 +7,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::table::table;
-use dyrelu::plan::{Home, Slot, Step, Work};
+use dyrelu::plan::{Slot, SlotKind, Step};
 use dyrelu::simd::Isa;
 use dyrelu::{Model, Result};
 
@@ -50,18 +50,19 @@ pub(super) fn describe(
     shapes: Vec<Vec<usize>>,
     threads: usize,
 ) -> Result<Description> {
-    let bound = model.bind(shapes.clone(), threads)?;
+    let placement = model.placement(shapes.clone(), threads)?;
     let plan = model.plan();
     let slots = plan.slots();
     let buffer = |slot: Slot| Buffer {
         name: slots[slot].name.clone(),
-        shape: bound.shape(slot).to_vec(),
-        place: bound.place(slot).map(|place| [4 * place.start, 4 * place.end]),
+        shape: placement.shape(slot).to_vec(),
+        place: placement.place(slot).map(|place| [4 * place.start, 4 * place.end]),
     };
-    let is_read = |slot: &&Slot| !matches!(slots[**slot].home, Home::Constant(_) | Home::Fused);
+    let is_read =
+        |slot: &&Slot| !matches!(slots[**slot].kind, SlotKind::Constant(_) | SlotKind::Fused);
     let describe = |step: &Step| StepDescription {
         name: step.name.clone(),
-        kernel: step.work.name(),
+        kernel: step.kind.name(),
         computes: step.op.clone(),
         reads: step
             .inputs
@@ -71,17 +72,14 @@ pub(super) fn describe(
             .map(|&s| slots[s].name.clone())
             .collect(),
         outputs: step.outputs.iter().flatten().map(|&slot| buffer(slot)).collect(),
-        weight_bytes: match &step.work {
-            Work::Kernel(kernel) => kernel.weight_bytes(),
-            Work::General(_) | Work::Import => 0,
-        },
+        weight_bytes: step.kind.weight_bytes(),
     };
     Ok(Description {
         isa: Isa::get().name(),
         threads,
         inputs: shapes,
-        arena_bytes: bound.arena_bytes(),
-        workspace_bytes: 4 * bound.workspace().len(),
+        arena_bytes: placement.arena_bytes(),
+        workspace_bytes: 4 * placement.workspace().len(),
         weight_bytes: plan.weight_bytes(),
         steps: plan.steps().iter().map(describe).collect(),
     })

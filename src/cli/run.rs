@@ -83,30 +83,28 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
 /// Assigns files to ports. A file without a name goes to the first port that has none yet. `kind` is
 /// `input` or `output`.
 fn assign(files: &[OsString], ports: &[Port], kind: &str) -> Result<Vec<Option<PathBuf>>> {
-    let names = || ports.iter().map(|p| p.name.as_str()).collect::<Vec<_>>();
-    let mut assigned: Vec<Option<PathBuf>> = vec![None; ports.len()];
+    let names: Vec<&str> = ports.iter().map(|port| port.name.as_str()).collect();
+    let mut assigned: Vec<Option<PathBuf>> = vec![None; names.len()];
     for file in files {
-        let (at, path) = match named(file, ports) {
+        let (at, path) = match named(file, &names) {
             Some((at, path)) => (at, OsStr::new(path)),
             None => {
                 if file.to_str().is_some_and(|text| text.contains('=')) && !Path::new(file).exists()
                 {
                     return Err(Error::input(format!(
-                        "the network has no {kind} for {file:?}; it has {:?}",
-                        names()
+                        "the network has no {kind} for {file:?}; it has {names:?}"
                     )));
                 }
                 let free = assigned.iter().position(Option::is_none).ok_or_else(|| {
                     Error::input(format!(
-                        "there are more files than the network has {kind}s: {:?}",
-                        names()
+                        "there are more files than the network has {kind}s: {names:?}"
                     ))
                 })?;
                 (free, file.as_os_str())
             }
         };
         if assigned[at].replace(path.into()).is_some() {
-            return Err(Error::input(format!("{kind} {:?} was given twice", ports[at].name)));
+            return Err(Error::input(format!("{kind} {:?} was given twice", names[at])));
         }
     }
     Ok(assigned)
@@ -115,10 +113,10 @@ fn assign(files: &[OsString], ports: &[Port], kind: &str) -> Result<Vec<Option<P
 /// The index of the port and the path in `NAME=PATH`.
 ///
 /// Names and paths may contain an equals sign. If several names match, the longest counts.
-fn named<'f>(file: &'f OsStr, ports: &[Port]) -> Option<(usize, &'f str)> {
+fn named<'f>(file: &'f OsStr, names: &[&str]) -> Option<(usize, &'f str)> {
     let text = file.to_str()?;
-    let path = |port: &Port| text.strip_prefix(port.name.as_str())?.strip_prefix('=');
-    let matches = ports.iter().enumerate().filter_map(|(at, port)| Some((at, path(port)?)));
+    let path = |name: &str| text.strip_prefix(name)?.strip_prefix('=');
+    let matches = names.iter().enumerate().filter_map(|(at, name)| Some((at, path(name)?)));
     matches.min_by_key(|(_, path)| path.len())
 }
 
@@ -128,8 +126,7 @@ mod tests {
 
     #[test]
     fn names_and_paths_may_contain_an_equals_sign() {
-        let port = |name: &str| Port { name: name.into(), ty: None };
-        let ports = ["a", "a=b", "c"].map(port);
+        let names = ["a", "a=b", "c"];
         for (text, expected) in [
             ("a=x.npy", Some((0, "x.npy"))),
             ("a=b=x.npy", Some((1, "x.npy"))),
@@ -138,7 +135,7 @@ mod tests {
             ("x.npy", None),
             ("a", None),
         ] {
-            assert_eq!(named(OsStr::new(text), &ports), expected, "{text}");
+            assert_eq!(named(OsStr::new(text), &names), expected, "{text}");
         }
     }
 }

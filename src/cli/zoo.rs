@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::table::table;
-use super::{Outcome, TextOrJson, inspect, print, print_stderr, to_json};
+use super::{Outcome, TextOrJson, inspect, models, print, print_stderr, to_json};
 use dyrelu::compile::DynamicActivation;
 use dyrelu::graph::{cost, infer};
 use dyrelu::vision::Preprocess;
-use dyrelu::{Error, Model, Result};
+use dyrelu::{Error, Model, Options, Result};
 
 /// The name of the network that commands use by default.
 const DEFAULT: &str = "efficientnet-lite0-dyrelu-b";
@@ -121,7 +121,7 @@ fn folders() -> Vec<PathBuf> {
 }
 
 fn describe(name: &str, path: &Path) -> Result<Entry> {
-    let model = Model::open(path)?;
+    let model = models::open_mapped(path, Options::default())?;
     let size = std::fs::metadata(path).map_err(|e| Error::io(path, e))?.len();
     let mut graph = model.graph().clone();
     let input = input(&model)?;

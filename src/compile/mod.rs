@@ -1,8 +1,8 @@
-//! From a network as read to a network as run.
+//! Compiles the graph of a network to a plan.
 //!
-//! `pipeline` has all passes in order. `rewrite` has those that make a graph an equal one that
-//! says what it means, `recognise` those that find dynamic activations, `lower` what makes a
-//! plan of it, with the weights that `pack` packs. `tuning` has the thresholds.
+//! `pipeline` lists all passes in order. The passes in `rewrite` replace parts of the graph by equal
+//! ones that are simpler or faster. Those in `recognise` find dynamic activations. `lower` chooses
+//! kernels and builds the plan, whose weights `pack` packs. `tuning` has the thresholds.
 
 mod lower;
 mod pack;

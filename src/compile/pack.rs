@@ -1,40 +1,42 @@
-//! From chosen layers to packed weights, each packed once, in its final place.
+//! Packs the weights of each layer once, into its final place.
 //!
-//! What a layer is says how large its parts are. All layers of a network are therefore packed one
-//! after another into one piece of memory, and kernels read them there. A native file that was
-//! packed when it was converted brings the parts itself.
+//! The packed weights of a layer consist of one to three tensors, its parts, whose sizes follow from
+//! the kernel that was chosen for the layer. All layers of a network are packed one after another
+//! into one allocation, from which kernels read them. A native file can bring the parts itself; they
+//! are then used where they lie in the file.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use crate::format::PackedTensors;
+use super::tuning::HELD_BYTES;
+use crate::format::{PackedTensors, SourceFiles};
 use crate::graph::{Hyperfunction, Squash, ValueId};
 use crate::kernels::conv::ConvWeights;
 use crate::kernels::depthwise::DepthwiseWeights;
-use crate::kernels::hyperfunction::{Bound, Coefficients, Precision};
+use crate::kernels::hyperfunction::{Bound, Coefficients, are_finite, are_half};
 use crate::kernels::winograd::WinogradWeights;
-use crate::kernels::{PartSize, pack_together};
-use crate::tensor::Tensor;
+use crate::kernels::{PartSize, Unaligned, pack_together};
+use crate::tensor::{AlignedBuffer, Tensor};
 
-/// The version of the passes and of the layouts of packed weights. A file that was prepared by
-/// another one is compiled like any other.
+/// The version of the passes and of the layouts of packed weights. What a file of another version
+/// has prepared is ignored.
 pub(super) const PREPARATION: u32 = 1;
 
-/// A layer for which a kernel has been chosen, and its weights as the graph has them.
+/// A layer for which a kernel has been chosen, with its weights as the graph stores them.
 pub(super) struct Layer<'g> {
-    /// What it gives.
+    /// The output of the layer.
     pub value: ValueId,
     pub form: Form<'g>,
-    /// Elements of type f32, which nobody looks at where packed ones are at hand.
+    /// Elements of type f32, which are not read if the file has packed weights for the layer.
     pub weight: &'g Tensor,
     pub bias: Option<Cow<'g, [f32]>>,
 }
 
-/// What a layer is, and its sizes.
+/// The kernel of a layer, and its sizes.
 #[derive(Clone, Copy)]
 pub(super) enum Form<'g> {
-    /// A dense convolution; a fully connected layer has one tap, and its weights may be
-    /// `transposed`.
+    /// A dense convolution, or a fully connected layer, which has one tap and may have its weights
+    /// `transposed`, as `[channels][outputs]`.
     Dense {
         outputs: usize,
         channels: usize,
@@ -54,7 +56,7 @@ pub(super) enum Form<'g> {
         outputs: usize,
         channels: usize,
     },
-    /// The second.
+    /// The second layer of a hyperfunction.
     Coefficients {
         op: &'g Hyperfunction,
         channels: usize,
@@ -62,7 +64,7 @@ pub(super) enum Form<'g> {
     },
 }
 
-/// A layer's weights as its kernel reads them.
+/// The weights of a layer as its kernel reads them.
 pub(super) enum Weights {
     Dense(ConvWeights),
     Depthwise(DepthwiseWeights),
@@ -71,7 +73,7 @@ pub(super) enum Weights {
 }
 
 impl Layer<'_> {
-    /// What the layer is called in files.
+    /// The name under which files store the parts.
     fn kind(&self) -> &'static str {
         match self.form {
             Form::Dense { .. } => "dense",
@@ -82,21 +84,15 @@ impl Layer<'_> {
         }
     }
 
-    /// Lends the weights, which are made for the purpose where they are not at hand: packed ones take
-    /// their place, and both together would be twice the memory.
-    fn with_weight<R>(&self, look: impl FnOnce(&[f32]) -> R) -> R {
-        let weight = self.weight.fleeting();
-        look(weight.as_f32().expect("layers are chosen by the type of their weights"))
+    /// The weights as the graph stores them. Weights that have not been computed yet are computed in
+    /// `scratch` and not kept, so that they do not occupy memory beside the packed ones.
+    fn plain<'a>(&'a self, scratch: &'a mut AlignedBuffer) -> &'a [Unaligned] {
+        bytemuck::cast_slice(self.weight.bytes_once(scratch))
     }
 
-    fn precision(&self) -> Precision {
-        match self.form {
-            Form::Coefficients { .. } => self.with_weight(Precision::of),
-            _ => Precision { is_half: false, is_finite: true },
-        }
-    }
-
-    fn sizes(&self, precision: Precision) -> Vec<PartSize> {
+    /// The sizes of the packed parts. Reads the weights if the kernel also takes them in half
+    /// precision, which is chosen if that is exact.
+    fn sizes(&self, scratch: &mut AlignedBuffer) -> Vec<PartSize> {
         match self.form {
             Form::Dense { outputs, channels, taps, .. } => {
                 ConvWeights::sizes(outputs, channels, taps)
@@ -105,14 +101,17 @@ impl Layer<'_> {
             Form::Depthwise { channels, taps } => DepthwiseWeights::sizes(channels, taps),
             Form::Winograd { outputs, channels } => WinogradWeights::sizes(outputs, channels),
             Form::Coefficients { op, channels, hidden } => {
-                Coefficients::sizes(op.init.len(), channels, hidden, precision)
+                let are_half = are_half(self.plain(scratch));
+                Coefficients::sizes(op.init.len(), channels, hidden, are_half)
             }
         }
     }
 
-    fn pack(&self, parts: &mut [&mut [u8]]) {
-        let bias = self.bias.as_deref();
-        self.with_weight(|weight| match self.form {
+    /// Packs the weights into `parts`, which are zeros. Returns whether the layer may be
+    /// [read](Self::read) as one of finite weights.
+    fn pack(&self, parts: &mut [&mut [u8]], scratch: &mut AlignedBuffer) -> bool {
+        let (weight, bias) = (self.plain(scratch), self.bias.as_deref());
+        match self.form {
             Form::Dense { outputs, channels, taps, transposed } => {
                 ConvWeights::pack(weight, bias, [outputs, channels, taps], transposed, parts);
             }
@@ -127,11 +126,13 @@ impl Layer<'_> {
             }
             Form::Coefficients { op, channels, hidden } => {
                 Coefficients::pack(weight, bias, [op.init.len(), channels, hidden], parts);
+                return are_finite(weight);
             }
-        });
+        }
+        true
     }
 
-    /// The weights in `parts`; `None` where these are not the layer's own.
+    /// The weights in `parts`, or `None` if the parts do not have the types and sizes of this layer.
     fn read(&self, parts: &[Tensor], is_finite: bool) -> Option<Weights> {
         Some(match self.form {
             Form::Dense { outputs, channels, taps, .. } => {
@@ -161,12 +162,13 @@ impl Layer<'_> {
     }
 }
 
-/// The packed weights of layers, by what they give and what they are called.
+/// The packed weights of layers, by output and kind.
 pub(super) struct Packed(HashMap<(ValueId, &'static str), Weights>);
 
 impl Packed {
-    /// Those of all `layers`: the ones in `stored` that fit them, and all others packed.
-    pub fn new(layers: &[&Layer], stored: &PackedTensors) -> Self {
+    /// Takes the weights of `layers` from `stored` where they are there and fit, and packs the
+    /// others, whose plain weights lie in `files`.
+    pub fn new(layers: &[&Layer], stored: &PackedTensors, files: &SourceFiles) -> Self {
         let mut packed = HashMap::with_capacity(layers.len());
         let mut missing = Vec::new();
         for layer in layers {
@@ -178,43 +180,61 @@ impl Packed {
                 None => missing.push(*layer),
             }
         }
-        for (layer, parts, precision) in pack(&missing) {
-            let weights = layer.read(&parts, precision.is_finite);
+        for (layer, parts, is_finite) in pack(&missing, files) {
+            let weights = layer.read(&parts, is_finite);
             let weights = weights.expect("parts are packed for the layer that reads them");
             packed.insert((layer.value, layer.kind()), weights);
         }
         Packed(packed)
     }
 
-    /// Those of `layer`.
+    /// Removes and returns the weights of `layer`.
     ///
     /// # Panics
-    /// Panics if they have been taken, or if the layer was not among those that were packed.
+    /// Panics if they have been taken before, or if `layer` was not passed to [`new`](Self::new).
     pub fn take(&mut self, layer: &Layer) -> Weights {
         let weights = self.0.remove(&(layer.value, layer.kind()));
         weights.expect("every layer of a plan is packed, and taken once")
     }
 }
 
-/// The packed weights of `layers` as a file keeps them. Those that only work while they are known
-/// not to be finite are left out, and packed again by whoever loads the file.
+/// Packs the weights of `layers` for a file.
+///
+/// A reader takes stored weights to be finite without reading them. Layers that have infinite or NaN
+/// weights are therefore left out, and packed when the file is loaded.
 pub(super) fn to_store(layers: &[&Layer]) -> PackedTensors {
     let mut stored = PackedTensors::default();
-    for (layer, parts, precision) in pack(layers) {
-        if precision.is_finite {
+    for (layer, parts, is_finite) in pack(layers, &SourceFiles::default()) {
+        if is_finite {
             stored.insert(layer.value, layer.kind(), parts);
         }
     }
     stored
 }
 
-fn pack<'a, 'g>(layers: &[&'a Layer<'g>]) -> Vec<(&'a Layer<'g>, Vec<Tensor>, Precision)> {
-    let precisions: Vec<Precision> = layers.iter().map(|layer| layer.precision()).collect();
-    let sizes = layers.iter().zip(&precisions).map(|(layer, &precision)| layer.sizes(precision));
-    let sizes: Vec<_> = sizes.collect();
-    let parts = pack_together(&sizes, |i, parts| layers[i].pack(parts));
-    let layers = layers.iter().copied().zip(parts).zip(precisions);
-    layers.map(|((layer, parts), precision)| (layer, parts, precision)).collect()
+/// Packs `layers`. Returns the parts of each layer, and whether it may be read as a layer of finite
+/// weights.
+fn pack<'a, 'g>(
+    layers: &[&'a Layer<'g>],
+    files: &SourceFiles,
+) -> Vec<(&'a Layer<'g>, Vec<Tensor>, bool)> {
+    // One buffer for all layers, since the system zeroes memory again each time it is allocated.
+    let mut scratch = AlignedBuffer::zeroed(0);
+    let sizes: Vec<_> = layers.iter().map(|layer| layer.sizes(&mut scratch)).collect();
+    let mut are_finite = Vec::with_capacity(layers.len());
+    let mut held_bytes = 0;
+    let parts = pack_together(&sizes, |i, parts| {
+        let bytes = size_of::<f32>() * layers[i].weight.len();
+        if held_bytes + bytes > HELD_BYTES {
+            files.release_pages();
+            held_bytes = 0;
+        }
+        held_bytes += bytes;
+        are_finite.push(layers[i].pack(parts, &mut scratch));
+    });
+    files.release_pages();
+    let layers = layers.iter().copied().zip(parts).zip(are_finite);
+    layers.map(|((layer, parts), is_finite)| (layer, parts, is_finite)).collect()
 }
 
 #[cfg(test)]
@@ -232,7 +252,9 @@ mod tests {
         let stored = to_store(&[&layer([1.0, 2.0, 3.0])]);
         let other = layer([4.0, 5.0, 6.0]);
         for (stored, expected) in [(stored, 1.0), (PackedTensors::default(), 4.0)] {
-            let Weights::Dense(weights) = Packed::new(&[&other], &stored).take(&other) else {
+            let Weights::Dense(weights) =
+                Packed::new(&[&other], &stored, &SourceFiles::default()).take(&other)
+            else {
                 panic!("a dense layer has dense weights");
             };
             assert_eq!(weights.packed().bias()[0], expected);
@@ -253,7 +275,8 @@ mod tests {
             let form = Form::Coefficients { op: &op, channels: 1, hidden: 1 };
             let layer = Layer { value: ValueId(0), form, weight: &weight, bias: None };
             assert_eq!(to_store(&[&layer]).iter().count(), usize::from(is_stored), "{number}");
-            let mut packed = Packed::new(&[&layer], &PackedTensors::default());
+            let mut packed =
+                Packed::new(&[&layer], &PackedTensors::default(), &SourceFiles::default());
             assert!(matches!(packed.take(&layer), Weights::Coefficients(_)));
         }
     }

@@ -1,4 +1,4 @@
-//! All passes, in order.
+//! All passes of the compiler, in order.
 
 use std::path::PathBuf;
 
@@ -8,20 +8,21 @@ use super::recognise::{Unrecognised, recognise};
 use super::report::Report;
 use super::rewrite;
 use crate::error::{Error, Result};
-use crate::format::{PackedTensors, Prepared};
+use crate::format::{Opened, PackedTensors, Prepared};
 use crate::graph::infer::Types;
 use crate::graph::{Graph, Rewriter, in_single_precision};
 use crate::plan::Plan;
 
-/// What a caller decides about how a network is opened and computed.
+/// How a network is opened and computed.
+///
+/// ```
+/// let options = dyrelu::Options::default().winograd(false);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Options {
-    /// A folder under which the external data of an ONNX file may lie, too. Data lies in the folder of its
-    /// model or under it; a link there that leads elsewhere is refused unless it leads to this folder.
-    pub external_data_root: Option<PathBuf>,
-    /// Whether 3x3 convolutions of large maps may go by Winograd's algorithm, which is faster and
-    /// rounds a little more.
-    pub winograd: bool,
+    pub(crate) external_data_root: Option<PathBuf>,
+    pub(crate) winograd: bool,
 }
 
 impl Default for Options {
@@ -30,8 +31,29 @@ impl Default for Options {
     }
 }
 
-/// A graph that has been optimised and lowered.
+impl Options {
+    /// Allows links to lead to `folder` for the external data of an ONNX file. By default there is no
+    /// such folder.
+    ///
+    /// External data lies in the folder of its model or under it. A link there that leads elsewhere is
+    /// refused, unless it leads to `folder` or under it.
+    pub fn external_data_root(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.external_data_root = Some(folder.into());
+        self
+    }
+
+    /// Sets whether 3x3 convolutions of large maps may use Winograd's algorithm, which is faster and
+    /// rounds a little more. By default they may.
+    pub fn winograd(mut self, allow: bool) -> Self {
+        self.winograd = allow;
+        self
+    }
+}
+
+/// A network that is ready to run.
 pub struct Compiled {
+    /// The graph after all passes.
+    pub graph: Graph,
     /// The steps that a run consists of.
     pub plan: Plan,
     /// The types of the values of the graph.
@@ -40,41 +62,42 @@ pub struct Compiled {
     pub report: Report,
 }
 
-/// Compiles a graph, from what its file has `prepared` where that is for this version.
+/// Compiles the network of a file, from the weights that the file has packed where they are for
+/// this version.
 ///
 /// # Errors
-/// `Graph` or `Shape` where the graph contradicts itself.
-pub fn compile(
-    graph: &mut Graph,
-    prepared: Option<Prepared>,
-    options: &Options,
-) -> Result<Compiled> {
-    validate(graph)?;
-    let mut rewriter = Rewriter::new(graph)?;
+/// [`Graph`](crate::ErrorKind::Graph) or [`Shape`](crate::ErrorKind::Shape) if the graph
+/// contradicts itself.
+pub fn compile(opened: Opened, options: &Options) -> Result<Compiled> {
+    let Opened { mut graph, prepared, files } = opened;
+    validate(&mut graph)?;
+    let mut rewriter = Rewriter::new(&mut graph)?;
     let (report, packed) = match prepared.and_then(usable) {
         None => (rewrite_all(&mut rewriter)?, PackedTensors::default()),
         Some((unrecognised, packed)) => {
-            // Conversion has run all passes; it may have been told to leave the batch as it was.
+            // All passes ran when the file was written, except that the writer may have been asked
+            // to leave the batch fixed.
             let fixed_batch = rewrite::free_batch(&mut rewriter)?;
             (Report::of(&rewriter, unrecognised, fixed_batch), packed)
         }
     };
     let (types, links) = rewriter.finish()?;
-    let plan = Network::new(graph, &types, &links, options).lower(&packed);
-    Ok(Compiled { plan, types, report })
+    let plan = Network::new(&graph, &types, &links, options).lower(&packed, &files);
+    Ok(Compiled { graph, plan, types, report })
 }
 
-/// What this version can use of what a file has prepared.
+/// The notes and the packed weights of a file, if this version of the compiler prepared them.
 fn usable(prepared: Prepared) -> Option<(Vec<Unrecognised>, PackedTensors)> {
     let Prepared { version, notes, packed } = prepared;
     let unrecognised = serde_json::from_value(notes).ok()?;
     (version == PREPARATION).then_some((unrecognised, packed))
 }
 
-/// Packs the weights of a graph that [`optimise`] has rewritten, as it will be stored.
+/// Packs the weights of a graph that [`optimise`] has rewritten, for storage beside it.
 ///
 /// # Errors
-/// `Graph` or `Shape` where the graph contradicts itself.
+/// [`Graph`](crate::ErrorKind::Graph) or [`Shape`](crate::ErrorKind::Shape) if the graph
+/// contradicts itself.
 pub fn prepare(graph: &Graph, unrecognised: &[Unrecognised]) -> Result<Prepared> {
     let mut graph = graph.clone();
     let (types, links) = Rewriter::new(&mut graph)?.finish()?;
@@ -87,14 +110,15 @@ pub fn prepare(graph: &Graph, unrecognised: &[Unrecognised]) -> Result<Prepared>
 /// Runs all passes that rewrite a graph, and reports what they recognised.
 ///
 /// # Errors
-/// `Graph` or `Shape` where the graph contradicts itself.
+/// [`Graph`](crate::ErrorKind::Graph) or [`Shape`](crate::ErrorKind::Shape) if the graph
+/// contradicts itself.
 pub fn optimise(graph: &mut Graph) -> Result<Report> {
     validate(graph)?;
     let mut rewriter = Rewriter::new(graph)?;
     rewrite_all(&mut rewriter)
 }
 
-/// Checks a graph, and has it computed in single precision.
+/// Checks a graph, and converts it to single precision.
 fn validate(graph: &mut Graph) -> Result<()> {
     graph.validate()?;
     if let Some(single) = in_single_precision(graph)? {
@@ -103,14 +127,16 @@ fn validate(graph: &mut Graph) -> Result<()> {
     Ok(())
 }
 
-/// The passes, in order.
+/// Runs the passes, in order.
 pub(super) fn rewrite_all(graph: &mut Rewriter) -> Result<Report> {
     rewrite::simplify(graph)?;
+    rewrite::spelled_activations(graph)?;
     rewrite::fold_batch_norm(graph)?;
     rewrite::fold_pad(graph)?;
     let unrecognised = recognise(graph)?;
     rewrite::simplify(graph)?;
     let fixed_batch = rewrite::free_batch(graph)?;
+    rewrite::channel_affine(graph)?;
     rewrite::static_slopes(graph)?;
     rewrite::split_maxout(graph)?;
     rewrite::pool_before_conv(graph)?;

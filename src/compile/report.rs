@@ -1,4 +1,4 @@
-//! What was found out about a network, for people and programs that ask.
+//! A description of what the compiler recognised in a network, for people and programs.
 
 use serde::Serialize;
 
@@ -7,16 +7,16 @@ use super::{FixedBatch, StaticActivation, Unrecognised};
 use crate::graph::infer::Types;
 use crate::graph::{Graph, Hyperfunction, Links, Node, Op, Rewriter, Squash};
 
-/// What the compiler found out about a network.
+/// What the compiler recognised in a network.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Report {
-    /// The dynamic activations, in the order in which they run.
+    /// The dynamic activations, in execution order.
     pub dynamic_activations: Vec<DynamicActivation>,
-    /// Those whose coefficients are constants, in the order in which they run.
+    /// The activations whose coefficients are constants, in execution order.
     pub static_activations: Vec<StaticActivation>,
-    /// Places that look like a dynamic activation and are left to the general operators.
+    /// Parts that resemble a dynamic activation but are run by the general operators.
     pub unrecognised: Vec<Unrecognised>,
-    /// Why the network takes no other batches than the file states, where it does not.
+    /// Why the network only takes the batch size that its file states; `None` if it takes any.
     pub fixed_batch: Option<FixedBatch>,
 }
 
@@ -25,16 +25,17 @@ pub struct Report {
 pub struct DynamicActivation {
     /// The name of its node.
     pub name: String,
-    /// "A", "B" or "C" for DY-ReLU; "SE", "APReLU" for the relatives.
+    /// `"A"`, `"B"` or `"C"` for DY-ReLU, `"SE"` for squeeze-and-excite, `"APReLU"` for adaptively
+    /// parametric ReLU.
     pub form: &'static str,
     /// The number of affine pieces.
     pub k: usize,
     /// The number of channels of the feature map.
     pub channels: usize,
-    /// The width of the hyperfunction's hidden layer; absent where the coefficients are computed
-    /// in another way, or directly from a given context.
+    /// The width of the hidden layer of the hyperfunction; `None` if there is no hidden layer, or
+    /// if the coefficients are not computed by a hyperfunction.
     pub hidden: Option<usize>,
-    /// The squashing function; absent where the coefficients are computed in another way.
+    /// The squashing function; `None` if the coefficients are not computed by a hyperfunction.
     pub squash: Option<Squash>,
 }
 
@@ -86,7 +87,7 @@ fn describe(graph: &Graph, types: &Types, links: &Links, node: &Node) -> Option<
     })
 }
 
-/// The relative of DY-ReLU whose coefficients have these constants.
+/// The name of the hyperfunction's activation if its constants make it a relative of DY-ReLU.
 fn relative(hyper: &Hyperfunction) -> Option<&'static str> {
     let constant = |j: usize, value: f32| hyper.lambda[j] == 0.0 && hyper.init[j] == value;
     let gate = |j: usize| hyper.init[j] == 0.5 && hyper.lambda[j] == 0.5;

@@ -11,15 +11,17 @@ use crate::tensor::Tensor;
 pub struct StaticActivation {
     /// The name of its node.
     pub name: String,
-    /// "ReLU", "LeakyReLU", "PReLU", "Maxout", "FReLU", or "max-affine" for other coefficients.
+    /// `"ReLU"`, `"LeakyReLU"`, `"PReLU"`, `"Maxout"`, `"FReLU"`, or `"max-affine"` for other
+    /// coefficients.
     pub form: &'static str,
-    /// The number of pieces.
+    /// The number of affine pieces.
     pub k: usize,
     /// The number of channels of the feature map.
     pub channels: usize,
 }
 
-/// Lists them in the order in which they run, before the passes and after them.
+/// Lists the static activations of a graph in execution order. Works before the passes as well as
+/// after them.
 pub(super) fn find(graph: &Graph, types: &Types, links: &Links) -> Vec<StaticActivation> {
     let describe = |node: &Node| {
         let (form, k) = form(graph, links, node)?;
@@ -34,7 +36,8 @@ fn form(graph: &Graph, links: &Links, node: &Node) -> Option<(&'static str, usiz
         Op::Unary(Unary::Relu) => Some(("ReLU", 2)),
         Op::Unary(Unary::LeakyRelu { .. }) => Some(("LeakyReLU", 2)),
         Op::PRelu => graph.constant(node.input(1)?).map(|_| ("PReLU", 2)),
-        Op::MaxAffine(op) => {
+        // One piece is no activation: a normalisation or a scale.
+        Op::MaxAffine(op) if op.k > 1 => {
             let coefficients = graph.constant(node.input(1)?)?;
             let form =
                 if op.k == 2 && is_parametric(coefficients) { "PReLU" } else { "max-affine" };
@@ -54,7 +57,8 @@ fn is_parametric(coefficients: &Tensor) -> bool {
     slopes[..channels].iter().all(|&a| a == 1.0) && offsets.iter().all(|&b| b == 0.0)
 }
 
-/// Maxout where all operands are convolutions of one map, FReLU where one is that map.
+/// The activation that a maximum is: Maxout if all operands are convolutions of one map, FReLU if one
+/// operand is a map and the other a depthwise convolution of it.
 fn of_maximum(graph: &Graph, links: &Links, node: &Node) -> Option<(&'static str, usize)> {
     if is_operand(graph, links, node) {
         return None;
@@ -87,7 +91,7 @@ fn of_maximum(graph: &Graph, links: &Links, node: &Node) -> Option<(&'static str
     is_maxout.then_some(("Maxout", pieces.len()))
 }
 
-/// Whether a maximum is an operand of another one and of nothing else.
+/// Whether the only reader of a maximum is another maximum.
 fn is_operand(graph: &Graph, links: &Links, node: &Node) -> bool {
     let maximum = Op::Variadic(Variadic::Max);
     match links.consumers(node.output()) {
@@ -96,7 +100,7 @@ fn is_operand(graph: &Graph, links: &Links, node: &Node) -> bool {
     }
 }
 
-/// What a maximum, and those that are its operands, is the maximum of.
+/// Collects the operands of a maximum, and in place of operands that are maxima theirs.
 fn collect(graph: &Graph, links: &Links, node: &Node, operands: &mut Vec<ValueId>) {
     for &input in node.inputs.iter().flatten() {
         match links.producer(input).map(|id| graph.node(id)) {
@@ -140,9 +144,9 @@ mod tests {
         let x = g.add_input("x", TensorType { dtype: DType::F32, dims });
         let y = build(&mut g, x);
         g.set_outputs(vec![y]);
-        let all = find(&g, &infer(&g).unwrap(), &g.links());
-        assert!(all.iter().all(|a| a.channels == 4));
-        all.into_iter().map(|a| (a.name, a.form, a.k)).collect()
+        let activations = find(&g, &infer(&g).unwrap(), &g.links());
+        assert!(activations.iter().all(|a| a.channels == 4));
+        activations.into_iter().map(|a| (a.name, a.form, a.k)).collect()
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What holds of all passes together.
+//! Tests of all passes together.
 
 use super::pipeline::rewrite_all;
 use crate::graph::infer::{Types, infer};
@@ -8,7 +8,7 @@ use chain::chain;
 #[path = "../../tests/chain/mod.rs"]
 mod chain;
 
-/// What inference that has followed every edit knows of a graph, and what it finds anew.
+/// The types that inference knows after following every edit, and those that it infers from scratch.
 fn check_current(graph: &Graph, types: &Types, what: &str) {
     let anew = infer(graph).unwrap();
     for value in graph.nodes().iter().flat_map(|node| node.outputs.iter().flatten()) {
@@ -51,7 +51,7 @@ fn types_stay_current_in_every_style_of_published_code() {
     assert!(checked > 200, "only {checked} files");
 }
 
-/// Every node is inferred once, and again only where a pass has changed something before it.
+/// Types of a node are inferred once, and again only after a pass has changed a node before it.
 #[test]
 fn inference_looks_at_nodes_in_proportion_to_their_number() {
     let visits = |length: usize| {

@@ -1,64 +1,102 @@
 //! Files to graphs and back: native weight files (safetensors) and ONNX.
 
-mod mapped;
+mod contents;
 #[cfg(feature = "onnx")]
-pub mod onnx;
+mod onnx;
 mod prepared;
 mod regular;
 mod replacement;
 pub mod safetensors;
 
+pub use contents::{Access, SourceFiles};
 pub use prepared::{PackedTensors, Prepared};
 pub use regular::{open_regular, read_regular, read_text, strip_mark};
 pub use replacement::{Replacement, discard_unfinished};
 
-use std::io::Read;
 use std::path::Path;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::graph::Graph;
+use contents::Contents;
 
-/// Reads a network from a native weight file or an ONNX file, by what is in it and not by its
-/// name.
+/// A network as a file has it.
+pub struct Opened {
+    /// The network.
+    pub graph: Graph,
+    /// What the file holds for the compiler.
+    pub prepared: Option<Prepared>,
+    /// The files that the tensors of both borrow from.
+    pub files: SourceFiles,
+}
+
+/// Reads the network in the native weight file or the ONNX file at `path`.
 ///
 /// # Errors
-/// `Io`, `Format` and `Unsupported` as the reader of its kind says.
+///
+/// As [`open_with`].
 pub fn open(path: impl AsRef<Path>) -> Result<Graph> {
-    open_prepared(path).map(|(graph, _)| graph)
+    open_with(path, None, Access::read()).map(|opened| opened.graph)
 }
 
-/// As [`open`], with what the file knows about the compilation of its network.
+/// Opens the network in the native weight file or the ONNX file at `path`, and what the file holds
+/// for the compiler.
+///
+/// The contents of the file decide which of the two it is, not its name. Tensors borrow from the
+/// contents, which come into memory by `access`. The external data of an ONNX file may lie under
+/// `data_root`, too.
 ///
 /// # Errors
-/// As [`open`].
-pub fn open_prepared(path: impl AsRef<Path>) -> Result<(Graph, Option<Prepared>)> {
-    open_with(path, None)
-}
-
-/// As [`open_prepared`]; the external data of an ONNX file may lie under `data_root`, too.
 ///
-/// # Errors
-/// As [`open`].
+/// - [`Io`](crate::ErrorKind::Io) if a file cannot be read.
+/// - [`Format`](crate::ErrorKind::Format) if the file is damaged or holds no network.
+/// - [`Unsupported`](crate::ErrorKind::Unsupported) if it asks for something that this version does
+///   not have.
+/// - [`Graph`](crate::ErrorKind::Graph) if the network contradicts itself.
 pub fn open_with(
     path: impl AsRef<Path>,
     data_root: Option<&Path>,
-) -> Result<(Graph, Option<Prepared>)> {
+    access: Access,
+) -> Result<Opened> {
     let path = path.as_ref();
-    let mut start = Vec::new();
-    let file = open_regular(path)?;
-    file.take(9).read_to_end(&mut start).map_err(|e| Error::io(path, e))?;
+    let contents = Contents::open(path, access)?;
+    network(contents, Some(Place { path, data_root, access })).map_err(|e| e.in_file(path))
+}
+
+/// Reads the network in the contents of a native weight file or an ONNX file, and what the file holds
+/// for the compiler. `bytes` are copied once.
+///
+/// # Errors
+///
+/// As [`open_with`], and [`Input`](crate::ErrorKind::Input) if a tensor lies in another file.
+pub fn from_bytes(bytes: &[u8]) -> Result<Opened> {
+    network(Contents::copy_of(bytes)?, None)
+}
+
+/// Where the contents of a file come from.
+#[cfg_attr(not(feature = "onnx"), allow(dead_code))]
+struct Place<'p> {
+    path: &'p Path,
+    data_root: Option<&'p Path>,
+    access: Access,
+}
+
+fn network(contents: Contents, place: Option<Place>) -> Result<Opened> {
     // A safetensors file begins with the length of its header, then the header, which is JSON.
-    if start.get(8) == Some(&b'{') {
-        return safetensors::read(path);
+    if contents.as_ref().get(8) == Some(&b'{') {
+        let (graph, prepared) = safetensors::read(contents.clone())?;
+        return Ok(Opened { graph, prepared, files: SourceFiles::new(vec![contents]) });
     }
     #[cfg(feature = "onnx")]
-    return Ok((onnx::read_with(path, data_root)?, None));
+    return onnx::read(contents, place).map(|(graph, files)| Opened {
+        graph,
+        prepared: None,
+        files,
+    });
     #[cfg(not(feature = "onnx"))]
     {
-        let _ = data_root;
-        Err(Error::unsupported(
+        let _ = place;
+        Err(crate::error::Error::unsupported(
             "this is no native weight file; to read ONNX, build with the feature \"onnx\"",
-        )
-        .in_file(path))
+        ))
     }
 }

@@ -1,46 +1,45 @@
-//! What a compiler keeps beside a network: the format stores it and does not look into it.
+//! What the compiler stores beside a network. The format does not interpret it.
 
 use std::collections::BTreeMap;
 
 use crate::graph::ValueId;
 use crate::tensor::Tensor;
 
-/// Tensors in the layouts that kernels read, by the value that the layer gives and what the layer
-/// is called.
+/// Weights in the layouts that kernels read, by the value that their layer produces and the kind of the
+/// layer.
 ///
-/// Those of a file come in whatever they are. The compiler makes a layer of the graph from them, whose
-/// constructor checks them: how many there are, their element types and lengths. Those that do not
-/// fit are passed over, and the layer is packed from its plain weights.
+/// The format accepts any tensors. The constructor of each layer checks their number, element types and
+/// lengths; if they do not fit, the compiler packs the layer from its plain weights.
 #[derive(Clone, Debug, Default)]
 pub struct PackedTensors {
     parts: BTreeMap<(ValueId, String), Vec<Tensor>>,
 }
 
 impl PackedTensors {
-    /// Keeps `parts` for the layer called `kind` that gives `value`; returns false where there were
-    /// others.
+    /// Adds the `parts` of the layer of `kind` that produces `value`. Returns whether there were none
+    /// before.
     pub fn insert(&mut self, value: ValueId, kind: impl Into<String>, parts: Vec<Tensor>) -> bool {
         self.parts.insert((value, kind.into()), parts).is_none()
     }
 
-    /// The parts of the layer called `kind` that gives `value`.
+    /// Returns the parts of the layer of `kind` that produces `value`.
     pub fn get(&self, value: ValueId, kind: &str) -> Option<&[Tensor]> {
         self.parts.get(&(value, kind.to_string())).map(Vec::as_slice)
     }
 
-    /// All of them, in order.
+    /// Returns value, kind and parts of each layer, in order.
     pub fn iter(&self) -> impl Iterator<Item = (ValueId, &str, &[Tensor])> {
         self.parts.iter().map(|((value, kind), parts)| (*value, kind.as_str(), parts.as_slice()))
     }
 }
 
-/// What a native file knows about the compilation of its network.
+/// What a native file holds for the compiler.
 #[derive(Clone, Debug, Default)]
 pub struct Prepared {
-    /// The version of the compiler that prepared it: another one does not use it.
+    /// The version of the compiler that wrote it. Another version ignores it.
     pub version: u32,
-    /// What that compiler noted for people.
+    /// What the compiler noted for reports.
     pub notes: serde_json::Value,
-    /// Weights in the layouts that kernels read.
+    /// Packed weights.
     pub packed: PackedTensors,
 }

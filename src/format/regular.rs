@@ -1,7 +1,7 @@
 //! Regular files, opened for reading.
 //!
-//! Opening a pipe waits for whoever writes into it, and a device may have no end. Every reader of this
-//! crate opens its files here, and nothing but a regular file, or a link to one, is let through.
+//! Opening a pipe waits for a writer, and a device may have no end. Therefore every reader of this crate
+//! opens its files here, and everything but a regular file, or a link to one, is refused.
 
 use std::fs::{self, File, Metadata};
 use std::io::Read;
@@ -12,20 +12,23 @@ use crate::error::{Error, Result};
 /// Opens the regular file at `path` for reading.
 ///
 /// # Errors
-/// `Io` where the operating system refuses, `Input` where `path` names anything but a regular file.
+///
+/// [`Io`](crate::ErrorKind::Io) if the operating system refuses, [`Input`](crate::ErrorKind::Input) if
+/// `path` names anything but a regular file.
 pub fn open_regular(path: impl AsRef<Path>) -> Result<File> {
     let path = path.as_ref();
-    // Opening a pipe waits, so the question comes first.
+    // Opening a pipe waits, so the check comes first.
     check(&fs::metadata(path).map_err(|e| Error::io(path, e))?, path)?;
     let file = File::open(path).map_err(|e| Error::io(path, e))?;
-    // Another file may have taken the place meanwhile.
+    // Another file may be at the path by now.
     check(&file.metadata().map_err(|e| Error::io(path, e))?, path)?;
     Ok(file)
 }
 
-/// Reads all of the regular file at `path`.
+/// Reads the contents of the regular file at `path`.
 ///
 /// # Errors
+///
 /// As [`open_regular`].
 pub fn read_regular(path: impl AsRef<Path>) -> Result<Vec<u8>> {
     let path = path.as_ref();
@@ -35,10 +38,11 @@ pub fn read_regular(path: impl AsRef<Path>) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads the text in the regular file at `path`; a byte order mark at its beginning is dropped.
+/// Reads the text in the regular file at `path`, without a byte order mark at its beginning.
 ///
 /// # Errors
-/// As [`open_regular`], and `Format` where the file is no UTF-8 text.
+///
+/// As [`open_regular`], and [`Format`](crate::ErrorKind::Format) if the file is no UTF-8 text.
 pub fn read_text(path: impl AsRef<Path>) -> Result<String> {
     let path = path.as_ref();
     let mut bytes = read_regular(path)?;
@@ -48,10 +52,11 @@ pub fn read_text(path: impl AsRef<Path>) -> Result<String> {
         .map_err(|e| Error::format("the file is no valid UTF-8 text").because(e).in_file(path))
 }
 
-/// `text` without the byte order mark that some editors put in front of UTF-8.
+/// Returns `text` without the byte order mark that some editors put in front of UTF-8.
 ///
 /// # Errors
-/// `Format` where the mark is that of UTF-16.
+///
+/// [`Format`](crate::ErrorKind::Format) if the mark is that of UTF-16.
 pub fn strip_mark(text: &[u8]) -> Result<&[u8]> {
     if text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") {
         return Err(Error::format("the text is in UTF-16; save it as UTF-8"));
@@ -63,11 +68,11 @@ fn check(metadata: &Metadata, path: &Path) -> Result<()> {
     if metadata.is_file() {
         return Ok(());
     }
-    let found = kind(metadata);
-    Err(Error::input(format!("expected a file, found {found}")).in_file(path))
+    let kind = kind(metadata);
+    Err(Error::input(format!("expected a file, found {kind}")).in_file(path))
 }
 
-/// What something is that is no regular file.
+/// Names the kind of a file that is not regular.
 fn kind(metadata: &Metadata) -> &'static str {
     if metadata.is_dir() {
         return "a folder";
@@ -122,7 +127,7 @@ mod tests {
         }
     }
 
-    /// A pipe that nobody writes into would hold the test for ever.
+    /// If a pipe were opened, the test would never end.
     #[cfg(target_os = "linux")]
     #[test]
     fn pipes_sockets_and_devices_are_refused() {

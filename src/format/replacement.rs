@@ -1,4 +1,4 @@
-//! Files that are complete or not there.
+//! Output files, which are complete or not there.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -10,24 +10,26 @@ use tempfile::TempPath;
 
 use crate::error::{Error, Result};
 
-/// A file that is written beside its place and takes it when it is complete. Whoever has the old
-/// file mapped keeps it; where writing fails, the old file stays and nothing else is left.
+/// An output file. It is written beside its destination and renamed over it when it is complete.
 ///
-/// Meanwhile the file has a random name that no other file had: nobody can put a link there beforehand.
+/// A process that has mapped the old file keeps it. If writing fails, the old file stays and the new one is
+/// removed. Until it is renamed, the new file has a random name that no file had before, so that nobody can
+/// place a link there in advance.
 pub struct Replacement {
-    /// Where the file is to be.
+    /// The destination.
     path: PathBuf,
-    /// Where it is meanwhile; absent for what is no file, such as a pipe, which is written to
-    /// directly.
+    /// The file beside the destination, `None` if the destination is no regular file, such as a pipe,
+    /// and written to directly.
     beside: Option<Beside>,
     file: File,
 }
 
 impl Replacement {
-    /// Begins a file that is to be at `path`. A link is followed.
+    /// Creates the output file for `path`, which may be a link to the destination.
     ///
     /// # Errors
-    /// `Io` where it cannot be written.
+    ///
+    /// [`Io`](crate::ErrorKind::Io) if it cannot be written.
     pub fn of(path: impl AsRef<Path>) -> Result<Self> {
         let named = path.as_ref();
         let path = fs::canonicalize(named).unwrap_or_else(|_| named.to_path_buf());
@@ -42,10 +44,12 @@ impl Replacement {
         Ok(Replacement { path, beside, file })
     }
 
-    /// Puts the file in its place.
+    /// Renames the file to its destination.
     ///
     /// # Errors
-    /// `Io` where the system refuses, or after [`discard_unfinished`]; the file is then gone.
+    ///
+    /// [`Io`](crate::ErrorKind::Io) if the system refuses, or after [`discard_unfinished`]. The file is
+    /// removed then.
     pub fn keep(self) -> Result<()> {
         let Some(beside) = &self.beside else { return Ok(()) };
         let kept = self.file.sync_all().and_then(|()| beside.rename(&self.path));
@@ -63,24 +67,25 @@ impl Write for Replacement {
     }
 }
 
-/// Removes the files of this process that are not complete, and refuses new ones. For a program that a
-/// signal ends: nothing is left behind.
+/// Removes the unfinished files of this process, and refuses new ones. A program calls it when a signal ends
+/// it, so that no file is left behind.
 pub fn discard_unfinished() {
     let mut unfinished = unfinished();
     unfinished.closed = true;
     unfinished.files.clear();
 }
 
-/// The number in [`Unfinished`] of a file, which is removed unless it is [renamed](Self::rename).
+/// A file's number in [`Unfinished`]. When it is dropped, the file is removed unless it was
+/// [renamed](Self::rename).
 struct Beside(u64);
 
 impl Beside {
-    /// An empty file in the folder of `path`.
+    /// Creates an empty file in the folder of `path`.
     fn new(path: &Path) -> io::Result<(Self, File)> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let mut builder = tempfile::Builder::new();
         builder.prefix(".dyrelu-").suffix(".part");
-        // As readable as files that are made in place: the process's mask decides.
+        // The permissions of an ordinary new file, which the process's mask restricts.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         let mut unfinished = unfinished();
@@ -107,15 +112,15 @@ impl Drop for Beside {
     }
 }
 
-/// The files of this process that are not complete. Each is removed when it is dropped.
+/// The unfinished files of this process. Each is removed when it is dropped.
 struct Unfinished {
     files: BTreeMap<u64, TempPath>,
-    /// How many there have been.
+    /// The number of files created so far.
     begun: u64,
     closed: bool,
 }
 
-/// Held while a file begins, is renamed or removed, so that a signal leaves none in between.
+/// Locked while a file is created, renamed or removed, so that a signal meets none of that half done.
 static UNFINISHED: Mutex<Unfinished> =
     Mutex::new(Unfinished { files: BTreeMap::new(), begun: 0, closed: false });
 
@@ -157,7 +162,7 @@ mod tests {
         );
     }
 
-    /// Whoever can write to the folder cannot choose which file is written.
+    /// Somebody who can write to the folder cannot choose which file is written.
     #[cfg(unix)]
     #[test]
     fn names_are_random_and_modes_ordinary() {

@@ -1,7 +1,7 @@
 //! The native weight file: safetensors, with the graph as JSON in its metadata.
 //!
-//! `docs/format.md` describes it. Tensor data begins on 64-byte boundaries, so that tensors can be
-//! borrowed from the mapped file and read by vector loads as they are.
+//! `docs/format.md` describes it. Tensor data begins on 64-byte boundaries, so that kernels read the
+//! tensors of a file where they lie, by aligned vector loads.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -14,7 +14,7 @@ use half::f16;
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
-use super::mapped::Mapped;
+use super::contents::Contents;
 use super::{PackedTensors, Prepared, Replacement};
 use crate::error::{Error, Result};
 use crate::graph::{Dim, Graph, Node, Op, TensorType, ValueId};
@@ -25,28 +25,28 @@ pub const VERSION: u32 = 1;
 
 const VERSION_KEY: &str = "dyrelu.version";
 const GRAPH_KEY: &str = "dyrelu.graph";
-/// Names of tensors that only fill the space up to the next boundary.
+/// The prefix of the names of tensors that fill the space up to the next boundary.
 const PADDING: &str = "__padding";
-/// Names of tensors that hold packed weights.
+/// The prefix of the names of tensors that hold packed weights.
 const PACKED: &str = "__packed";
 
-/// How f32 weights are stored.
+/// The storage of f32 weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum WeightStorage {
-    /// As they are.
+    /// In f32.
     #[default]
     F32,
-    /// Rounded to half precision, half the size. Numbers beyond 65504 stay in f32.
+    /// Rounded to half precision. Tensors with numbers beyond 65504 stay in f32.
     F16,
 }
 
-/// What was changed in writing a file.
+/// What [`write()`] reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Written {
     /// The size of the file in bytes.
     pub bytes: usize,
-    /// Weights too small for normal numbers, which were stored as zero: arithmetic with them is
-    /// many times slower.
+    /// The number of weights that were stored as zero because they are subnormal: arithmetic with
+    /// subnormal numbers is many times slower.
     pub flushed: usize,
 }
 
@@ -56,10 +56,10 @@ struct StoredGraph {
     inputs: Vec<StoredInput>,
     outputs: Vec<String>,
     nodes: Vec<StoredNode>,
-    /// Tensors whose element type in the network is not the one that they are stored in.
+    /// The element types of tensors that are stored in another one.
     #[serde(default)]
     stored_as: BTreeMap<String, DType>,
-    /// Absent where the network has not been compiled.
+    /// Present if the network has been compiled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     prepared: Option<StoredPreparation>,
 }
@@ -72,10 +72,10 @@ struct StoredPreparation {
     packs: Vec<StoredPack>,
 }
 
-/// Tensors that are no values of the network but a layer's weights, packed.
+/// The packed weights of a layer, which are no values of the network.
 #[derive(Serialize, Deserialize)]
 struct StoredPack {
-    /// What the layer gives.
+    /// The value that the layer produces.
     value: String,
     kind: String,
     parts: Vec<String>,
@@ -103,21 +103,21 @@ struct StoredNode {
     outputs: Vec<Option<String>>,
 }
 
-/// Reads the network in the file at `path`, and what conversion prepared where this version can
-/// use it. Tensors are borrowed from the mapped file; those stored in half precision are widened
-/// when somebody first looks at them.
+/// Reads the network in the contents of a file, and what conversion prepared for the compiler.
+///
+/// Tensors borrow from the contents; those stored in half precision are widened at their first use.
 ///
 /// # Errors
-/// `Io` where the file cannot be read, `Format` where it is damaged or holds no network,
-/// `Unsupported` where a later version wrote it, `Graph` where the network contradicts itself.
-pub fn read(path: impl AsRef<Path>) -> Result<(Graph, Option<Prepared>)> {
-    let path = path.as_ref();
-    let file = Arc::new(Mapped::open(path)?);
-    let storage = Storage::new(file.clone());
-    read_storage(&storage, |range| file.will_read(range)).map_err(|e| e.in_file(path))
+///
+/// [`Format`](crate::ErrorKind::Format) if the file is damaged or holds no network,
+/// [`Unsupported`](crate::ErrorKind::Unsupported) if a later version wrote it,
+/// [`Graph`](crate::ErrorKind::Graph) if the network contradicts itself.
+pub(super) fn read(contents: Contents) -> Result<(Graph, Option<Prepared>)> {
+    let contents = Arc::new(contents);
+    read_storage(&Storage::new(contents.clone()), |range| contents.will_read(range))
 }
 
-/// `will_read` is told where packed weights are.
+/// As [`read`], from bytes of any owner. Calls `will_read` with the range of the packed weights.
 fn read_storage(
     file: &Storage,
     will_read: impl Fn(Range<usize>),
@@ -215,8 +215,8 @@ fn read_storage(
     Ok((graph, Some(Prepared { version: prepared.version, notes: prepared.notes, packed })))
 }
 
-/// The packs, with their tensors. Whether those are what their layers need is seen when the layers are
-/// made: see [`PackedTensors`].
+/// Returns the packs with their tensors, which are checked when their layers are made: see
+/// [`PackedTensors`].
 fn packs_of(
     stored: Vec<StoredPack>,
     values: &HashMap<&str, ValueId>,
@@ -242,7 +242,7 @@ fn packs_of(
     Ok(packs)
 }
 
-/// The element type of a tensor in the file.
+/// Returns the element type of a tensor in the file.
 fn from_safetensors(dtype: safetensors::Dtype) -> Result<DType> {
     use safetensors::Dtype;
     Ok(match dtype {
@@ -273,11 +273,15 @@ fn to_safetensors(dtype: DType) -> &'static str {
     }
 }
 
-/// Writes a graph, and what is `prepared` for it, to the file at `path`, beside it first and then
-/// renamed over it, so that a process that has the old file mapped keeps it.
+/// Writes a graph, and what is `prepared` for it, to the file at `path`.
+///
+/// The file is written beside `path` and renamed over it, so that a process that has mapped the old file
+/// keeps it.
 ///
 /// # Errors
-/// `Io` where the file cannot be written, `Graph` where an input's size is a formula.
+///
+/// [`Io`](crate::ErrorKind::Io) if the file cannot be written, [`Graph`](crate::ErrorKind::Graph) if the
+/// size of an input is a formula.
 pub fn write(
     graph: &Graph,
     prepared: Option<Prepared>,
@@ -292,10 +296,11 @@ pub fn write(
     Ok(Written { bytes: bytes.len(), flushed })
 }
 
-/// The network as it would be read from a file with its weights stored so, and how many weights became
-/// zero.
+/// Returns the network as it would be read from a file with its weights stored so, and the number of
+/// weights that became zero.
 ///
 /// # Errors
+///
 /// As [`write()`].
 pub fn stored(graph: &Graph, weights: WeightStorage) -> Result<(Graph, usize)> {
     let (bytes, flushed) = encode(graph, None, weights)?;
@@ -352,7 +357,7 @@ fn encode(
                 pad_to_boundary(&mut data, &mut header);
                 let start = data.len();
                 data.extend_from_slice(tensor.bytes());
-                // No value's name begins like this.
+                // Names of values do not begin with two underscores: see `unique_names`.
                 let part = format!("{PACKED}.{start}");
                 let entry = entry(tensor.dtype(), tensor.shape(), start, data.len());
                 header.insert(part.clone(), entry);
@@ -371,7 +376,7 @@ fn encode(
     metadata.insert(GRAPH_KEY.into(), serde_json::to_string(&stored).map_err(json)?.into());
     header.insert("__metadata__".into(), metadata.into());
     let mut text = serde_json::to_string(&header).map_err(json)?;
-    // Spaces after the header bring the data to a boundary.
+    // Spaces after the header move the data to a boundary.
     let total = (8 + text.len()).next_multiple_of(ALIGNMENT) - 8;
     text.push_str(&" ".repeat(total - text.len()));
 
@@ -393,12 +398,12 @@ fn stored_input(graph: &Graph, id: ValueId) -> Result<StoredInput> {
     Ok(StoredInput { name: value.name.clone(), dtype: ty.dtype, dims })
 }
 
-/// Names by which values can be told apart, equal to their own wherever those are unique.
+/// Returns a unique name for each value: its own if that is unique.
 fn unique_names(graph: &Graph) -> Vec<String> {
     let mut taken: HashMap<String, usize> = HashMap::new();
     let mut names = Vec::new();
     for value in graph.values() {
-        // Names that begin with two underscores are the format's own.
+        // Names that begin with two underscores are reserved for the format.
         let own = value.name.trim_start_matches("__");
         let mut name = own.to_string();
         while name.is_empty() || taken.contains_key(&name) {
@@ -418,7 +423,7 @@ fn entry(dtype: DType, shape: &[usize], start: usize, end: usize) -> serde_json:
     })
 }
 
-/// The format allows no holes: what lies between a tensor and the next boundary is a tensor too.
+/// Fills the space up to the next boundary with a tensor of zeros. The format allows no holes.
 fn pad_to_boundary(data: &mut Vec<u8>, header: &mut serde_json::Map<String, serde_json::Value>) {
     let start = data.len();
     let end = start.next_multiple_of(ALIGNMENT);
@@ -428,7 +433,7 @@ fn pad_to_boundary(data: &mut Vec<u8>, header: &mut serde_json::Map<String, serd
     }
 }
 
-/// A tensor as it is stored, and how many of its elements became zero.
+/// Returns a tensor as it is stored, and the number of its elements that became zero.
 fn to_stored(tensor: &Tensor, weights: WeightStorage) -> Result<(Cow<'_, Tensor>, usize)> {
     if tensor.dtype() != DType::F32 {
         return Ok((Cow::Borrowed(tensor), 0));
@@ -450,7 +455,7 @@ fn to_stored(tensor: &Tensor, weights: WeightStorage) -> Result<(Cow<'_, Tensor>
     Ok((Cow::Owned(stored), flushed))
 }
 
-/// The values of `names`, made at their first mention.
+/// Returns the values of `names`, and creates those that are mentioned for the first time.
 fn lookup<'n>(
     graph: &mut Graph,
     values: &mut HashMap<&'n str, ValueId>,

@@ -27,6 +27,9 @@ enum Atom {
 const MAX_TERMS: usize = 256;
 const MAX_DEGREE: usize = 32;
 
+/// What the names of sizes that depend on data begin with.
+const UNKNOWN: char = '?';
+
 /// The size of an axis, or an integer computed from sizes: a sum of products of symbols.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Dim(BTreeMap<Vec<Atom>, i64>);
@@ -38,6 +41,12 @@ impl Dim {
     /// A size that has a name and no value yet, such as `N`.
     pub fn symbol(name: &str) -> Self {
         Self::atom(Atom::Symbol(name.into()))
+    }
+
+    /// A size that depends on data and may be 0: a symbol named by `number`, with a question mark
+    /// before it.
+    pub fn unknown(number: usize) -> Self {
+        Self::symbol(&format!("{UNKNOWN}{number}"))
     }
 
     fn atom(atom: Atom) -> Self {
@@ -127,7 +136,8 @@ impl Dim {
         self.0.keys().map(|atoms| 1 + atoms.iter().map(of_atom).sum::<usize>()).sum()
     }
 
-    /// Inclusive bounds, where there are any, given that every symbol stands for 1 or more.
+    /// Inclusive bounds, where there are any, given that every symbol stands for 1 or more, and
+    /// for 0 or more where it [depends on data](Self::unknown).
     pub fn bounds(&self) -> (Option<i64>, Option<i64>) {
         let mut sum = (Some(0i64), Some(0i64));
         let add = |a: Option<i64>, b: Option<i64>| a?.checked_add(b?);
@@ -293,7 +303,7 @@ impl Dim {
 impl Atom {
     fn bounds(&self) -> (Option<i64>, Option<i64>) {
         match self {
-            Atom::Symbol(_) => (Some(1), None),
+            Atom::Symbol(name) => (Some(i64::from(!name.starts_with(UNKNOWN))), None),
             Atom::FloorDiv(a, b) => {
                 let (low, high) = a.bounds();
                 match b.as_const() {

@@ -480,6 +480,7 @@ pub enum DepthOrder {
 /// The function that keeps the deltas of coefficients bounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Squash {
     /// `2 * sigmoid(z) - 1 = tanh(z / 2)`, the paper's.
     Sigmoid,

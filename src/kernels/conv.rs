@@ -8,8 +8,10 @@ use std::ops::Range;
 
 use super::Window;
 use super::epilogue::Epilogue;
-use super::packing::{PartSize, fill_bias, pack_alone};
-use super::product::{MOST_ZEROS, OUTSIDE, Packed, Rows, fill_panels, product};
+use super::packing::{PartSize, Unaligned, fill_bias, pack_alone};
+use super::product::{
+    MOST_ZEROS, OUTSIDE, Packed, Rows, fill_panels, fill_panels_transposed, product,
+};
 use super::scalar_product::{SingleOutput, scalar_products};
 use super::transform::transform;
 use crate::simd::{Isa, LANES, Simd, Vectorised, padded};
@@ -43,6 +45,7 @@ impl ConvWeights {
     pub fn new(weight: &[f32], bias: Option<&[f32]>, outputs: usize, channels: usize) -> Self {
         let taps = weight.len() / outputs.max(1) / channels.max(1);
         let parts = pack_alone(Self::sizes(outputs, channels, taps), |parts| {
+            let weight = bytemuck::cast_slice(weight);
             Self::pack(weight, bias, [outputs, channels, taps], false, parts);
         });
         Self::of(&parts, outputs, channels, taps).expect("the lengths were made to fit")
@@ -64,7 +67,7 @@ impl ConvWeights {
     /// # Panics
     /// Where the lengths do not fit together.
     pub fn pack(
-        weight: &[f32],
+        weight: &[Unaligned],
         bias: Option<&[f32]>,
         [outputs, channels, taps]: [usize; 3],
         transposed: bool,
@@ -73,18 +76,18 @@ impl ConvWeights {
         let length = channels * taps;
         assert_eq!(outputs * length, weight.len());
         assert!(bias.is_none_or(|bias| bias.len() == outputs) && !(transposed && taps > 1));
-        // Element `i` of a row is channel `i % channels` under tap `i / channels`.
-        let places = (0..taps).flat_map(|tap| (0..channels).map(move |c| c * taps + tap));
-        let places: Vec<usize> = places.collect();
         let panels = bytemuck::cast_slice_mut(parts[0]);
         if transposed {
-            fill_panels(panels, outputs, length, |o, i| weight[i * outputs + o]);
+            fill_panels_transposed(panels, weight, length);
         } else {
-            fill_panels(panels, outputs, length, |o, i| weight[o * length + places[i]]);
+            // Rows of panels have all channels of a tap one after another, `weight` has all taps
+            // of a channel.
+            let lines = (0..channels).flat_map(|c| (0..taps).map(move |tap| tap * channels + c));
+            fill_panels(panels, weight, &lines.collect::<Vec<usize>>());
         }
         fill_bias(bias, parts[1]);
         if Self::is_single([outputs, channels, taps]) {
-            bytemuck::cast_slice_mut::<u8, f32>(parts[2]).copy_from_slice(weight);
+            parts[2].copy_from_slice(weight.as_flattened());
         }
     }
 

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 
 use super::Window;
 use super::epilogue::Epilogue;
-use super::packing::{PartSize, fill_bias, pack_alone};
+use super::packing::{PartSize, Unaligned, fill_bias, pack_alone};
 use super::place::Place;
 use crate::simd::{Isa, Simd, Vectorised, padded};
 use crate::tensor::{Block, Numbers, Tensor};
@@ -25,7 +25,7 @@ impl DepthwiseWeights {
     pub fn new(weight: &[f32], bias: Option<&[f32]>, channels: usize) -> Self {
         let taps = weight.len() / channels.max(1);
         let parts = pack_alone(Self::sizes(channels, taps), |parts| {
-            Self::pack(weight, bias, channels, parts);
+            Self::pack(bytemuck::cast_slice(weight), bias, channels, parts);
         });
         Self::of(&parts, channels, taps).expect("the lengths were made to fit")
     }
@@ -40,13 +40,18 @@ impl DepthwiseWeights {
     ///
     /// # Panics
     /// Where the lengths do not fit together.
-    pub fn pack(weight: &[f32], bias: Option<&[f32]>, channels: usize, parts: &mut [&mut [u8]]) {
+    pub fn pack(
+        weight: &[Unaligned],
+        bias: Option<&[f32]>,
+        channels: usize,
+        parts: &mut [&mut [u8]],
+    ) {
         let (width, count) = (padded(channels), weight.len() / channels.max(1));
         assert_eq!(channels * count, weight.len());
         let taps: &mut [f32] = bytemuck::cast_slice_mut(parts[0]);
         for (tap, row) in taps.chunks_exact_mut(width).enumerate() {
             for (c, w) in row[..channels].iter_mut().enumerate() {
-                *w = weight[c * count + tap];
+                *w = f32::from_ne_bytes(weight[c * count + tap]);
             }
         }
         fill_bias(bias, parts[1]);

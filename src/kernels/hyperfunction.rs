@@ -8,8 +8,8 @@
 
 use half::f16;
 
-use super::packing::{PartSize, pack_alone};
-use crate::simd::{Isa, Simd, Vectorised, padded, tanh};
+use super::packing::{PartSize, Unaligned, pack_alone, transpose_rows};
+use crate::simd::{Isa, LANES, Simd, Vectorised, padded, tanh};
 use crate::tensor::{Block, DType, Numbers, Tensor};
 
 /// Numbers of a line of the cache.
@@ -46,47 +46,38 @@ enum Stored {
     F16(Numbers<f16>),
 }
 
-/// What is to be known about weights before they are packed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Precision {
-    /// Whether all are exact in half precision.
-    pub is_half: bool,
-    /// Whether none is infinite or NaN.
-    pub is_finite: bool,
+/// Whether all weights are exact in half precision.
+pub fn are_half(weights: &[Unaligned]) -> bool {
+    let mut weights = weights.iter().map(|&w| f32::from_ne_bytes(w));
+    weights.all(|w| f16::from_f32(w).to_f32() == w)
 }
 
-impl Precision {
-    /// That of these weights.
-    pub fn of(weight: &[f32]) -> Self {
-        Precision {
-            is_half: weight.iter().all(|&w| f16::from_f32(w).to_f32() == w),
-            is_finite: weight.iter().all(|w| w.is_finite()),
-        }
-    }
+/// Whether no weight is infinite or NaN.
+pub fn are_finite(weights: &[Unaligned]) -> bool {
+    // Without a branch for each number, so that many are looked at together.
+    let is_finite = |&w: &Unaligned| f32::from_ne_bytes(w).is_finite();
+    weights.chunks(1024).all(|some| some.iter().fold(true, |all, w| all & is_finite(w)))
 }
 
-/// Packs weights into `[hidden][rows * padded channels]`.
+/// Packs `weight [rows][channels][hidden]` into `[hidden][rows * padded channels]`.
 fn fill<T>(
     packed: &mut [T],
-    weight: &[f32],
+    weight: &[Unaligned],
     [rows, channels, hidden]: [usize; 3],
     convert: impl Fn(f32) -> T,
 ) {
     let width = padded(channels);
-    let outputs = rows * width;
-    let source = |output: usize| {
-        let (row, channel) = (output / width, output % width);
-        (channel < channels).then_some(row * channels + channel)
-    };
-    // A line of the cache at a time: its outputs come from as many rows.
-    for first in (0..outputs).step_by(LINE) {
-        let sources: Vec<_> = (first..outputs).take(LINE).map(source).collect();
-        for (j, unit) in packed.chunks_exact_mut(outputs).enumerate() {
-            for (to, source) in unit[first..].iter_mut().zip(&sources) {
-                if let Some(o) = source {
-                    *to = convert(weight[o * hidden + j]);
+    // As many outputs at a time as a line of the cache has numbers.
+    for row in 0..rows {
+        for channel in (0..channels).step_by(LINE) {
+            let outputs = row * channels + channel..row * channels + channels.min(channel + LINE);
+            let weight = &weight[outputs.start * hidden..outputs.end * hidden];
+            transpose_rows(weight, hidden, |unit, first, numbers| {
+                let at = unit * rows * width + row * width + channel + first;
+                for (to, &number) in packed[at..][..LANES].iter_mut().zip(numbers) {
+                    *to = convert(number);
                 }
-            }
+            });
         }
     }
 }
@@ -108,18 +99,20 @@ impl Coefficients {
         let rows = init.len();
         let channels = weight.len() / hidden.max(1) / rows.max(1);
         assert_eq!(lambda.len(), rows);
-        let stored = Precision::of(weight);
-        let parts = pack_alone(Self::sizes(rows, channels, hidden, stored), |parts| {
+        let weight = bytemuck::cast_slice(weight);
+        let sizes = Self::sizes(rows, channels, hidden, are_half(weight));
+        let parts = pack_alone(sizes, |parts| {
             Self::pack(weight, bias, [rows, channels, hidden], parts);
         });
-        Self::of(&parts, channels, init, lambda, bound, hidden, stored.is_finite)
+        Self::of(&parts, channels, init, lambda, bound, hidden, are_finite(weight))
             .expect("the lengths were made to fit")
     }
 
-    /// The sizes of the parts of a layer of `2K` rows, `stored` as suits its weights.
-    pub fn sizes(rows: usize, channels: usize, hidden: usize, stored: Precision) -> Vec<PartSize> {
+    /// The sizes of the parts of a layer of `2K` rows, whose weights may all be exact in half
+    /// precision.
+    pub fn sizes(rows: usize, channels: usize, hidden: usize, are_half: bool) -> Vec<PartSize> {
         let outputs = rows * padded(channels);
-        let dtype = if stored.is_half { DType::F16 } else { DType::F32 };
+        let dtype = if are_half { DType::F16 } else { DType::F32 };
         vec![PartSize { dtype, len: outputs * hidden }, PartSize::f32(outputs)]
     }
 
@@ -128,7 +121,12 @@ impl Coefficients {
     ///
     /// # Panics
     /// Where the lengths do not fit together.
-    pub fn pack(weight: &[f32], bias: Option<&[f32]>, sizes: [usize; 3], parts: &mut [&mut [u8]]) {
+    pub fn pack(
+        weight: &[Unaligned],
+        bias: Option<&[f32]>,
+        sizes: [usize; 3],
+        parts: &mut [&mut [u8]],
+    ) {
         let [rows, channels, hidden] = sizes;
         assert_eq!(weight.len(), rows * channels * hidden);
         if parts[0].len() == 2 * rows * padded(channels) * hidden {

@@ -19,7 +19,7 @@ pub mod scalar_product;
 pub mod transform;
 pub mod winograd;
 
-pub use packing::{PartSize, pack_together};
+pub use packing::{PartSize, Unaligned, pack_together};
 
 /// The size of a convolution's or a pooling's window and how it moves over a plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,9 +3,11 @@
 //! A layer's packed weights are one to three plain tensors, its parts. The sizes of the parts follow
 //! from what the layer is, so that whoever packs many layers gives each its place in one piece of
 //! memory; kernels read parts where they lie, there or in a file.
+#![allow(unsafe_code)]
 
 use std::sync::Arc;
 
+use crate::simd::{Isa, LANES, Simd, Vectorised};
 use crate::tensor::{ALIGNMENT, AlignedBuffer, DType, Storage, Tensor};
 
 /// The element type of a part, and how many elements it has.
@@ -69,6 +71,68 @@ pub(super) fn pack_alone(sizes: Vec<PartSize>, fill: impl FnOnce(&mut [&mut [u8]
     parts.pop().unwrap_or_default()
 }
 
+/// Transposes `rows`, each of `length` numbers: calls `put(i, first, numbers)` with element `i` of
+/// the rows from `first` on, as many as a narrow vector has; those that are missing are zeros.
+pub(super) fn transpose_rows(
+    rows: &[Unaligned],
+    length: usize,
+    put: impl FnMut(usize, usize, &[f32; LANES]),
+) {
+    if length > 0 {
+        Isa::get().run_narrow(TransposeRows { rows, length, put });
+    }
+}
+
+/// Elements of each row that are read at a time: a line of the cache.
+const LINE: usize = 16;
+
+struct TransposeRows<'a, P> {
+    rows: &'a [Unaligned],
+    length: usize,
+    put: P,
+}
+
+impl<P: FnMut(usize, usize, &[f32; LANES])> Vectorised for TransposeRows<'_, P> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let count = self.rows.len() / self.length;
+        for line in (0..self.length).step_by(LINE) {
+            let line = line..self.length.min(line + LINE);
+            for first in (0..count).step_by(LANES) {
+                let rows = &self.rows[first * self.length..];
+                let mut start = line.start;
+                while start + LANES <= line.end && first + LANES <= count {
+                    let mut tile = [[0.0; LANES]; LANES];
+                    let from = &rows[start..][..(LANES - 1) * self.length + LANES];
+                    // SAFETY: `from` ends with the last number of the last row that is read, and
+                    // no alignment is asked for; the tile has as many numbers as are written.
+                    unsafe {
+                        let to = tile.as_flattened_mut().as_mut_ptr();
+                        s.transpose(from.as_ptr().cast(), self.length, to, LANES);
+                    }
+                    for (i, numbers) in tile.iter().enumerate() {
+                        (self.put)(start + i, first, numbers);
+                    }
+                    start += LANES;
+                }
+                for i in start..line.end {
+                    let mut numbers = [0.0; LANES];
+                    let column = rows[i..].iter().step_by(self.length);
+                    for (to, &from) in numbers.iter_mut().zip(column) {
+                        *to = f32::from_ne_bytes(from);
+                    }
+                    (self.put)(i, first, &numbers);
+                }
+            }
+        }
+    }
+}
+
+/// The bytes of an f32. Plain weights are read as bytes because those of a file need not be aligned.
+pub type Unaligned = [u8; 4];
+
 /// Writes the bias, where there is one, over zeros.
 pub(super) fn fill_bias(bias: Option<&[f32]>, part: &mut [u8]) {
     if let Some(bias) = bias {
@@ -79,6 +143,25 @@ pub(super) fn fill_bias(bias: Option<&[f32]>, part: &mut [u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_are_transposed_at_any_sizes() {
+        for (count, length) in [(0usize, 3), (1, 1), (3, 17), (8, 16), (11, 40), (24, 9), (17, 0)] {
+            let rows: Vec<f32> = (1..=count * length).map(|i| i as f32).collect();
+            let mut seen = vec![0.0; count.next_multiple_of(LANES) * length];
+            // On an address that no f32 has.
+            let bytes = [&[0], bytemuck::cast_slice(&rows)].concat();
+            let odd = bytemuck::cast_slice(&bytes[1..]);
+            transpose_rows(odd, length, |i, first, numbers| {
+                for (row, &number) in (first..).zip(numbers) {
+                    assert_eq!(seen[row * length + i], 0.0, "it is given once");
+                    seen[row * length + i] = number;
+                }
+            });
+            assert_eq!(seen[..rows.len()], rows);
+            assert!(seen[rows.len()..].iter().all(|&x| x == 0.0));
+        }
+    }
 
     #[test]
     fn parts_lie_one_after_another_on_boundaries() {

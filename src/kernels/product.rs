@@ -9,6 +9,7 @@
 use std::ops::Range;
 
 use super::epilogue::Epilogue;
+use super::packing::{Unaligned, transpose_rows};
 use super::place::Place;
 use crate::simd::{Isa, LANES, Simd, Vectorised, Wider, padded};
 use crate::tensor::{Block, COLUMN_UNIT, Numbers};
@@ -62,23 +63,34 @@ impl Packed {
     }
 }
 
-/// Packs weights into panels of zeros; `weight(output, i)` is element `i` of the row for `output`.
-pub(super) fn fill_panels(
-    panels: &mut [f32],
-    outputs: usize,
-    length: usize,
-    weight: impl Fn(usize, usize) -> f32,
-) {
-    let width = padded(outputs);
+/// Packs `weight [outputs][lines.len()]` into panels: element `i` of a row goes to line `lines[i]`
+/// of its panel, and columns without an output get zeros.
+pub(super) fn fill_panels(panels: &mut [f32], weight: &[Unaligned], lines: &[usize]) {
+    let length = lines.len();
+    let outputs = weight.len() / length.max(1);
     let mut column = 0;
-    while column < width {
-        let columns = panel_columns(column, width);
+    while column < outputs {
+        let columns = panel_columns(column, padded(outputs));
+        let panel = &mut panels[column * length..][..columns * length];
+        let rows = column * length..outputs.min(column + columns) * length;
+        transpose_rows(&weight[rows], length, |i, first, numbers| {
+            panel[lines[i] * columns + first..][..LANES].copy_from_slice(numbers);
+        });
+        column += columns;
+    }
+}
+
+/// Packs `weight [length][outputs]` into panels of zeros.
+pub(super) fn fill_panels_transposed(panels: &mut [f32], weight: &[Unaligned], length: usize) {
+    let outputs = weight.len() / length.max(1);
+    let mut column = 0;
+    while column < outputs {
+        let columns = panel_columns(column, padded(outputs));
         let panel = &mut panels[column * length..][..columns * length];
         let filled = columns.min(outputs - column);
-        for (i, row) in panel.chunks_exact_mut(columns).enumerate() {
-            for (c, to) in row[..filled].iter_mut().enumerate() {
-                *to = weight(column + c, i);
-            }
+        for (to, from) in panel.chunks_exact_mut(columns).zip(weight.chunks_exact(outputs)) {
+            let to: &mut [u8] = bytemuck::cast_slice_mut(&mut to[..filled]);
+            to.copy_from_slice(from[column..][..filled].as_flattened());
         }
         column += columns;
     }

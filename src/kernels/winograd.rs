@@ -10,10 +10,10 @@ use std::ops::Range;
 
 use super::Window;
 use super::epilogue::Epilogue;
-use super::packing::{PartSize, fill_bias, pack_alone};
+use super::packing::{PartSize, Unaligned, fill_bias, pack_alone};
 use super::place::Place;
 use super::product::{Packed, Rows, panel_columns, product};
-use crate::simd::{Isa, Simd, Vectorised, padded};
+use crate::simd::{Isa, LANES, Simd, Vectorised, padded};
 use crate::tensor::{Aligned, Block, Numbers, Tensor};
 
 /// Pixels of an output tile along each axis.
@@ -43,8 +43,11 @@ const UNIT: usize = 16;
 /// The most columns of a panel.
 const MOST_COLUMNS: usize = 24;
 
-/// How much each tap of a window has in each place of its transform.
-fn transform_factors() -> [[f64; PLACES]; 9] {
+/// Weights of a window.
+const TAPS: usize = 9;
+
+/// The factor of each tap of a window in each place of its transform.
+fn transform_factors() -> [[f64; TAPS]; PLACES] {
     /// The matrix G of the paper.
     const G: [[f64; 3]; PATCH] = [
         [1.0 / 4.0, 0.0, 0.0],
@@ -54,8 +57,8 @@ fn transform_factors() -> [[f64; PLACES]; 9] {
         [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
         [0.0, 0.0, 1.0],
     ];
-    let factor = |tap: usize, at: usize| G[at / PATCH][tap / 3] * G[at % PATCH][tap % 3];
-    std::array::from_fn(|tap| std::array::from_fn(|at| factor(tap, at)))
+    let factor = |at: usize, tap: usize| G[at / PATCH][tap / 3] * G[at % PATCH][tap % 3];
+    std::array::from_fn(|at| std::array::from_fn(|tap| factor(at, tap)))
 }
 
 impl WinogradWeights {
@@ -65,7 +68,7 @@ impl WinogradWeights {
     /// Where the lengths do not fit together.
     pub fn new(weight: &[f32], bias: Option<&[f32]>, outputs: usize, channels: usize) -> Self {
         let parts = pack_alone(Self::sizes(outputs, channels), |parts| {
-            Self::pack(weight, bias, outputs, channels, parts);
+            Self::pack(bytemuck::cast_slice(weight), bias, outputs, channels, parts);
         });
         Self::of(&parts, outputs, channels).expect("the lengths were made to fit")
     }
@@ -81,43 +84,15 @@ impl WinogradWeights {
     /// # Panics
     /// Where the lengths do not fit together.
     pub fn pack(
-        weight: &[f32],
+        weight: &[Unaligned],
         bias: Option<&[f32]>,
         outputs: usize,
         channels: usize,
         parts: &mut [&mut [u8]],
     ) {
-        assert_eq!(weight.len(), outputs * channels * 9);
-        let factors = transform_factors();
-        let width = padded(outputs);
-        let apart = (width * channels).next_multiple_of(UNIT);
-        let all: &mut [f32] = bytemuck::cast_slice_mut(parts[0]);
-        let mut column = 0;
-        while column < width {
-            let columns = panel_columns(column, width);
-            let filled = columns.min(outputs - column);
-            for i in 0..channels {
-                // All places of a line of the panel at a time, which are then written as wholes.
-                let mut lines = [[0.0f32; MOST_COLUMNS]; PLACES];
-                for c in 0..filled {
-                    let taps = &weight[((column + c) * channels + i) * 9..][..9];
-                    let mut sums = [std::iter::empty::<f64>().sum::<f64>(); PLACES];
-                    for (factors, &tap) in factors.iter().zip(taps) {
-                        for (sum, factor) in sums.iter_mut().zip(factors) {
-                            *sum += factor * f64::from(tap);
-                        }
-                    }
-                    for (line, sum) in lines.iter_mut().zip(sums) {
-                        line[c] = sum as f32;
-                    }
-                }
-                let first = column * channels + i * columns;
-                for (place, line) in all.chunks_exact_mut(apart).zip(&lines) {
-                    place[first..first + filled].copy_from_slice(&line[..filled]);
-                }
-            }
-            column += columns;
-        }
+        assert_eq!(weight.len(), outputs * channels * TAPS);
+        let places = bytemuck::cast_slice_mut(parts[0]);
+        Isa::get().run(Transform { weight, outputs, channels, places });
         fill_bias(bias, parts[1]);
     }
 
@@ -165,6 +140,62 @@ impl WinogradWeights {
         let tiles = lines.div_ceil(TILE).saturating_mul(columns.div_ceil(TILE));
         let matrices = tiles.saturating_mul(padded(self.channels) + self.width());
         matrices.saturating_add(2 * GAP).saturating_mul(PLACES).saturating_add(tiles)
+    }
+}
+
+/// `G g G'` of every window of `weight [outputs][channels][TAPS]`.
+struct Transform<'a> {
+    weight: &'a [Unaligned],
+    outputs: usize,
+    channels: usize,
+    /// Zeros, as in [`WinogradWeights`].
+    places: &'a mut [f32],
+}
+
+impl Vectorised for Transform<'_> {
+    type Output = ();
+
+    // There is nothing of the instruction set here but the width of the loops over outputs, which
+    // the compiler makes vectors of. Sums in f64 are the same on every one.
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Transform { weight, outputs, channels, places } = self;
+        let factors = transform_factors();
+        let width = padded(outputs);
+        let apart = (width * channels).next_multiple_of(UNIT);
+        let mut column = 0;
+        while column < width {
+            let columns = panel_columns(column, width);
+            let filled = columns.min(outputs - column);
+            for channel in 0..channels {
+                let mut taps = [[[0.0f64; LANES]; TAPS]; MOST_COLUMNS / LANES];
+                for c in 0..filled {
+                    let window = ((column + c) * channels + channel) * TAPS;
+                    let window = &weight[window..][..TAPS];
+                    for (to, &tap) in taps[c / LANES].iter_mut().zip(window) {
+                        to[c % LANES] = f64::from(f32::from_ne_bytes(tap));
+                    }
+                }
+                let first = column * channels + channel * columns;
+                for (place, factors) in places.chunks_exact_mut(apart).zip(&factors) {
+                    let line = &mut place[first..][..filled];
+                    for (to, taps) in line.chunks_mut(LANES).zip(&taps) {
+                        let mut sums = [-0.0f64; LANES];
+                        for (taps, factor) in taps.iter().zip(factors) {
+                            for (sum, tap) in sums.iter_mut().zip(taps) {
+                                *sum += factor * tap;
+                            }
+                        }
+                        let mut rounded = [0.0f32; LANES];
+                        for (to, sum) in rounded.iter_mut().zip(sums) {
+                            *to = sum as f32;
+                        }
+                        to.copy_from_slice(&rounded[..to.len()]);
+                    }
+                }
+            }
+            column += columns;
+        }
     }
 }
 

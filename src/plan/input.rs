@@ -1,24 +1,24 @@
-//! What a run reads.
+//! What a caller passes for an input of a network.
 
 use crate::error::Result;
 use crate::tensor::{DType, Tensor};
 
-/// What a run is given for an input of the network.
+/// An input of a run, borrowed from the caller.
 #[derive(Clone, Copy)]
 pub enum Input<'a> {
     /// A tensor of any element type.
     Tensor(&'a Tensor),
-    /// Elements in row-major order.
+    /// Elements of type f32 in row-major order.
     F32 {
-        /// Sizes of the axes.
+        /// The sizes of the axes.
         shape: &'a [usize],
-        /// As many elements.
+        /// The elements, as many as the product of `shape`.
         data: &'a [f32],
     },
 }
 
 impl Input<'_> {
-    /// The sizes of the axes.
+    /// Returns the sizes of the axes.
     pub fn shape(&self) -> &[usize] {
         match self {
             Input::Tensor(tensor) => tensor.shape(),
@@ -26,7 +26,7 @@ impl Input<'_> {
         }
     }
 
-    /// The element type.
+    /// Returns the element type.
     pub fn dtype(&self) -> DType {
         match self {
             Input::Tensor(tensor) => tensor.dtype(),
@@ -34,14 +34,14 @@ impl Input<'_> {
         }
     }
 
-    pub(in crate::plan) fn as_f32(&self) -> Result<&[f32]> {
+    pub(super) fn as_f32(&self) -> Result<&[f32]> {
         match self {
             Input::Tensor(tensor) => tensor.as_f32(),
             Input::F32 { data, .. } => Ok(data),
         }
     }
 
-    pub(in crate::plan) fn to_tensor(self) -> Result<Tensor> {
+    pub(super) fn to_tensor(self) -> Result<Tensor> {
         match self {
             Input::Tensor(tensor) => Ok(tensor.clone()),
             Input::F32 { shape, data } => Tensor::new(shape, data.to_vec()),

@@ -1,26 +1,44 @@
-//! What a plan is, and how its steps run.
+//! Lowered networks, and how they run.
 //!
-//! A plan is a network lowered to steps over slots. The values that kernels read and write are maps
-//! in one arena, whose layout is [bound](Bound) once for the shapes of the inputs; the few values
-//! that only the general operators know are tensors.
+//! A [`Plan`] is a list of [`Step`]s over numbered values, its slots. Most steps compute a
+//! [`Primitive`]: an operation with its packed weights and its fused epilogue. Primitives read and
+//! write *maps*: feature maps in one arena, NHWC, with the channels of a pixel padded to whole
+//! vectors. Operators for which there is no primitive run through the reference executor, on
+//! tensors.
+//!
+//! A [`Placement`] says how large each map is and where it lies in the arena, for inputs of given
+//! shapes. A [`Runner`] owns the threads and the arenas of one caller.
+//!
+//! | module | contents |
+//! |---|---|
+//! | `tuning` | the sizes of the pieces that work is cut into |
+//! | `map`, `input` | maps, and what a caller passes for an input |
+//! | `threads` | the threads of a run |
+//! | `steps` | the primitives, one kind per file |
+//! | `plan` | plans |
+//! | `memory` | the arena: what lies where, and what a batch needs |
+//! | `run` | the runner |
+//!
+//! Each module imports only modules above it in this table.
 
-mod extent;
 mod input;
+mod map;
 mod memory;
-#[allow(clippy::module_inception)] // The folder is about plans, the file says what one is.
+#[allow(clippy::module_inception)] // The folder is about plans, the file defines one.
 mod plan;
 mod run;
 mod steps;
 mod threads;
 mod tuning;
 
-pub use extent::{Extent, View};
 pub use input::Input;
-pub use memory::{Batching, Bound, State, planned_bytes};
-pub use plan::{Home, Plan, Slot, SlotInfo, Step, StepTime, Work};
-pub use run::Watch;
+pub use map::{Extent, MapView};
+pub use memory::{Placement, planned_bytes};
+pub use plan::{Plan, Slot, SlotInfo, SlotKind, Step, StepKind};
+pub use run::{Outputs, Runner, StepTime, Watch};
 pub use steps::{
-    AttentionStep, CoefficientsStep, ConvStep, DepthwiseStep, ExpandStep, Fused, GlobalAverageStep,
-    Io, Kernel, MOST_INPUTS, MOST_OUTPUTS, PoolStep, TransformStep, WindowShape, WinogradStep,
+    Arguments, AttentionPrimitive, CoefficientsPrimitive, ConvPrimitive, DepthwisePrimitive,
+    ExpandPrimitive, GlobalAveragePrimitive, Inputs, MOST_INPUTS, MOST_OUTPUTS, PoolPrimitive,
+    Primitive, StepEpilogue, TransformPrimitive, WindowShape, WinogradPrimitive,
 };
-pub use threads::Team;
+pub use threads::{Team, Workers};

@@ -1,34 +1,34 @@
-//! What a plan is: steps over slots.
+//! Plans: networks lowered to steps over slots.
 
-use super::steps::Kernel;
+use super::steps::Primitive;
 use crate::graph::{Dim, Op};
 use crate::tensor::Tensor;
 
-/// Names a value of a plan.
+/// The number of a value of a plan.
 pub type Slot = usize;
 
-/// Where a value is.
+/// What holds the elements of a slot.
 #[derive(Clone, Debug)]
-pub enum Home {
-    /// The input of the network with this number.
+pub enum SlotKind {
+    /// The network's input with this number.
     Input(usize),
-    /// In the weights.
+    /// A constant of the network.
     Constant(Tensor),
-    /// In the arena, under the shape that it has in the graph.
+    /// A map in the arena, whose shape in the graph is this.
     Map(Vec<Dim>),
-    /// The elements of another slot under another shape.
+    /// The map of another slot, seen under another shape.
     Alias {
-        /// A map.
+        /// The slot of the map.
         of: Slot,
-        /// The shape.
+        /// The shape in the graph.
         dims: Vec<Dim>,
     },
-    /// In the arena: rows of partial sums over the map of another slot, which the step with this
-    /// number computes.
+    /// A map in the arena with partial sums over the pixels of the map in this slot. The step that
+    /// computes that map also computes its sums.
     Sums(Slot),
-    /// A tensor that a general operator makes.
+    /// A tensor that a general operator allocates.
     Tensor,
-    /// Nowhere: it vanished into a step.
+    /// Nothing: the value exists only inside a step.
     Fused,
 }
 
@@ -37,76 +37,70 @@ pub enum Home {
 pub struct SlotInfo {
     /// Its name in the graph.
     pub name: String,
-    /// Where it is.
-    pub home: Home,
+    /// What holds its elements.
+    pub kind: SlotKind,
 }
 
-/// What computes a step.
-pub enum Work {
-    /// A kernel, over maps.
-    Kernel(Box<dyn Kernel>),
-    /// What is not worth a kernel of its own: the reference, over tensors.
+/// How a step is computed.
+pub enum StepKind {
+    /// By a primitive, from maps to maps.
+    Primitive(Box<dyn Primitive>),
+    /// By the reference executor, from tensors to tensors.
     General(Op),
-    /// Brings a tensor into the arena.
+    /// By copying a tensor or an input of the network to a map.
     Import,
 }
 
-impl Work {
-    /// What it is called where plans are shown.
+impl StepKind {
+    /// Returns the name that listings of a plan show.
     pub fn name(&self) -> &'static str {
         match self {
-            Work::Kernel(kernel) => kernel.name(),
-            Work::General(_) => "general",
-            Work::Import => "import",
+            StepKind::Primitive(primitive) => primitive.name(),
+            StepKind::General(_) => "general",
+            StepKind::Import => "import",
+        }
+    }
+
+    /// Returns the size in bytes of the packed weights.
+    pub fn weight_bytes(&self) -> usize {
+        match self {
+            StepKind::Primitive(primitive) => primitive.weight_bytes(),
+            StepKind::General(_) | StepKind::Import => 0,
         }
     }
 }
 
-/// Something to be computed, and the values that it reads and produces.
+/// One entry of a plan: a computation, the slots that it reads, and the slots that it writes.
 pub struct Step {
-    /// The name of the node that it began as.
+    /// The name of the graph's node that it was lowered from.
     pub name: String,
     /// The operators that it computes, joined by `+`.
     pub op: String,
-    /// What computes it.
-    pub work: Work,
-    /// What it reads.
+    /// How it is computed.
+    pub kind: StepKind,
+    /// The slots that it reads. An optional input that is left out is `None`.
     pub inputs: Vec<Option<Slot>>,
-    /// What it produces.
+    /// The slots that it writes. An output that nothing reads may be `None`.
     pub outputs: Vec<Option<Slot>>,
 }
 
-/// How long a step took.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StepTime {
-    /// The name of the node that it began as.
-    pub name: String,
-    /// The operators that it computes.
-    pub op: String,
-    /// Wall time.
-    pub seconds: f64,
-    /// Multiply-adds, those of the direct way where there are several.
-    pub macs: usize,
-    /// Bytes of the weights that it reads.
-    pub weight_bytes: usize,
-}
-
-/// A network lowered to steps in the order in which they run.
+/// A network lowered to steps, in the order in which they run.
 pub struct Plan {
     pub(super) steps: Vec<Step>,
     pub(super) slots: Vec<SlotInfo>,
     pub(super) outputs: Vec<Slot>,
-    /// For every slot, the last step that reads or writes it.
+    /// For every slot, the last step that reads or writes it; for an output of the network, the
+    /// number of steps.
     pub(super) last_use: Vec<Option<usize>>,
 }
 
 impl Plan {
-    /// A plan of `steps` over `slots`.
+    /// Creates a plan of `steps` over `slots`. The network's outputs are in the slots `outputs`.
     pub fn new(steps: Vec<Step>, slots: Vec<SlotInfo>, outputs: Vec<Slot>) -> Self {
         let mut last_use = vec![None; slots.len()];
         let mut used = |slot: Slot, step: usize| {
             last_use[slot] = Some(step);
-            if let Home::Alias { of, .. } = slots[slot].home {
+            if let SlotKind::Alias { of, .. } = slots[slot].kind {
                 last_use[of] = last_use[of].max(Some(step));
             }
         };
@@ -117,28 +111,25 @@ impl Plan {
         Plan { steps, slots, outputs, last_use }
     }
 
-    /// The steps, in order.
+    /// Returns the steps, in the order in which they run.
     pub fn steps(&self) -> &[Step] {
         &self.steps
     }
 
-    /// All values.
+    /// Returns all values. A [`Slot`] is an index into them.
     pub fn slots(&self) -> &[SlotInfo] {
         &self.slots
     }
 
-    /// The maps that steps before `step` compute and it or later ones read.
-    pub(super) fn crossing(&self, step: usize) -> impl Iterator<Item = Slot> {
-        let earlier = self.steps[..step].iter().flat_map(|step| step.outputs.iter().flatten());
-        earlier.copied().filter(move |&slot| self.last_use[slot] >= Some(step))
+    /// Returns the slots that are live before `step`: an earlier step writes them, and `step` or a
+    /// later one reads them.
+    pub(super) fn live_before(&self, step: usize) -> impl Iterator<Item = Slot> {
+        let written = self.steps[..step].iter().flat_map(|step| step.outputs.iter().flatten());
+        written.copied().filter(move |&slot| self.last_use[slot] >= Some(step))
     }
 
-    /// Bytes of the weights that kernels hold.
+    /// Returns the size in bytes of all packed weights.
     pub fn weight_bytes(&self) -> usize {
-        let of_step = |step: &Step| match &step.work {
-            Work::Kernel(kernel) => kernel.weight_bytes(),
-            Work::General(_) | Work::Import => 0,
-        };
-        self.steps.iter().map(of_step).sum()
+        self.steps.iter().map(|step| step.kind.weight_bytes()).sum()
     }
 }

@@ -108,13 +108,14 @@ pub trait Simd: Copy + Send + Sync {
     /// numbers apart.
     ///
     /// # Safety
-    /// The rows at `from` must be readable, those at `to` writable, and not overlap.
+    /// The rows at `from` must be readable, those at `to` writable, and not overlap. No alignment is
+    /// asked for at `from`.
     #[inline(always)]
     unsafe fn transpose(self, from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
         for i in 0..LANES {
             for j in 0..LANES {
                 // SAFETY: the caller's.
-                unsafe { *to.add(j * to_row + i) = *from.add(i * from_row + j) };
+                unsafe { *to.add(j * to_row + i) = from.add(i * from_row + j).read_unaligned() };
             }
         }
     }

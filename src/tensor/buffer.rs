@@ -172,15 +172,46 @@ impl<T: Element> Deref for Numbers<T> {
     }
 }
 
-/// Bytes that are made when somebody first looks at them.
+/// Bytes that are made when they are first read.
 struct Deferred {
-    make: Box<dyn Fn() -> AlignedBuffer + Send + Sync>,
+    len: usize,
+    make: Make,
     made: OnceLock<AlignedBuffer>,
+}
+
+/// How deferred bytes are made.
+enum Make {
+    /// A copy of others, which lie on no boundary.
+    Copy(Storage),
+    /// The result of a function.
+    Write(Box<WriteBytes>),
+}
+
+/// Writes all bytes of a buffer.
+type WriteBytes = dyn Fn(&mut [u8]) + Send + Sync;
+
+impl Deferred {
+    fn storage(len: usize, make: Make) -> Storage {
+        let deferred = Deferred { len, make, made: OnceLock::new() };
+        Storage { owner: Owner::Deferred(Arc::new(deferred)), range: 0..len }
+    }
+
+    fn make(&self, bytes: &mut [u8]) {
+        match &self.make {
+            Make::Copy(from) => bytes.copy_from_slice(from.bytes()),
+            Make::Write(write) => write(bytes),
+        }
+    }
 }
 
 impl AsRef<[u8]> for Deferred {
     fn as_ref(&self) -> &[u8] {
-        self.made.get_or_init(&self.make).as_ref()
+        let make = || {
+            let mut bytes = AlignedBuffer::zeroed(self.len);
+            self.make(bytes.as_mut_bytes());
+            bytes
+        };
+        self.made.get_or_init(make).as_ref()
     }
 }
 
@@ -209,21 +240,37 @@ impl Storage {
         Self::new(Arc::new(TypedVec(data)))
     }
 
-    /// The `len` bytes that `make` will give when somebody first looks at them.
-    pub fn deferred(len: usize, make: impl Fn() -> AlignedBuffer + Send + Sync + 'static) -> Self {
-        let deferred = Deferred { make: Box::new(make), made: OnceLock::new() };
-        Storage { owner: Owner::Deferred(Arc::new(deferred)), range: 0..len }
+    /// `len` bytes, all of which `make` writes when they are first read, to a buffer on a 64-byte
+    /// boundary that may hold anything.
+    pub fn deferred(len: usize, make: impl Fn(&mut [u8]) + Send + Sync + 'static) -> Self {
+        Deferred::storage(len, Make::Write(Box::new(make)))
     }
 
-    /// The same bytes for somebody who looks at them once: deferred ones that nobody has looked at are
-    /// made for the result alone and go with it.
-    pub fn fleeting(&self) -> Self {
+    /// The bytes for a caller that reads them once: deferred bytes that have not been made are
+    /// made in `scratch` and not kept.
+    pub fn read_once<'a>(&'a self, scratch: &'a mut AlignedBuffer) -> &'a [u8] {
         match &self.owner {
             Owner::Deferred(deferred) if deferred.made.get().is_none() => {
-                let owner = Owner::Shared(Arc::new((deferred.make)()));
-                Storage { owner, range: self.range.clone() }
+                if scratch.len < deferred.len {
+                    *scratch = AlignedBuffer::zeroed(deferred.len);
+                }
+                let bytes = &mut scratch.as_mut_bytes()[..deferred.len];
+                deferred.make(bytes);
+                &bytes[self.range.clone()]
             }
-            _ => self.clone(),
+            _ => self.bytes(),
+        }
+    }
+
+    /// As [`read_once`](Self::read_once), but at any address: bytes that are on no boundary are not
+    /// copied to one.
+    pub fn read_anywhere<'a>(&'a self, scratch: &'a mut AlignedBuffer) -> &'a [u8] {
+        match &self.owner {
+            Owner::Deferred(deferred) => match &deferred.make {
+                Make::Copy(from) => &from.bytes()[self.range.clone()],
+                Make::Write(_) => self.read_once(scratch),
+            },
+            Owner::Shared(_) => self.bytes(),
         }
     }
 
@@ -256,15 +303,18 @@ impl Storage {
         self.range.is_empty()
     }
 
-    /// These bytes at an address that is a multiple of `alignment`: themselves where they
-    /// already are, else a copy.
+    /// These bytes at an address that is a multiple of `alignment`, which is at most [`ALIGNMENT`]:
+    /// themselves where they already are, else a copy that is made when it is first read.
     pub fn aligned_to(self, alignment: usize) -> Self {
-        if self.bytes().as_ptr().addr().is_multiple_of(alignment) {
+        let address = match &self.owner {
+            Owner::Shared(owner) => owner.as_ref().as_ref().as_ptr().addr() + self.range.start,
+            // They will be made on a boundary.
+            Owner::Deferred(_) => self.range.start,
+        };
+        if address.is_multiple_of(alignment) {
             return self;
         }
-        let mut copy = AlignedBuffer::zeroed(self.len());
-        copy.as_mut_bytes().copy_from_slice(self.bytes());
-        Self::new(Arc::new(copy))
+        Deferred::storage(self.len(), Make::Copy(self))
     }
 }
 
@@ -287,9 +337,9 @@ mod tests {
     #[test]
     fn deferred_bytes_are_made_once() {
         static MADE: AtomicUsize = AtomicUsize::new(0);
-        let s = Storage::deferred(3, || {
+        let s = Storage::deferred(3, |bytes| {
             MADE.fetch_add(1, Ordering::Relaxed);
-            AlignedBuffer::zeroed(3)
+            bytes.fill(0);
         });
         let part = s.slice(1..3).unwrap();
         assert_eq!((s.len(), part.len(), MADE.load(Ordering::Relaxed)), (3, 2, 0));
@@ -298,19 +348,23 @@ mod tests {
     }
 
     #[test]
-    fn fleeting_bytes_are_not_kept() {
+    fn bytes_that_are_read_once_are_not_kept() {
         static MADE: AtomicUsize = AtomicUsize::new(0);
-        let s = Storage::deferred(3, || {
+        let s = Storage::deferred(3, |bytes| {
             MADE.fetch_add(1, Ordering::Relaxed);
-            AlignedBuffer::zeroed(3)
+            bytes.copy_from_slice(&[1, 2, 3]);
         });
+        // One that is larger than it has to be, and holds something.
+        let mut scratch = AlignedBuffer::zeroed(5);
+        scratch.as_mut_bytes().fill(9);
         for _ in 0..2 {
-            assert_eq!(s.slice(1..3).unwrap().fleeting().bytes(), [0; 2]);
+            assert_eq!(s.slice(1..3).unwrap().read_once(&mut scratch), [2, 3]);
         }
-        assert_eq!(MADE.load(Ordering::Relaxed), 2);
-        s.bytes();
-        assert_eq!(s.fleeting().bytes().as_ptr(), s.bytes().as_ptr());
+        assert_eq!(s.read_once(&mut AlignedBuffer::zeroed(0)), [1, 2, 3]);
         assert_eq!(MADE.load(Ordering::Relaxed), 3);
+        s.bytes();
+        assert_eq!(s.read_once(&mut scratch).as_ptr(), s.bytes().as_ptr());
+        assert_eq!(MADE.load(Ordering::Relaxed), 4);
     }
 
     #[test]
@@ -328,6 +382,8 @@ mod tests {
         let s = Storage::new(Arc::new(b));
         assert_eq!(s.bytes().as_ptr().addr() % ALIGNMENT, 0);
         let odd = s.slice(1..65).unwrap().aligned_to(4);
+        let none = &mut AlignedBuffer::zeroed(0);
+        assert_eq!(odd.read_anywhere(none).as_ptr(), s.bytes()[1..].as_ptr());
         assert_eq!(odd.bytes().as_ptr().addr() % 4, 0);
         assert_eq!(odd.bytes()[0], 7);
     }

@@ -66,14 +66,23 @@ impl std::fmt::Display for DType {
 }
 
 /// A Rust type that a tensor can hold. (`bool` is not among them, since not every byte is one:
-/// see [`Tensor::from_bools`].)
-pub trait Element: bytemuck::Pod + Send + Sync + 'static {
+/// see [`Tensor::from_bools`].) No other types can implement it.
+pub trait Element: sealed::Sealed {
     /// The element type's name.
     const DTYPE: DType;
 }
 
+mod sealed {
+    // Nobody else may name it.
+    #[allow(unnameable_types)]
+    pub trait Sealed: bytemuck::Pod + Send + Sync {}
+}
+
 macro_rules! element {
-    ($($t:ty => $d:ident),*) => { $(impl Element for $t { const DTYPE: DType = DType::$d; })* };
+    ($($t:ty => $d:ident),*) => { $(
+        impl sealed::Sealed for $t {}
+        impl Element for $t { const DTYPE: DType = DType::$d; }
+    )* };
 }
 element!(f32 => F32, f64 => F64, f16 => F16, bf16 => BF16, i64 => I64, i32 => I32, i8 => I8, u8 => U8);
 

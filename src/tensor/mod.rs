@@ -70,10 +70,11 @@ impl Tensor {
 
     /// A tensor of `shape` and `dtype` over raw little-endian `storage`.
     ///
-    /// Storage that is not aligned for `dtype` is copied into storage that is.
+    /// Storage that is not aligned for `dtype` is copied when it is first read.
     ///
     /// # Errors
     /// `Shape` where the number of bytes is not that of `shape` and `dtype`.
+    #[doc(hidden)]
     pub fn from_storage(dtype: DType, shape: &[usize], storage: Storage) -> Result<Self> {
         let expected = num_elements(shape).and_then(|n| n.checked_mul(dtype.size()));
         if expected != Some(storage.len()) {
@@ -88,56 +89,58 @@ impl Tensor {
     }
 
     /// These numbers, without a copy, with one axis.
+    #[doc(hidden)]
     pub fn of_numbers<T: Element>(numbers: &Numbers<T>) -> Self {
         let shape = vec![numbers.len()];
         Tensor { dtype: T::DTYPE, shape, storage: numbers.storage().clone() }
     }
 
     /// The elements as numbers on a boundary; `None` where they have another type.
+    #[doc(hidden)]
     pub fn to_numbers<T: Element>(&self) -> Option<Numbers<T>> {
         Numbers::over(self.storage.clone()).filter(|_| self.dtype == T::DTYPE)
     }
 
     /// Half-precision elements as f32, widened when somebody first looks at them; others as they
     /// are.
+    #[doc(hidden)]
     pub fn widened(self) -> Self {
         if self.dtype != DType::F16 {
             return self;
         }
         let (shape, halves) = (self.shape, self.storage);
         let bytes = 2 * halves.len();
-        let storage = Storage::deferred(bytes, move || {
-            let mut wide = AlignedBuffer::zeroed(bytes);
+        let storage = Storage::deferred(bytes, move |wide| {
             let halves: &[f16] = bytemuck::cast_slice(halves.bytes());
-            halves.convert_to_f32_slice(bytemuck::cast_slice_mut(wide.as_mut_bytes()));
-            wide
+            halves.convert_to_f32_slice(bytemuck::cast_slice_mut(wide));
         });
         Tensor { dtype: DType::F32, shape, storage }
     }
 
-    /// A tensor of `shape` whose elements `make` writes over zeros when somebody first looks at them.
+    /// A tensor of `shape` whose elements `make` writes, all of them, when they are first read.
     ///
     /// # Errors
     /// `Shape` where no memory holds so many elements.
+    #[doc(hidden)]
     pub fn deferred<T: Element>(
         shape: &[usize],
         make: impl Fn(&mut [T]) + Send + Sync + 'static,
     ) -> Result<Self> {
         let bytes = num_elements(shape).and_then(|count| count.checked_mul(size_of::<T>()));
         let bytes = bytes.ok_or_else(|| Error::shape(format!("shape {shape:?} is too large")))?;
-        let storage = Storage::deferred(bytes, move || {
-            let mut made = AlignedBuffer::zeroed(bytes);
-            make(bytemuck::cast_slice_mut(made.as_mut_bytes()));
-            made
-        });
+        let storage = Storage::deferred(bytes, move |made| make(bytemuck::cast_slice_mut(made)));
         Ok(Tensor { dtype: T::DTYPE, shape: shape.to_vec(), storage })
     }
 
-    /// The same tensor for somebody who looks at its elements once: deferred ones that nobody has
-    /// looked at are made for the result alone and go with it.
-    pub fn fleeting(&self) -> Self {
-        let storage = self.storage.fleeting();
-        Tensor { dtype: self.dtype, shape: self.shape.clone(), storage }
+    /// The elements for a caller that reads them once: those that are yet to be made, such as
+    /// copies of misaligned bytes of a file, are made in `scratch` and not kept.
+    ///
+    /// # Errors
+    /// `Shape` where the tensor is not of type `T`.
+    #[doc(hidden)]
+    pub fn read_once<'a, T: Element>(&'a self, scratch: &'a mut AlignedBuffer) -> Result<&'a [T]> {
+        self.expect::<T>()?;
+        Ok(bytemuck::cast_slice(self.storage.read_once(scratch)))
     }
 
     /// The element type.
@@ -170,6 +173,18 @@ impl Tensor {
     /// # Errors
     /// `Shape` where the tensor is not of type `T`.
     pub fn as_slice<T: Element>(&self) -> Result<&[T]> {
+        self.expect::<T>()?;
+        Ok(bytemuck::cast_slice(self.bytes()))
+    }
+
+    /// The bytes of all elements for a caller that reads them once, at any address: bytes of a file
+    /// that are misaligned for the element type are not copied.
+    #[doc(hidden)]
+    pub fn bytes_once<'a>(&'a self, scratch: &'a mut AlignedBuffer) -> &'a [u8] {
+        self.storage.read_anywhere(scratch)
+    }
+
+    fn expect<T: Element>(&self) -> Result<()> {
         if T::DTYPE != self.dtype {
             return Err(Error::shape(format!(
                 "expected a {} tensor, found {} of shape {:?}",
@@ -178,7 +193,7 @@ impl Tensor {
                 self.shape
             )));
         }
-        Ok(bytemuck::cast_slice(self.bytes()))
+        Ok(())
     }
 
     /// The elements as f32, in row-major order; shorthand for `as_slice::<f32>`.

@@ -1,16 +1,24 @@
 //! Photos to tensors, scores to names.
 //!
-//! The pipeline is Pillow's and torchvision's: decode, convert to RGB, resize with an antialiased
-//! filter in 8 bits, crop the centre, normalise. Of 255 levels, a resized pixel is off by at most
-//! one and one in a hundred is off at all; a JPEG decodes to the same pixels. `tests/preprocess.rs`
-//! holds the comparison.
+//! A [`Classifier`] does all of it: it prepares photos, runs a network, and names the best classes.
+//! Its parts are public too: [`load`] and [`decode`] read a file, [`Preprocess`] prepares a [`Photo`],
+//! [`probabilities`] and [`top_k`] read scores.
+//!
+//! Photos are prepared as Pillow and torchvision do it: decode, convert to RGB, resize in 8 bits with an
+//! antialiased filter, crop the centre, normalise. A JPEG file decodes to Pillow's pixels. A resized pixel
+//! is off by at most one level of 255, and one in a hundred is off at all; `tests/preprocess.rs` holds the
+//! comparison.
 
+mod classifier;
 mod decode;
 mod photo;
 mod preprocess;
 mod top_k;
 
+pub use classifier::Classifier;
+#[doc(hidden)]
+pub use classifier::class_count;
 pub use decode::{DecodeOptions, decode, load};
 pub use photo::Photo;
-pub use preprocess::{Interpolation, Preprocess, Resize};
+pub use preprocess::{Color, Interpolation, Preprocess, Resize};
 pub use top_k::{Labels, Prediction, probabilities, top_k};

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 
-/// RGB pixels of 8 bits a channel, row by row.
+/// RGB pixels with 8 bits per channel: a decoded photo, or a frame of a video.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Photo {
     width: u32,
@@ -11,10 +11,12 @@ pub struct Photo {
 }
 
 impl Photo {
-    /// A photo of `pixels`: red, green and blue of each pixel, row by row from the top left.
+    /// Creates a photo of `pixels`: red, green and blue of each pixel, row by row from the top left.
     ///
     /// # Errors
-    /// `Input` where a side is zero or `pixels` has another length than `3 * width * height`.
+    ///
+    /// [`Input`](crate::ErrorKind::Input) if a side is 0 or the length of `pixels` is not
+    /// `3 * width * height`.
     pub fn new(width: u32, height: u32, pixels: Vec<u8>) -> Result<Self> {
         let expected = 3 * u64::from(width) * u64::from(height);
         if expected == 0 || expected != pixels.len() as u64 {
@@ -26,22 +28,22 @@ impl Photo {
         Ok(Photo { width, height, pixels })
     }
 
-    /// Pixels in a row.
+    /// Returns the number of pixels in a row.
     pub fn width(&self) -> u32 {
         self.width
     }
 
-    /// Number of rows.
+    /// Returns the number of rows.
     pub fn height(&self) -> u32 {
         self.height
     }
 
-    /// All pixels, as [`Photo::new`] takes them.
+    /// Returns all pixels, as [`new`](Self::new) takes them.
     pub fn pixels(&self) -> &[u8] {
         &self.pixels
     }
 
-    /// Red, green and blue of the pixel in column `x` of row `y`, if the photo has it.
+    /// Returns red, green and blue of the pixel in column `x` of row `y`, `None` outside of the photo.
     pub fn pixel(&self, x: u32, y: u32) -> Option<[u8; 3]> {
         if x >= self.width || y >= self.height {
             return None;
@@ -50,8 +52,7 @@ impl Photo {
         self.pixels.get(at..at + 3)?.try_into().ok()
     }
 
-    /// The photo upright, where `orientation` is what a camera noted: 1 to 8 as EXIF numbers them.
-    /// Other numbers change nothing.
+    /// Turns the photo upright. `orientation` is EXIF's number from 1 to 8; other numbers change nothing.
     pub(super) fn upright(self, orientation: u32) -> Photo {
         if !(2..=8).contains(&orientation) {
             return self;

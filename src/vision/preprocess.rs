@@ -1,4 +1,4 @@
-//! From RGB pixels to what a network takes.
+//! RGB pixels to the input of a network.
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
@@ -7,48 +7,55 @@ use serde::{Deserialize, Serialize};
 
 use super::photo::Photo;
 use crate::error::{Error, Result};
+use crate::model::Model;
 use crate::tensor::Tensor;
 
-/// How photos are prepared for a network, as a model file states it:
+/// How photos are prepared for a network.
 ///
-/// ```json
-/// {"resize": {"shorter_side": 256}, "interpolation": "bilinear", "center_crop": [224, 224],
-///  "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "color": "rgb"}
+/// A model file holds it as JSON, of which `mean` and `std` are required:
+///
+/// ```
+/// # use dyrelu::vision::{Preprocess, Resize};
+/// let json = r#"{
+///     "resize": {"shorter_side": 256}, "interpolation": "bilinear", "center_crop": [224, 224],
+///     "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "color": "rgb"
+/// }"#;
+/// let preprocess = Preprocess::new([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+///     .resize(Resize::ShorterSide(256))
+///     .center_crop([224, 224]);
+/// assert_eq!(Preprocess::from_json(json)?, preprocess);
+/// # Ok::<(), dyrelu::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preprocess {
-    /// The size to which photos are resized, if they are.
     #[serde(default)]
-    pub resize: Option<Resize>,
-    /// The filter of the resize.
+    resize: Option<Resize>,
     #[serde(default)]
-    pub interpolation: Interpolation,
-    /// Height and width of the part that is cut from the centre, if one is.
+    interpolation: Interpolation,
     #[serde(default)]
-    pub center_crop: Option<[u32; 2]>,
-    /// Subtracted from each channel, in units of the whole range (pixel / 255).
-    pub mean: [f32; 3],
-    /// What each channel is then divided by, in the same units.
-    pub std: [f32; 3],
-    /// The order of the channels.
+    center_crop: Option<[u32; 2]>,
+    mean: [f32; 3],
+    std: [f32; 3],
     #[serde(default)]
-    pub color: Color,
+    color: Color,
 }
 
-/// The size of a resized photo.
+/// The size of a resized photo, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Resize {
-    /// Height and width, whatever they were before.
+    /// Height and width, whatever the proportion of the photo.
     Exact([u32; 2]),
-    /// The shorter side; the longer one keeps the proportion.
+    /// The shorter side. The longer one keeps the proportion and is rounded down.
     ShorterSide(u32),
 }
 
-/// The filter of a resize, antialiased when shrinking.
+/// The filter of a resize. When it shrinks, all but [`Nearest`](Self::Nearest) are antialiased.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Interpolation {
     /// The nearest pixel.
     Nearest,
@@ -64,6 +71,7 @@ pub enum Interpolation {
 /// The order of the channels of a network's input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Color {
     /// Red, green, blue.
     #[default]
@@ -72,40 +80,111 @@ pub enum Color {
     Bgr,
 }
 
-/// The longest side that a file may ask for.
+/// The longest side that a resize or a crop may have.
 const MAX_SIDE: u32 = 1 << 14;
 
 impl Preprocess {
+    /// Creates a preparation that subtracts `mean` from each channel and then divides it by `std`. Both
+    /// are in units of the whole range: a pixel's level is divided by 255 first.
+    ///
+    /// The photo is neither resized nor cropped, and its channels are red, green, blue.
+    pub const fn new(mean: [f32; 3], std: [f32; 3]) -> Self {
+        let (resize, center_crop) = (None, None);
+        let (interpolation, color) = (Interpolation::Bilinear, Color::Rgb);
+        Preprocess { resize, interpolation, center_crop, mean, std, color }
+    }
+
+    /// Returns the usual preparation of torchvision and timm for networks of ImageNet: the shorter side
+    /// becomes 256, the middle 224x224 is cut out, and levels are normalised by ImageNet's mean and
+    /// standard deviation.
+    pub const fn imagenet() -> Self {
+        let mut preprocess = Self::new([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
+        preprocess.resize = Some(Resize::ShorterSide(256));
+        preprocess.center_crop = Some([224, 224]);
+        preprocess
+    }
+
+    /// Returns the JSON that [`from_json`](Self::from_json) reads.
+    ///
+    /// # Errors
+    ///
+    /// [`Format`](crate::ErrorKind::Format) if a number cannot be written as JSON.
+    pub fn to_json(&self) -> Result<String> {
+        serde_json::to_string(self)
+            .map_err(|e| Error::format(format!("the preprocessing cannot be written: {e}")))
+    }
+
     /// Reads the JSON of a model file.
     ///
     /// # Errors
-    /// `Format` where it is not of the form above, or its numbers cannot be used.
+    ///
+    /// [`Format`](crate::ErrorKind::Format) if the text is not of the form above, or its numbers cannot
+    /// be used.
     pub fn from_json(text: &str) -> Result<Self> {
-        let found: Preprocess = serde_json::from_str(text)
+        let preprocess: Preprocess = serde_json::from_str(text)
             .map_err(|e| Error::format(format!("the preprocessing cannot be read: {e}")))?;
-        let mut sides = Vec::new();
-        match found.resize {
-            Some(Resize::Exact(size)) => sides.extend(size),
-            Some(Resize::ShorterSide(side)) => sides.push(side),
-            None => {}
-        }
-        sides.extend(found.center_crop.into_iter().flatten());
-        if let Some(side) = sides.iter().find(|s| !(1..=MAX_SIDE).contains(*s)) {
-            return Err(Error::format(format!(
-                "the preprocessing has a side of {side} pixels; expected 1 to {MAX_SIDE}"
-            )));
-        }
-        if found.std.iter().any(|s| !(s.is_finite() && *s > 0.0))
-            || found.mean.iter().any(|m| !m.is_finite())
-        {
-            return Err(Error::format(
-                "the preprocessing has a mean or std that is no usable number",
-            ));
-        }
-        Ok(found)
+        preprocess.check().map_err(Error::format)?;
+        Ok(preprocess)
     }
 
-    /// Height and width of a prepared photo, where they do not depend on the photo.
+    /// Reads the preparation that the file of a model states.
+    ///
+    /// # Errors
+    ///
+    /// [`Input`](crate::ErrorKind::Input) if the file states none, otherwise as
+    /// [`from_json`](Self::from_json).
+    pub fn from_model(model: &Model) -> Result<Self> {
+        let json = model.metadata("preprocess");
+        let missing = || Error::input("the model file does not say how photos are prepared");
+        Self::from_json(json.ok_or_else(missing)?)
+    }
+
+    /// Sets the size to which photos are resized.
+    pub fn resize(mut self, size: Resize) -> Self {
+        self.resize = Some(size);
+        self
+    }
+
+    /// Sets the filter of the resize.
+    pub fn interpolation(mut self, filter: Interpolation) -> Self {
+        self.interpolation = filter;
+        self
+    }
+
+    /// Sets height and width of the part that is cut from the centre after the resize. What lies beyond
+    /// the border of the photo is black.
+    pub fn center_crop(mut self, size: [u32; 2]) -> Self {
+        self.center_crop = Some(size);
+        self
+    }
+
+    /// Sets the order of the channels.
+    pub fn color(mut self, order: Color) -> Self {
+        self.color = order;
+        self
+    }
+
+    /// Says what is wrong with the numbers, if something is.
+    fn check(&self) -> std::result::Result<(), String> {
+        let resize = match self.resize {
+            Some(Resize::Exact(size)) => size.to_vec(),
+            Some(Resize::ShorterSide(side)) => vec![side],
+            None => Vec::new(),
+        };
+        let mut sides = resize.into_iter().chain(self.center_crop.into_iter().flatten());
+        if let Some(side) = sides.find(|side| !(1..=MAX_SIDE).contains(side)) {
+            return Err(format!(
+                "the preprocessing has a side of {side} pixels; expected 1 to {MAX_SIDE}"
+            ));
+        }
+        let is_usable = |std: &f32| std.is_finite() && *std > 0.0;
+        if !self.std.iter().all(is_usable) || !self.mean.iter().all(|mean| mean.is_finite()) {
+            return Err("the preprocessing has a mean or std that is no usable number".into());
+        }
+        Ok(())
+    }
+
+    /// Returns height and width of a prepared photo, if they do not depend on the photo.
     pub fn size(&self) -> Option<[u32; 2]> {
         let resized = match self.resize {
             Some(Resize::Exact(size)) => Some(size),
@@ -114,11 +193,14 @@ impl Preprocess {
         self.center_crop.or(resized)
     }
 
-    /// Prepares one photo: `[1, 3, height, width]`.
+    /// Prepares one photo and returns it as `[1, 3, height, width]`.
     ///
     /// # Errors
-    /// `Input` where the photo is too elongated to be resized.
+    ///
+    /// [`Input`](crate::ErrorKind::Input) if the photo is too elongated to be resized, or a number of the
+    /// preparation cannot be used.
     pub fn apply(&self, photo: &Photo) -> Result<Tensor> {
+        self.check().map_err(Error::input)?;
         let resized;
         let mut photo = photo;
         if let Some(size) = self.resize {
@@ -135,7 +217,6 @@ impl Preprocess {
         for (channel, plane) in planes.chunks_exact_mut(width * height).enumerate() {
             let source = if self.color == Color::Bgr { 2 - channel } else { channel };
             let (mean, std) = (self.mean[channel], self.std[channel]);
-            // What a crop takes from beyond the border is black.
             let black = -mean / std;
             for (y, row) in plane.chunks_exact_mut(width).enumerate() {
                 for (x, value) in row.iter_mut().enumerate() {
@@ -153,13 +234,13 @@ impl Preprocess {
     }
 }
 
-/// Where a centred part begins, negative where it is larger than the whole. Halves round to even,
-/// as in torchvision.
+/// Returns where a centred part begins: before the whole if it is larger. Halves are rounded to even, as
+/// in torchvision.
 fn margin(whole: u32, part: u32) -> i64 {
     ((f64::from(whole) - f64::from(part)) / 2.0).round_ties_even() as i64
 }
 
-/// Width and height after a resize. The longer side rounds down, as in torchvision.
+/// Returns width and height after a resize, the longer side rounded down, as in torchvision.
 fn target(size: Resize, width: u32, height: u32) -> (u32, u32) {
     match size {
         Resize::Exact([height, width]) => (width, height),
@@ -186,15 +267,15 @@ fn resize(photo: &Photo, width: u32, height: u32, filter: Interpolation) -> Resu
         Interpolation::Bicubic => ResizeAlg::Convolution(FilterType::CatmullRom),
         Interpolation::Lanczos => ResizeAlg::Convolution(FilterType::Lanczos3),
     };
-    // Pillow rounds to 8 bits between the passes, rows first: where a filter overshoots, the order
-    // shows.
+    // Pillow resizes along rows first and rounds to 8 bits in between. The order shows where a filter
+    // overshoots.
     let rows = pass(photo, width, photo.height(), algorithm)?;
     pass(&rows, width, height, algorithm)
 }
 
 fn pass(photo: &Photo, width: u32, height: u32, algorithm: ResizeAlg) -> Result<Photo> {
     let failed = |e: &dyn std::fmt::Display| Error::input(format!("cannot resize the photo: {e}"));
-    // The resizer is compiled for this type of pixel only.
+    // The typed functions keep the resizer from being compiled for every type of pixel.
     let source = TypedImageRef::<U8x3>::from_buffer(photo.width(), photo.height(), photo.pixels())
         .map_err(|e| failed(&e))?;
     let mut pixels = vec![0; 3 * width as usize * height as usize];
@@ -214,6 +295,15 @@ mod tests {
     fn gradient(width: u32, height: u32) -> Photo {
         let rows = (0..height).map(|y| (0..width).map(move |x| [x as u8, y as u8, 128]));
         Photo::new(width, height, rows.flatten().flatten().collect()).unwrap()
+    }
+
+    #[test]
+    fn the_usual_preparation_is_what_a_file_would_state() {
+        let text = r#"{"resize": {"shorter_side": 256}, "center_crop": [224, 224],
+            "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}"#;
+        let imagenet = Preprocess::imagenet();
+        assert_eq!(Preprocess::from_json(text).unwrap(), imagenet);
+        assert_eq!(Preprocess::from_json(&imagenet.to_json().unwrap()).unwrap(), imagenet);
     }
 
     #[test]
@@ -240,6 +330,20 @@ mod tests {
         let x = Preprocess::from_json(text).unwrap().apply(&gradient(2, 2)).unwrap();
         assert_eq!(x.shape(), [1, 3, 4, 4]);
         assert_eq!(x.as_f32().unwrap()[0], -1.0);
+    }
+
+    #[test]
+    fn numbers_that_cannot_be_used_are_refused_when_they_are() {
+        let plain = Preprocess::new([0.0; 3], [1.0; 3]);
+        for preprocess in [
+            plain.clone().center_crop([0, 5]),
+            plain.clone().resize(Resize::Exact([5, MAX_SIDE + 1])),
+            Preprocess::new([0.0; 3], [0.0; 3]),
+            Preprocess::new([f32::NAN; 3], [1.0; 3]),
+        ] {
+            let error = preprocess.apply(&gradient(5, 3)).unwrap_err();
+            assert_eq!(error.kind(), crate::ErrorKind::Input, "{preprocess:?}");
+        }
     }
 
     #[test]

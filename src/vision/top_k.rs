@@ -1,4 +1,4 @@
-//! From scores to named predictions.
+//! Scores to named predictions.
 
 use serde::Serialize;
 
@@ -7,23 +7,23 @@ use serde::Serialize;
 pub struct Labels(Vec<String>);
 
 impl Labels {
-    /// One name a line. Empty lines at the end do not count.
+    /// Reads one name per line. Empty lines at the end and a byte order mark are ignored.
     pub fn from_lines(text: &str) -> Self {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim_end();
         Labels(text.lines().map(|line| line.trim().to_string()).collect())
     }
 
-    /// The number of names.
+    /// Returns the number of names.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are no names.
+    /// Returns whether there are no names.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The name of a class; its number where it has none.
+    /// Returns the name of a class, or its number if it has none.
     pub fn name(&self, class: usize) -> String {
         match self.0.get(class) {
             Some(name) if !name.is_empty() => name.clone(),
@@ -34,16 +34,17 @@ impl Labels {
 
 /// One guess of a classifier.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Prediction {
-    /// The number of the class.
+    /// The number of the class, from 0.
     pub class: usize,
-    /// Its name.
+    /// The name of the class, or its number if it has none.
     pub label: String,
-    /// Its probability.
+    /// The probability, from 0 to 1.
     pub score: f32,
 }
 
-/// The softmax of `logits`.
+/// Returns the softmax of `logits`.
 pub fn probabilities(logits: &[f32]) -> Vec<f32> {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let exponentials: Vec<f64> = logits.iter().map(|&x| f64::from(x - max).exp()).collect();
@@ -51,13 +52,18 @@ pub fn probabilities(logits: &[f32]) -> Vec<f32> {
     exponentials.into_iter().map(|e| (e / sum) as f32).collect()
 }
 
-/// The `k` most probable classes, the most probable first; of equal ones the lower number first.
+/// Returns the `k` classes with the highest scores, the highest first. Among equal scores, the class with
+/// the lower number is first.
 pub fn top_k(scores: &[f32], k: usize, labels: &Labels) -> Vec<Prediction> {
-    let mut order: Vec<usize> = (0..scores.len()).collect();
-    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
-    order.truncate(k);
+    let best_first = |&a: &usize, &b: &usize| scores[b].total_cmp(&scores[a]).then(a.cmp(&b));
+    let mut classes: Vec<usize> = (0..scores.len()).collect();
+    if k < classes.len() {
+        classes.select_nth_unstable_by(k, best_first);
+        classes.truncate(k);
+    }
+    classes.sort_unstable_by(best_first);
     let predict = |class| Prediction { class, label: labels.name(class), score: scores[class] };
-    order.into_iter().map(predict).collect()
+    classes.into_iter().map(predict).collect()
 }
 
 #[cfg(test)]
@@ -73,6 +79,16 @@ mod tests {
         assert_eq!(best[0].label, "dog");
         assert_eq!(best[2].label, "2");
         assert_eq!(top_k(&[1.0], 5, &labels).len(), 1);
+    }
+
+    #[test]
+    fn the_best_few_are_those_of_a_full_sort() {
+        let scores: Vec<f32> = (0..1000).map(|i: usize| ((i * 7919) % 97) as f32).collect();
+        let all = top_k(&scores, scores.len(), &Labels::default());
+        assert!(all.is_sorted_by(|a, b| (b.score, a.class) <= (a.score, b.class)));
+        for k in [0, 1, 5, 11, 12, 999] {
+            assert_eq!(top_k(&scores, k, &Labels::default()), all[..k]);
+        }
     }
 
     #[test]

@@ -122,6 +122,7 @@ fn lists_may_begin_with_a_byte_order_mark() {
     let preprocess = r#"{"resize": {"exact": [16, 16]}, "mean": [0, 0, 0], "std": [1, 1, 1]}"#;
     let preprocess = f.file("p.json", format!("\u{feff}{preprocess}").as_bytes());
     f.classify(&["--preprocess", preprocess.to_str().unwrap()], &[&photo]).code(0);
+    f.classify(&["--preprocess", "imagenet"], &[&photo]).code(0);
     let list = f.file("list.txt", b"\xff\xfea\0.\0p\0n\0g\0\n\0");
     let run = f.classify(&["--list", list.to_str().unwrap()], &[]).code(2);
     assert!(stderr(&run).contains("list.txt: the text is in UTF-16"), "{}", stderr(&run));

@@ -226,3 +226,23 @@ fn a_split_batch_with_an_empty_part() {
     let y = net.apply(gemm(), &[y, weight, bias]);
     net.assert_agrees(&[y]);
 }
+
+/// Coefficients per image, in a batch of one, were taken for coefficients per channel of a transposed
+/// feature map.
+#[test]
+fn coefficients_per_image_for_a_map_whose_channels_became_images() {
+    let mut net = Net::new();
+    let x = net.input(&[1, 4, 1, 1], Some("N"));
+    let map = net.input(&[1, 24, 4, 9], None);
+    let map = net.apply(Op::Transpose { perm: vec![1, 0, 2, 3] }, &[map]);
+    let context = net.apply(Op::Unary(Unary::Tanh), &[x]);
+    let coefficients = net.split(context, 1, 4);
+    let pieces: Vec<ValueId> = (0..2)
+        .map(|k| {
+            let y = net.apply(Op::Binary(Binary::Mul), &[map, coefficients[k]]);
+            net.apply(Op::Binary(Binary::Add), &[y, coefficients[2 + k]])
+        })
+        .collect();
+    let y = net.apply(Op::Variadic(Variadic::Max), &pieces);
+    net.assert_agrees(&[y]);
+}

@@ -1,4 +1,4 @@
-//! From stages to the steps and slots of a plan.
+//! Builds the steps and slots of a plan from stages.
 
 use std::collections::HashMap;
 
@@ -9,12 +9,13 @@ use super::merge::Stage;
 use crate::compile::pack::{Packed, Weights};
 use crate::graph::{Dim, Node, NodeId, Value, ValueId};
 use crate::plan::{
-    CoefficientsStep, ConvStep, DepthwiseStep, ExpandStep, Fused, Home, Kernel, Plan, Slot,
-    SlotInfo, Step, TransformStep, WindowShape, WinogradStep, Work,
+    CoefficientsPrimitive, ConvPrimitive, DepthwisePrimitive, ExpandPrimitive, Plan, Primitive,
+    Slot, SlotInfo, SlotKind, Step, StepEpilogue, StepKind, TransformPrimitive, WindowShape,
+    WinogradPrimitive,
 };
 use crate::simd::padded;
 
-/// Builds the plan of `stages`, which reads `packed` weights.
+/// Builds the plan of `stages`, with their `packed` weights.
 pub(super) fn build(net: &Network, stages: &[Stage], packed: Packed) -> Plan {
     let mut builder = Builder::new(net, packed);
     for stage in stages {
@@ -28,26 +29,27 @@ struct Builder<'n, 'g> {
     net: &'n Network<'g>,
     packed: Packed,
     slots: Vec<SlotInfo>,
-    /// The slot in the arena that stands for a value which is elsewhere or shares its elements.
+    /// The slots in the arena for values whose own slots are elsewhere: copies of inputs and
+    /// constants, and slots whose elements a value shares.
     stand_ins: HashMap<ValueId, Slot>,
-    /// The steps that can leave partial sums beside the map in a slot.
+    /// The steps, by the slot of their output, that can also write its partial sums.
     summing: HashMap<Slot, usize>,
     steps: Vec<Step>,
 }
 
-/// What a step reads, in the making.
+/// The slots that a step reads or writes.
 type Inputs = Vec<Option<Slot>>;
 
 impl<'n, 'g> Builder<'n, 'g> {
     fn new(net: &'n Network<'g>, packed: Packed) -> Self {
-        let home = |value: &Value| match &value.constant {
-            Some(tensor) => Home::Constant(tensor.clone()),
-            None => Home::Fused,
+        let kind = |value: &Value| match &value.constant {
+            Some(tensor) => SlotKind::Constant(tensor.clone()),
+            None => SlotKind::Fused,
         };
-        let slot = |value: &Value| SlotInfo { name: value.name.clone(), home: home(value) };
+        let slot = |value: &Value| SlotInfo { name: value.name.clone(), kind: kind(value) };
         let mut slots: Vec<SlotInfo> = net.graph.values().iter().map(slot).collect();
         for (number, input) in net.graph.inputs().iter().enumerate() {
-            slots[input.index()].home = Home::Input(number);
+            slots[input.index()].kind = SlotKind::Input(number);
         }
         let (stand_ins, summing) = (HashMap::new(), HashMap::new());
         Builder { net, packed, slots, stand_ins, summing, steps: Vec::new() }
@@ -57,16 +59,16 @@ impl<'n, 'g> Builder<'n, 'g> {
         let id = group.members[0];
         match &group.core {
             Core::Transform(x) => {
-                let (fused, inputs) = self.transform(*x, &group.epilogue);
-                self.grouped(&[group], Box::new(TransformStep { fused }), inputs, true);
+                let (epilogue, inputs) = self.transform(*x, &group.epilogue);
+                self.grouped(&[group], Box::new(TransformPrimitive { epilogue }), inputs, true);
             }
             Core::Convolution(convolution) => match first {
                 Some(first) => self.merged(first, group, convolution),
                 None => {
-                    let (fused, inputs) = self.reading_map(group, convolution);
+                    let (epilogue, inputs) = self.reading_map(group, convolution);
                     let sums = !convolution.vectors;
-                    let kernel = self.kernel(convolution, fused);
-                    self.grouped(&[group], kernel, inputs, sums);
+                    let primitive = self.primitive(convolution, epilogue);
+                    self.grouped(&[group], primitive, inputs, sums);
                 }
             },
             Core::Hyperfunction(hyper) => self.hyperfunction(id, hyper),
@@ -74,17 +76,17 @@ impl<'n, 'g> Builder<'n, 'g> {
         }
     }
 
-    /// What a transformation of `x` applies and reads.
-    fn transform(&mut self, x: ValueId, epilogue: &Epilogue) -> (Fused, Inputs) {
+    /// The fused operations and the inputs of a transformation of `x`.
+    fn transform(&mut self, x: ValueId, epilogue: &Epilogue) -> (StepEpilogue, Inputs) {
         let inputs = vec![Some(self.map(x))];
         self.fuse(epilogue, inputs)
     }
 
-    /// What a convolution that reads a map applies and reads.
-    fn reading_map(&mut self, group: &Group, convolution: &Convolution) -> (Fused, Inputs) {
+    /// The fused operations and the inputs of a convolution that reads a map.
+    fn reading_map(&mut self, group: &Group, convolution: &Convolution) -> (StepEpilogue, Inputs) {
         let node = self.net.graph.node(group.members[0]);
         let map = node.input(0).map(|x| {
-            let is_input = matches!(self.slots[x.index()].home, Home::Input(_));
+            let is_input = matches!(self.slots[x.index()].kind, SlotKind::Input(_));
             let is_image = self.net.maps.dims(x).is_some_and(|dims| dims.len() == 4);
             let direct = convolution.reads_nchw() && is_input && is_image;
             if direct { x.index() } else { self.map(x) }
@@ -92,64 +94,74 @@ impl<'n, 'g> Builder<'n, 'g> {
         self.fuse(&group.epilogue, vec![map])
     }
 
-    /// A convolution and the group that is computed on the way to it.
+    /// Adds the step of a convolution and of the group that is computed on the way to it.
     fn merged(&mut self, first: &Group, second: &Group, convolution: &Convolution) {
         let (before, mut inputs) = match &first.core {
             Core::Transform(x) => self.transform(*x, &first.epilogue),
             Core::Convolution(inner) => self.reading_map(first, inner),
             Core::Hyperfunction(_) | Core::Node => return,
         };
-        // The map between the two is nowhere.
+        // The map between the two has no slot.
         let (mut after, others) = self.fuse(&second.epilogue, vec![None]);
-        let kernel: Box<dyn Kernel> = match &first.core {
+        let primitive: Box<dyn Primitive> = match &first.core {
             Core::Convolution(inner) => {
                 after.shift(inputs.len() - 1);
                 inputs.extend(&others[1..]);
                 let expand = self.dense(inner, before);
                 let depthwise = self.depthwise(convolution, after);
-                Box::new(ExpandStep { expand, depthwise })
+                Box::new(ExpandPrimitive { expand, depthwise })
             }
             _ => {
                 let mut prologue = before;
                 prologue.shift(others.len() - 1);
                 inputs.splice(1..1, others[1..].iter().copied());
-                let mut step = self.dense(convolution, after);
-                step.prologue = Some(prologue);
-                Box::new(step)
+                let mut primitive = self.dense(convolution, after);
+                primitive.prologue = Some(prologue);
+                Box::new(primitive)
             }
         };
-        self.grouped(&[first, second], kernel, inputs, true);
+        self.grouped(&[first, second], primitive, inputs, true);
     }
 
-    fn kernel(&mut self, convolution: &Convolution, fused: Fused) -> Box<dyn Kernel> {
+    fn primitive(
+        &mut self,
+        convolution: &Convolution,
+        epilogue: StepEpilogue,
+    ) -> Box<dyn Primitive> {
         let window = convolution.window.clone();
         match self.packed.take(&convolution.layer) {
             Weights::Dense(weights) => {
                 let vectors = convolution.vectors;
-                Box::new(ConvStep { weights, window, prologue: None, fused, vectors })
+                Box::new(ConvPrimitive { weights, window, prologue: None, epilogue, vectors })
             }
-            Weights::Depthwise(weights) => Box::new(DepthwiseStep { weights, window, fused }),
-            Weights::Winograd(weights) => Box::new(WinogradStep { weights, window, fused }),
-            Weights::Coefficients(layer) => Box::new(CoefficientsStep { layer }),
+            Weights::Depthwise(weights) => {
+                Box::new(DepthwisePrimitive { weights, window, epilogue })
+            }
+            Weights::Winograd(weights) => Box::new(WinogradPrimitive { weights, window, epilogue }),
+            Weights::Coefficients(layer) => Box::new(CoefficientsPrimitive { layer }),
         }
     }
 
-    fn dense(&mut self, convolution: &Convolution, fused: Fused) -> ConvStep {
+    fn dense(&mut self, convolution: &Convolution, epilogue: StepEpilogue) -> ConvPrimitive {
         let Weights::Dense(weights) = self.packed.take(&convolution.layer) else {
             unreachable!("merging asks for a dense convolution");
         };
         let (window, vectors) = (convolution.window.clone(), convolution.vectors);
-        ConvStep { weights, window, prologue: None, fused, vectors }
+        ConvPrimitive { weights, window, prologue: None, epilogue, vectors }
     }
 
-    fn depthwise(&mut self, convolution: &Convolution, fused: Fused) -> DepthwiseStep {
+    fn depthwise(
+        &mut self,
+        convolution: &Convolution,
+        epilogue: StepEpilogue,
+    ) -> DepthwisePrimitive {
         let Weights::Depthwise(weights) = self.packed.take(&convolution.layer) else {
             unreachable!("merging asks for a depthwise convolution");
         };
-        DepthwiseStep { weights, window: convolution.window.clone(), fused }
+        DepthwisePrimitive { weights, window: convolution.window.clone(), epilogue }
     }
 
-    /// The two layers of a hyperfunction.
+    /// Adds the steps of the two layers of a hyperfunction.
     fn hyperfunction(&mut self, id: NodeId, hyper: &Hyper) {
         let net = self.net;
         let node = net.graph.node(id);
@@ -159,28 +171,34 @@ impl<'n, 'g> Builder<'n, 'g> {
         {
             let images = net.maps.dims(hyper.context).map_or(Dim::from(1), |dims| dims[0].clone());
             let dims = vec![images, Dim::from(hyper.hidden)];
-            let hidden = self.add_slot(format!("{}.hidden", node.name), Home::Map(dims));
-            let fused = Fused { activation: *activation, ..Fused::default() };
+            let hidden = self.add_slot(format!("{}.hidden", node.name), SlotKind::Map(dims));
+            let epilogue = StepEpilogue { activation: *activation, ..StepEpilogue::default() };
             let window = WindowShape::pointwise();
-            let step = ConvStep { weights, window, prologue: None, fused, vectors: true };
-            self.step(node, Work::Kernel(Box::new(step)), vec![Some(x)], vec![Some(hidden)]);
+            let primitive =
+                ConvPrimitive { weights, window, prologue: None, epilogue, vectors: true };
+            self.step(
+                node,
+                StepKind::Primitive(Box::new(primitive)),
+                vec![Some(x)],
+                vec![Some(hidden)],
+            );
             x = hidden;
         }
         if let Weights::Coefficients(layer) = self.packed.take(&hyper.second) {
             let output = self.map_slot(node.output());
-            let work = Work::Kernel(Box::new(CoefficientsStep { layer }));
-            self.step(node, work, vec![Some(x)], vec![Some(output)]);
+            let kind = StepKind::Primitive(Box::new(CoefficientsPrimitive { layer }));
+            self.step(node, kind, vec![Some(x)], vec![Some(output)]);
         }
     }
 
-    /// A node that is a step of its own.
+    /// Adds the step of a node that is in no group with others.
     fn node(&mut self, id: NodeId) {
         let net = self.net;
         let node = net.graph.node(id);
         if self.shares_elements(node) {
             return;
         }
-        if let Some(kernel) = choose::plain(net, node)
+        if let Some(primitive) = choose::plain(net, node)
             && let Some(x) = node.input(0)
         {
             let x = self.map(x);
@@ -191,50 +209,50 @@ impl<'n, 'g> Builder<'n, 'g> {
                 inputs.push(Some(sums));
             }
             let output = self.map_slot(node.output());
-            self.step(node, Work::Kernel(kernel), inputs, vec![Some(output)]);
+            self.step(node, StepKind::Primitive(primitive), inputs, vec![Some(output)]);
             return;
         }
         let inputs = node.inputs.iter().map(|id| id.map(ValueId::index)).collect();
         for output in node.outputs.iter().flatten() {
-            self.slots[output.index()].home = Home::Tensor;
+            self.slots[output.index()].kind = SlotKind::Tensor;
         }
         let outputs = node.outputs.iter().map(|id| id.map(ValueId::index)).collect();
-        self.step(node, Work::General(node.op.clone()), inputs, outputs);
+        self.step(node, StepKind::General(node.op.clone()), inputs, outputs);
     }
 
-    /// A node that gives the elements of a map under another shape costs nothing.
+    /// Makes the output of a node that only changes a shape an alias of its input. Returns whether
+    /// that was possible, so that no step is needed.
     fn shares_elements(&mut self, node: &Node) -> bool {
         let Some(x) = node.input(0).filter(|_| choose::is_view_of_vectors(self.net, node)) else {
             return false;
         };
-        let in_arena =
-            self.stand_ins.get(&x).copied().or_else(|| {
-                matches!(self.slots[x.index()].home, Home::Map(_)).then_some(x.index())
-            });
+        let in_arena = self.stand_ins.get(&x).copied().or_else(|| {
+            matches!(self.slots[x.index()].kind, SlotKind::Map(_)).then_some(x.index())
+        });
         let Some(of) = in_arena else { return false };
         let output = node.output();
         let dims = self.net.maps.dims(output).unwrap_or_default().to_vec();
         self.stand_ins.insert(output, of);
-        self.slots[output.index()].home = Home::Alias { of, dims };
+        self.slots[output.index()].kind = SlotKind::Alias { of, dims };
         true
     }
 
-    /// The slot of the arena that holds `value`; brings it there where it is elsewhere.
+    /// Returns the slot of the arena that holds `value`. Adds a step that copies it there if needed.
     fn map(&mut self, value: ValueId) -> Slot {
         if let Some(&slot) = self.stand_ins.get(&value) {
             return slot;
         }
         let slot = value.index();
-        if matches!(self.slots[slot].home, Home::Map(_)) {
+        if matches!(self.slots[slot].kind, SlotKind::Map(_)) {
             return slot;
         }
         let dims = self.net.maps.dims(value).unwrap_or_default().to_vec();
         let name = self.slots[slot].name.clone();
-        let imported = self.add_slot(format!("{name}.map"), Home::Map(dims));
+        let imported = self.add_slot(format!("{name}.map"), SlotKind::Map(dims));
         self.steps.push(Step {
             name,
             op: "Import".into(),
-            work: Work::Import,
+            kind: StepKind::Import,
             inputs: vec![Some(slot)],
             outputs: vec![Some(imported)],
         });
@@ -242,55 +260,58 @@ impl<'n, 'g> Builder<'n, 'g> {
         imported
     }
 
-    /// Makes a value live in the arena.
+    /// Places a value in the arena and returns its slot.
     fn map_slot(&mut self, value: ValueId) -> Slot {
         let dims = self.net.maps.dims(value).unwrap_or_default().to_vec();
-        self.slots[value.index()].home = Home::Map(dims);
+        self.slots[value.index()].kind = SlotKind::Map(dims);
         value.index()
     }
 
-    fn add_slot(&mut self, name: String, home: Home) -> Slot {
-        self.slots.push(SlotInfo { name, home });
+    fn add_slot(&mut self, name: String, kind: SlotKind) -> Slot {
+        self.slots.push(SlotInfo { name, kind });
         self.slots.len() - 1
     }
 
-    /// Has the step that produces `map` leave partial sums, and gives their slot.
+    /// Returns the slot of the partial sums of `map`, and makes the step that computes `map` write
+    /// them. `None` if that step cannot.
     fn partial_sums(&mut self, map: Slot) -> Option<Slot> {
         let step = *self.summing.get(&map)?;
         if let Some(&Some(sums)) = self.steps[step].outputs.get(1) {
             return Some(sums);
         }
         let name = format!("{}.sums", self.slots[map].name);
-        let sums = self.add_slot(name, Home::Sums(map));
+        let sums = self.add_slot(name, SlotKind::Sums(map));
         self.steps[step].outputs.push(Some(sums));
         Some(sums)
     }
 
-    /// What an epilogue applies; the values that it reads are appended to `inputs`.
-    fn fuse(&mut self, epilogue: &Epilogue, mut inputs: Inputs) -> (Fused, Inputs) {
+    /// Translates an epilogue from values to slots. The slots that it reads are appended to
+    /// `inputs`.
+    fn fuse(&mut self, epilogue: &Epilogue, mut inputs: Inputs) -> (StepEpilogue, Inputs) {
         let mut add = |this: &mut Self, value: Option<ValueId>| {
             let slot = this.map(value?);
             inputs.push(Some(slot));
             Some(inputs.len() - 1)
         };
-        let mut fused = Fused {
+        let mut fused = StepEpilogue {
             before: add(self, epilogue.before),
             activation: epilogue.activation,
             attention: add(self, epilogue.attention),
             after: add(self, epilogue.after),
             join: epilogue.join,
-            ..Fused::default()
+            ..StepEpilogue::default()
         };
         if let Some(coefficients) = epilogue.coefficients {
             match self.constant_coefficients(coefficients) {
-                Some(constant) => fused.constant = constant,
+                Some(constant) => fused.constant_coefficients = constant,
                 None => fused.coefficients = add(self, Some(coefficients)),
             }
         }
         (fused, inputs)
     }
 
-    /// Constant coefficients for one image with a number for every channel, padded.
+    /// The elements of constant coefficients `[1, 2K, C]` with C padded; `None` if they are not
+    /// constant, or not given per channel and for all images alike.
     fn constant_coefficients(&self, value: ValueId) -> Option<Vec<f32>> {
         let tensor = self.net.graph.constant(value)?;
         let &[1, rows, channels] = tensor.shape() else { return None };
@@ -298,16 +319,22 @@ impl<'n, 'g> Builder<'n, 'g> {
             return None;
         }
         let mut padded_rows = vec![0.0; rows * padded(channels)];
-        let all = padded_rows.chunks_exact_mut(padded(channels));
-        for (to, from) in all.zip(tensor.as_f32().ok()?.chunks_exact(channels)) {
+        let rows = padded_rows.chunks_exact_mut(padded(channels));
+        for (to, from) in rows.zip(tensor.as_f32().ok()?.chunks_exact(channels)) {
             to[..channels].copy_from_slice(from);
         }
         Some(padded_rows)
     }
 
-    /// The step of `groups`, the last of which gives its output; `sums` says whether it can leave
-    /// partial sums.
-    fn grouped(&mut self, groups: &[&Group], kernel: Box<dyn Kernel>, inputs: Inputs, sums: bool) {
+    /// Adds the step of `groups`, whose output is that of the last one. `sums` tells whether it can
+    /// write partial sums.
+    fn grouped(
+        &mut self,
+        groups: &[&Group],
+        primitive: Box<dyn Primitive>,
+        inputs: Inputs,
+        sums: bool,
+    ) {
         let graph = self.net.graph;
         let Some(last) = groups.last() else { return };
         let output = self.map_slot(last.output);
@@ -316,20 +343,20 @@ impl<'n, 'g> Builder<'n, 'g> {
         }
         let members = groups.iter().flat_map(|group| &group.members);
         let ops: Vec<_> = members.map(|&id| graph.node(id).op.name()).collect();
-        // A joined step is named after the convolution that it begins with.
+        // A joined step has the name of its first convolution.
         let named = groups.iter().find(|group| matches!(group.core, Core::Convolution(_)));
         let name = graph.node(named.unwrap_or(last).members[0]).name.clone();
         self.steps.push(Step {
             name,
             op: ops.join("+"),
-            work: Work::Kernel(kernel),
+            kind: StepKind::Primitive(primitive),
             inputs,
             outputs: vec![Some(output)],
         });
     }
 
-    fn step(&mut self, node: &Node, work: Work, inputs: Inputs, outputs: Inputs) {
+    fn step(&mut self, node: &Node, kind: StepKind, inputs: Inputs, outputs: Inputs) {
         let (name, op) = (node.name.clone(), node.op.name().into());
-        self.steps.push(Step { name, op, work, inputs, outputs });
+        self.steps.push(Step { name, op, kind, inputs, outputs });
     }
 }

@@ -1,4 +1,4 @@
-//! The kernel of a node, chosen before any weights are packed.
+//! Chooses the kernel of a node, before any weights are packed.
 
 use std::borrow::Cow;
 
@@ -14,39 +14,41 @@ use crate::graph::{
 use crate::kernels::conv::gathers;
 use crate::kernels::epilogue::Activation;
 use crate::kernels::pool::Pooling;
-use crate::plan::{AttentionStep, GlobalAverageStep, Kernel, PoolStep, WindowShape};
+use crate::plan::{
+    AttentionPrimitive, GlobalAveragePrimitive, PoolPrimitive, Primitive, WindowShape,
+};
 use crate::tensor::{DType, Tensor};
 
-/// A convolution or a fully connected layer, whose kernel takes an epilogue.
+/// A convolution or a fully connected layer. Its kernel applies an epilogue.
 pub(super) struct Convolution<'g> {
     pub layer: Layer<'g>,
     pub window: WindowShape,
-    /// Whether images are single pixels.
+    /// Whether input and output have one pixel per image.
     pub vectors: bool,
 }
 
 impl Convolution<'_> {
-    /// Whether input 0 may be an input of the network as the user gave it.
+    /// Whether the kernel can read an NCHW input of the network without conversion.
     pub fn reads_nchw(&self) -> bool {
         let gathers = matches!(self.layer.form, Form::Dense { channels, .. } if gathers(channels));
         gathers && !self.vectors
     }
 
-    /// Whether rows of the input can be transformed as they are read.
+    /// Whether the kernel can apply an epilogue to rows of its input as it reads them.
     pub fn takes_prologue(&self) -> bool {
         let Form::Dense { channels, .. } = self.layer.form else { return false };
         !self.vectors && !gathers(channels) && self.window.is_pointwise()
     }
 
-    /// Whether this can compute the input of `second` line by line.
+    /// Whether one step can compute this convolution line by line, as input of `second`.
     pub fn can_expand(&self, second: &Self) -> bool {
         let (Form::Dense { .. }, Form::Depthwise { .. }) = (self.layer.form, second.layer.form)
         else {
             return false;
         };
         let mut steps = second.window.strides.iter().chain(&second.window.dilations);
-        // The room for lines between follows from the size of the result, which a window that crops
-        // makes smaller.
+        // The workspace for lines between the two is sized by the output, which is too small if the
+        // window crops the input.
         let crops = match &second.window.padding {
             Padding::Explicit(pads) => pads.iter().any(|&pad| pad < 0),
             Padding::SameUpper | Padding::SameLower => false,
@@ -55,16 +57,16 @@ impl Convolution<'_> {
     }
 }
 
-/// Both layers of a hyperfunction; without a first one the second reads the context.
+/// The layers of a hyperfunction. Without a first layer the second one reads the context.
 pub(super) struct Hyper<'g> {
     pub first: Option<(Layer<'g>, Option<Activation>)>,
     pub second: Layer<'g>,
     pub context: ValueId,
-    /// Units of the hidden layer.
+    /// The number of inputs of the second layer.
     pub hidden: usize,
 }
 
-/// The convolution or fully connected layer that `node` is.
+/// Returns the convolution or fully connected layer that `node` is, if there is a kernel for it.
 pub(super) fn convolution<'g>(net: &Network<'g>, node: &'g Node) -> Option<Convolution<'g>> {
     if !matches!(node.op, Op::Conv(_) | Op::Gemm(_)) {
         return None;
@@ -75,7 +77,7 @@ pub(super) fn convolution<'g>(net: &Network<'g>, node: &'g Node) -> Option<Convo
     if !is_map || graph.constant(x).is_some() {
         return None;
     }
-    // Nobody looks at weights that have been packed earlier.
+    // Only type and shape are looked at, since the weights may have been packed earlier.
     let weight = graph.constant(node.input(1)?);
     let weight = weight.filter(|w| w.dtype() == DType::F32 && !w.is_empty())?;
     let bias = match node.input(2) {
@@ -110,7 +112,7 @@ pub(super) fn convolution<'g>(net: &Network<'g>, node: &'g Node) -> Option<Convo
         _ => return None,
     };
     let bias = match (bias, form) {
-        // One for all outputs of a fully connected layer.
+        // A fully connected layer may have one bias for all outputs.
         (Some(&[bias]), Form::Dense { outputs, .. }) if matches!(node.op, Op::Gemm(_)) => {
             Some(Cow::Owned(vec![bias; outputs]))
         }
@@ -139,7 +141,7 @@ fn outputs(form: Form) -> usize {
     }
 }
 
-/// The window of a convolution with `weight [outputs][depth][height][width]`.
+/// Returns the window of a convolution with `weight [outputs][depth][height][width]`.
 fn window(conv: &Conv, weight: &Tensor) -> WindowShape {
     WindowShape {
         kernel: [weight.shape()[2], weight.shape()[3]],
@@ -150,8 +152,7 @@ fn window(conv: &Conv, weight: &Tensor) -> WindowShape {
     }
 }
 
-/// Whether a convolution is faster by Winograd's algorithm: its weights become four times as many,
-/// which pays where the map is large enough.
+/// Whether Winograd's algorithm applies to a convolution and is expected to be faster.
 fn suits_winograd(net: &Network, node: &Node, conv: &Conv, weight: &Tensor) -> bool {
     let maps = &net.maps;
     let plain = conv.groups == 1 && all_ones(&conv.strides) && all_ones(&conv.dilations);
@@ -166,7 +167,7 @@ fn suits_winograd(net: &Network, node: &Node, conv: &Conv, weight: &Tensor) -> b
         && dims.iter().skip(2).all(large)
 }
 
-/// The hyperfunction that `node` is, where kernels can run it.
+/// Returns the hyperfunction that `node` is, if kernels can run it.
 pub(super) fn hyperfunction<'g>(net: &Network<'g>, node: &'g Node) -> Option<Hyper<'g>> {
     let Op::Hyperfunction(op) = &node.op else { return None };
     let (graph, maps) = (net.graph, &net.maps);
@@ -212,8 +213,8 @@ pub(super) fn hyperfunction<'g>(net: &Network<'g>, node: &'g Node) -> Option<Hyp
     Some(Hyper { first, second, context, hidden })
 }
 
-/// The pooling that `node` is.
-fn pool(net: &Network, node: &Node, op: &Pool) -> Option<PoolStep> {
+/// Returns the pooling that `node` is, if the kernel can run it.
+fn pool(net: &Network, node: &Node, op: &Pool) -> Option<PoolPrimitive> {
     let rank = |id: ValueId| net.maps.dims(id).map(<[_]>::len);
     let fits = rank(node.input(0)?) == Some(4) && rank(node.output()) == Some(4);
     let only_values = node.outputs.iter().skip(1).all(Option::is_none);
@@ -230,10 +231,10 @@ fn pool(net: &Network, node: &Node, op: &Pool) -> Option<PoolStep> {
         padding: op.padding.clone(),
         ceil_mode: op.ceil_mode,
     };
-    (fits && only_values).then_some(PoolStep { kind, window })
+    (fits && only_values).then_some(PoolPrimitive { kind, window })
 }
 
-/// Whether `node` is the mean over height and width.
+/// Whether `node` computes the mean over height and width.
 pub(super) fn is_global_average(net: &Network, node: &Node) -> bool {
     let rank = |x: ValueId| net.maps.dims(x).map(<[Dim]>::len);
     let Some(x) = node.input(0).filter(|&x| rank(x) == Some(4)) else { return false };
@@ -251,21 +252,21 @@ pub(super) fn is_global_average(net: &Network, node: &Node) -> bool {
     over_positions && net.graph.constant(x).is_none()
 }
 
-/// The kernels that take no epilogue and whose weights are nothing but attributes.
-pub(super) fn plain(net: &Network, node: &Node) -> Option<Box<dyn Kernel>> {
+/// Returns the kernel of `node` among those that have no epilogue and no packed weights.
+pub(super) fn plain(net: &Network, node: &Node) -> Option<Box<dyn Primitive>> {
     match &node.op {
         Op::Pool(op) => Some(Box::new(pool(net, node, op)?)),
         &Op::SpatialAttention(SpatialAttention { tau, gamma_per_position }) => {
             let z = node.input(0)?;
             let fits = net.maps.dims(z)?.len() == 4 && net.maps.channels(z)? == 1;
-            fits.then(|| Box::new(AttentionStep { tau, gamma_per_position }) as Box<_>)
+            fits.then(|| Box::new(AttentionPrimitive { tau, gamma_per_position }) as Box<_>)
         }
-        _ if is_global_average(net, node) => Some(Box::new(GlobalAverageStep)),
+        _ if is_global_average(net, node) => Some(Box::new(GlobalAveragePrimitive)),
         _ => None,
     }
 }
 
-/// Whether `node` gives the elements of what it reads under another shape, both of them vectors.
+/// Whether `node` only changes the shape of its input, and both shapes are vectors of one size.
 pub(super) fn is_view_of_vectors(net: &Network, node: &Node) -> bool {
     let is_view =
         matches!(node.op, Op::Flatten { .. } | Op::Reshape { .. } | Op::Squeeze | Op::Unsqueeze);

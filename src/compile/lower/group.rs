@@ -1,4 +1,4 @@
-//! Which nodes become one step: a kernel and the epilogue that it applies.
+//! Groups nodes that become one step: a kernel and the epilogue that it applies.
 
 use super::Network;
 use super::choose::{self, Convolution, Hyper};
@@ -6,27 +6,27 @@ use super::maps::Maps;
 use crate::graph::{Binary, Graph, Node, NodeId, Op, Unary, ValueId, Variadic};
 use crate::kernels::epilogue::{Activation, Join};
 
-/// Nodes that one step computes.
+/// Nodes that are computed by one step.
 pub(super) struct Group<'g> {
-    /// All of them, in order.
+    /// The nodes, in execution order.
     pub members: Vec<NodeId>,
     pub core: Core<'g>,
     pub epilogue: Epilogue,
-    /// What the last of them gives.
+    /// The output of the last node.
     pub output: ValueId,
 }
 
-/// What a step does before its epilogue.
+/// The operation that a step applies its epilogue to.
 pub(super) enum Core<'g> {
     Convolution(Convolution<'g>),
     Hyperfunction(Hyper<'g>),
-    /// Nothing: the step is an epilogue over this value.
+    /// None: the step applies an epilogue to this value.
     Transform(ValueId),
-    /// The operator of the one node.
+    /// The operator of the only node, without an epilogue.
     Node,
 }
 
-/// What is fused into a step, by the values that it reads.
+/// The operations that are fused into a step, with the values that they read.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Epilogue {
     pub before: Option<ValueId>,
@@ -37,7 +37,7 @@ pub(super) struct Epilogue {
     pub join: Join,
 }
 
-/// All nodes in groups, in an order in which they can run: by the last node of each.
+/// Groups all nodes. Groups are in the order of their last nodes, in which they can run.
 pub(super) fn groups<'g>(net: &Network<'g>) -> Vec<Group<'g>> {
     let mut taken = vec![false; net.graph.nodes().len()];
     let mut groups = Vec::new();
@@ -74,7 +74,8 @@ impl<'g> Group<'g> {
         Group { members: vec![id], core, epilogue, output: node.output() }
     }
 
-    /// Takes in the nodes that follow, as long as they fit and nobody else reads what is between.
+    /// Adds the nodes that follow, as long as they fit into the epilogue and are the only readers of
+    /// the output so far.
     fn extend(&mut self, net: &Network, taken: &[bool]) {
         while let Some(next) = net.links.only_reader(self.output)
             && !taken[next.0]
@@ -88,7 +89,8 @@ impl<'g> Group<'g> {
 }
 
 impl Epilogue {
-    /// Becomes what `node` is, where it is part of an epilogue; returns what that is applied to.
+    /// Absorbs `node` as the first operation. Returns the value that the epilogue is applied to, or
+    /// `None` if `node` cannot be part of an epilogue.
     fn of_node(&mut self, net: &Network, node: &Node) -> Option<ValueId> {
         let (graph, maps) = (net.graph, &net.maps);
         let x = node.input(0).filter(|&x| maps.is_feature_map(x) && graph.constant(x).is_none())?;
@@ -96,7 +98,7 @@ impl Epilogue {
         Some(x)
     }
 
-    /// Takes in `node`, which reads `x`, the result so far; `None` where it does not fit.
+    /// Adds `node`, which reads `x`, the result so far. Returns `None` if it does not fit.
     fn absorb(&mut self, graph: &Graph, maps: &Maps, node: &Node, x: ValueId) -> Option<()> {
         if !maps.is_feature_map(node.output()) {
             return None;
@@ -137,7 +139,7 @@ impl Epilogue {
     }
 }
 
-/// What `node` joins `x` with, where it is a sum or a maximum of two.
+/// Returns the other operand of `node` if it is a sum or a maximum of `x` and one other value.
 fn joined(node: &Node, x: ValueId) -> Option<(ValueId, Join)> {
     let join = match node.op {
         Op::Binary(Binary::Add) | Op::Variadic(Variadic::Sum) => Join::Sum,
@@ -152,7 +154,7 @@ fn joined(node: &Node, x: ValueId) -> Option<(ValueId, Join)> {
     }
 }
 
-/// The activation that `node` is.
+/// Returns the activation that `node` is, if an epilogue can apply it.
 fn activation(graph: &Graph, node: &Node) -> Option<Activation> {
     Some(match &node.op {
         Op::Unary(Unary::Relu) => Activation::Clamp { low: 0.0, high: f32::INFINITY },

@@ -1,10 +1,11 @@
-//! Which values can lie in the arena.
+//! The sizes of values, as far as kernels need them.
 
 use crate::graph::infer::Types;
+use crate::graph::predicates::is_one;
 use crate::graph::{Bindings, Dim, Graph, TensorType, ValueId};
 use crate::tensor::DType;
 
-/// Knows the sizes of values, as far as kernels ask for them.
+/// Tells which values can lie in the arena, and their sizes.
 pub(super) struct Maps<'g> {
     types: &'g Types,
     /// A size for every symbol of the graph's inputs.
@@ -18,7 +19,8 @@ impl<'g> Maps<'g> {
         Maps { types, bindings: symbols.map(|name| (name.into(), 1 << 12)).collect() }
     }
 
-    /// The sizes of a value, where it is f32 and they follow from the sizes of the inputs.
+    /// The sizes of a value; `None` unless it is of type f32 and its sizes follow from those of the
+    /// inputs of the network.
     pub fn dims(&self, value: ValueId) -> Option<&'g [Dim]> {
         let TensorType { dtype, dims } = self.types.get(value)?;
         let known = dims.iter().all(|dim| dim.evaluate(&self.bindings).is_ok());
@@ -32,10 +34,9 @@ impl<'g> Maps<'g> {
 
     /// Whether a value is `[N,C]` or `[N,C,1,1]`.
     pub fn is_vectors(&self, value: ValueId) -> bool {
-        let one = |dim: &Dim| dim.as_const() == Some(1);
         self.dims(value).is_some_and(|dims| match dims {
             [_, _] => true,
-            [_, _, h, w] => one(h) && one(w),
+            [_, _, h, w] => is_one(h) && is_one(w),
             _ => false,
         })
     }
@@ -45,7 +46,7 @@ impl<'g> Maps<'g> {
         self.dims(value).is_some_and(|dims| dims.len() == 3)
     }
 
-    /// Whether `pi` has a number for every position of `x`.
+    /// Whether `pi` has one channel and otherwise the sizes of `x`.
     pub fn is_attention(&self, pi: ValueId, x: ValueId) -> bool {
         match (self.dims(pi), self.dims(x)) {
             (Some([n, c, h, w]), Some([xn, _, xh, xw])) => {
@@ -60,7 +61,7 @@ impl<'g> Maps<'g> {
         self.is_feature_map(a) && self.dims(a) == self.dims(b)
     }
 
-    /// The number of channels, where it is known.
+    /// The number of channels, if it is known.
     pub fn channels(&self, value: ValueId) -> Option<usize> {
         self.dims(value)?.get(1)?.as_size()
     }

@@ -1,4 +1,4 @@
-//! Groups that are computed together, decided before any weights are packed.
+//! Decides which groups are computed together, before any weights are packed.
 
 use std::collections::HashMap;
 
@@ -8,16 +8,17 @@ use crate::compile::pack::Layer;
 use crate::compile::tuning::JOINED_MAP;
 use crate::graph::{Dim, NodeId, ValueId};
 
-/// What one step, or a hyperfunction's two, compute.
+/// The groups that one step computes. The two layers of a hyperfunction are one stage of two steps.
 pub(super) struct Stage<'g> {
-    /// A transformation that a pointwise convolution applies to rows as it reads them, or a
-    /// convolution whose lines a depthwise one has computed as it needs them.
+    /// A group that is computed on the way to the main one: a transformation that a pointwise
+    /// convolution applies to rows as it reads them, or a convolution that is computed line by line
+    /// as the depthwise convolution needs the lines.
     pub first: Option<Group<'g>>,
     pub group: Group<'g>,
 }
 
 impl<'g> Stage<'g> {
-    /// The layers whose weights it reads.
+    /// The layers whose weights the stage reads.
     pub fn layers(&self) -> impl Iterator<Item = &Layer<'g>> {
         self.first.iter().chain([&self.group]).flat_map(|group| {
             match &group.core {
@@ -33,7 +34,7 @@ impl<'g> Stage<'g> {
     }
 }
 
-/// Merges groups with the groups that alone read what they give.
+/// Merges groups with the only reader of their output, where one step can compute both.
 pub(super) fn merge<'g>(net: &Network<'g>, groups: Vec<Group<'g>>) -> Vec<Stage<'g>> {
     let begins = |(place, group): (usize, &Group)| (group.members[0], place);
     let places: HashMap<NodeId, usize> = groups.iter().enumerate().map(begins).collect();
@@ -41,7 +42,7 @@ pub(super) fn merge<'g>(net: &Network<'g>, groups: Vec<Group<'g>>) -> Vec<Stage<
     let mut stages: Vec<Option<Stage>> = groups.into_iter().map(stage).collect();
     for place in 0..stages.len() {
         let output = match &stages[place] {
-            // A step does three things at most.
+            // A stage has two groups at most.
             Some(Stage { first: None, group }) => group.output,
             _ => continue,
         };
@@ -61,7 +62,8 @@ pub(super) fn merge<'g>(net: &Network<'g>, groups: Vec<Group<'g>>) -> Vec<Stage<
     stages.into_iter().flatten().collect()
 }
 
-/// Whether `second`, which alone reads what `first` gives, can have it computed on the way.
+/// Whether the step of `second`, the only reader of the output of `first`, can compute `first` on the
+/// way.
 fn can_merge(net: &Network, first: &Group, second: &Stage) -> bool {
     let Core::Convolution(convolution) = &second.group.core else { return false };
     let reads_it_first = net.graph.node(second.group.members[0]).input(0) == Some(first.output);
@@ -75,7 +77,7 @@ fn can_merge(net: &Network, first: &Group, second: &Stage) -> bool {
     }
 }
 
-/// Whether a map of one image does not stay in the nearest caches, as far as is known.
+/// Whether a map has [`JOINED_MAP`] elements per image. A map of unknown size is taken to be large.
 fn is_large(net: &Network, map: ValueId) -> bool {
     let dims = net.maps.dims(map).unwrap_or_default();
     let mut sizes = dims.iter().skip(1).map(Dim::as_size);

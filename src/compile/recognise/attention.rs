@@ -1,7 +1,7 @@
 //! The spatial attention of DY-ReLU-C: `pi = min(gamma * softmax(z / tau), 1)`.
 //!
-//! Written in code as clip and min, before and after scaling, with gamma = HW/3 baked in or
-//! computed from the shape at run time.
+//! Published code limits it by a clip or by a minimum, before or after scaling, and has gamma = HW/3
+//! as a constant or computes it from the shape at run time.
 
 use super::scope::Scope;
 use crate::error::Result;
@@ -10,12 +10,12 @@ use crate::graph::{
     Binary, Dim, NodeId, Op, Rewriter, Softmax, SpatialAttention, TensorType, ValueId, Variadic,
 };
 
-/// The attention behind `pi`: the map `z [N,1,H,W]` that is normalised, and how.
+/// Returns the logits `z [N,1,H,W]` and the parameters of the attention that computes `pi`.
 pub(super) fn find(scope: &Scope, pi: ValueId) -> Option<(ValueId, SpatialAttention)> {
     let shape = &scope.types.get(pi)?.dims;
     let positions = shape.get(2..)?.iter().fold(Dim::from(1), |a, b| &a * b);
     let mut value = pi;
-    // pi = outer * min(gain * softmax(sharpness * z), limit)
+    // The loop reads `pi = outer * min(gain * softmax(sharpness * z), limit)` from left to right.
     let (mut outer, mut limit, mut sharpness) = (1.0, None, 1.0);
     let mut gain = Factor::number(1.0);
     let mut normalised = false;
@@ -75,26 +75,25 @@ pub(super) fn find(scope: &Scope, pi: ValueId) -> Option<(ValueId, SpatialAttent
             _ => return None,
         }
     }
-    let one = outer * limit?;
+    let maximum = outer * limit?;
     let gamma = outer * gain.per(&positions)?;
-    // A clip from below would show where a factor is negative.
+    // A clip from below has an effect only if a factor is negative.
     let positive = |factor: f64| factor > 0.0 && factor.is_finite();
-    if (one - 1.0).abs() > 1e-5 || ![outer, sharpness, gamma].into_iter().all(positive) {
+    if (maximum - 1.0).abs() > 1e-5 || ![outer, sharpness, gamma].into_iter().all(positive) {
         return None;
     }
     let gamma_per_position = gamma as f32;
     Some((value, SpatialAttention { tau: (1.0 / sharpness) as f32, gamma_per_position }))
 }
 
-/// Whether softmax normalises over exactly the positions of an image.
+/// Whether a softmax normalises over all positions of an image and nothing else.
 fn covers_all_positions(softmax: &Softmax, ty: &TensorType, positions: &Dim) -> bool {
     let axis = axis_from_front(softmax.axis, ty.dims.len()).filter(|&axis| axis > 0);
     let Some(axis) = axis else { return false };
     let end = if softmax.flatten { ty.dims.len() } else { axis + 1 };
     let covered = ty.dims[axis..end].iter().fold(Dim::from(1), |a, b| &a * b);
-    // What is not covered is the batch and axes of size one.
-    let rest = ty.dims[1..axis].iter().chain(&ty.dims[end..]).all(is_one);
-    covered == *positions && rest
+    let others_are_one = ty.dims[1..axis].iter().chain(&ty.dims[end..]).all(is_one);
+    covered == *positions && others_are_one
 }
 
 /// A number times a product of sizes.
@@ -121,7 +120,7 @@ impl Factor {
         Factor { number: self.number * other.number, sizes: &self.sizes * &other.sizes }
     }
 
-    /// The factor for each of `positions`.
+    /// The factor divided by the number of `positions`; `None` if the quotient is not a number.
     fn per(&self, positions: &Dim) -> Option<f64> {
         if self.sizes == *positions {
             return Some(self.number);
@@ -130,7 +129,7 @@ impl Factor {
     }
 }
 
-/// `value` as a factor, where it is a scalar made from numbers and sizes.
+/// Returns `value` as a factor if it is a scalar that is computed from numbers and sizes.
 fn factor(scope: &Scope, value: ValueId, depth: usize) -> Option<Factor> {
     if depth > 16 {
         return None;
@@ -153,13 +152,17 @@ fn factor(scope: &Scope, value: ValueId, depth: usize) -> Option<Factor> {
     }
 }
 
-/// Hands the spatial factor `y = MaxAffine(..) * pi` to the `MaxAffine` itself, as attention where
-/// it is that. Gives how many were handed over.
+/// Makes the spatial factor `pi` of each product `MaxAffine(..) * pi` an input of the `MaxAffine`. If
+/// `pi` is an attention, a `SpatialAttention` computes it from then on.
+///
+/// # Errors
+/// [`Graph`](crate::ErrorKind::Graph) or [`Shape`](crate::ErrorKind::Shape) if the graph
+/// contradicts itself.
 pub(super) fn absorb(graph: &mut Rewriter) -> Result<()> {
     let scope = Scope::of(graph);
-    let found: Vec<_> = graph.node_ids().filter_map(|id| spatial_factor(&scope, id)).collect();
-    let attentions: Vec<_> = found.iter().map(|f| find(&scope, f.pi)).collect();
-    for (factor, attention) in found.into_iter().zip(attentions) {
+    let factors = graph.node_ids().filter_map(|id| spatial_factor(&scope, id));
+    let factors: Vec<_> = factors.map(|factor| (find(&scope, factor.pi), factor)).collect();
+    for (attention, factor) in factors {
         let name = graph.node(factor.max_affine).name.clone();
         let pi = match attention {
             Some((z, op)) => {
@@ -208,7 +211,7 @@ mod tests {
     use crate::graph::Graph;
     use crate::tensor::{DType, Tensor};
 
-    /// The network of `clip(softmax(z) * gain, 0, limit) * outer`, and its output.
+    /// Returns the network `clip(softmax(z) * gain, 0, limit) * outer` and its output.
     fn network(gain: f32, limit: f32, outer: f32) -> (Graph, ValueId) {
         let mut g = Graph::new("t");
         let dims = vec![Dim::symbol("N"), 1.into(), 3.into(), 5.into()];

@@ -1,4 +1,4 @@
-//! The coefficients of a recognised activation: read as elements, or rebuilt as graph.
+//! The coefficients of a recognised activation, as elements or as nodes of the graph.
 
 use super::elements::{Element, Elements, Executor};
 use super::paths::{Coefficient, Label};
@@ -12,7 +12,7 @@ pub(super) struct Axes {
     pub channel: Option<Label>,
 }
 
-/// One piece, `a * x + b`, and the entries that it takes along other axes.
+/// One piece, `a * x + b`, and the entries that it selects along axes other than those of the map.
 #[derive(Clone, Debug)]
 pub(super) struct Piece {
     pub a: Coefficient,
@@ -26,12 +26,12 @@ impl Piece {
     }
 }
 
-/// a_1..a_K, b_1..b_K of `pieces` as expressions, each with the piece that it belongs to.
+/// The coefficients `a_1..a_K, b_1..b_K` of `pieces`, each with the piece that it belongs to.
 pub(super) fn in_order(pieces: &[Piece]) -> impl Iterator<Item = (&Piece, &Coefficient)> {
     pieces.iter().map(|p| (p, &p.a)).chain(pieces.iter().map(|p| (p, &p.b)))
 }
 
-/// A coefficient as elements `[batch or 1, channel or 1]`.
+/// Returns a coefficient as elements `[batch or 1, channel or 1]`.
 pub(super) fn as_elements(
     executor: &mut Executor,
     axes: Axes,
@@ -39,11 +39,9 @@ pub(super) fn as_elements(
     coefficient: &Coefficient,
 ) -> Option<Elements> {
     match coefficient {
-        Coefficient::Number(number) => {
-            Some(Elements { shape: vec![1, 1], ..Elements::scalar(*number) })
-        }
+        Coefficient::Number(number) => Elements::scalar(*number).reshaped(vec![1, 1]),
         Coefficient::Value(value, labels) => {
-            let mut elements = (*executor.evaluate(*value)?).clone();
+            let mut elements = executor.evaluate(*value)?;
             for (axis, label) in labels.iter().enumerate() {
                 if let Some(entry) = label.and_then(|l| piece.entry(l)) {
                     let index = Tensor::vector(vec![i64::try_from(entry).ok()?]);
@@ -52,11 +50,12 @@ pub(super) fn as_elements(
                 }
             }
             let (perm, batch, channel) = to_batch_and_channel(axes, labels);
-            let size = |axis: Option<usize>| axis.map_or(1, |i| elements.shape[i] as i64);
-            let shape = Tensor::vector(vec![size(batch), size(channel)]);
-            elements
-                .moved(&Op::Transpose { perm }, &[])?
-                .moved(&Op::Reshape { allow_zero: false }, &[&shape])
+            let size = |axis: Option<usize>| axis.map_or(1, |i| elements.shape[i]);
+            let shape = vec![size(batch), size(channel)];
+            if !perm.is_sorted() {
+                elements = elements.moved(&Op::Transpose { perm }, &[])?;
+            }
+            elements.reshaped(shape)
         }
         Coefficient::Mul(a, b) => {
             let a = as_elements(executor, axes, piece, a)?;
@@ -73,7 +72,7 @@ pub(super) fn as_elements(
     }
 }
 
-/// The order of axes that puts the batch first and the channel second, and where the two were.
+/// Returns the permutation that puts the batch first and the channel second, and the axes of the two.
 fn to_batch_and_channel(
     axes: Axes,
     labels: &[Option<Label>],
@@ -82,8 +81,8 @@ fn to_batch_and_channel(
         |wanted: Option<Label>| labels.iter().position(|&label| label.is_some() && label == wanted);
     let (batch, channel) = (find(axes.batch), find(axes.channel));
     if batch.is_none() {
-        // All other axes have size 1, and one of them may be that of a batch of 1: it keeps its
-        // place, so that it can be freed.
+        // The axes other than the channel have size 1. The first one may be a batch of 1, and must
+        // stay first for `free_batch` to recognise it.
         return ((0..labels.len()).collect(), batch, channel);
     }
     let first = batch.into_iter().chain(channel);
@@ -91,8 +90,7 @@ fn to_batch_and_channel(
     (first.chain(rest).collect(), batch, channel)
 }
 
-/// Adds nodes that stack the coefficients of `pieces` into `[N or 1, 2K, C or 1]`, whatever
-/// computes them.
+/// Adds nodes that stack the coefficients of `pieces` as `[N or 1, 2K, C or 1]`. Returns the result.
 pub(super) fn emit(
     graph: &mut Rewriter,
     name: &str,
@@ -103,7 +101,8 @@ pub(super) fn emit(
     let mut emitter = Emitter { graph, name, axes, channels, count: 0 };
     let parts: Vec<ValueId> =
         in_order(pieces).map(|(piece, c)| emitter.coefficient(piece, c)).collect();
-    // Some vary with the image or the channel and some do not: unlike Concat, Where broadcasts.
+    // Coefficients may or may not vary with the image and the channel. `Where` broadcasts them to
+    // one size, which `Concat` would not.
     let mut stacked = parts[0];
     for (j, &part) in parts.iter().enumerate().skip(1) {
         let mask = Tensor::from_bools(&[1, parts.len(), 1], (0..parts.len()).map(|i| i == j));
@@ -134,7 +133,7 @@ impl Emitter<'_, '_> {
         self.graph.add_constant(name, tensor.expect("the shape is that of the data"))
     }
 
-    /// A coefficient as a value `[N or 1, 1, C or 1]`.
+    /// Adds nodes that compute a coefficient as `[N or 1, 1, C or 1]`. Returns the result.
     fn coefficient(&mut self, piece: &Piece, coefficient: &Coefficient) -> ValueId {
         match coefficient {
             Coefficient::Number(number) => {

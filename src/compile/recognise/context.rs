@@ -1,11 +1,11 @@
-//! From a hyperfunction's context back to the feature map that was pooled.
+//! Finds the feature map whose mean is the context of a hyperfunction.
 
 use super::scope::Scope;
 use crate::graph::predicates::{axis_from_front, is_one};
 use crate::graph::{Dim, Op, Padding, Pool, PoolKind, Reduce, ReduceKind, ValueId};
 
-/// The feature map `[N,C,..]` whose mean over all positions is `context`, however many steps the
-/// mean was taken in; `None` where the context is something else.
+/// Returns the feature map `[N,C,..]` whose mean over all positions is `context`; `None` if the context
+/// is not a mean. The mean may be computed in several steps, such as one per axis.
 pub(super) fn pooled_map(scope: &Scope, context: ValueId) -> Option<ValueId> {
     let wanted = &scope.types.get(context)?.dims[..2];
     let mut value = context;
@@ -19,7 +19,7 @@ pub(super) fn pooled_map(scope: &Scope, context: ValueId) -> Option<ValueId> {
             Op::Identity | Op::Dropout => {}
             Op::Squeeze | Op::Unsqueeze | Op::Reshape { .. } | Op::Flatten { .. } => {
                 if !same_but_for_ones(dims, inner) {
-                    // Positions laid out in one axis before their mean is taken.
+                    // The positions may have been merged into one axis before the mean.
                     let spatial = inner.get(2..).filter(|s| !s.is_empty())?;
                     let merged = spatial.iter().fold(Dim::from(1), |a, b| &a * b);
                     let laid_out = dims.len() == 3 && dims[2] == merged;
@@ -51,23 +51,23 @@ pub(super) fn pooled_map(scope: &Scope, context: ValueId) -> Option<ValueId> {
     }
 }
 
-/// Whether `value` is itself a mean over some positions.
+/// Whether `value` is the result of a mean over some axes.
 fn is_partial_mean(scope: &Scope, value: ValueId) -> bool {
     let Some(id) = scope.links.producer(value) else { return false };
     matches!(scope.graph.node(id).op, Op::Reduce(Reduce { kind: ReduceKind::Mean, .. }))
 }
 
-/// Whether `value` is a feature map with its positions laid out in one axis.
+/// Whether `value` is the result of a reshape, which may have merged the positions into one axis.
 fn is_layout_step(scope: &Scope, value: ValueId) -> bool {
     let Some(id) = scope.links.producer(value) else { return false };
     matches!(scope.graph.node(id).op, Op::Reshape { .. } | Op::Flatten { .. })
 }
 
 fn is_global_average(pool: &Pool, dims: &[Dim]) -> bool {
-    let whole = dims.len() == pool.kernel.len() + 2
+    let covers_map = dims.len() == pool.kernel.len() + 2
         && dims[2..].iter().zip(&pool.kernel).all(|(d, &k)| d.as_size() == Some(k));
     let unpadded = matches!(&pool.padding, Padding::Explicit(p) if p.iter().all(|&p| p == 0));
-    pool.kind == PoolKind::Average && whole && unpadded
+    pool.kind == PoolKind::Average && covers_map && unpadded
 }
 
 fn same_but_for_ones(a: &[Dim], b: &[Dim]) -> bool {

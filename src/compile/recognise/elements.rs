@@ -1,11 +1,12 @@
-//! Small tensors whose elements are known as functions of a fully connected layer's outputs.
+//! Small tensors whose elements are functions of the outputs of a fully connected layer.
 //!
-//! Between the second fully connected layer and the coefficients, published code slices,
-//! interleaves, permutes, scales, squashes and shifts in every order. Here that part of the graph
-//! is executed on symbols: each element is `shift + scale * squash(inner_scale * z[i] +
-//! inner_shift)`, so which output of the layer becomes which coefficient is read off and never
-//! guessed. Operators that only move elements are run by the reference executor, on element
-//! numbers in place of elements.
+//! Between the second fully connected layer and the coefficients, published code slices, interleaves,
+//! permutes, scales, squashes and shifts in any order. This module executes that part of the graph
+//! symbolically. Each element is a number or `shift + scale * squash(inner_scale * z[i] +
+//! inner_shift)`, which states the output `z[i]` of the layer that the coefficient is computed from.
+//!
+//! Operators that only move elements are not implemented here. The reference executor runs them on
+//! tensors of element numbers, and the results tell where each element goes.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -16,7 +17,7 @@ use crate::graph::{Binary, Op, Squash, Unary, ValueId, Variadic};
 use crate::reference;
 use crate::tensor::{DType, Tensor, num_elements};
 
-/// `shift + scale * squash(inner_scale * source[index] + inner_shift)`.
+/// The function `shift + scale * squash(inner_scale * source[index] + inner_shift)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Term {
     pub source: ValueId,
@@ -35,7 +36,7 @@ pub(super) enum Element {
 }
 
 impl Element {
-    /// `scale * self + shift`.
+    /// Returns `scale * self + shift`.
     fn affine(self, scale: f64, shift: f64) -> Element {
         match self {
             Element::Number(x) => Element::Number(scale * x + shift),
@@ -65,7 +66,7 @@ impl Element {
         Some(self.affine(2.0, 0.0).sigmoid()?.affine(2.0, -1.0))
     }
 
-    /// `min(max(self, low), high)`, a hard sigmoid of another scale.
+    /// Returns `min(max(self, low), high)`, which is a hard sigmoid of another scale.
     fn clip(self, low: f64, high: f64) -> Option<Element> {
         let (middle, half) = ((low + high) / 2.0, (high - low) / 2.0);
         match self {
@@ -106,33 +107,51 @@ impl Element {
     }
 }
 
+/// A small tensor of elements. Cloning and reshaping share the elements.
 #[derive(Clone, Debug)]
 pub(super) struct Elements {
     pub shape: Vec<usize>,
-    pub elements: Vec<Element>,
+    pub elements: Rc<Vec<Element>>,
 }
 
 impl Elements {
     pub(super) fn scalar(number: f64) -> Self {
-        Elements { shape: Vec::new(), elements: vec![Element::Number(number)] }
+        Elements { shape: Vec::new(), elements: Rc::new(vec![Element::Number(number)]) }
     }
 
     fn try_map(&self, f: impl Fn(Element) -> Option<Element>) -> Option<Self> {
-        let elements = self.elements.iter().map(|&e| f(e)).collect::<Option<_>>()?;
+        let elements = known(self.elements.iter().map(|&e| f(e)))?;
         Some(Elements { shape: self.shape.clone(), elements })
     }
 
-    /// Broadcasts both and combines them element by element.
+    /// Broadcasts both tensors and combines them element by element. Returns `None` if the shapes do
+    /// not fit or if `f` does for any pair.
     pub(super) fn zip(
         &self,
         other: &Elements,
         f: impl Fn(Element, Element) -> Option<Element>,
     ) -> Option<Self> {
+        let (a, b) = (&self.elements, &other.elements);
+        // Nearly always one operand need only be repeated.
+        if other.repeats_in(&self.shape) {
+            let elements = known((0..a.len()).map(|i| f(a[i], b[i % b.len()])))?;
+            return Some(Elements { shape: self.shape.clone(), elements });
+        }
+        if self.repeats_in(&other.shape) {
+            let elements = known((0..b.len()).map(|i| f(a[i % a.len()], b[i])))?;
+            return Some(Elements { shape: other.shape.clone(), elements });
+        }
         let a = self.broadcast(&other.shape)?;
         let b = other.broadcast(&a.shape)?;
-        let pairs = a.elements.iter().zip(&b.elements);
-        let elements = pairs.map(|(&a, &b)| f(a, b)).collect::<Option<_>>()?;
+        let pairs = a.elements.iter().zip(b.elements.iter());
+        let elements = known(pairs.map(|(&a, &b)| f(a, b)))?;
         Some(Elements { shape: a.shape, elements })
+    }
+
+    /// Whether broadcasting to `shape` repeats the elements in their order.
+    fn repeats_in(&self, shape: &[usize]) -> bool {
+        let leading_ones = self.shape.iter().take_while(|&&size| size == 1).count();
+        self.shape.len() <= shape.len() && shape.ends_with(&self.shape[leading_ones..])
     }
 
     fn broadcast(&self, shape: &[usize]) -> Option<Self> {
@@ -141,16 +160,28 @@ impl Elements {
         self.moved(&Op::Expand, &[&Tensor::vector(shape)])
     }
 
-    /// What an operator that only moves elements makes of these.
+    /// Returns the result of an operator that only moves elements.
     pub(super) fn moved(&self, op: &Op, rest: &[&Tensor]) -> Option<Self> {
         let mut inputs = vec![self.numbers(0)?];
         inputs.extend(rest.iter().map(|&t| t.clone()));
         let inputs: Vec<Option<&Tensor>> = inputs.iter().map(Some).collect();
         let moved = reference::evaluate(op, &inputs, 1).ok()?;
-        gather(&self.elements, moved.first()?)
+        let moved = moved.first()?;
+        match op {
+            Op::Reshape { .. } | Op::Flatten { .. } | Op::Squeeze | Op::Unsqueeze => {
+                self.clone().reshaped(moved.shape().to_vec())
+            }
+            _ => gather(&self.elements, moved),
+        }
     }
 
-    /// A tensor of this shape that counts up from `first`.
+    /// Returns the same elements in another shape; `None` if it has another number of elements.
+    pub(super) fn reshaped(self, shape: Vec<usize>) -> Option<Self> {
+        let fits = num_elements(&shape) == Some(self.elements.len());
+        fits.then_some(Elements { shape, ..self })
+    }
+
+    /// Returns a tensor of this shape with the integers from `first` on.
     fn numbers(&self, first: usize) -> Option<Tensor> {
         let first = i64::try_from(first).ok()?;
         let count = i64::try_from(self.elements.len()).ok()?;
@@ -161,19 +192,28 @@ impl Elements {
 fn gather(from: &[Element], numbers: &Tensor) -> Option<Elements> {
     let numbers_flat = numbers.as_slice::<i64>().ok()?;
     let pick = |&i: &i64| from.get(usize::try_from(i).ok()?).copied();
-    let elements = numbers_flat.iter().map(pick).collect::<Option<_>>()?;
+    let elements = known(numbers_flat.iter().map(pick))?;
     Some(Elements { shape: numbers.shape().to_vec(), elements })
 }
 
-/// More elements than the coefficients of any layer.
+/// Collects elements if all are known. Unlike `collect` into an `Option`, allocates once.
+fn known(elements: impl ExactSizeIterator<Item = Option<Element>>) -> Option<Rc<Vec<Element>>> {
+    let mut known = Vec::with_capacity(elements.len());
+    for element in elements {
+        known.push(element?);
+    }
+    Some(Rc::new(known))
+}
+
+/// Maximum number of elements of a tensor; coefficients of known networks have far fewer.
 const MAX_ELEMENTS: usize = 1 << 18;
-/// Longer than any chain from a fully connected layer to its coefficients.
+/// Maximum number of nodes between a fully connected layer and the coefficients.
 const MAX_DEPTH: usize = 64;
 
-/// Executes parts of a graph on symbols, with free sizes set to small numbers.
+/// Executes parts of a graph symbolically, with free sizes set to small numbers.
 pub(super) struct Executor<'s, 'g> {
     scope: &'s Scope<'g>,
-    done: HashMap<ValueId, Option<Rc<Elements>>>,
+    done: HashMap<ValueId, Option<Elements>>,
 }
 
 impl<'s, 'g> Executor<'s, 'g> {
@@ -181,22 +221,22 @@ impl<'s, 'g> Executor<'s, 'g> {
         Executor { scope, done: HashMap::new() }
     }
 
-    /// The elements of `value`; `None` where its size is not known or too large.
-    pub(super) fn evaluate(&mut self, value: ValueId) -> Option<Rc<Elements>> {
+    /// Returns the elements of `value`; `None` if its size is not known or too large.
+    pub(super) fn evaluate(&mut self, value: ValueId) -> Option<Elements> {
         self.evaluate_within(value, MAX_DEPTH)
     }
 
-    fn evaluate_within(&mut self, value: ValueId, depth: usize) -> Option<Rc<Elements>> {
+    fn evaluate_within(&mut self, value: ValueId, depth: usize) -> Option<Elements> {
         if let Some(done) = self.done.get(&value) {
             return done.clone();
         }
         let derived = if depth == 0 { None } else { self.derive(value, depth - 1) };
-        let elements = derived.or_else(|| self.source(value)).map(Rc::new);
+        let elements = derived.or_else(|| self.source(value));
         self.done.insert(value, elements.clone());
         elements
     }
 
-    /// The elements of a value that is not looked into.
+    /// Returns the elements of a value whose operator is not executed: each is its own source.
     fn source(&self, value: ValueId) -> Option<Elements> {
         let ty = self.scope.types.get(value)?;
         let shape = self.scope.probe_shape(value)?;
@@ -213,10 +253,10 @@ impl<'s, 'g> Executor<'s, 'g> {
             })
         };
         (ty.dtype == DType::F32)
-            .then(|| Elements { shape, elements: (0..count).map(term).collect() })
+            .then(|| Elements { shape, elements: Rc::new((0..count).map(term).collect()) })
     }
 
-    /// The elements of a constant, or of a value whose operator is understood.
+    /// Returns the elements of a constant, or of a value whose operator can be executed.
     fn derive(&mut self, value: ValueId, depth: usize) -> Option<Elements> {
         let scope = self.scope;
         if let Some(constant) = scope.graph.constant(value) {
@@ -224,19 +264,17 @@ impl<'s, 'g> Executor<'s, 'g> {
                 return None;
             }
             if let Some(number) = scope.number(value) {
-                let elements = vec![Element::Number(number)];
-                return Some(Elements { shape: constant.shape().to_vec(), elements });
+                return Elements::scalar(number).reshaped(constant.shape().to_vec());
             }
             let numbers = constant.cast(DType::F64).ok()?;
             let numbers = numbers.as_slice::<f64>().ok()?;
-            let elements = numbers.iter().map(|&x| Element::Number(x)).collect();
+            let elements = known(numbers.iter().map(|&x| Some(Element::Number(x))))?;
             return Some(Elements { shape: constant.shape().to_vec(), elements });
         }
         let node = scope.graph.node(scope.links.producer(value)?);
         let mut input = |i: usize| self.evaluate_within(node.input(i)?, depth);
         match &node.op {
-            Op::Identity | Op::Dropout => Some((*input(0)?).clone()),
-            Op::Cast { to: DType::F32 } => Some((*input(0)?).clone()),
+            Op::Identity | Op::Dropout | Op::Cast { to: DType::F32 } => input(0),
             Op::Unary(Unary::Neg) => input(0)?.try_map(|e| Some(e.affine(-1.0, 0.0))),
             Op::Unary(Unary::Sigmoid) => input(0)?.try_map(Element::sigmoid),
             Op::Unary(Unary::Tanh) => input(0)?.try_map(Element::tanh),
@@ -249,15 +287,13 @@ impl<'s, 'g> Executor<'s, 'g> {
                 let high = scope.number(node.input(2)?)?;
                 input(0)?.try_map(|e| e.clip(low, high))
             }
-            Op::Binary(Binary::Add) => input(0)?.zip(&*input(1)?, Element::add),
+            Op::Binary(Binary::Add) => input(0)?.zip(&input(1)?, Element::add),
             Op::Variadic(Variadic::Sum) if node.inputs.len() == 2 => {
-                input(0)?.zip(&*input(1)?, Element::add)
+                input(0)?.zip(&input(1)?, Element::add)
             }
-            Op::Binary(Binary::Sub) => {
-                input(0)?.zip(&*input(1)?, |a, b| a.add(b.affine(-1.0, 0.0)))
-            }
-            Op::Binary(Binary::Mul) => input(0)?.zip(&*input(1)?, Element::mul),
-            Op::Binary(Binary::Div) => input(0)?.zip(&*input(1)?, |a, b| a.mul(b.recip()?)),
+            Op::Binary(Binary::Sub) => input(0)?.zip(&input(1)?, |a, b| a.add(b.affine(-1.0, 0.0))),
+            Op::Binary(Binary::Mul) => input(0)?.zip(&input(1)?, Element::mul),
+            Op::Binary(Binary::Div) => input(0)?.zip(&input(1)?, |a, b| a.mul(b.recip()?)),
             Op::BatchNormalization { epsilon } => {
                 let x = input(0)?;
                 let [scale, bias, mean, variance] = [1, 2, 3, 4].map(&mut input);
@@ -305,15 +341,15 @@ impl<'s, 'g> Executor<'s, 'g> {
     }
 }
 
-fn concat(op: &Op, parts: &[Rc<Elements>]) -> Option<Elements> {
-    let mut all = Vec::new();
+fn concat(op: &Op, parts: &[Elements]) -> Option<Elements> {
+    let mut elements = Vec::new();
     let mut numbers = Vec::new();
     for part in parts {
-        numbers.push(part.numbers(all.len())?);
-        all.extend_from_slice(&part.elements);
+        numbers.push(part.numbers(elements.len())?);
+        elements.extend_from_slice(&part.elements);
     }
     let inputs: Vec<Option<&Tensor>> = numbers.iter().map(Some).collect();
-    gather(&all, reference::evaluate(op, &inputs, 1).ok()?.first()?)
+    gather(&elements, reference::evaluate(op, &inputs, 1).ok()?.first()?)
 }
 
 fn batch_norm(
@@ -335,6 +371,6 @@ fn batch_norm(
         let factor = number(scale, c)? / (number(variance, c)? + epsilon).sqrt();
         Some(e.affine(factor, number(bias, c)? - factor * number(mean, c)?))
     };
-    let elements = x.elements.iter().enumerate().map(normalise).collect::<Option<_>>()?;
+    let elements = known(x.elements.iter().enumerate().map(normalise))?;
     Some(Elements { shape: x.shape.clone(), elements })
 }

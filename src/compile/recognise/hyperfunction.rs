@@ -1,19 +1,18 @@
-//! From the elements of the coefficients to the two fully connected layers that compute them.
+//! Finds the two fully connected layers that compute the coefficients of an activation.
 
 use super::coefficients::{Axes, Piece, as_elements, in_order};
 use super::elements::{Element, Elements, Executor, Term};
 use super::scope::Scope;
 use crate::graph::geometry::{is_dense_pointwise, is_row};
 use crate::graph::{HiddenActivation, Hyperfunction, Op, Rewriter, Squash, Unary, ValueId};
-use crate::tensor::Tensor;
+use crate::tensor::{AlignedBuffer, DType, Tensor};
 
-/// `weight [rows, columns]` and `bias [rows]` applied to `input [N, columns]`.
+/// A fully connected layer: `weight [rows, columns]` and `bias [rows]` applied to
+/// `input [N, columns]`.
 struct Linear {
     input: ValueId,
-    weight: Vec<f32>,
+    weight: Tensor,
     bias: Vec<f32>,
-    rows: usize,
-    columns: usize,
 }
 
 /// The hyperfunction behind the coefficients of an activation.
@@ -24,15 +23,17 @@ pub(super) struct Found {
     op: Hyperfunction,
 }
 
-/// How far numbers that should be equal may be apart after an exporter has folded them in f32.
+/// Maximum relative difference of equal numbers after an exporter has computed them in f32.
 const ROUNDING: f64 = 2e-6;
 
 fn close(a: f64, b: f64) -> bool {
     (a - b).abs() <= ROUNDING * a.abs().max(b.abs()).max(1.0)
 }
 
-/// Reads the hyperfunction off the coefficients of `pieces`; `Err` says why there is none of the
-/// usual form.
+/// Finds the hyperfunction that computes the coefficients of `pieces`.
+///
+/// # Errors
+/// The reason if the coefficients are not computed by a hyperfunction of the usual form.
 pub(super) fn find(
     scope: &Scope,
     axes: Axes,
@@ -81,8 +82,8 @@ pub(super) fn find(
     Ok(Found { context, fc1, fc2, op })
 }
 
-/// `init + lambda * squash(row of the second layer)` for every channel; rows are absent where the
-/// coefficient is a constant.
+/// A coefficient `init + lambda * squash(row of the second layer)`, with the row of each channel. The
+/// rows are `None` if the coefficient is a constant.
 struct CoefficientRows {
     init: f64,
     lambda: f64,
@@ -123,7 +124,7 @@ fn read_coefficient(
     Ok(CoefficientRows { init, lambda, rows })
 }
 
-/// A term with its index made relative to image `n`.
+/// Returns the row of the layer that a term of image `n` reads, as a term of scale 1 and shift 0.
 fn source_row(scope: &Scope, term: Term, n: usize, images: usize) -> Result<Term, &'static str> {
     let shape = scope.probe_shape(term.source).unwrap_or_default();
     let (Some(&batch), Some(&features)) = (shape.first(), shape.get(1)) else {
@@ -138,53 +139,118 @@ fn source_row(scope: &Scope, term: Term, n: usize, images: usize) -> Result<Term
     Ok(Term { index: term.index % features, scale: 1.0, shift: 0.0, ..term })
 }
 
-/// Collects the rows of the second layer in the order of the coefficients. The layer may be split
-/// over several matrices that read the same hidden units.
+/// Assembles the second layer, with rows in the order of the coefficients. In the graph it may consist
+/// of several layers that read the same hidden units.
 fn second_layer(scope: &Scope, rows: &[Option<Term>]) -> Result<Linear, &'static str> {
     let none = "the coefficients do not come from a fully connected layer";
-    let mut layers: Vec<(ValueId, Linear)> = Vec::new();
-    for term in rows.iter().flatten() {
-        if layers.iter().all(|(source, _)| *source != term.source) {
-            let layer = linear(scope, term.source).ok_or(none)?;
-            layers.push((term.source, layer));
-        }
-    }
-    let (_, first) = layers.first().ok_or(none)?;
-    let (input, columns) = (first.input, first.columns);
-    if layers.iter().any(|(_, l)| l.input != input || l.columns != columns) {
-        return Err("the coefficients come from layers with different inputs");
-    }
-    let mut weight = Vec::with_capacity(rows.len() * columns);
+    let mut layers: Vec<(ValueId, StoredLinear)> = Vec::new();
+    let mut sources = Vec::with_capacity(rows.len());
     let mut bias = Vec::with_capacity(rows.len());
     for term in rows {
         let Some(term) = term else {
-            weight.resize(weight.len() + columns, 0.0);
+            sources.push(None);
             bias.push(0.0);
             continue;
         };
-        let (_, layer) = layers.iter().find(|(s, _)| *s == term.source).ok_or(none)?;
-        layer.extend_scaled(term, &mut weight, &mut bias);
+        let known = layers.iter().position(|(source, _)| *source == term.source);
+        let layer = match known {
+            Some(layer) => layer,
+            None => {
+                layers.push((term.source, StoredLinear::of(scope, term.source).ok_or(none)?));
+                layers.len() - 1
+            }
+        };
+        let offset = layers[layer].1.bias[term.index];
+        // A scale that differs from one by rounding only is not applied, so that weights keep their
+        // bits.
+        let is_plain = close(term.inner_scale, 1.0) && term.inner_shift.abs() <= ROUNDING;
+        let scale = if is_plain { None } else { Some(term.inner_scale) };
+        bias.push(match scale {
+            None => offset,
+            Some(scale) => (f64::from(offset) * scale + term.inner_shift) as f32,
+        });
+        sources.push(Some(Row { layer, index: term.index, scale }));
     }
-    Ok(Linear { input, weight, bias, rows: rows.len(), columns })
+    let (_, first) = layers.first().ok_or(none)?;
+    let (input, columns) = (first.input, first.weight.columns);
+    if layers.iter().any(|(_, l)| l.input != input || l.weight.columns != columns) {
+        return Err("the coefficients come from layers with different inputs");
+    }
+    let layers: Vec<Matrix> = layers.into_iter().map(|(_, layer)| layer.weight).collect();
+    let weight = assemble(layers, sources, columns).ok_or(none)?;
+    Ok(Linear { input, weight, bias })
 }
 
-impl Linear {
-    /// Appends row `term.index`, with the term's inner scale and shift folded in.
-    fn extend_scaled(&self, term: &Term, weight: &mut Vec<f32>, bias: &mut Vec<f32>) {
-        let row = &self.weight[term.index * self.columns..][..self.columns];
-        let offset = self.bias[term.index];
-        // A scale that is one but for rounding leaves the stored weights as they are.
-        if close(term.inner_scale, 1.0) && term.inner_shift.abs() <= ROUNDING {
-            weight.extend_from_slice(row);
-            bias.push(offset);
+/// A row of one of several layers, and the factor that it is multiplied by, if any.
+struct Row {
+    layer: usize,
+    index: usize,
+    scale: Option<f64>,
+}
+
+/// Returns the matrix of `rows`, which are taken from `layers`. A row that is `None` is zero.
+fn assemble(layers: Vec<Matrix>, rows: Vec<Option<Row>>, columns: usize) -> Option<Tensor> {
+    let shape = [rows.len(), columns];
+    if let [layer] = layers.as_slice()
+        && layer.is_plain()
+        && layer.rows == rows.len()
+        && rows
+            .iter()
+            .enumerate()
+            .all(|(i, row)| matches!(row, Some(Row { index, scale: None, .. }) if *index == i))
+    {
+        return layer.stored.reshape(&shape).ok();
+    }
+    // Computed when the layer is packed, and not kept beside the packed weights.
+    let make = move |weight: &mut [f32]| {
+        let mut scratch: Vec<_> = layers.iter().map(|_| AlignedBuffer::zeroed(0)).collect();
+        let stored = layers.iter().zip(&mut scratch).map(|(layer, scratch)| {
+            layer.stored.read_once::<f32>(scratch).expect("layers are found by their type")
+        });
+        let stored: Vec<&[f32]> = stored.collect();
+        for (to, row) in weight.chunks_exact_mut(columns).zip(&rows) {
+            let Some(row) = row else {
+                to.fill(0.0);
+                continue;
+            };
+            layers[row.layer].copy_row(stored[row.layer], row.index, to);
+            if let Some(scale) = row.scale {
+                to.iter_mut().for_each(|w| *w = (f64::from(*w) * scale) as f32);
+            }
+        }
+    };
+    Tensor::deferred(&shape, make).ok()
+}
+
+/// The product of `scale` and the f32 tensor `stored`, which is `[rows, columns]`, or
+/// `[columns, rows]` if `transposed`.
+struct Matrix {
+    stored: Tensor,
+    rows: usize,
+    columns: usize,
+    transposed: bool,
+    scale: f32,
+}
+
+impl Matrix {
+    /// Whether the matrix is equal to the stored tensor.
+    fn is_plain(&self) -> bool {
+        !self.transposed && self.scale == 1.0
+    }
+
+    /// Writes row `index`. `stored` are the elements of the tensor of that name.
+    fn copy_row(&self, stored: &[f32], index: usize, to: &mut [f32]) {
+        if self.transposed {
+            let column = stored[index..].iter().step_by(self.rows);
+            to.iter_mut().zip(column).for_each(|(to, w)| *to = self.scale * w);
         } else {
-            weight.extend(row.iter().map(|&w| (f64::from(w) * term.inner_scale) as f32));
-            bias.push((f64::from(offset) * term.inner_scale + term.inner_shift) as f32);
+            let row = &stored[index * self.columns..][..self.columns];
+            to.iter_mut().zip(row).for_each(|(to, w)| *to = self.scale * w);
         }
     }
 }
 
-/// The layer that computes the hidden units, with the activation after it.
+/// Returns the layer that computes the hidden units, and the activation after it.
 fn first_layer(
     scope: &Scope,
     executor: &mut Executor,
@@ -219,57 +285,60 @@ fn first_layer(
     Some((second_layer(scope, &rows).ok()?, activation))
 }
 
-/// The fully connected layer that produces `value`, written as a matrix product or as a 1x1
-/// convolution of a pooled map.
-fn linear(scope: &Scope, value: ValueId) -> Option<Linear> {
-    let node = scope.graph.node(scope.links.producer(value)?);
-    let input = node.input(0)?;
-    let weight = scope.graph.constant(node.input(1)?)?;
-    let stored = weight.as_f32().ok()?;
-    let (rows, columns, transposed, scale, bias_scale) = match (&node.op, weight.shape()) {
-        (Op::Gemm(gemm), &[a, b]) if !gemm.trans_a => {
-            let (rows, columns) = if gemm.trans_b { (a, b) } else { (b, a) };
-            (rows, columns, !gemm.trans_b, gemm.alpha, gemm.beta)
-        }
-        (Op::MatMul, &[a, b]) => (b, a, true, 1.0, 1.0),
-        (Op::Conv(conv), &[rows, columns, ref kernel @ ..]) => {
-            let pooled = scope.probe_shape(input)?[2..].iter().all(|&d| d == 1);
-            (is_dense_pointwise(conv, kernel) && pooled)
-                .then_some((rows, columns, false, 1.0, 1.0))?
-        }
-        _ => return None,
-    };
-    if matches!(node.op, Op::MatMul | Op::Gemm(_)) && scope.probe_shape(input)?.len() != 2 {
-        return None;
-    }
-    let at = |r: usize, c: usize| {
-        if transposed { stored[c * rows + r] } else { stored[r * columns + c] }
-    };
-    let weight =
-        (0..rows).flat_map(|r| (0..columns).map(move |c| (r, c))).map(|(r, c)| scale * at(r, c));
-    let bias = match node.input(2) {
-        None => vec![0.0; rows],
-        Some(bias) => {
-            let bias = scope.graph.constant(bias).filter(|b| is_row(b.shape()))?;
-            let stored = bias.as_f32().ok()?;
-            match stored.len() {
-                1 => vec![bias_scale * stored[0]; rows],
-                n if n == rows => stored.iter().map(|b| bias_scale * b).collect(),
-                _ => return None,
+/// A fully connected layer as the graph stores it.
+struct StoredLinear {
+    input: ValueId,
+    weight: Matrix,
+    bias: Vec<f32>,
+}
+
+impl StoredLinear {
+    /// Returns the layer that produces `value`, if that is a matrix product or a 1x1 convolution of a
+    /// pooled map.
+    fn of(scope: &Scope, value: ValueId) -> Option<Self> {
+        let node = scope.graph.node(scope.links.producer(value)?);
+        let input = node.input(0)?;
+        let stored = scope.graph.constant(node.input(1)?).filter(|w| w.dtype() == DType::F32)?;
+        let (rows, columns, transposed, scale, bias_scale) = match (&node.op, stored.shape()) {
+            (Op::Gemm(gemm), &[a, b]) if !gemm.trans_a => {
+                let (rows, columns) = if gemm.trans_b { (a, b) } else { (b, a) };
+                (rows, columns, !gemm.trans_b, gemm.alpha, gemm.beta)
             }
+            (Op::MatMul, &[a, b]) => (b, a, true, 1.0, 1.0),
+            (Op::Conv(conv), &[rows, columns, ref kernel @ ..]) => {
+                let pooled = scope.probe_shape(input)?[2..].iter().all(|&d| d == 1);
+                (is_dense_pointwise(conv, kernel) && pooled)
+                    .then_some((rows, columns, false, 1.0, 1.0))?
+            }
+            _ => return None,
+        };
+        if matches!(node.op, Op::MatMul | Op::Gemm(_)) && scope.probe_shape(input)?.len() != 2 {
+            return None;
         }
-    };
-    let weight = weight.collect();
-    Some(Linear { input: scope.peel(input), weight, bias, rows, columns })
+        let bias = match node.input(2) {
+            None => vec![0.0; rows],
+            Some(bias) => {
+                let bias = scope.graph.constant(bias).filter(|b| is_row(b.shape()))?;
+                let stored = bias.as_f32().ok()?;
+                match stored.len() {
+                    1 => vec![bias_scale * stored[0]; rows],
+                    n if n == rows => stored.iter().map(|b| bias_scale * b).collect(),
+                    _ => return None,
+                }
+            }
+        };
+        let weight = Matrix { stored: stored.clone(), rows, columns, transposed, scale };
+        Some(StoredLinear { input: scope.peel(input), weight, bias })
+    }
 }
 
 impl Found {
-    /// Where the hyperfunction gets its context.
+    /// The input of the hyperfunction.
     pub(super) fn context(&self) -> ValueId {
         self.context
     }
 
-    /// Whether coefficient `j` stays at or below `bound` whatever the input.
+    /// Whether coefficient `j` is at most `bound` for every input.
     pub(super) fn never_exceeds(&self, j: usize, bound: f32) -> bool {
         let reach = match (self.op.squash, self.op.lambda[j]) {
             (_, 0.0) => 0.0,
@@ -279,7 +348,7 @@ impl Found {
         self.op.init[j] + reach <= bound
     }
 
-    /// Adds the node; gives the coefficients `[N, 2K, C or 1]`.
+    /// Adds the hyperfunction to the graph. Returns its output, the coefficients `[N, 2K, C or 1]`.
     pub(super) fn emit(self, graph: &mut Rewriter, name: &str, context: ValueId) -> ValueId {
         let mut inputs = vec![Some(context), None, None];
         if let Some(fc1) = self.fc1 {
@@ -293,9 +362,7 @@ impl Found {
 
 impl Linear {
     fn emit(self, graph: &mut Rewriter, name: &str) -> [Option<ValueId>; 2] {
-        let weight = Tensor::new(&[self.rows, self.columns], self.weight)
-            .expect("as many weights as rows times columns");
-        let weight = graph.add_constant(format!("{name}.weight"), weight);
+        let weight = graph.add_constant(format!("{name}.weight"), self.weight);
         let bias = graph.add_constant(format!("{name}.bias"), Tensor::vector(self.bias));
         [Some(weight), Some(bias)]
     }

@@ -7,7 +7,12 @@ use crate::error::Result;
 use crate::graph::predicates::is_one;
 use crate::graph::{NodeId, Op, Rewriter, Variadic};
 
-/// Replaces them. Gives the places that look like one and were left alone.
+/// Replaces maxima that are dynamic activations. Returns the parts that resemble one and were not
+/// recognised.
+///
+/// # Errors
+/// [`Graph`](crate::ErrorKind::Graph) or [`Shape`](crate::ErrorKind::Shape) if the graph
+/// contradicts itself.
 pub(super) fn recognise(graph: &mut Rewriter) -> Result<Vec<Unrecognised>> {
     let scope = Scope::of(graph);
     let mut matches = Vec::new();
@@ -18,9 +23,10 @@ pub(super) fn recognise(graph: &mut Rewriter) -> Result<Vec<Unrecognised>> {
             continue;
         }
         match match_maximum(&scope, id) {
-            Outcome::Match(found) => {
-                let hyper = hyperfunction::find(&scope, found.axes, found.channels, &found.pieces);
-                matches.push((found, hyper.ok()));
+            Outcome::Match(activation) => {
+                let Match { axes, channels, pieces, .. } = &activation;
+                let hyper = hyperfunction::find(&scope, *axes, *channels, pieces);
+                matches.push((activation, hyper.ok()));
             }
             Outcome::Unlike => {}
             Outcome::Refused(reason) => {
@@ -35,12 +41,12 @@ pub(super) fn recognise(graph: &mut Rewriter) -> Result<Vec<Unrecognised>> {
 
 enum Outcome {
     Match(Match),
-    /// Nothing about it suggests a dynamic activation.
+    /// The maximum does not resemble a dynamic activation.
     Unlike,
     Refused(&'static str),
 }
 
-/// Whether a maximum is a piece of the maximum that reads it.
+/// Whether the only reader of a maximum is another maximum.
 fn inside_another(scope: &Scope, id: NodeId) -> bool {
     let output = scope.graph.node(id).output();
     let reader = scope.links.only_reader(output);
@@ -58,27 +64,30 @@ fn match_maximum(scope: &Scope, anchor: NodeId) -> Outcome {
     for start in starts {
         ways.push(paths::paths(scope, &mut labels, start));
     }
-    // Without a product or a sum this is a maximum of feature maps.
+    // A maximum of pieces without any product or sum is one of feature maps, such as Maxout.
     let arithmetic = |path: &Path| path.iter().skip(1).any(|visit| !visit.by_movement);
     let scaled = ways.iter().flatten().any(arithmetic);
-    let dynamic = |visit: &Visit| {
+    let is_constant = |visit: &Visit| {
         visit.a.all_values(&|v| scope.graph.constant(v).is_some())
             && visit.b.all_values(&|v| scope.graph.constant(v).is_some())
     };
-    if !scaled || ways.iter().flatten().flatten().all(dynamic) {
+    if !scaled || ways.iter().flatten().flatten().all(is_constant) {
         return Outcome::Unlike;
     }
     if ways.len() > 8 {
         return Outcome::Refused("it has more than 8 pieces");
     }
     match common_map(scope, anchor, &ways) {
-        Ok(found) => Outcome::Match(found),
+        Ok(activation) => Outcome::Match(activation),
         Err(reason) => Outcome::Refused(reason),
     }
 }
 
-/// The nearest feature map that all pieces are affine in, with coefficients that do not depend on
-/// the position.
+/// Finds the nearest feature map of which all pieces are affine functions with coefficients that do not
+/// depend on the position.
+///
+/// # Errors
+/// The reason if there is none.
 fn common_map(scope: &Scope, anchor: NodeId, ways: &[Vec<Path>]) -> Result<Match, &'static str> {
     let mut reason = "its pieces are not affine in one feature map";
     let mut best: Option<(usize, usize, Match)> = None;
@@ -93,7 +102,8 @@ fn common_map(scope: &Scope, anchor: NodeId, ways: &[Vec<Path>]) -> Result<Match
                 .collect();
             let Some(others) = others else { continue };
             let visits: Vec<&Visit> = std::iter::once(visit).chain(others).collect();
-            // Moving on over transposes costs nothing and reaches the map as it was produced.
+            // Steps that only move axes are not counted: the map before them is the one that a
+            // layer produces.
             let steps = path[..=distance].iter().filter(|v| !v.by_movement).count();
             let nearer =
                 best.as_ref().is_none_or(|(s, d, _)| steps < *s || (steps == *s && distance > *d));
@@ -101,15 +111,15 @@ fn common_map(scope: &Scope, anchor: NodeId, ways: &[Vec<Path>]) -> Result<Match
                 continue;
             }
             match accept(scope, anchor, &visits) {
-                Ok(found) => best = Some((steps, distance, found)),
-                Err(why) => reason = why,
+                Ok(activation) => best = Some((steps, distance, activation)),
+                Err(refusal) => reason = refusal,
             }
         }
     }
-    best.map(|(_, _, found)| found).ok_or(reason)
+    best.map(|(_, _, activation)| activation).ok_or(reason)
 }
 
-/// Whether two visits of one value see its axes in the same way.
+/// Whether two visits of one value have the same labels, except on axes of size one.
 fn same_axes(scope: &Scope, a: &Visit, b: &Visit) -> bool {
     let Some(ty) = scope.types.get(a.value) else { return false };
     let pairs = ty.dims.iter().zip(a.labels.iter().zip(&b.labels));

@@ -1,11 +1,14 @@
-//! Finds dynamic activations by what they compute and not by how they are written.
+//! Finds dynamic activations by what they compute, whichever way they are written.
 //!
-//! A dynamic ReLU is a maximum over pieces `a_k * x + b_k` of one feature map `x` whose
-//! coefficients do not depend on the position. [`pieces`] takes a maximum apart, [`paths`] walks
-//! each piece back to a feature map that all have in common, [`hyperfunction`] reads the two fully
-//! connected layers off the coefficients with the help of [`elements`], and [`attention`] finds the
-//! spatial factor of DY-ReLU-C. What computes coefficients in an unusual way is left as it is
-//! ([`coefficients`] stacks whatever it gives); what is no dynamic ReLU stays untouched.
+//! A dynamic ReLU is a maximum over pieces `a_k * x + b_k` of one feature map `x`, with coefficients
+//! that do not depend on the position. [`pieces`] splits a maximum into its pieces. [`paths`] follows
+//! each piece back to a feature map that all pieces have in common. [`hyperfunction`] finds the two
+//! fully connected layers behind the coefficients, with the help of [`elements`]. [`attention`] finds
+//! the spatial factor of DY-ReLU-C.
+//!
+//! If the coefficients are not computed by a hyperfunction of the usual form, the nodes that compute
+//! them stay, and [`coefficients`] adds nodes that stack their results. A maximum that is not a
+//! dynamic ReLU is not changed.
 
 mod attention;
 mod coefficients;
@@ -32,20 +35,21 @@ use crate::graph::predicates::is_one;
 use crate::graph::{Dim, MaxAffine, NodeId, Op, PoolKind, Rewriter, ValueId};
 use crate::tensor::DType;
 
-/// A place that looks like a dynamic activation and is not one, or not one that we understand.
+/// A part of a network that resembles a dynamic activation and was not recognised as one.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Unrecognised {
     /// The name of the node.
     pub name: String,
-    /// Why it was left to the general operators.
+    /// Why the part is run by the general operators.
     pub reason: String,
 }
 
-/// Replaces what computes a dynamic activation by `Hyperfunction`, `MaxAffine` and
-/// `SpatialAttention`. Gives the places that look like one and were left alone.
+/// Replaces dynamic activations by `Hyperfunction`, `MaxAffine` and `SpatialAttention`. Returns the
+/// parts that resemble one and were not recognised.
 ///
 /// # Errors
-/// `Graph` or `Shape` where the graph contradicts itself.
+/// [`Graph`](crate::ErrorKind::Graph) or [`Shape`](crate::ErrorKind::Shape) if the graph
+/// contradicts itself.
 pub fn recognise(graph: &mut Rewriter) -> Result<Vec<Unrecognised>> {
     let unrecognised = maxima::recognise(graph)?;
     simplify(graph)?;
@@ -58,26 +62,28 @@ pub fn recognise(graph: &mut Rewriter) -> Result<Vec<Unrecognised>> {
 
 /// An activation: the maximum over pieces of one feature map, or a single piece.
 struct Match {
+    /// The node whose output is that of the activation.
     anchor: NodeId,
+    /// The feature map.
     map: ValueId,
-    /// Output axis `i` is axis `perm[i]` of the map.
+    /// Axis `i` of the anchor's output is axis `perm[i]` of the map.
     perm: Vec<usize>,
     axes: Axes,
     channels: usize,
     pieces: Vec<Piece>,
 }
 
-/// The feature maps behind the contexts, for contexts that are means.
+/// The pooled feature map of each context that is the mean of one.
 fn pooled_maps<'a>(
     scope: &Scope,
-    found: impl Iterator<Item = &'a hyperfunction::Found>,
+    hyperfunctions: impl Iterator<Item = &'a hyperfunction::Found>,
 ) -> HashMap<ValueId, ValueId> {
     let context =
         |h: &hyperfunction::Found| Some((h.context(), context::pooled_map(scope, h.context())?));
-    found.filter_map(context).collect()
+    hyperfunctions.filter_map(context).collect()
 }
 
-/// Checks that `visits`, one for each piece, make an activation of the map that they visit.
+/// Checks that `visits`, one per piece and all of one value, are an activation of that value.
 fn accept(scope: &Scope, anchor: NodeId, visits: &[&Visit]) -> Result<Match, &'static str> {
     let none = "its pieces are not affine in one feature map";
     let first = visits[0];
@@ -92,7 +98,8 @@ fn accept(scope: &Scope, anchor: NodeId, visits: &[&Visit]) -> Result<Match, &'s
     }
     let axes = Axes { batch: first.labels[0], channel: first.labels[1] };
     for visit in visits {
-        // A map of one image may be repeated for coefficients of several: that is no activation of it.
+        // If a map of one image were repeated for the coefficients of several, the result would
+        // have other sizes than the map.
         let like_map = |value, axis: usize, of_map: &Dim| {
             let ty = scope.types.get(value);
             ty.is_none_or(|ty| is_one(&ty.dims[axis]) || may_equal(&ty.dims[axis], of_map))
@@ -102,7 +109,9 @@ fn accept(scope: &Scope, anchor: NodeId, visits: &[&Visit]) -> Result<Match, &'s
                 return like_map(value, axis, &map.dims[0]);
             }
             if Some(label) == axes.channel {
-                return like_map(value, axis, &map.dims[1]);
+                // A free size may turn out to be 1.
+                let ty = scope.types.get(value);
+                return ty.is_some_and(|ty| ty.dims[axis] == map.dims[1]);
             }
             visit.selected.iter().any(|(l, _)| *l == label)
         };
@@ -122,18 +131,18 @@ fn accept(scope: &Scope, anchor: NodeId, visits: &[&Visit]) -> Result<Match, &'s
     Ok(Match { anchor, map: first.value, perm, axes, channels, pieces })
 }
 
-/// Which axis of the visited map each axis of the anchor's output is.
+/// Returns the axis of the visited map for each axis of the anchor's output.
 fn permutation(scope: &Scope, output: &[Dim], visit: &Visit) -> Option<Vec<usize>> {
     let map = &scope.types.get(visit.value)?.dims;
     if output.len() != map.len() {
         return None;
     }
-    // The output's axes were labelled in order, from one on.
+    // The axes of the output have the labels 1, 2 and so on.
     let first = 1;
     let mut perm: Vec<Option<usize>> = (0..output.len())
         .map(|i| visit.labels.iter().position(|&label| label == Some(first + i)))
         .collect();
-    // What has no label has size one on both sides and may go anywhere.
+    // Axes without a label have size one on both sides, so that their order does not matter.
     let mut free: Vec<usize> =
         (0..map.len()).filter(|axis| !perm.contains(&Some(*axis))).rev().collect();
     for (axis, from) in perm.iter_mut().enumerate() {
@@ -156,9 +165,9 @@ fn rewrite(
     pooled: &HashMap<ValueId, ValueId>,
 ) -> Result<()> {
     let mut contexts: HashMap<ValueId, ValueId> = HashMap::new();
-    for (found, hyper) in matches {
-        let name = graph.node(found.anchor).name.clone();
-        let output = graph.node(found.anchor).output();
+    for (activation, hyper) in matches {
+        let name = graph.node(activation.anchor).name.clone();
+        let output = graph.node(activation.anchor).output();
         let coefficients = match hyper {
             Some(hyper) => {
                 let context = match pooled.get(&hyper.context()) {
@@ -170,12 +179,15 @@ fn rewrite(
                 };
                 hyper.emit(graph, &name, context)
             }
-            None => coefficients::emit(graph, &name, found.axes, found.channels, &found.pieces),
+            None => {
+                let Match { axes, channels, pieces, .. } = &activation;
+                coefficients::emit(graph, &name, *axes, *channels, pieces)
+            }
         };
-        let op = Op::MaxAffine(MaxAffine { k: found.pieces.len() });
-        let mut value = graph.apply(name.clone(), op, &[found.map, coefficients]);
-        if found.perm.iter().enumerate().any(|(i, &p)| i != p) {
-            let op = Op::Transpose { perm: found.perm };
+        let op = Op::MaxAffine(MaxAffine { k: activation.pieces.len() });
+        let mut value = graph.apply(name.clone(), op, &[activation.map, coefficients]);
+        if !activation.perm.is_sorted() {
+            let op = Op::Transpose { perm: activation.perm };
             value = graph.apply(format!("{name}.transpose"), op, &[value]);
         }
         graph.take_over(output, value);

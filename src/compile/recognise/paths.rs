@@ -1,9 +1,10 @@
-//! From one piece of a maximum back along the feature map.
+//! Follows one piece of a maximum back to the values that it is an affine function of.
 //!
-//! A piece of a dynamic ReLU is `a * x + b`, but exports hide `x` behind transposes, new axes,
-//! slices and the order of the arithmetic. A *path* walks from the piece toward the inputs. At
-//! every value `w` that it visits it knows coefficients such that `piece = a * w + b`, and for
-//! every axis of `w` the axis of the piece that it became (its *label*).
+//! A piece of a dynamic ReLU is `a * x + b`, but exported graphs have transposes, new axes and slices
+//! between `x` and the piece, and their arithmetic comes in any order. A *path* leads from the piece
+//! toward the inputs of the network. For every value `w` on it, a *visit* states coefficients such
+//! that `piece = a * w + b`, and for every axis of `w` the axis of the piece that it becomes, which is
+//! called its *label*.
 
 use std::rc::Rc;
 
@@ -11,14 +12,15 @@ use super::scope::Scope;
 use crate::graph::predicates::{axis_from_front, is_one};
 use crate::graph::{Binary, Dim, NodeId, Op, Unary, ValueId};
 
-/// Names an axis as the maximum sees it.
+/// Identifies an axis of a piece.
 pub(super) type Label = usize;
 
-/// An expression over the small tensors that serve as coefficients.
+/// An expression of small tensors that is a coefficient of a piece.
 #[derive(Clone, Debug)]
 pub(super) enum Coefficient {
     Number(f64),
-    /// A value of the graph and the label of each of its axes; `None` where it does not vary.
+    /// A value of the graph with the labels of its axes. An axis along which the value is broadcast
+    /// has none.
     Value(ValueId, Vec<Option<Label>>),
     Mul(Rc<Coefficient>, Rc<Coefficient>),
     Add(Rc<Coefficient>, Rc<Coefficient>),
@@ -40,8 +42,8 @@ impl Coefficient {
         }
     }
 
-    /// Whether `allowed` holds for every axis along which the coefficient varies, given by a value,
-    /// its axis and the axis's label.
+    /// Whether `allowed` returns true for every axis along which the coefficient varies. Its arguments
+    /// are a value, an axis of it, and the label of the axis.
     pub(super) fn varies_only_along(
         &self,
         allowed: &dyn Fn(ValueId, usize, Label) -> bool,
@@ -59,7 +61,7 @@ impl Coefficient {
         }
     }
 
-    /// Whether `holds` is true of every value in the expression.
+    /// Whether `holds` returns true for every value in the expression.
     pub(super) fn all_values(&self, holds: &dyn Fn(ValueId) -> bool) -> bool {
         match self {
             Coefficient::Number(_) => true,
@@ -72,23 +74,23 @@ impl Coefficient {
     }
 }
 
-/// `piece = a * value + b`.
+/// A value on a path, with `piece = a * value + b`.
 #[derive(Clone, Debug)]
 pub(super) struct Visit {
     pub value: ValueId,
     pub labels: Vec<Option<Label>>,
     pub a: Coefficient,
     pub b: Coefficient,
-    /// The entries that the piece takes along axes that are not its own.
+    /// The entries that the piece selects along axes of the value that the piece does not have.
     pub selected: Vec<(Label, usize)>,
-    /// Whether only axes moved since the visit before.
+    /// Whether the step from the visit before only moved elements.
     pub by_movement: bool,
 }
 
-/// The values on one way from a piece toward the inputs, the piece itself first.
+/// The visits on one path from a piece toward the inputs. The piece itself comes first.
 pub(super) type Path = Vec<Visit>;
 
-/// Hands out labels that nobody has.
+/// A source of new labels.
 #[derive(Default)]
 pub(super) struct Labels(Label);
 
@@ -99,12 +101,13 @@ impl Labels {
     }
 }
 
-/// Longest way considered. The longest in published code, permutes included, has eleven steps.
+/// Maximum length of a path. The longest in published code, permutes included, has eleven steps.
 const MAX_STEPS: usize = 24;
-/// Most ways considered a piece. Two operands of a product can both look like the map.
+/// Maximum number of paths per piece. There are several because either operand of a product can be
+/// the map.
 const MAX_PATHS: usize = 32;
 
-/// All ways back from `start`.
+/// Returns all paths from `start`.
 pub(super) fn paths(scope: &Scope, labels: &mut Labels, start: Visit) -> Vec<Path> {
     let mut finished = Vec::new();
     let mut open = vec![vec![start]];
@@ -124,7 +127,8 @@ pub(super) fn paths(scope: &Scope, labels: &mut Labels, start: Visit) -> Vec<Pat
     finished
 }
 
-/// The values from which the last visited one is made by moving axes or by affine arithmetic.
+/// Returns the visits that can follow `at`: the operands of its node, if the node moves elements or
+/// computes an affine function.
 fn step(scope: &Scope, labels: &mut Labels, at: &Visit) -> Vec<Visit> {
     let Some(id) = scope.links.producer(at.value) else { return Vec::new() };
     let node = scope.graph.node(id);
@@ -147,7 +151,7 @@ fn step(scope: &Scope, labels: &mut Labels, at: &Visit) -> Vec<Visit> {
     }
 }
 
-/// One arithmetic step with `map` as the feature map and `other` as the coefficient.
+/// Returns the visit of operand `map` of an arithmetic node, whose operand `other` is a coefficient.
 fn arithmetic(
     scope: &Scope,
     at: &Visit,
@@ -177,7 +181,7 @@ fn arithmetic(
     Some(Visit { value: map, labels, a, b, selected: at.selected.clone(), by_movement: false })
 }
 
-/// Labels of an operand that is broadcast to a result with `labels`.
+/// Returns the labels of an operand that is broadcast to a result with `labels`.
 fn broadcast_labels(
     scope: &Scope,
     operand: ValueId,
@@ -189,7 +193,7 @@ fn broadcast_labels(
     Some(dims.iter().enumerate().map(label).collect())
 }
 
-/// A step through an operator that moves elements without changing them.
+/// Returns the visit of the input of an operator that only moves elements.
 fn movement(scope: &Scope, labels: &mut Labels, at: &Visit, id: NodeId) -> Option<Visit> {
     let node = scope.graph.node(id);
     let input = node.input(0)?;
@@ -261,27 +265,27 @@ fn movement(scope: &Scope, labels: &mut Labels, at: &Visit, id: NodeId) -> Optio
     Some(Visit { value: input, labels: inner, a, b, selected, by_movement: true })
 }
 
-/// Labels of the input of a reshape that only adds and removes axes of size one; `None` for any
-/// other.
+/// Returns the labels of the input of a reshape that only adds and removes axes of size one; `None` for
+/// any other reshape.
 fn reshaped_labels(
     outer: &[Dim],
     labels: &[Option<Label>],
     inner: &[Dim],
 ) -> Option<Vec<Option<Label>>> {
     let mut remaining = outer.iter().zip(labels).filter(|(dim, _)| !is_one(dim));
-    let mut found = Vec::with_capacity(inner.len());
+    let mut inner_labels = Vec::with_capacity(inner.len());
     for dim in inner {
         if is_one(dim) {
-            found.push(None);
+            inner_labels.push(None);
         } else {
             let (same, label) = remaining.next()?;
             if same != dim {
                 return None;
             }
-            found.push(*label);
+            inner_labels.push(*label);
         }
     }
-    remaining.next().is_none().then_some(found)
+    remaining.next().is_none().then_some(inner_labels)
 }
 
 fn entry(index: i64, dim: &Dim) -> Option<usize> {

@@ -1,20 +1,20 @@
-//! From a maximum to the pieces that it is taken over.
+//! Splits a maximum into its pieces.
 
 use super::paths::{Coefficient, Labels, Visit};
 use super::scope::Scope;
 use crate::graph::predicates::{axis_from_front, is_one};
 use crate::graph::{NodeId, Op, Reduce, ReduceKind, ValueId, Variadic};
 
-/// More pieces than any dynamic ReLU has, and few enough to look at one by one.
+/// Maximum number of pieces; no known dynamic ReLU has as many.
 const MAX_PIECES: usize = 64;
 
-/// Whether a node takes a maximum that pieces could be behind.
+/// Whether an operator computes a maximum, of operands or along axes.
 pub(super) fn is_maximum(op: &Op) -> bool {
     matches!(op, Op::Variadic(Variadic::Max) | Op::Reduce(Reduce { kind: ReduceKind::Max, .. }))
 }
 
-/// The pieces of the maximum at `anchor`, nested maxima and stacked pieces taken apart.
-/// `None` where they cannot be told apart.
+/// Returns the pieces of the maximum at `anchor`, those of nested maxima and those that are stacked
+/// along an axis included; `None` if it cannot be split.
 pub(super) fn pieces(scope: &Scope, labels: &mut Labels, anchor: NodeId) -> Option<Vec<Visit>> {
     let output = scope.graph.node(anchor).output();
     let rank = scope.types.get(output)?.dims.len();
@@ -26,19 +26,19 @@ pub(super) fn pieces(scope: &Scope, labels: &mut Labels, anchor: NodeId) -> Opti
         selected: Vec::new(),
         by_movement: false,
     };
-    let mut found = Vec::new();
+    let mut leaves = Vec::new();
     let mut open = vec![start];
     while let Some(piece) = open.pop() {
         match expand(scope, labels, &piece, output) {
             Expansion::Pieces(inner) => open.extend(inner.into_iter().rev()),
-            Expansion::Leaf => found.push(piece),
+            Expansion::Leaf => leaves.push(piece),
             Expansion::Unknown => return None,
         }
-        if open.len() + found.len() > MAX_PIECES {
+        if open.len() + leaves.len() > MAX_PIECES {
             return None;
         }
     }
-    Some(found)
+    Some(leaves)
 }
 
 enum Expansion {
@@ -71,13 +71,13 @@ fn maximum(scope: &Scope, piece: &Visit, inputs: &[Option<ValueId>]) -> Option<V
     let operand = |input: &Option<ValueId>| {
         let value = (*input)?;
         let dims = &scope.types.get(value)?.dims;
-        // An operand that is broadcast is no feature map.
+        // The feature map has the rank of the result.
         (dims.len() == piece.labels.len()).then(|| Visit { value, ..piece.clone() })
     };
     inputs.iter().map(operand).collect()
 }
 
-/// The pieces that lie along the one axis of a `ReduceMax`.
+/// Returns the pieces that are stacked along the only axis of a `ReduceMax`.
 fn stacked(
     scope: &Scope,
     labels: &mut Labels,
@@ -107,8 +107,8 @@ fn stacked(
         inner[axis] = None;
         let part = |value: &Option<ValueId>| {
             let value = (*value)?;
-            let one = is_one(&scope.types.get(value)?.dims[axis]);
-            one.then(|| Visit { value, labels: inner.clone(), ..piece.clone() })
+            let is_one = is_one(&scope.types.get(value)?.dims[axis]);
+            is_one.then(|| Visit { value, labels: inner.clone(), ..piece.clone() })
         };
         return concat.inputs.iter().map(part).collect();
     }

@@ -1,11 +1,11 @@
-//! What the matchers know about a graph besides the graph.
+//! A graph with the facts that the matchers ask for.
 
 use crate::graph::infer::Types;
 use crate::graph::predicates::{axis_from_front, is_one};
 use crate::graph::{Bindings, Graph, Links, Node, Op, Rewriter, ValueId};
 use crate::tensor::{DType, Tensor};
 
-/// A graph and the facts about it.
+/// A graph with its types and links.
 pub(super) struct Scope<'g> {
     pub graph: &'g Graph,
     pub types: &'g Types,
@@ -13,8 +13,9 @@ pub(super) struct Scope<'g> {
     bindings: Bindings,
 }
 
-/// Sizes to try symbols out with: two images, so that a mix-up between images shows, and maps of a
-/// size that survives the strides of most networks.
+/// Returns a size for every symbol of the inputs, for evaluation with numbers in place of symbols: two
+/// images, so that coefficients of one image that are applied to another are noticed, and a map that
+/// is large enough for the strides of most networks.
 fn probe_sizes(graph: &Graph) -> Bindings {
     const IMAGES: usize = 2;
     const PIXELS: usize = 64;
@@ -32,7 +33,7 @@ fn probe_sizes(graph: &Graph) -> Bindings {
 }
 
 impl<'g> Scope<'g> {
-    /// The graph as it stands.
+    /// A scope of the graph as it is now.
     pub(super) fn of(rewriter: &'g Rewriter) -> Self {
         let graph = rewriter.graph();
         let (types, links) = (rewriter.types(), rewriter.links());
@@ -41,7 +42,7 @@ impl<'g> Scope<'g> {
 }
 
 impl Scope<'_> {
-    /// The number that a constant of one element holds.
+    /// Returns the element of a constant of one element.
     pub(super) fn number(&self, value: ValueId) -> Option<f64> {
         let constant = self.graph.constant(value).filter(|c| c.len() == 1)?;
         match constant.dtype() {
@@ -51,7 +52,7 @@ impl Scope<'_> {
         }
     }
 
-    /// The number that every element of `value` is, whatever its shape.
+    /// Returns the number that all elements of `value` are equal to.
     pub(super) fn uniform(&self, value: ValueId) -> Option<f64> {
         if let Some(number) = self.number(value) {
             return Some(number);
@@ -69,7 +70,7 @@ impl Scope<'_> {
         }
     }
 
-    /// Integers that are known whatever the free sizes are.
+    /// Returns the elements of an integer tensor that do not depend on free sizes.
     pub(super) fn integers(&self, value: ValueId) -> Option<Vec<i64>> {
         match self.graph.constant(value) {
             Some(constant) => constant.to_i64s().ok(),
@@ -77,7 +78,7 @@ impl Scope<'_> {
         }
     }
 
-    /// An integer tensor at the probe sizes.
+    /// Returns an integer tensor at the probe sizes.
     pub(super) fn probe_integers(&self, value: ValueId) -> Option<Tensor> {
         if let Some(constant) = self.graph.constant(value) {
             return Some(constant.clone());
@@ -88,13 +89,13 @@ impl Scope<'_> {
         Tensor::new(&self.probe_shape(value)?, numbers).ok()
     }
 
-    /// The shape of a value at the probe sizes.
+    /// Returns the shape of a value at the probe sizes.
     pub(super) fn probe_shape(&self, value: ValueId) -> Option<Vec<usize>> {
         let dims = &self.types.get(value)?.dims;
         dims.iter().map(|d| usize::try_from(d.evaluate(&self.bindings).ok()?).ok()).collect()
     }
 
-    /// The axis and the entry, where a slice takes one entry of one axis.
+    /// Returns the axis and the entry of a slice that takes one entry along one axis.
     pub(super) fn single_slice(&self, node: &Node, output: ValueId) -> Option<(usize, usize)> {
         let starts = self.integers(node.input(1)?)?;
         let axes = match node.input(3) {
@@ -108,7 +109,7 @@ impl Scope<'_> {
         is_one(&self.types.get(output)?.dims[axis]).then_some((axis, start))
     }
 
-    /// The value behind reshapes that only add or remove trailing axes of size one.
+    /// Follows `value` back through reshapes that only add or remove trailing axes of size one.
     pub(super) fn peel(&self, value: ValueId) -> ValueId {
         let features = |v| self.types.get(v).map(|ty| ty.dims.as_slice());
         let mut value = value;
@@ -134,7 +135,8 @@ impl Scope<'_> {
     }
 }
 
-/// The number that was written where f32 has lost it: 0.16666667 is 1/6.
+/// Returns the fraction that `x` is rounded from, if its denominator is a usual one: 1/6 for
+/// 0.16666667.
 pub(super) fn as_written(x: f32) -> f64 {
     for denominator in [1.0, 3.0, 6.0, 7.0, 9.0, 10.0, 12.0] {
         let fraction = (f64::from(x) * denominator).round() / denominator;

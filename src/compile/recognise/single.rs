@@ -1,5 +1,5 @@
-//! Recognises `a * x + b` and `a * x` whose coefficients come from a hyperfunction: the K = 1
-//! activation after a projection, and squeeze-and-excite.
+//! Recognises `a * x + b` and `a * x` with coefficients from a hyperfunction: activations of one piece
+//! and squeeze-and-excite.
 
 use std::collections::HashSet;
 
@@ -10,19 +10,23 @@ use crate::error::Result;
 use crate::graph::predicates::is_one;
 use crate::graph::{Binary, NodeId, Op, Rewriter, ValueId};
 
-/// Replaces them.
+/// Replaces activations of one piece.
+///
+/// # Errors
+/// [`Graph`](crate::ErrorKind::Graph) or [`Shape`](crate::ErrorKind::Shape) if the graph
+/// contradicts itself.
 pub(super) fn recognise(graph: &mut Rewriter) -> Result<()> {
     let scope = Scope::of(graph);
     let mut matches = Vec::new();
     for id in graph.node_ids() {
-        if let Some(found) = match_single(&scope, id)
-            && let Ok(hyper) =
-                hyperfunction::find(&scope, found.axes, found.channels, &found.pieces)
+        if let Some(activation) = match_single(&scope, id)
+            && let Match { axes, channels, pieces, .. } = &activation
+            && let Ok(hyper) = hyperfunction::find(&scope, *axes, *channels, pieces)
         {
-            matches.push((found, Some(hyper)));
+            matches.push((activation, Some(hyper)));
         }
     }
-    // Of a sum and the product inside it, the sum is the activation.
+    // If both a sum and the product that it reads match, the sum is the activation.
     let inner: HashSet<ValueId> = matches
         .iter()
         .filter(|(m, _)| graph.node(m.anchor).op != Op::Binary(Binary::Mul))
@@ -57,8 +61,8 @@ fn match_single(scope: &Scope, id: NodeId) -> Option<Match> {
     let ways = paths::paths(scope, &mut labels, start);
     ways.iter().find_map(|path| {
         let visit = path.get(depth)?;
-        let whole = scope.types.get(visit.value)?.dims == *dims && !visit.by_movement;
-        let private = path[1..depth].iter().all(|v| scope.links.consumers(v.value).len() == 1);
-        (whole && private).then(|| accept(scope, id, &[visit]).ok())?
+        let is_map = scope.types.get(visit.value)?.dims == *dims && !visit.by_movement;
+        let read_once = path[1..depth].iter().all(|v| scope.links.consumers(v.value).len() == 1);
+        (is_map && read_once).then(|| accept(scope, id, &[visit]).ok())?
     })
 }

@@ -1,8 +1,8 @@
-//! Activations with one slope for positive and one for negative inputs, written as a sum.
+//! Recognises activations with a slope for negative inputs that are written as a sum.
 //!
-//! `relu(x) + s * min(x, 0)` has slope 1 above zero and `s` below, and is `max(x, s * x)` as long
-//! as `s` does not exceed 1. Adaptively parametric ReLU (Zhao et al., 2020) is written this way,
-//! with `s` from a hyperfunction that ends in a sigmoid.
+//! The sum `relu(x) + s * min(x, 0)` has slope 1 above zero and slope `s` below. It is equal to
+//! `max(x, s * x)` if `s` is at most 1. Adaptively parametric ReLU (Zhao et al., 2020) is written this
+//! way, with `s` from a hyperfunction that ends in a sigmoid.
 
 use super::coefficients::{Axes, Piece};
 use super::paths::{Coefficient, Labels};
@@ -12,20 +12,21 @@ use crate::error::Result;
 use crate::graph::predicates::is_one;
 use crate::graph::{Binary, Node, NodeId, Op, Rewriter, Unary, ValueId, Variadic};
 
-/// Replaces such sums whose slope below zero comes from a hyperfunction.
+/// Replaces such sums if a hyperfunction computes the slope below zero.
 ///
 /// # Errors
-/// `Shape` where the graph contradicts itself.
+/// [`Graph`](crate::ErrorKind::Graph) or [`Shape`](crate::ErrorKind::Shape) if the graph
+/// contradicts itself.
 pub(super) fn recognise(graph: &mut Rewriter) -> Result<()> {
     let scope = Scope::of(graph);
     let mut matches = Vec::new();
     for id in graph.node_ids() {
-        if let Some(found) = match_sum(&scope, id)
-            && let Ok(hyper) =
-                hyperfunction::find(&scope, found.axes, found.channels, &found.pieces)
+        if let Some(activation) = match_sum(&scope, id)
+            && let Match { axes, channels, pieces, .. } = &activation
+            && let Ok(hyper) = hyperfunction::find(&scope, *axes, *channels, pieces)
             && hyper.never_exceeds(1, 1.0)
         {
-            matches.push((found, Some(hyper)));
+            matches.push((activation, Some(hyper)));
         }
     }
     let pooled = pooled_maps(&scope, matches.iter().filter_map(|(_, h)| h.as_ref()));
@@ -52,7 +53,7 @@ fn match_sum(scope: &Scope, id: NodeId) -> Option<Match> {
         _ if is_one(&slope_dims[i]) => Some(None),
         0 => Some(axes.batch),
         1 => Some(axes.channel),
-        // A slope that depends on the position is no coefficient.
+        // A coefficient does not depend on the position.
         _ => None,
     };
     let slope_labels = (0..rank).map(label).collect::<Option<_>>()?;
@@ -71,7 +72,7 @@ fn match_sum(scope: &Scope, id: NodeId) -> Option<Match> {
     })
 }
 
-/// The map and the slope, where `positive` is `max(x, 0)` and `product` is `slope * min(x, 0)`.
+/// Returns `x` and `slope` if `positive` is `max(x, 0)` and `product` is `slope * min(x, 0)`.
 fn scaled_negative(
     scope: &Scope,
     positive: ValueId,
@@ -89,14 +90,14 @@ fn scaled_negative(
     }
 }
 
-/// Whether input `at` of a node is zero everywhere: a number, or a map like `torch.zeros_like`
-/// makes.
+/// Whether all elements of input `at` of a node are zero, as a number or as a map that
+/// `torch.zeros_like` has made.
 fn is_zero(scope: &Scope, node: &Node, at: usize) -> bool {
     let zero = node.input(at).and_then(|value| scope.uniform(value));
     zero == Some(0.0)
 }
 
-/// The map that a maximum or minimum compares with zero, where zero does not change its shape.
+/// Returns the map that a maximum or minimum compares with zero, if the result has the map's shape.
 fn compared_with_zero(scope: &Scope, node: &Node) -> Option<ValueId> {
     let &[Some(a), Some(b)] = node.inputs.as_slice() else { return None };
     let map = match (is_zero(scope, node, 0), is_zero(scope, node, 1)) {
@@ -108,7 +109,7 @@ fn compared_with_zero(scope: &Scope, node: &Node) -> Option<ValueId> {
     (dims(map)? == dims(node.output())?).then_some(map)
 }
 
-/// `x`, where the node computes `max(x, 0)`.
+/// Returns `x` if the node computes `max(x, 0)`.
 fn positive_part(scope: &Scope, node: &Node) -> Option<ValueId> {
     match &node.op {
         Op::Unary(Unary::Relu) => node.input(0),
@@ -118,7 +119,7 @@ fn positive_part(scope: &Scope, node: &Node) -> Option<ValueId> {
     }
 }
 
-/// `x`, where the node computes `min(x, 0)`.
+/// Returns `x` if the node computes `min(x, 0)`.
 fn negative_part(scope: &Scope, node: &Node) -> Option<ValueId> {
     let producer = |value| Some(scope.graph.node(scope.links.producer(value)?));
     match &node.op {

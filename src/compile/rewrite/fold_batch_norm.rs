@@ -1,17 +1,18 @@
-//! Folds batch normalisation into the convolution or the matrix product before it.
+//! Folds batch normalisation into the convolution or matrix product before it.
 //!
-//! `scale * (W x + b - mean) / sqrt(variance + epsilon) + bias` is `W' x + b'` with every output
-//! channel's weights multiplied by `scale / sqrt(variance + epsilon)`.
+//! `scale * (W x + b - mean) / sqrt(variance + epsilon) + bias` is equal to `W' x + b'`, where the
+//! weights of each output channel are multiplied by `scale / sqrt(variance + epsilon)`.
 
 use crate::error::Result;
 use crate::graph::geometry::is_row;
-use crate::graph::{Graph, NodeId, Op, Rewriter, ValueId};
-use crate::tensor::{DType, Tensor};
+use crate::graph::{Graph, Node, NodeId, Op, Rewriter, ValueId};
+use crate::tensor::{AlignedBuffer, DType, Tensor};
 
-/// Folds wherever the convolution's output goes nowhere else.
+/// Folds batch normalisations that are the only readers of the layer's output.
 ///
 /// # Errors
-/// `Graph` or `Shape` where the graph contradicts itself.
+/// [`Graph`](crate::ErrorKind::Graph) or [`Shape`](crate::ErrorKind::Shape) if the graph
+/// contradicts itself.
 pub fn fold_batch_norm(graph: &mut Rewriter) -> Result<()> {
     for id in graph.node_ids() {
         fold(graph, id);
@@ -20,27 +21,52 @@ pub fn fold_batch_norm(graph: &mut Rewriter) -> Result<()> {
 }
 
 fn fold(graph: &mut Rewriter, id: NodeId) -> Option<()> {
-    let norm = graph.node(id);
-    let &Op::BatchNormalization { epsilon } = &norm.op else { return None };
-    let x = norm.input(0)?;
-    let producer = graph.links().producer(x)?;
-    graph.links().only_reader(x)?;
-    let [scale, bias, mean, variance] = [1, 2, 3, 4].map(|i| vector(graph, norm.input(i)?));
+    let node = graph.node(id);
+    let (x, output) = (node.input(0)?, node.output());
+    let affine = batch_norm(graph, node)?;
+    into_layer(graph, x, output, &affine)
+}
+
+/// `slopes[c] * x + offsets[c]` for every channel `c`.
+pub(super) struct ChannelAffine {
+    pub slopes: Vec<f64>,
+    pub offsets: Vec<f64>,
+}
+
+/// What a batch normalisation with constant parameters computes.
+pub(super) fn batch_norm(graph: &Graph, node: &Node) -> Option<ChannelAffine> {
+    let &Op::BatchNormalization { epsilon } = &node.op else { return None };
+    let [scale, bias, mean, variance] = [1, 2, 3, 4].map(|i| vector(graph, node.input(i)?));
     let (scale, bias, mean, variance) = (scale?, bias?, mean?, variance?);
     let channels = scale.len();
     if [&bias, &mean, &variance].iter().any(|v| v.len() != channels) {
         return None;
     }
-    let factor: Vec<f64> = (0..channels)
+    let slopes: Vec<f64> = (0..channels)
         .map(|c| f64::from(scale[c]) / (f64::from(variance[c]) + f64::from(epsilon)).sqrt())
         .collect();
+    let offset = |c: usize| f64::from(bias[c]) - f64::from(mean[c]) * slopes[c];
+    let offsets = (0..channels).map(offset).collect();
+    Some(ChannelAffine { slopes, offsets })
+}
 
+/// Has the convolution or the matrix product that gives `x` give `output`, `affine` of `x`, where
+/// nothing else reads `x`.
+pub(super) fn into_layer(
+    graph: &mut Rewriter,
+    x: ValueId,
+    output: ValueId,
+    affine: &ChannelAffine,
+) -> Option<()> {
+    let producer = graph.links().producer(x)?;
+    graph.links().only_reader(x)?;
+    let channels = affine.slopes.len();
     let layer = graph.node(producer);
     let weight = graph.constant(layer.input(1)?)?;
     if weight.dtype() != DType::F32 {
         return None;
     }
-    // Which output channel a weight belongs to.
+    // The weights are `[groups][outer][middle][inner]`, with output channel `(group, middle)`.
     let (outer, middle, groups) = match (&layer.op, weight.shape()) {
         (Op::Conv(_), &[out, ..]) => (1, out, 1),
         (Op::ConvTranspose(conv), &[input, out, ..]) => {
@@ -64,27 +90,26 @@ fn fold(graph: &mut Rewriter, id: NodeId) -> Option<()> {
         Some(value) => vector(graph, value).filter(|b| b.len() == channels)?,
         None => vec![0.0; channels],
     };
-    let shifted = (0..channels).map(|c| {
-        ((f64::from(old_bias[c]) - f64::from(mean[c])) * factor[c] + f64::from(bias[c])) as f32
-    });
-    let shifted: Vec<f32> = shifted.collect();
+    let new_bias =
+        |c: usize| (f64::from(old_bias[c]) * affine.slopes[c] + affine.offsets[c]) as f32;
+    let bias: Vec<f32> = (0..channels).map(new_bias).collect();
 
     let name = layer.name.clone();
-    let output = norm.output();
-    let (shape, plain) = (weight.shape().to_vec(), weight.clone());
-    // Made when it is packed, and not kept beside what is packed.
+    let (shape, plain, slopes) = (weight.shape().to_vec(), weight.clone(), affine.slopes.clone());
+    // Computed when the layer is packed, and not kept beside the packed weights.
     let scaled = Tensor::deferred(&shape, move |scaled: &mut [f32]| {
-        let plain = plain.fleeting();
-        let rows = plain.as_f32().unwrap_or_default().chunks(inner);
+        let mut scratch = AlignedBuffer::zeroed(0);
+        let plain = plain.read_once::<f32>(&mut scratch).expect("its type was checked above");
+        let rows = plain.chunks(inner);
         for (row, (scaled, plain)) in scaled.chunks_mut(inner).zip(rows).enumerate() {
             let channel = row / (outer * middle) * middle + row % middle;
             for (to, &from) in scaled.iter_mut().zip(plain) {
-                *to = (f64::from(from) * factor[channel]) as f32;
+                *to = (f64::from(from) * slopes[channel]) as f32;
             }
         }
     });
     let weight = graph.add_constant(format!("{name}.weight"), scaled.ok()?);
-    let bias = graph.add_constant(format!("{name}.bias"), Tensor::vector::<f32>(shifted));
+    let bias = graph.add_constant(format!("{name}.bias"), Tensor::vector::<f32>(bias));
     graph.edit(producer, |layer| {
         layer.inputs.truncate(1);
         layer.inputs.extend([Some(weight), Some(bias)]);

@@ -1,15 +1,16 @@
 //! Folds zeros around a map into the padding of the convolution that reads it.
 //!
-//! Networks that come from TensorFlow pad below and to the right only, which PyTorch writes as an
-//! operator of its own.
+//! Networks converted from TensorFlow pad more below and to the right than above and to the left, for
+//! which PyTorch needs a separate operator.
 
 use crate::error::Result;
 use crate::graph::{NodeId, Op, PadMode, Padding, Rewriter};
 
-/// Folds wherever a convolution reads a map with zeros around it.
+/// Folds every `Pad` with zeros that a convolution reads.
 ///
 /// # Errors
-/// `Graph` or `Shape` where the graph contradicts itself.
+/// [`Graph`](crate::ErrorKind::Graph) or [`Shape`](crate::ErrorKind::Shape) if the graph
+/// contradicts itself.
 pub fn fold_pad(graph: &mut Rewriter) -> Result<()> {
     for id in graph.node_ids() {
         fold(graph, id);
@@ -35,7 +36,7 @@ fn fold(graph: &mut Rewriter, id: NodeId) -> Option<()> {
     let rank = amounts.len() / 2;
     let (before, after) = amounts.split_at(rank);
     let on_space = before.get(..2)? == [0, 0] && after.get(..2)? == [0, 0];
-    // A negative amount crops, which does not add up with zeros.
+    // A negative amount crops the map. Its sum with an amount of zeros has another meaning.
     if !on_space || amounts.iter().chain(own).any(|&amount| amount < 0) {
         return None;
     }

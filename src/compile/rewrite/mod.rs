@@ -1,22 +1,26 @@
-//! Passes that rewrite a graph into an equal one, one a file.
+//! Passes that rewrite a graph into an equal one, one pass per file.
 
+mod channel_affine;
 mod fold_batch_norm;
 mod fold_pad;
 mod free_batch;
 mod pool_before_conv;
 mod simplify;
+mod spelled_activations;
 mod split_maxout;
 mod static_slopes;
 
+pub use channel_affine::channel_affine;
 pub use fold_batch_norm::fold_batch_norm;
 pub use fold_pad::fold_pad;
 pub use free_batch::{FixedBatch, free_batch};
 pub use pool_before_conv::pool_before_conv;
 pub use simplify::simplify;
+pub use spelled_activations::spelled_activations;
 pub use split_maxout::split_maxout;
 pub use static_slopes::static_slopes;
 
-/// Runs one pass alone.
+/// Runs a single pass.
 #[cfg(test)]
 fn alone<R>(
     graph: &mut crate::graph::Graph,

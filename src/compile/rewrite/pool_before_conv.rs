@@ -1,20 +1,23 @@
-//! Takes what is computed from the output of a pointwise convolution from its input instead.
+//! Computes contexts and attentions from the input of a pointwise convolution instead of its output.
 //!
-//! A mean over positions and a pointwise convolution are linear: `mean(W x + c) = W mean(x) + c`.
-//! The context of a dynamic activation right after such a convolution is thus known before it, its
-//! first layer folds into `W1 W` with fewer columns where the convolution widens, and nothing stands
-//! between the convolution and its activation any more. The logits of a spatial attention, which
-//! are a pointwise convolution themselves, fold likewise.
+//! A mean over positions and a pointwise convolution are both linear, so that `mean(W x + c) =
+//! W mean(x) + c`. The first layer `W1` of a hyperfunction that reads the mean can therefore be
+//! replaced by `W1 W`, which reads the mean of the convolution's input. The coefficients are then
+//! known before the convolution runs, and its activation becomes an epilogue. `W1 W` is also smaller
+//! than `W1` if the convolution has fewer inputs than outputs. The logits of a spatial attention are a
+//! pointwise convolution, which is folded in the same way.
 
 use crate::error::Result;
 use crate::graph::geometry::is_dense_pointwise;
 use crate::graph::{NodeId, Op, PoolKind, Rewriter, ValueId};
-use crate::tensor::Tensor;
+use crate::simd::{Isa, Simd, Vectorised};
+use crate::tensor::{AlignedBuffer, Tensor};
 
-/// Folds wherever the convolution has fewer inputs than outputs.
+/// Folds every convolution with fewer inputs than outputs.
 ///
 /// # Errors
-/// `Graph` or `Shape` where the graph contradicts itself.
+/// [`Graph`](crate::ErrorKind::Graph) or [`Shape`](crate::ErrorKind::Shape) if the graph
+/// contradicts itself.
 pub fn pool_before_conv(graph: &mut Rewriter) -> Result<()> {
     for id in graph.node_ids() {
         fold_context(graph, id);
@@ -23,7 +26,7 @@ pub fn pool_before_conv(graph: &mut Rewriter) -> Result<()> {
     graph.commit().map(|_| ())
 }
 
-/// A pointwise convolution that widens.
+/// A pointwise convolution with fewer inputs than outputs.
 struct Widening {
     input: ValueId,
     /// `[outputs][inputs]`
@@ -34,7 +37,7 @@ struct Widening {
 }
 
 impl Widening {
-    /// The one that produces `map`.
+    /// Returns the convolution that produces `map`, if it is one.
     fn before(graph: &Rewriter, map: ValueId) -> Option<Self> {
         let node = graph.node(graph.links().producer(map)?);
         let Op::Conv(conv) = &node.op else { return None };
@@ -50,40 +53,81 @@ impl Widening {
         widens.then(|| Widening { input, weight: weight.clone(), bias, inputs, outputs })
     }
 
-    /// The weights and biases of the layer `[rows][outputs]` over this convolution's output as
-    /// those of one over its input.
+    /// Composes this convolution with a layer `[rows][outputs]` that reads its output. Returns the
+    /// weights `[rows][inputs]` and the biases of the layer that reads the convolution's input.
     fn compose(&self, layer: &Tensor, bias: Option<&Tensor>) -> Option<(Vec<f32>, Vec<f32>)> {
-        let (layer, weight) = (layer.as_f32().ok()?, self.weight.as_f32().ok()?);
-        let rows = layer.len() / self.outputs;
+        let mut scratch = [AlignedBuffer::zeroed(0), AlignedBuffer::zeroed(0)];
+        let [layer_scratch, weight_scratch] = &mut scratch;
+        let layer = layer.read_once::<f32>(layer_scratch).ok()?;
+        let weight = self.weight.read_once::<f32>(weight_scratch).ok()?;
         let own = match &self.bias {
             Some(own) => own.as_f32().ok()?,
             None => &vec![0.0; self.outputs],
         };
-        let mut composed = Vec::with_capacity(rows * self.inputs);
-        let mut biases = Vec::with_capacity(rows);
-        let mut sums = vec![0.0; self.inputs];
+        let mut biases = Vec::with_capacity(layer.len() / self.outputs);
         for (row, layer) in layer.chunks_exact(self.outputs).enumerate() {
-            let mut shift = match bias {
+            let bias = match bias {
                 Some(bias) => f64::from(*bias.as_f32().ok()?.get(row)?),
                 None => 0.0,
             };
-            sums.fill(0.0);
-            for ((&factor, weight), &own) in
-                layer.iter().zip(weight.chunks_exact(self.inputs)).zip(own)
-            {
-                shift += f64::from(factor) * f64::from(own);
-                for (sum, &weight) in sums.iter_mut().zip(weight) {
-                    *sum += f64::from(factor) * f64::from(weight);
-                }
-            }
-            composed.extend(sums.iter().map(|&sum| sum as f32));
-            biases.push(shift as f32);
+            let terms = layer.iter().zip(own).map(|(&a, &b)| f64::from(a) * f64::from(b));
+            biases.push(terms.fold(bias, |sum, term| sum + term) as f32);
         }
-        Some((composed, biases))
+        let product = Product { layer, weight, outputs: self.outputs, inputs: self.inputs };
+        Some((Isa::get().run(product), biases))
     }
 }
 
-/// A hyperfunction whose context is the mean of a convolution's output.
+/// The matrix product of `layer [rows][outputs]` and `weight [outputs][inputs]`, with sums in f64.
+struct Product<'a> {
+    layer: &'a [f32],
+    weight: &'a [f32],
+    outputs: usize,
+    inputs: usize,
+}
+
+impl Vectorised for Product<'_> {
+    type Output = Vec<f32>;
+
+    // The loops over inputs are vectorised by rustc for the instruction set. Each sum adds the
+    // outputs in order, and is therefore the same on every instruction set.
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> Vec<f32> {
+        /// Rows of `weight` that are added to the sums at a time.
+        const ROWS: usize = 4;
+        let mut product = Vec::with_capacity(self.layer.len() / self.outputs * self.inputs);
+        let mut sums = vec![0.0f64; self.inputs];
+        for factors in self.layer.chunks_exact(self.outputs) {
+            sums.fill(0.0);
+            let blocks =
+                factors.chunks_exact(ROWS).zip(self.weight.chunks_exact(ROWS * self.inputs));
+            for (factors, weights) in blocks {
+                let [f0, f1, f2, f3] = [0, 1, 2, 3].map(|i| f64::from(factors[i]));
+                let (w01, w23) = weights.split_at(2 * self.inputs);
+                let ((w0, w1), (w2, w3)) = (w01.split_at(self.inputs), w23.split_at(self.inputs));
+                for ((((sum, &w0), &w1), &w2), &w3) in
+                    sums.iter_mut().zip(w0).zip(w1).zip(w2).zip(w3)
+                {
+                    let two = *sum + f0 * f64::from(w0) + f1 * f64::from(w1);
+                    *sum = two + f2 * f64::from(w2) + f3 * f64::from(w3);
+                }
+            }
+            let rest = self.outputs / ROWS * ROWS;
+            let weights = self.weight[rest * self.inputs..].chunks_exact(self.inputs);
+            for (&factor, weights) in factors[rest..].iter().zip(weights) {
+                for (sum, &weight) in sums.iter_mut().zip(weights) {
+                    *sum += f64::from(factor) * f64::from(weight);
+                }
+            }
+            for &sum in &sums {
+                product.push(sum as f32);
+            }
+        }
+        product
+    }
+}
+
+/// Folds a convolution into the hyperfunction `id` whose context is the mean of its output.
 fn fold_context(graph: &mut Rewriter, id: NodeId) -> Option<()> {
     let node = graph.node(id);
     let Op::Hyperfunction(_) = &node.op else { return None };
@@ -111,7 +155,7 @@ fn fold_context(graph: &mut Rewriter, id: NodeId) -> Option<()> {
     Some(())
 }
 
-/// The convolution to one channel whose output is the logits of an attention.
+/// Folds a convolution into the one that computes the logits of the attention `id`.
 fn fold_logits(graph: &mut Rewriter, id: NodeId) -> Option<()> {
     let Op::SpatialAttention(_) = &graph.node(id).op else { return None };
     let layer = graph.links().producer(graph.node(id).input(0)?)?;
@@ -153,7 +197,7 @@ mod tests {
         Tensor::new(shape, (0..count).map(|i| (i as f32 * frequency).sin()).collect()).unwrap()
     }
 
-    /// A convolution from `inputs` to `outputs` channels, then a DY-ReLU-C.
+    /// Returns a convolution from `inputs` to `outputs` channels with a DY-ReLU-C after it.
     fn network(inputs: usize, outputs: usize, strides: &[usize], bias: bool) -> Graph {
         let mut g = Graph::new("t");
         let dims = vec![Dim::symbol("N"), inputs.into(), 5.into(), 7.into()];

@@ -1,4 +1,4 @@
-//! Computes what does not depend on the input, and drops what changes nothing.
+//! Folds constants and removes nodes that do not change their input.
 
 use crate::error::Result;
 use crate::graph::infer::Types;
@@ -6,27 +6,29 @@ use crate::graph::{Dim, NodeId, Op, Rewriter, ValueId};
 use crate::reference;
 use crate::tensor::{DType, Tensor, num_elements};
 
-/// Folds constants and removes identities until nothing is left to do.
+/// Folds constants and removes identities, repeatedly until nothing changes.
 ///
 /// # Errors
-/// `Graph` or `Shape` where the graph contradicts itself.
+/// [`Graph`](crate::ErrorKind::Graph) or [`Shape`](crate::ErrorKind::Shape) if the graph
+/// contradicts itself.
 pub fn simplify(graph: &mut Rewriter) -> Result<()> {
     let mut open: Vec<NodeId> = graph.node_ids().collect();
     while !open.is_empty() {
         for &id in &open {
             let _ = fold(graph, id) || drop_identity(graph, id);
         }
-        // What can be done now is where something was done.
+        // New opportunities arise only where something has changed.
         open = graph.commit()?;
     }
     Ok(())
 }
 
-/// A folded tensor may be larger than what it is made from, but not without bound: a file could
-/// ask for a terabyte of zeros.
+/// Maximum number of elements of a folded tensor that is larger than the tensors it is computed from.
+/// Without a limit, a small file could demand a terabyte of zeros.
 const MAX_FOLDED: usize = 1 << 22;
 
-/// Replaces the outputs of a node by constants, where they are constants.
+/// Replaces the outputs of a node by constants if all inputs are constants. Returns whether anything
+/// changed.
 fn fold(graph: &mut Rewriter, id: NodeId) -> bool {
     let node = graph.node(id);
     let mut folded = Vec::new();
@@ -56,8 +58,8 @@ fn fold(graph: &mut Rewriter, id: NodeId) -> bool {
     }
     let mut changed = false;
     for (value, tensor) in folded {
-        // An output of the graph keeps its node: its value has to be produced. A node that stays
-        // for that must not count as folded for ever.
+        // A value that is an output of the graph must have a node that produces it. It is not
+        // counted as a change, which would repeat the pass without end.
         if !graph.links().is_output(value) && !graph.links().consumers(value).is_empty() {
             let name = graph.value(value).name.clone();
             let constant = graph.add_constant(name, tensor);
@@ -70,7 +72,7 @@ fn fold(graph: &mut Rewriter, id: NodeId) -> bool {
     changed
 }
 
-/// Integers that follow from shapes alone.
+/// Returns the elements of an integer tensor that follow from shapes alone.
 fn known_integers(types: &Types, value: ValueId) -> Option<Tensor> {
     let ty = types.get(value)?;
     let contents = types.contents(value)?;
@@ -79,7 +81,8 @@ fn known_integers(types: &Types, value: ValueId) -> Option<Tensor> {
     matches!(ty.dtype, DType::I64 | DType::I32).then(|| tensor.cast(ty.dtype).ok())?
 }
 
-/// Takes a node out of the graph where its output is its input.
+/// Removes a node whose output is equal to its input, or merges it with the node before. Returns
+/// whether anything changed.
 fn drop_identity(graph: &mut Rewriter, id: NodeId) -> bool {
     let node = graph.node(id);
     let (Some(mut input), output) = (node.input(0), node.output()) else { return false };
@@ -97,7 +100,7 @@ fn drop_identity(graph: &mut Rewriter, id: NodeId) -> bool {
             if let Some((first, inner)) = transposed(graph, input)
                 && !graph.links().is_output(output)
             {
-                // Two in a row are one.
+                // Two transposes become one.
                 let perm: Vec<usize> = perm.iter().map(|&p| first[p]).collect();
                 input = inner;
                 if !is_identity(&perm) {
@@ -130,7 +133,7 @@ fn is_identity(perm: &[usize]) -> bool {
     perm.iter().enumerate().all(|(i, &p)| i == p)
 }
 
-/// The permutation and the input of the transpose that produces `value`.
+/// Returns the permutation and the input of the transpose that produces `value`.
 fn transposed(graph: &Rewriter, value: ValueId) -> Option<(Vec<usize>, ValueId)> {
     let node = graph.node(graph.links().producer(value)?);
     match &node.op {
@@ -139,8 +142,8 @@ fn transposed(graph: &Rewriter, value: ValueId) -> Option<(Vec<usize>, ValueId)>
     }
 }
 
-/// Whether a value may take over the name of an output: it is neither an input, nor a constant,
-/// nor an output already.
+/// Whether a value may become an output of the graph: it is neither an input nor a constant nor an
+/// output already.
 fn is_internal(graph: &Rewriter, value: ValueId) -> bool {
     let v = graph.value(value);
     v.input.is_none() && v.constant.is_none() && !graph.links().is_output(value)

@@ -1,17 +1,18 @@
-//! Maxout as a maximum of convolutions.
+//! Rewrites Maxout as a maximum of convolutions.
 //!
-//! Maxout (Goodfellow et al., ICML 2013) is a maximum over K groups of the outputs of one
-//! convolution. Written as K convolutions, each takes the maximum with the one before it as its
-//! epilogue, and the K-fold map is never in memory.
+//! Maxout (Goodfellow et al., ICML 2013) is a maximum over K groups of outputs of one convolution. This
+//! pass splits the convolution into K, each of which computes the maximum with the result of the
+//! previous one as its epilogue. The map of all K groups is then never in memory.
 
 use crate::error::Result;
 use crate::graph::{NodeId, Op, ReduceKind, Rewriter, ValueId, Variadic};
 use crate::tensor::Tensor;
 
-/// Splits wherever a convolution's output goes nowhere else.
+/// Splits every convolution whose output only goes to a Maxout.
 ///
 /// # Errors
-/// `Graph` or `Shape` where the graph contradicts itself.
+/// [`Graph`](crate::ErrorKind::Graph) or [`Shape`](crate::ErrorKind::Shape) if the graph
+/// contradicts itself.
 pub fn split_maxout(graph: &mut Rewriter) -> Result<()> {
     for id in graph.node_ids() {
         split(graph, id);
@@ -33,16 +34,17 @@ fn split(graph: &mut Rewriter, id: NodeId) -> Option<()> {
     let layer = graph.node(read_by_one(graph, map)?);
     let Op::Conv(conv) = layer.op.clone() else { return None };
     let (from, to) = (&graph.types().get(map)?.dims, &graph.types().get(grouped)?.dims);
-    let (&[images, all, height, width], &[n, a, b, h, w]) =
+    let (&[images, outputs, height, width], &[n, a, b, h, w]) =
         (&from.iter().collect::<Vec<_>>()[..], &to.iter().collect::<Vec<_>>()[..])
     else {
         return None;
     };
-    let (all, a, b) = (all.as_size()?, a.as_size()?, b.as_size()?);
-    if conv.groups != 1 || (images, height, width) != (n, h, w) || a.checked_mul(b) != Some(all) {
+    let (outputs, a, b) = (outputs.as_size()?, a.as_size()?, b.as_size()?);
+    let keeps_positions = (images, height, width) == (n, h, w);
+    if conv.groups != 1 || !keeps_positions || a.checked_mul(b) != Some(outputs) {
         return None;
     }
-    // Which of the convolution's outputs is channel `c` of piece `k`.
+    // Channel `c` of piece `k` is output `k * piece_stride + c * channel_stride` of the convolution.
     let (pieces, channels, piece_stride, channel_stride) = match axis {
         1 | -4 => (a, b, b, 1),
         2 | -3 => (b, a, 1, b),
@@ -84,7 +86,7 @@ fn split(graph: &mut Rewriter, id: NodeId) -> Option<()> {
     Some(())
 }
 
-/// The node that gives `value`, where one other node alone reads it.
+/// Returns the node that produces `value` if exactly one other node reads it.
 fn read_by_one(graph: &Rewriter, value: ValueId) -> Option<NodeId> {
     graph.links().only_reader(value)?;
     graph.links().producer(value)
@@ -98,7 +100,8 @@ mod tests {
     use crate::reference;
     use crate::tensor::DType;
 
-    /// Six outputs as three pieces of two channels, or two channels of three pieces.
+    /// Returns a network whose convolution has three pieces of two channels as six outputs, with the
+    /// pieces along `axis`.
     fn network(axis: i64) -> Graph {
         let mut g = Graph::new("t");
         let dims = vec![Dim::symbol("N"), 2.into(), 3.into(), 5.into()];

@@ -1,14 +1,15 @@
-//! A parametric ReLU as the max-affine function that it is: `max(x, slope * x)`, for slopes of at
-//! most one.
+//! Rewrites parametric ReLU as the max-affine function `max(x, slope * x)`, which it is equal to if no
+//! slope exceeds one.
 
 use crate::error::Result;
 use crate::graph::{MaxAffine, NodeId, Op, Rewriter};
 use crate::tensor::Tensor;
 
-/// Rewrites every parametric ReLU of a feature map with a constant slope for each channel.
+/// Rewrites every parametric ReLU of a feature map that has one constant slope, or one per channel.
 ///
 /// # Errors
-/// `Graph` or `Shape` where the graph contradicts itself.
+/// [`Graph`](crate::ErrorKind::Graph) or [`Shape`](crate::ErrorKind::Shape) if the graph
+/// contradicts itself.
 pub fn static_slopes(graph: &mut Rewriter) -> Result<()> {
     for id in graph.node_ids() {
         rewrite(graph, id);
@@ -23,13 +24,13 @@ fn rewrite(graph: &mut Rewriter, id: NodeId) -> Option<()> {
     let dims = &graph.types().get(x)?.dims;
     let channels = dims.get(1)?.as_size().filter(|_| dims.len() == 4)?;
     let slope = graph.constant(node.input(1)?)?;
-    // One for all, or one a channel, by the rules of broadcasting.
+    // By the rules of broadcasting, slopes are aligned with the last axes of the map.
     let aligned = matches!(slope.shape(), [_, 1, 1] | [1, _, 1, 1]) || slope.len() == 1;
     let slopes = slope.as_f32().ok()?;
     if !aligned || !matches!(slopes.len(), n if n == 1 || n == channels) {
         return None;
     }
-    // Where a slope is larger, the function is a minimum. NaN is neither.
+    // With a larger slope the function is a minimum. A NaN is refused as well.
     if !slopes.iter().all(|&slope| slope <= 1.0) {
         return None;
     }

@@ -1,4 +1,4 @@
-//! Attributes of a node, with their types checked.
+//! The attributes of a node, with their types checked.
 
 use super::proto::{self, attribute_type as kind};
 use crate::error::{Error, Result};
@@ -13,7 +13,7 @@ impl<'n> Attributes<'n> {
 
     fn find(&self, name: &str, wanted: i32, what: &str) -> Result<Option<&'n proto::Attribute>> {
         let Some(found) = self.0.iter().find(|a| a.name == name) else { return Ok(None) };
-        // Files from before IR version 3 leave the type out.
+        // Files from before IR version 3 do not state the type.
         if found.r#type != wanted && found.r#type != kind::UNDEFINED {
             return Err(Error::format(format!("attribute {name:?} should be {what}")));
         }
@@ -51,7 +51,7 @@ impl<'n> Attributes<'n> {
         Ok(self.find(name, kind::INTS, "a list of integers")?.map(|a| a.ints.as_slice()))
     }
 
-    /// A list of sizes; empty where the attribute is absent.
+    /// Returns a list of sizes, empty if the attribute is absent.
     pub(super) fn sizes(&self, name: &str) -> Result<Vec<usize>> {
         self.ints(name)?.unwrap_or(&[]).iter().map(|&i| as_size(name, i)).collect()
     }

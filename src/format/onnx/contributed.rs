@@ -1,4 +1,5 @@
-//! What onnxruntime's offline optimiser writes at its levels "basic" and "extended".
+//! The operators of the domain `com.microsoft` that ONNX Runtime's offline optimiser writes at its levels
+//! "basic" and "extended".
 
 use super::attributes::Attributes;
 use super::operators::{NodeReader, gemm, unknown};
@@ -6,7 +7,7 @@ use crate::error::Result;
 use crate::graph::{Binary, Gemm, Op, Unary, ValueId};
 
 impl NodeReader<'_> {
-    /// Adds the meaning of an operator of the domain `com.microsoft`.
+    /// Adds the graph operators that compute an operator of the domain `com.microsoft`.
     pub(super) fn contributed(&mut self, a: &Attributes) -> Result<()> {
         match self.node.op_type.as_str() {
             "FusedConv" => self.fused_conv(a),
@@ -33,7 +34,7 @@ impl NodeReader<'_> {
         self.then_activation(a, Op::Binary(Binary::Add), vec![Some(conv), Some(sum)])
     }
 
-    /// Adds `op` and after it the activation that the attributes name.
+    /// Adds `op`, followed by the activation that the attributes name.
     fn then_activation(
         &mut self,
         a: &Attributes,
@@ -76,7 +77,7 @@ impl NodeReader<'_> {
         Ok(())
     }
 
-    /// A product of matrices, each transposed on request, times a number.
+    /// Adds a product of matrices, each transposed if its attribute asks for it, times a number.
     fn fused_matmul(&mut self, a: &Attributes) -> Result<()> {
         if a.flag("transBatchA", false)? || a.flag("transBatchB", false)? {
             return Err(self.unsupported());
@@ -111,7 +112,7 @@ impl NodeReader<'_> {
         Ok(())
     }
 
-    /// A function of the first input, or of the sum of both where there are two.
+    /// Adds a function of the first input, or of the sum of both inputs if there are two.
     fn unary_of_sum(&mut self, unary: Unary) -> Result<()> {
         let mut inputs = std::mem::take(&mut self.inputs);
         if inputs.get(1).copied().flatten().is_some() {

@@ -1,9 +1,9 @@
-//! Files beside a model in which its tensors lie.
+//! External data: files beside a model that hold its tensors.
 //!
-//! A model must not read files that are none of its own. The location that it states is taken from its
-//! folder and must not leave it; where links on the way lead elsewhere, they have to end in the folder of
-//! the model, in the one where the model itself lies if it is a link, as in the cache of Hugging Face, or in
-//! one that the user allows.
+//! A model must not be able to read files that are not its own. The location that it states is relative to
+//! the model's folder and must not leave it. Links on the way must end in one of three folders: the model's,
+//! the one of the model's target if the model is a link itself (as in the cache of Hugging Face), or one that
+//! the user allows.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -13,45 +13,51 @@ use std::sync::Arc;
 
 use super::proto;
 use crate::error::{Error, Result};
-use crate::format::mapped::Mapped;
+use crate::format::contents::Contents;
+use crate::format::{Access, Place};
 use crate::tensor::Storage;
 
-/// The data files of one model; those that were read are kept mapped.
+/// The data files of one model, each opened once.
 pub(super) struct ExternalFiles {
     folder: PathBuf,
-    /// Folders in or under which files may lie, without links.
+    /// Folders in or under which files may lie, with all links resolved.
     allowed: Vec<PathBuf>,
-    mapped: HashMap<PathBuf, Storage>,
+    access: Access,
+    opened: HashMap<PathBuf, (Contents, Storage)>,
 }
 
 impl ExternalFiles {
-    /// The files of the model at `path`, which may lie under `root` too.
+    /// The data files of the model at a place.
     ///
     /// # Errors
-    /// `Io` where there is no folder `root`.
-    pub(super) fn of_model(path: &Path, root: Option<&Path>) -> Result<Self> {
-        let mut files = Self::in_folder(path.parent().unwrap_or(Path::new("")));
+    ///
+    /// [`Io`](crate::ErrorKind::Io) if the root that the user allows is no folder.
+    pub(super) fn of_model(place: Place) -> Result<Self> {
+        let Place { path, data_root, access } = place;
+        let mut files = Self::in_folder(path.parent().unwrap_or(Path::new("")), access);
         if let Ok(target) = fs::canonicalize(path) {
             files.allowed.extend(target.parent().map(Path::to_path_buf));
         }
-        if let Some(root) = root {
+        if let Some(root) = data_root {
             files.allowed.push(fs::canonicalize(root).map_err(|e| Error::io(root, e))?);
         }
         Ok(files)
     }
 
-    /// The files in or under `folder`; an empty path is the current folder.
-    pub(super) fn in_folder(folder: &Path) -> Self {
+    /// The files in or under `folder`. An empty path is the current folder.
+    pub(super) fn in_folder(folder: &Path, access: Access) -> Self {
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         let allowed = fs::canonicalize(folder).into_iter().collect();
-        ExternalFiles { folder: folder.to_path_buf(), allowed, mapped: HashMap::new() }
+        ExternalFiles { folder: folder.to_path_buf(), allowed, access, opened: HashMap::new() }
     }
 
-    /// The `expected` bytes that `entries` describe.
+    /// Returns the `expected` bytes that `entries` describe.
     ///
     /// # Errors
-    /// `Format` where the entries make no sense, `Input` where the file is none of the model's, `Io`
-    /// where it cannot be read.
+    ///
+    /// [`Format`](crate::ErrorKind::Format) if the entries make no sense,
+    /// [`Input`](crate::ErrorKind::Input) if the file is none of the model's own,
+    /// [`Io`](crate::ErrorKind::Io) if it cannot be read.
     pub(super) fn bytes(
         &mut self,
         entries: &[proto::StringEntry],
@@ -83,7 +89,7 @@ impl ExternalFiles {
         })
     }
 
-    /// The file at a location, and the path by which the model names it.
+    /// Returns the path by which the model names the file at a location, and its contents.
     fn file(&mut self, location: &str) -> Result<(PathBuf, &Storage)> {
         let inside = inside(Path::new(location)).ok_or_else(|| {
             Error::format(format!(
@@ -103,14 +109,20 @@ impl ExternalFiles {
                 target.display()
             ))));
         }
-        let file = match self.mapped.entry(target) {
+        let file = match self.opened.entry(target) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => {
-                let mapped = Mapped::open(place.key()).map_err(of_file)?;
-                place.insert(Storage::new(Arc::new(mapped)))
+            Entry::Vacant(entry) => {
+                let contents = Contents::open(entry.key(), self.access).map_err(of_file)?;
+                let storage = Storage::new(Arc::new(contents.clone()));
+                entry.insert((contents, storage))
             }
         };
-        Ok((path, file))
+        Ok((path, &file.1))
+    }
+
+    /// Returns the contents of the files that were read.
+    pub(super) fn into_contents(self) -> impl Iterator<Item = Contents> {
+        self.opened.into_values().map(|(contents, _)| contents)
     }
 }
 
@@ -118,19 +130,19 @@ fn entry<'e>(entries: &'e [proto::StringEntry], key: &str) -> Option<&'e str> {
     entries.iter().find(|e| e.key == key).map(|e| e.value.as_str())
 }
 
-/// The location that entries state.
+/// Returns the location that entries state.
 pub(super) fn location(entries: &[proto::StringEntry]) -> Result<&str> {
     entry(entries, "location").ok_or_else(|| Error::format("it is external but names no location"))
 }
 
-/// A relative path without `..`; `None` where it leaves the folder that it begins in.
+/// Returns a relative path without `..`, `None` if it leaves the folder that it begins in.
 fn inside(path: &Path) -> Option<PathBuf> {
     let mut inside = PathBuf::new();
     for component in path.components() {
         match component {
             Component::Normal(name) => inside.push(name),
             Component::CurDir => {}
-            // An empty path has nothing to leave.
+            // `pop` fails at the beginning: the path leaves the folder.
             Component::ParentDir if inside.pop() => {}
             _ => return None,
         }
@@ -159,11 +171,15 @@ mod tests {
         }
     }
 
+    fn place<'p>(path: &'p Path, data_root: Option<&'p Path>) -> Place<'p> {
+        Place { path, data_root, access: Access::read() }
+    }
+
     fn location_of(name: &str) -> [proto::StringEntry; 1] {
         [proto::StringEntry { key: "location".into(), value: name.into() }]
     }
 
-    /// The cache of Hugging Face has its files by their checksums and links with their names.
+    /// The cache of Hugging Face names files by checksums, and has links with their names.
     #[cfg(unix)]
     #[test]
     fn links_end_beside_the_model_or_where_it_is_allowed() {
@@ -185,13 +201,13 @@ mod tests {
 
         let model = path("snapshots/1/model.onnx");
         let read = |model: &Path, root: Option<&Path>, name: &str| {
-            let mut files = ExternalFiles::of_model(model, root).unwrap();
+            let mut files = ExternalFiles::of_model(place(model, root)).unwrap();
             files.bytes(&location_of(name), 4).map(|storage| storage.bytes().to_vec())
         };
         for name in ["model.onnx_data", "again", "./sub/../model.onnx_data"] {
             assert_eq!(read(&model, None, name).unwrap(), b"data", "{name}");
         }
-        // A model that is no link has its own folder only.
+        // A model that is no link may read its own folder only.
         for (model, name) in [
             (&model, "far"),
             (&path("snapshots/1/plain.onnx"), "model.onnx_data"),
@@ -204,18 +220,18 @@ mod tests {
         let root = path("elsewhere");
         assert_eq!(read(&model, Some(&root), "far").unwrap(), b"data");
         assert_eq!(read(&path("blobs/a"), Some(&root), "folder/c").unwrap(), b"data");
-        let missing = ExternalFiles::of_model(&model, Some(&path("nowhere")));
+        let missing = ExternalFiles::of_model(place(&model, Some(&path("nowhere"))));
         assert!(missing.is_err());
     }
 
-    /// A pipe would be waited for.
+    /// Opening a pipe would wait.
     #[cfg(unix)]
     #[test]
     fn special_files_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let pipe = folder.path().join("pipe");
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-        let mut files = ExternalFiles::in_folder(folder.path());
+        let mut files = ExternalFiles::in_folder(folder.path(), Access::read());
         let error = files.bytes(&location_of("pipe"), 4).err().unwrap().to_string();
         assert!(error.contains("expected a file, found a pipe"), "{error}");
     }

@@ -1,4 +1,4 @@
-//! The inputs of a network, and what follows of those whose shape is not stated.
+//! The types of a network's inputs, including those whose shape the file does not state.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,7 +9,7 @@ use crate::graph::{Dim, TensorType};
 /// The types of the inputs of one network.
 pub(super) struct InputTypes<'m> {
     graph: &'m proto::Graph,
-    /// The names of sizes that are taken.
+    /// The names that symbols of sizes already have.
     symbols: HashSet<String>,
 }
 
@@ -24,8 +24,8 @@ impl<'m> InputTypes<'m> {
         InputTypes { graph, symbols }
     }
 
-    /// The type of `input`. A size that is not known is a symbol of its own; where not even the number
-    /// of axes is stated, it follows from the first operator that says.
+    /// Reads the type of `input`. An unknown size becomes a symbol of its own. If the file does not state
+    /// the number of axes, it follows from the first operator that demands one.
     pub(super) fn read(&mut self, input: &proto::ValueInfo) -> Result<TensorType> {
         let named =
             |message: &str| Error::unsupported(format!("input {:?}: {message}", input.name));
@@ -52,7 +52,7 @@ impl<'m> InputTypes<'m> {
             dims.push(match size {
                 Some(proto::DimensionValue::Size(size)) if *size >= 0 => Dim::from(*size),
                 Some(proto::DimensionValue::Symbol(name)) if !name.is_empty() => Dim::symbol(name),
-                // Many writers state -1 for a size that is not known.
+                // Many programs write -1 for an unknown size.
                 None
                 | Some(proto::DimensionValue::Size(-1))
                 | Some(proto::DimensionValue::Symbol(_)) => self.fresh(&input.name, axis),
@@ -65,7 +65,7 @@ impl<'m> InputTypes<'m> {
         Ok(TensorType { dtype, dims })
     }
 
-    /// A symbol that no other size has.
+    /// Creates a symbol that no other size has.
     fn fresh(&mut self, input: &str, axis: usize) -> Dim {
         let mut name = format!("{input}_{axis}");
         while !self.symbols.insert(name.clone()) {
@@ -79,8 +79,8 @@ fn shape(value: &proto::ValueInfo) -> Option<&proto::Shape> {
     value.r#type.as_ref()?.tensor_type.as_ref()?.shape.as_ref()
 }
 
-/// The number of axes that the value `name` has, by the first operator that says, or the first output of
-/// the network with as many axes whose shape is stated.
+/// Returns the number of axes of the value `name`: what the first operator demands, or what the first
+/// output of the network has that has as many axes and whose shape is stated.
 fn rank_of(name: &str, graph: &proto::Graph) -> Option<usize> {
     let constants: HashMap<&str, &proto::Tensor> =
         graph.initializer.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
@@ -104,7 +104,7 @@ fn rank_of(name: &str, graph: &proto::Graph) -> Option<usize> {
     None
 }
 
-/// Whether `name` is what an operator of ONNX computes with, and none of its parameters.
+/// Returns whether `name` is the data that an operator of ONNX computes with, not one of its parameters.
 fn reads_map(node: &proto::Node, name: &str) -> bool {
     let place = node.input.iter().position(|input| input == name);
     domain(&node.domain).is_empty()
@@ -116,7 +116,7 @@ fn reads_map(node: &proto::Node, name: &str) -> bool {
         }
 }
 
-/// The number of axes that an operator demands of its first input.
+/// Returns the number of axes that an operator demands of its first input.
 fn said_by(node: &proto::Node, constants: &HashMap<&str, &proto::Tensor>) -> Option<usize> {
     let ints = |name: &str| node.attribute.iter().find(|a| a.name == name).map(|a| a.ints.len());
     let constant = |place: usize| constants.get(node.input.get(place)?.as_str());
@@ -134,7 +134,7 @@ fn said_by(node: &proto::Node, constants: &HashMap<&str, &proto::Tensor>) -> Opt
     }
 }
 
-/// Whether the first output has as many axes as the first input.
+/// Returns whether the first output has as many axes as the first input.
 fn keeps_rank(operator: &str) -> bool {
     matches!(
         operator,

@@ -1,4 +1,4 @@
-//! Operators in the form of opsets that have none of today's inputs for them.
+//! Operators of old opsets that state as attributes, or not at all, what newer ones have inputs for.
 
 use super::attributes::Attributes;
 use super::operators::{NodeReader, unknown};
@@ -9,7 +9,7 @@ use crate::graph::{
 use crate::tensor::Tensor;
 
 impl NodeReader<'_> {
-    /// `Upsample`, and `Resize` before it got its modes.
+    /// Adds `Upsample`, or `Resize` of opset 10, which has no coordinate modes yet.
     pub(super) fn upsample(&mut self, a: &Attributes) -> Result<Op> {
         if let Some(scales) = a.floats("scales")? {
             let scales = self.constant_named("scales", Tensor::vector(scales.to_vec()));
@@ -34,8 +34,8 @@ impl NodeReader<'_> {
         }))
     }
 
-    /// Aligns operands as opset 6 did: the second operand's axes lie under those of the first from
-    /// `axis` on, where newer opsets align the last ones.
+    /// Aligns operands as opset 6 does: the second operand's axes match those of the first from `axis` on.
+    /// Newer opsets match the last axes.
     pub(super) fn align_operands(&mut self, a: &Attributes) -> Result<()> {
         match self.node.op_type.as_str() {
             "Add" | "Sub" | "Mul" | "Div" | "Pow" | "And" | "Or" | "Xor" | "Equal" | "Less"
@@ -44,14 +44,14 @@ impl NodeReader<'_> {
             {
                 self.align_second(a.size("axis", 0)?)
             }
-            // The slopes belong to the channels.
+            // There is one slope per channel.
             "PRelu" => self.align_second(1),
             _ => Ok(()),
         }
     }
 
-    /// Puts axes of size 1 after those of the second operand, so that its first one lies under
-    /// `axis` of the first operand.
+    /// Appends axes of size 1 to the second operand, so that its first axis matches `axis` of the first
+    /// operand.
     fn align_second(&mut self, axis: usize) -> Result<()> {
         let operand = |i: usize| self.inputs.get(i).copied().flatten();
         let (Some(x), Some(other)) = (operand(0), operand(1)) else { return Ok(()) };

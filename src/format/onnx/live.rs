@@ -1,11 +1,11 @@
-//! What the outputs of a network need: everything else is not read.
+//! The values that the outputs of a network need. Nothing else is read.
 
 use std::collections::{HashMap, HashSet};
 
 use super::proto;
 
-/// The names that have to be known for `outputs`, which `nodes` produce. What a branch reads counts as
-/// needed, whether or not the branch is taken.
+/// Returns the names of all values that `outputs` need, which `nodes` produce. What a branch reads counts
+/// as needed, whether or not the branch is taken.
 pub(super) fn live<'m>(
     nodes: &'m [proto::Node],
     outputs: impl Iterator<Item = &'m str>,
@@ -20,7 +20,7 @@ pub(super) fn live<'m>(
     let mut open: Vec<&str> = outputs.collect();
     while let Some(name) = open.pop() {
         if !name.is_empty() && live.insert(name) {
-            // Nodes that produce one name are refused later; until then none may hide another.
+            // Two nodes that produce the same name are refused later. Until then, both count.
             for node in producers.remove(name).unwrap_or_default() {
                 reads(node, &mut open);
             }
@@ -29,7 +29,7 @@ pub(super) fn live<'m>(
     live
 }
 
-/// Adds the names that a node and its branches read, and those that they make for themselves.
+/// Adds the names that a node and its branches read, including those that the branches produce.
 fn reads<'m>(node: &'m proto::Node, names: &mut Vec<&'m str>) {
     names.extend(node.input.iter().map(String::as_str));
     for branch in node.attribute.iter().filter_map(|a| a.g.as_deref()) {

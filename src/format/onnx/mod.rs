@@ -1,5 +1,6 @@
-//! Reads ONNX files, opsets 6 to the newest, with weights borrowed from the mapped file. What no output
-//! needs is not read: it may be of types and operators that this crate does not have.
+//! Reads ONNX files, opsets 6 to the newest. Weights borrow from the contents of the file.
+//!
+//! What no output needs is skipped, and may be of types and operators that this crate does not have.
 
 mod attributes;
 mod contributed;
@@ -20,12 +21,12 @@ mod training;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::path::Path;
 
 use bytes::Bytes;
 use prost::Message;
 
-use super::mapped::Mapped;
+use super::Place;
+use super::contents::{Contents, SourceFiles};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::tensor::Tensor;
@@ -37,37 +38,31 @@ use schema::opsets;
 use scopes::{Functions, Scope};
 use tensors::TensorReader;
 
-/// Reads the network in the file at `path`.
+/// Reads the network in the contents of a file. Returns it with the files that its tensors borrow from.
+/// A model without a place has no external data.
+///
+/// External data lies in the folder of the model, or where links in that folder lead: to the folder of
+/// the model's target if the model is a link itself, or to the root that the user allows.
 ///
 /// # Errors
-/// `Io` where the file cannot be read, `Format` where it is damaged or not ONNX, `Unsupported`,
-/// naming node, operator and opset, where it asks for something that this version does not have,
-/// `Graph` where the network contradicts itself.
-pub fn read(path: impl AsRef<Path>) -> Result<Graph> {
-    read_with(path, None)
-}
-
-/// As [`read`]. External data lies in the folder of the model, or where links lead that are there: to the
-/// folder of the model's target, if the model is a link itself, or to `data_root`.
 ///
-/// # Errors
-/// As [`read`].
-pub fn read_with(path: impl AsRef<Path>, data_root: Option<&Path>) -> Result<Graph> {
-    let path = path.as_ref();
-    let bytes = Bytes::from_owner(Mapped::open(path)?);
-    let files = ExternalFiles::of_model(path, data_root)?;
-    read_model(bytes, Some(files)).map_err(|e| e.in_file(path))
+/// - [`Io`](crate::ErrorKind::Io) if external data cannot be read.
+/// - [`Format`](crate::ErrorKind::Format) if the contents are damaged or not ONNX.
+/// - [`Unsupported`](crate::ErrorKind::Unsupported), naming node, operator and opset, if the network
+///   asks for something that this version does not have.
+/// - [`Graph`](crate::ErrorKind::Graph) if the network contradicts itself.
+/// - [`Input`](crate::ErrorKind::Input) if a file of external data is none of the model's own.
+pub(super) fn read(contents: Contents, place: Option<Place>) -> Result<(Graph, SourceFiles)> {
+    let external = place.map(ExternalFiles::of_model).transpose()?;
+    let (graph, external) = read_model(Bytes::from_owner(contents.clone()), external)?;
+    let external = external.into_iter().flat_map(ExternalFiles::into_contents);
+    Ok((graph, SourceFiles::new(external.chain([contents]).collect())))
 }
 
-/// Reads the network in `bytes`; `directory` is where the files of external tensors lie.
-///
-/// # Errors
-/// As [`read`].
-pub fn read_bytes(bytes: Bytes, directory: Option<&Path>) -> Result<Graph> {
-    read_model(bytes, directory.map(ExternalFiles::in_folder))
-}
-
-fn read_model(bytes: Bytes, files: Option<ExternalFiles>) -> Result<Graph> {
+fn read_model(
+    bytes: Bytes,
+    files: Option<ExternalFiles>,
+) -> Result<(Graph, Option<ExternalFiles>)> {
     if bytes.is_empty() {
         return Err(Error::format("the file is empty"));
     }
@@ -83,7 +78,7 @@ fn read_model(bytes: Bytes, files: Option<ExternalFiles>) -> Result<Graph> {
 struct Reader<'m> {
     functions: Functions<'m>,
     scopes: Vec<Scope<'m>>,
-    /// Nodes of functions and branches that may still be read.
+    /// The number of nodes of functions and branches that may still be read.
     budget: usize,
     tensors: TensorReader,
     graph: Graph,
@@ -113,7 +108,7 @@ impl<'m> Reader<'m> {
         })
     }
 
-    fn read(mut self, graph: &'m proto::Graph) -> Result<Graph> {
+    fn read(mut self, graph: &'m proto::Graph) -> Result<(Graph, Option<ExternalFiles>)> {
         self.scope().live = live(&graph.node, graph.output.iter().map(|o| o.name.as_str()));
         let initialised = self.initializers(graph)?;
         let mut types = InputTypes::of(graph);
@@ -131,7 +126,7 @@ impl<'m> Reader<'m> {
                     let id = self.graph.add_input(&input.name, ty);
                     self.scope().define(&input.name, Some(id));
                 }
-                // Nobody could give it, and nobody reads it.
+                // An input that no output needs may be of any type.
                 Err(_) if !self.scope().live.contains(input.name.as_str()) => {}
                 Err(e) => return Err(e),
             }
@@ -145,10 +140,10 @@ impl<'m> Reader<'m> {
         let outputs = outputs.collect::<Result<Vec<_>>>()?;
         self.graph.set_outputs(outputs);
         self.graph.validate()?;
-        Ok(self.graph)
+        Ok((self.graph, self.tensors.into_files()))
     }
 
-    /// Reads the constants of a network that somebody needs; gives the names of all.
+    /// Reads the constants that the outputs need, and returns the names of all constants.
     fn initializers(&mut self, graph: &'m proto::Graph) -> Result<HashSet<&'m str>> {
         let mut names = HashSet::new();
         let mut is_live = |reader: &mut Self, name: &'m str| match names.insert(name) {
@@ -177,7 +172,7 @@ impl<'m> Reader<'m> {
         self.scope().define(name, Some(id));
     }
 
-    /// Reads those of `nodes` that somebody needs. Their names get `prefix` in front.
+    /// Reads those of `nodes` that the outputs need. `prefix` precedes their names.
     fn nodes(&mut self, nodes: &'m [proto::Node], prefix: &str) -> Result<()> {
         for (i, node) in nodes.iter().enumerate() {
             let name = match node.name.as_str() {
@@ -220,7 +215,7 @@ impl<'m> Reader<'m> {
     }
 }
 
-/// The name of an operator set: empty for ONNX's own.
+/// Returns the name of an operator set, empty for ONNX's own.
 fn domain(name: &str) -> &str {
     if name == "ai.onnx" { "" } else { name }
 }

@@ -1,4 +1,4 @@
-//! Operators that differ in a name alone.
+//! Operators of which nothing but the name has to be translated.
 
 use super::attributes::Attributes;
 use crate::error::Result;

@@ -1,7 +1,7 @@
-//! From ONNX's operators, of any opset, to those of a graph.
+//! ONNX's operators, of any opset, to those of a graph.
 //!
-//! A graph has the form of the newest opset. What older files state in attributes becomes
-//! constants here.
+//! A graph has the form of the newest opset. Attributes of older opsets that are inputs in newer ones
+//! become constants.
 
 use super::attributes::Attributes;
 use super::names::{combination, reduction, unary};
@@ -16,12 +16,12 @@ use crate::graph::{
 };
 use crate::tensor::{DType, Tensor};
 
-/// One node on its way into the graph.
+/// Reads one node and adds what it computes to the graph.
 pub(super) struct NodeReader<'r> {
     pub graph: &'r mut Graph,
     pub tensors: &'r mut TensorReader,
     pub node: &'r proto::Node,
-    /// The node's name, never empty.
+    /// The name of the node, which is never empty.
     pub name: String,
     /// The version of the operator set of the node's domain.
     pub opset: i64,
@@ -30,10 +30,12 @@ pub(super) struct NodeReader<'r> {
 }
 
 impl NodeReader<'_> {
-    /// Adds what the node means to the graph.
+    /// Adds the node's operators to the graph.
     ///
     /// # Errors
-    /// `Unsupported`, naming operator, domain and opset, for what this version does not have.
+    ///
+    /// [`Unsupported`](crate::ErrorKind::Unsupported), naming operator, domain and opset, if this version
+    /// does not have the operator.
     pub(super) fn read(mut self) -> Result<()> {
         let node = self.node;
         schema::check_attributes(node)?;
@@ -163,7 +165,7 @@ impl NodeReader<'_> {
         Ok(())
     }
 
-    /// Operators that differ in a name alone.
+    /// Adds an operator of which nothing but the name has to be translated.
     fn by_name(&mut self, name: &str, a: &Attributes) -> Result<Option<Op>> {
         if let Some(kind) = reduction(name) {
             self.lift_ints(a, "axes", 1)?;
@@ -179,13 +181,13 @@ impl NodeReader<'_> {
         }
     }
 
-    /// Adds the node itself, with the outputs that the file names.
+    /// Adds `op` with the outputs that the file names.
     pub(super) fn finish(&mut self, op: Op, inputs: Vec<Option<ValueId>>) {
         let (name, outputs) = (self.name.clone(), std::mem::take(&mut self.outputs));
         self.graph.add_node(Node { name, op, inputs, outputs });
     }
 
-    /// A node of the graph between the file's node and its output.
+    /// Adds a node between the file's node and its output.
     pub(super) fn intermediate(
         &mut self,
         what: &str,
@@ -202,7 +204,7 @@ impl NodeReader<'_> {
         self.graph.add_constant(format!("{}.{what}", self.name), tensor)
     }
 
-    /// A number that stands beside the elements of `x`, and is of their type.
+    /// Adds a constant number of the element type of `x`.
     pub(super) fn number_like(
         &mut self,
         x: Option<ValueId>,
@@ -214,7 +216,7 @@ impl NodeReader<'_> {
         Ok(self.constant_named(what, Tensor::scalar(number).cast(dtype)?))
     }
 
-    /// Puts a list that older opsets state as an attribute where newer ones have an input.
+    /// Makes an input of a list that older opsets state as an attribute.
     fn lift_ints(&mut self, a: &Attributes, name: &str, at: usize) -> Result<()> {
         if let Some(values) = a.ints(name)? {
             let value = self.constant_named(name, Tensor::vector(values.to_vec()));
@@ -230,7 +232,7 @@ impl NodeReader<'_> {
         self.inputs[at].get_or_insert(value);
     }
 
-    /// The number of axes of a value, as it follows from what has been read so far.
+    /// Returns the number of axes of a value, if it follows from the nodes read so far.
     pub(super) fn rank(&self, id: ValueId) -> Option<usize> {
         let value = self.graph.value(id);
         if let Some(tensor) = &value.constant {
@@ -245,7 +247,7 @@ impl NodeReader<'_> {
         infer(&part).ok()?.get(id).map(|ty| ty.dims.len())
     }
 
-    /// For operators whose further outputs serve training alone.
+    /// Refuses operators whose further outputs, which serve training only, are used.
     fn only_first_output(&mut self) -> Result<()> {
         if self.outputs.iter().skip(1).any(Option::is_some) {
             return Err(Error::unsupported("only its first output is supported"));
@@ -341,7 +343,7 @@ impl NodeReader<'_> {
         Ok(Op::Slice)
     }
 
-    /// `GatherND` where it is `Gather`: PyTorch writes `x[:, [2, 0, 1]]` with it.
+    /// Reads a `GatherND` that is a `Gather`. PyTorch writes `x[:, [2, 0, 1]]` so.
     fn gather_nd(&mut self, a: &Attributes) -> Result<Op> {
         let indices = self.inputs.get(1).copied().flatten();
         let indices = indices.and_then(|id| self.graph.constant(id));
@@ -389,7 +391,7 @@ impl NodeReader<'_> {
             "not_smaller" => AspectRatioPolicy::NotSmaller,
             other => return Err(unknown("keep_aspect_ratio_policy", other)),
         };
-        // Empty tensors stand for absent inputs.
+        // An empty tensor means that the input is absent.
         for input in self.inputs.iter_mut().skip(1) {
             let empty = |id: &ValueId| self.graph.constant(*id).is_some_and(Tensor::is_empty);
             *input = input.filter(|id| !empty(id));

@@ -1,4 +1,4 @@
-//! The messages of ONNX's protobuf schema, as far as inference needs them.
+//! The messages of ONNX's protobuf schema that inference needs.
 //!
 //! Field numbers are those of `onnx.proto`. Fields that are not listed are skipped by the decoder.
 
@@ -53,7 +53,7 @@ pub struct Function {
     pub opset_import: Vec<OperatorSet>,
     #[prost(string, tag = "10")]
     pub domain: String,
-    /// Attributes with the values that they have unless a caller gives others.
+    /// Attributes with their default values.
     #[prost(message, repeated, tag = "11")]
     pub attribute_proto: Vec<Attribute>,
     #[prost(string, tag = "13")]
@@ -78,7 +78,7 @@ pub struct Graph {
 
 #[derive(Clone, PartialEq, Message)]
 pub struct SparseTensor {
-    /// The elements that are not zero; their name is that of the tensor.
+    /// The elements that are not zero. Their name is the name of the tensor.
     #[prost(message, optional, tag = "1")]
     pub values: Option<Tensor>,
     #[prost(message, optional, tag = "2")]
@@ -127,14 +127,14 @@ pub struct Attribute {
     pub strings: Vec<Bytes>,
     #[prost(int32, tag = "20")]
     pub r#type: i32,
-    /// In a function: the attribute of the function's caller that this one is.
+    /// In the body of a function: the attribute of the caller whose value this one has.
     #[prost(string, tag = "21")]
     pub ref_attr_name: String,
     #[prost(message, optional, tag = "22")]
     pub sparse_tensor: Option<SparseTensor>,
 }
 
-/// What an attribute holds: the values of `Attribute::type`.
+/// The values of `Attribute::type`.
 pub mod attribute_type {
     pub const UNDEFINED: i32 = 0;
     pub const FLOAT: i32 = 1;

@@ -1,17 +1,17 @@
-//! What is valid in an ONNX file: opsets, and the attributes of operators.
+//! The opsets and attributes that are valid in an ONNX file.
 
 use std::collections::HashMap;
 
 use super::{domain, proto};
 use crate::error::{Error, Result};
 
-/// The oldest opset whose operators are known.
+/// The oldest opset that is read.
 const OLDEST_OPSET: i64 = 6;
 
-/// The newest one.
+/// The newest opset that is read.
 const NEWEST_OPSET: i64 = 28;
 
-/// The version of each operator set.
+/// Reads the version of each operator set.
 pub(super) fn opsets(imports: &[proto::OperatorSet]) -> Result<HashMap<&str, i64>> {
     let mut opsets = HashMap::new();
     for set in imports {
@@ -32,14 +32,14 @@ pub(super) fn opsets(imports: &[proto::OperatorSet]) -> Result<HashMap<&str, i64
     }
 }
 
-/// The opset of ONNX's own operators, which every file that uses one has to state.
+/// Returns the opset of ONNX's own operators. Every file that uses one has to state it.
 pub(super) fn stated(opset: Option<i64>) -> Result<i64> {
     opset.ok_or_else(|| {
         Error::format("the file does not state its opset, without which operators have no meaning")
     })
 }
 
-/// Checks that a node has no attribute which no version of its operator has, and none twice.
+/// Checks that a node has no attribute twice, and none that no version of its operator has.
 pub(super) fn check_attributes(node: &proto::Node) -> Result<()> {
     for (i, attribute) in node.attribute.iter().enumerate() {
         let name = attribute.name.as_str();
@@ -53,7 +53,7 @@ pub(super) fn check_attributes(node: &proto::Node) -> Result<()> {
         _ => None,
     };
     let Some(known) = known else { return Ok(()) };
-    // Names that begin with two underscores are the writer's own.
+    // Attributes that begin with two underscores are private to the program that wrote the file.
     let is_known = |name: &str| known.contains(&name) || name.starts_with("__");
     match node.attribute.iter().find(|a| !is_known(&a.name)) {
         Some(other) => Err(Error::format(format!(
@@ -64,7 +64,7 @@ pub(super) fn check_attributes(node: &proto::Node) -> Result<()> {
     }
 }
 
-/// The attributes that an operator of ONNX has in any opset; `None` for operators that are not known.
+/// Returns the attributes that an operator of ONNX has in any opset, `None` for an unknown operator.
 fn standard(operator: &str) -> Option<&'static [&'static str]> {
     Some(match operator {
         "Abs" | "Ceil" | "Exp" | "Floor" | "Log" | "Max" | "Mean" | "Min" | "Neg" | "PRelu"
@@ -162,7 +162,7 @@ fn standard(operator: &str) -> Option<&'static [&'static str]> {
     })
 }
 
-/// As [`standard`], of the operators that onnxruntime's optimiser writes.
+/// As [`standard`], for the operators that ONNX Runtime's optimiser writes.
 fn contributed(operator: &str) -> Option<&'static [&'static str]> {
     Some(match operator {
         "BiasGelu" | "FastGelu" | "Gelu" => &[],

@@ -1,4 +1,4 @@
-//! Names and what they stand for; functions and branches, read in place of the nodes that call them.
+//! The scopes of names. Functions and branches are read in place of the nodes that call them.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -9,24 +9,24 @@ use crate::graph::infer::infer;
 use crate::graph::{Graph, Node, Op, ValueId};
 use crate::tensor::DType;
 
-/// How deep functions and branches may nest.
+/// The most levels to which functions and branches may nest.
 const MAX_DEPTH: usize = 64;
 
-/// How many nodes of functions and branches one network may come to: functions that call functions
-/// multiply.
+/// The most nodes that functions and branches may add to a network. Functions that call functions multiply
+/// them.
 pub(super) const MAX_INLINED: usize = 1 << 20;
 
-/// The names of a network, of a branch or of the body of a function.
+/// The names in a network, in a branch or in the body of a function.
 #[derive(Default)]
 pub(super) struct Scope<'m> {
     values: HashMap<&'m str, Option<ValueId>>,
-    /// The names that the outputs need; what else there is, is not read.
+    /// The names that the outputs need. Nothing else is read.
     pub(super) live: HashSet<&'m str>,
     opsets: HashMap<&'m str, i64>,
-    /// Stands before names, so that those of the graph differ.
+    /// What precedes names, so that those of the graph differ.
     prefix: String,
-    /// The attributes that a call of a function gives; `None` in a branch, which sees what is
-    /// around it.
+    /// The attributes that the call of a function states, `None` in a branch, which sees the scope around
+    /// it.
     attributes: Option<Vec<proto::Attribute>>,
 }
 
@@ -35,7 +35,7 @@ impl<'m> Scope<'m> {
         Scope { opsets, attributes: Some(Vec::new()), ..Scope::default() }
     }
 
-    /// The version of an operator set, where the file states one.
+    /// Returns the version of an operator set, if the file states one.
     pub(super) fn opset(&self, domain: &str) -> Option<i64> {
         self.opsets.get(domain).copied()
     }
@@ -44,7 +44,7 @@ impl<'m> Scope<'m> {
         format!("{}{name}", self.prefix)
     }
 
-    /// Makes `name` stand for `value`, or for an absent optional input.
+    /// Gives `name` to `value`, or to an absent optional input.
     pub(super) fn define(&mut self, name: &'m str, value: Option<ValueId>) {
         self.values.insert(name, value);
     }
@@ -74,18 +74,18 @@ impl<'m> Reader<'m> {
         self.scopes.last_mut().expect("the scope of the network stays")
     }
 
-    /// From the innermost scope outward, as far as names are seen.
+    /// Returns the scopes whose names are visible, the innermost first.
     fn visible(&self) -> impl Iterator<Item = &Scope<'m>> {
         let closed = self.scopes.iter().rposition(Scope::is_closed).unwrap_or(0);
         self.scopes[closed..].iter().rev()
     }
 
-    /// The value that a name stands for already.
+    /// Returns the value of a name that is defined.
     pub(super) fn known(&self, name: &str) -> Option<ValueId> {
         self.visible().find_map(|scope| scope.values.get(name).copied()).flatten()
     }
 
-    /// The value of a name, made at its first mention; an empty name stands for none.
+    /// Returns the value of a name, and creates it at the first mention. An empty name has none.
     pub(super) fn value(&mut self, name: &'m str) -> Option<ValueId> {
         if name.is_empty() {
             return None;
@@ -99,7 +99,7 @@ impl<'m> Reader<'m> {
         id
     }
 
-    /// The attributes of a node, with those that refer to its function's caller looked up there.
+    /// Returns the attributes of a node. Those that refer to the caller of the function have its values.
     pub(super) fn resolved_attributes(&self, node: &'m proto::Node) -> Cow<'m, [proto::Attribute]> {
         if node.attribute.iter().all(|a| a.ref_attr_name.is_empty()) {
             return Cow::Borrowed(&node.attribute);
@@ -109,7 +109,7 @@ impl<'m> Reader<'m> {
             if a.ref_attr_name.is_empty() {
                 return Some(a.clone());
             }
-            // What neither the caller nor a default gives is absent.
+            // An attribute for which neither the caller nor a default has a value is absent.
             let found = given.iter().find(|g| g.name == a.ref_attr_name)?;
             Some(proto::Attribute { name: a.name.clone(), ..found.clone() })
         };
@@ -154,7 +154,7 @@ impl<'m> Reader<'m> {
         self.inline(node, name, inner, None, &function.node, outputs)
     }
 
-    /// Reads that branch of an `If` which its condition selects.
+    /// Reads the branch of an `If` that its condition selects.
     pub(super) fn branch(&mut self, node: &'m proto::Node, name: &str) -> Result<()> {
         let condition = node.input.first().and_then(|name| self.value(name));
         let condition = condition.ok_or_else(|| Error::graph("its condition is missing"))?;
@@ -180,7 +180,7 @@ impl<'m> Reader<'m> {
         self.inline(node, name, inner, Some(graph), &graph.node, outputs)
     }
 
-    /// Reads `nodes` in a scope of their own and hands their `outputs` to those of `node`.
+    /// Reads `nodes` in a new scope and gives their `outputs` to those of `node`.
     fn inline(
         &mut self,
         node: &'m proto::Node,
@@ -220,10 +220,10 @@ impl<'m> Reader<'m> {
     }
 }
 
-/// Whether a condition is true, where that follows from constants and sizes alone.
+/// Returns whether a condition is true, if that follows from constants and sizes alone.
 fn holds(graph: &Graph, condition: ValueId) -> Result<Option<bool>> {
     let mut part = graph.clone();
-    // Inference gives the contents of integers.
+    // Inference computes the contents of integer tensors, but not of truth values.
     let number = part.apply("condition", Op::Cast { to: DType::I64 }, &[condition]);
     part.set_outputs(vec![number]);
     part.validate()?;

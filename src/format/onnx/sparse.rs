@@ -1,4 +1,4 @@
-//! Tensors of which a file lists only the elements that are not zero.
+//! Sparse tensors, of which a file lists the elements that are not zero.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::graph::geometry::element_count;
 use crate::tensor::{AlignedBuffer, Storage, Tensor, strides};
 
 impl TensorReader {
-    /// The tensor of a message, with all its elements.
+    /// Reads a sparse tensor and returns it with all its elements.
     pub(super) fn read_sparse(&mut self, message: &proto::SparseTensor) -> Result<Tensor> {
         let missing = || Error::format("a sparse tensor has no values or no indices");
         let values = message.values.as_ref().ok_or_else(missing)?;
@@ -21,8 +21,8 @@ impl TensorReader {
     }
 }
 
-/// A tensor of zeros but for `values`, whose places `indices` states: one number a value, counted in
-/// row-major order, or one number an axis.
+/// Creates a tensor of zeros with `values` at the places that `indices` states: one number per value, which
+/// counts in row-major order, or one number per value and axis.
 fn dense(dims: &[i64], values: &Tensor, indices: &Tensor) -> Result<Tensor> {
     let shape = sizes(dims)?;
     let (dtype, size) = (values.dtype(), values.dtype().size());

@@ -1,4 +1,4 @@
-//! Tensors of an ONNX file: in the message itself, or in a file beside it.
+//! The tensors of an ONNX file, which lie in the message itself or in a file beside it.
 
 use std::sync::Arc;
 
@@ -9,13 +9,13 @@ use super::proto;
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Element, Storage, Tensor, num_elements};
 
-/// Reads tensors.
+/// Reads tensors, and opens the files in which they lie.
 pub(super) struct TensorReader {
-    /// The files in which external tensors lie; absent for a model in memory.
+    /// The files of external tensors, `None` for a model in memory.
     files: Option<ExternalFiles>,
 }
 
-/// The element type that a number in the file means.
+/// Returns the element type of a number in the file.
 pub(super) fn dtype(number: i32) -> Result<DType> {
     Ok(match number {
         1 => DType::F32,
@@ -48,7 +48,13 @@ impl TensorReader {
         TensorReader { files }
     }
 
-    /// The tensor of a message; raw data is borrowed where its alignment allows.
+    /// Returns the files in which external tensors lie.
+    pub(super) fn into_files(self) -> Option<ExternalFiles> {
+        self.files
+    }
+
+    /// Reads the tensor of a message. Raw data is borrowed. If it is not aligned, it is copied when it is
+    /// first read, unless the reader takes it at any address.
     pub(super) fn read(&mut self, message: &proto::Tensor) -> Result<Tensor> {
         let named =
             |e: Error| Error::new(e.kind(), format!("tensor {:?}: {}", message.name, e.message()));
@@ -105,7 +111,7 @@ impl TensorReader {
     }
 }
 
-/// The shape that a message states.
+/// Reads the shape that a message states.
 pub(super) fn sizes(dims: &[i64]) -> Result<Vec<usize>> {
     let size = |&d: &i64| {
         usize::try_from(d).map_err(|_| Error::format(format!("its shape has a size of {d}")))
@@ -113,7 +119,7 @@ pub(super) fn sizes(dims: &[i64]) -> Result<Vec<usize>> {
     dims.iter().map(size).collect()
 }
 
-/// A wrong number of elements in a file is damage, not misuse.
+/// Makes a wrong number of elements an error of the file, not of an argument.
 fn as_format(tensor: Result<Tensor>) -> Result<Tensor> {
     tensor.map_err(|e| Error::format(e.message()))
 }

@@ -1,13 +1,16 @@
-//! Files built in memory, whole and hostile.
+//! Files built in memory, valid and hostile.
 
 mod operators;
 mod scopes;
 mod tensors;
 mod validity;
 
+use std::path::Path;
+
 use super::proto::{self, attribute_type};
 use super::*;
 use crate::ErrorKind;
+use crate::format::Access;
 use crate::reference;
 use crate::tensor::{DType, Tensor};
 
@@ -75,7 +78,7 @@ fn with(mut node: proto::Node, attributes: &[proto::Attribute]) -> proto::Node {
     node
 }
 
-/// What the network of a model makes of an image of ones, 1x3x8x8, scaled by `scale`.
+/// Returns the output of a model for an image of 1x3x8x8 elements, all `scale`.
 fn outcome(model: &proto::Model, scale: f32) -> Result<Tensor> {
     let image = Tensor::new(&[1, 3, 8, 8], vec![scale; 192])?;
     Ok(reference::run(&open(model)?, &[image])?.swap_remove(0))
@@ -86,6 +89,12 @@ fn outcome(model: &proto::Model, scale: f32) -> Result<Tensor> {
 fn refused(model: &proto::Model, kind: ErrorKind, words: &str) {
     let error = open(model).expect_err(words);
     assert!(error.kind() == kind && error.to_string().contains(words), "{error:?}");
+}
+
+/// Reads a model whose external data lies in `folder`.
+fn read_bytes(bytes: Bytes, folder: Option<&Path>) -> Result<Graph> {
+    let files = folder.map(|folder| ExternalFiles::in_folder(folder, Access::read()));
+    read_model(bytes, files).map(|(graph, _)| graph)
 }
 
 fn open(model: &proto::Model) -> Result<Graph> {
@@ -124,7 +133,7 @@ fn attributes_of_old_opsets_become_inputs() {
     assert_eq!(bounds, [0.0, 6.0]);
 }
 
-/// Before opset 7, operands were aligned from an axis on and not at the last ones.
+/// Before opset 7, operands are aligned from an axis on, and not at the last axes.
 #[test]
 fn operands_of_opset_6_are_aligned_by_their_axis() {
     let attribute = |name: &str, i| {
@@ -171,7 +180,7 @@ fn maxima_have_positions() {
     }
 }
 
-/// onnxruntime folds transposes and scales into its own product, of any number of axes.
+/// ONNX Runtime folds transposes and scales into a product of its own, of any number of axes.
 #[test]
 fn fused_products_are_taken_apart() {
     let mut product = node("FusedMatMul", &["x", "x"], "y");
@@ -193,7 +202,7 @@ fn fused_products_are_taken_apart() {
     }
 }
 
-/// PyTorch picks channels by `GatherND` with one index a place.
+/// PyTorch selects channels by `GatherND` with one index per position.
 #[test]
 fn gathering_by_single_indices_is_gather() {
     let places = |dims: &[i64]| proto::Tensor {
@@ -213,7 +222,7 @@ fn gathering_by_single_indices_is_gather() {
     assert_eq!(open(&pick(&[1, 2])).unwrap_err().kind(), ErrorKind::Unsupported);
 }
 
-/// Training mode normalises by the statistics of the batch, and updates the running ones.
+/// Training mode normalises by the statistics of the batch, and updates the running statistics.
 #[test]
 fn batch_normalisation_in_training_mode() {
     let attribute = |name: &str, i, f, r#type| {
@@ -378,7 +387,9 @@ fn external_tensors_stay_inside_their_file_and_folder() {
             external_data: entries.map(entry).to_vec(),
             ..tensor("w", &[2], &[])
         };
-        let found = TensorReader::new(Some(ExternalFiles::in_folder(folder.path()))).read(&tensor);
+        let found =
+            TensorReader::new(Some(ExternalFiles::in_folder(folder.path(), Access::read())))
+                .read(&tensor);
         match (found, words) {
             (Ok(tensor), None) => assert_eq!(tensor.as_f32().unwrap(), [1.0, 2.0]),
             (Err(e), Some(words)) => {

@@ -1,4 +1,4 @@
-//! Batch normalisation in training mode: by the statistics of the batch.
+//! Batch normalisation in training mode, by the statistics of the batch.
 
 use super::attributes::Attributes;
 use super::operators::NodeReader;
@@ -7,8 +7,8 @@ use crate::graph::{Binary, Node, Op, Reduce, ReduceKind, ValueId};
 use crate::tensor::Tensor;
 
 impl NodeReader<'_> {
-    /// Adds `Y = (X - mean) / sqrt(var + epsilon) * scale + B` with mean and variance over all
-    /// axes but the channels, and the running statistics where they are asked for:
+    /// Adds `Y = (X - mean) / sqrt(var + epsilon) * scale + B` with mean and variance over all axes but the
+    /// channels, and the running statistics if the node has outputs for them:
     /// `running = running * momentum + batch * (1 - momentum)`.
     pub(super) fn batch_normalization_in_training(&mut self, a: &Attributes) -> Result<()> {
         let inputs = std::mem::take(&mut self.inputs);
@@ -16,7 +16,7 @@ impl NodeReader<'_> {
             return Err(Error::graph("expected five inputs"));
         };
         let momentum = a.float("momentum", 0.9)?;
-        // Whatever the number of axes, the statistics are over the first and the last of three.
+        // The map is viewed as three axes, batch, channels and the rest, whatever the number of axes.
         let planes = self.constant_named("planes", Tensor::vector(vec![0i64, 0, -1]));
         let axes = self.constant_named("axes", Tensor::vector(vec![0i64, 2]));
         let vector = self.constant_named("vector", Tensor::vector(vec![-1i64]));

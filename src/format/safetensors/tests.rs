@@ -1,5 +1,6 @@
-//! Files that are written and read, and hostile ones.
+//! Files written and read again, and hostile files.
 
+use super::super::Opened;
 use super::*;
 use crate::ErrorKind;
 use crate::graph::{Binary, Unary};
@@ -29,7 +30,8 @@ fn what_is_written_is_read() {
     for (weights, dtype_loss) in [(WeightStorage::F32, 0.0), (WeightStorage::F16, 1e-3)] {
         let written = write(&network(), None, &path, weights).unwrap();
         assert_eq!(written.flushed, 1);
-        let (g, prepared) = read(&path).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        let Opened { graph: g, prepared, .. } = crate::format::from_bytes(&bytes).unwrap();
         assert!(prepared.is_none());
         assert_eq!(g.metadata["labels"], "cat\ndog");
         assert_eq!(g.nodes().len(), 3);
@@ -112,7 +114,29 @@ fn damaged_files_never_panic() {
     }
 }
 
-/// A network of one layer with a pack of its own, changed by `change`.
+/// Neither plain nor packed weights are copied.
+#[test]
+fn tensors_borrow_from_the_contents() {
+    let mut packed = PackedTensors::default();
+    packed.insert(ValueId(2), "dense", vec![Tensor::vector(vec![1f32; 400])]);
+    let prepared = Prepared { packed, ..Prepared::default() };
+    let (bytes, _) = encode(&network(), Some(prepared), WeightStorage::F32).unwrap();
+    let contents = Contents::copy_of(&bytes).unwrap();
+    let memory = contents.as_ref().as_ptr_range();
+    let (graph, prepared) = read(contents).unwrap();
+    let packed = prepared.unwrap().packed;
+    let constants = graph.values().iter().filter_map(|value| value.constant.as_ref());
+    let tensors: Vec<_> = constants.chain(packed.iter().flat_map(|(.., parts)| parts)).collect();
+    assert_eq!(tensors.len(), 3);
+    for tensor in tensors {
+        assert!(memory.contains(&tensor.bytes().as_ptr()), "{tensor:?} was copied");
+        // What a kernel reads by aligned loads.
+        let numbers = tensor.to_numbers::<f32>();
+        assert!(numbers.is_none_or(|numbers| memory.contains(&numbers.as_ptr().cast())));
+    }
+}
+
+/// Reads a network of one layer whose packs were changed by `change`.
 fn with_pack(change: impl FnOnce(&mut Vec<StoredPack>)) -> Result<(Graph, Option<Prepared>)> {
     let mut packed = PackedTensors::default();
     packed.insert(ValueId(2), "dense", vec![Tensor::vector(vec![1f32; 4])]);

@@ -68,9 +68,9 @@ impl Fresh {
                 self.last.set(self.last.get() + 1);
                 self.last.get()
             });
-            let name = format!("?{number}");
-            if !self.taken.contains(&name) {
-                return Dim::symbol(&name);
+            let dim = Dim::unknown(number);
+            if dim.as_symbol().is_none_or(|name| !self.taken.contains(name)) {
+                return dim;
             }
         }
     }

@@ -1,15 +1,15 @@
-//! The memory of a run: where each map lies for inputs of given shapes.
+//! The memory of a run.
+//!
+//! `arrange` finds places for maps that live at different times, `placement` sizes the maps of some
+//! steps and places them, `schedule` divides a batch into the steps that run image by image and the
+//! others, `buffers` allocates what a placement asks for.
 
 mod arrange;
-mod bound;
-mod division;
-mod state;
+mod buffers;
+mod placement;
+mod schedule;
 
-pub use bound::Bound;
-pub use division::Batching;
-pub(super) use division::MOST_SPLIT_INPUTS;
-pub(super) use state::Memory;
-pub use state::{State, planned_bytes};
-
-/// What is said of sizes that no memory holds.
-const NO_MEMORY: &str = "the network needs too much memory for such inputs";
+pub(super) use buffers::Buffers;
+pub use placement::Placement;
+pub use schedule::planned_bytes;
+pub(super) use schedule::{Batching, MOST_BATCHED_INPUTS, Schedule};

@@ -1,107 +1,112 @@
-//! Batches: the first steps of a network run image by image.
+//! Running the first steps of a batch image by image.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-use super::executor::Watch;
-use crate::error::Result;
-use crate::plan::memory::{MOST_SPLIT_INPUTS, Memory};
+use super::executor::Executor;
+use super::watch::Watch;
+use crate::error::{Error, Result};
+use crate::plan::input::Input;
+use crate::plan::memory::{Buffers, MOST_BATCHED_INPUTS};
 use crate::plan::threads::Team;
-use crate::plan::{Input, Plan};
 
-impl Plan {
-    /// Runs the first steps for each image, and collects what the others read in `memory`.
-    pub(super) fn run_heads(
-        &self,
-        heads: &mut [Memory],
-        memory: &mut Memory,
-        team: &mut Team,
-        inputs: &[Input],
-        watch: &mut Watch,
-    ) -> Result<()> {
-        let Some(images) = inputs.first().and_then(|input| input.shape().first()).copied() else {
-            return Ok(());
-        };
-        let is_watched = !matches!(watch, Watch::Nobody);
-        match heads {
-            [] => Ok(()),
-            [head, others @ ..] if others.is_empty() || is_watched => {
-                // One of several has a workspace for one thread.
-                let alone = &mut Team::alone();
-                let team = if others.is_empty() { team } else { alone };
-                (0..images).try_for_each(|i| {
-                    self.run_head(head, team, inputs, i, watch)?;
-                    self.collect(head, memory, i, images);
-                    Ok(())
-                })
-            }
-            heads => {
-                let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
-                let (members, heads) = (heads.len(), Mutex::new(heads.iter_mut()));
-                let memory = Mutex::new(memory);
-                team.share(members, &|_| {
-                    let Some(head) = locked(&heads).next() else { return };
-                    loop {
-                        let i = next.fetch_add(1, Ordering::Relaxed);
-                        if i >= images {
-                            return;
-                        }
-                        let alone = &mut Team::alone();
-                        match self.run_head(head, alone, inputs, i, &mut Watch::Nobody) {
-                            Ok(()) => self.collect(head, &mut locked(&memory), i, images),
-                            Err(e) => {
-                                next.store(images, Ordering::Relaxed);
-                                locked(&failure).get_or_insert(e);
-                            }
-                        }
-                    }
-                });
-                match locked(&failure).take() {
-                    Some(e) => Err(e),
-                    None => Ok(()),
-                }
-            }
+/// Runs the first steps on each image in one of `per_image`, and copies the maps that later steps
+/// read to the buffers of the whole batch, `batch`.
+///
+/// With several of `per_image`, each belongs to a thread, which takes one image after another.
+/// Otherwise all threads work on the same image.
+pub(super) fn run_images(
+    executor: &Executor,
+    per_image: &mut [Buffers],
+    batch: &mut Buffers,
+    team: &mut Team,
+    watch: &mut Watch,
+) -> Result<()> {
+    let images = executor.inputs.first().and_then(|input| input.shape().first());
+    let Some(&images) = images else { return Ok(()) };
+    let is_watched = !matches!(watch, Watch::Nobody);
+    match per_image {
+        [] => Ok(()),
+        [first, others @ ..] if others.is_empty() || is_watched => {
+            // One of several buffers has a workspace for one thread.
+            let alone = &mut Team::alone();
+            let team = if others.is_empty() { team } else { alone };
+            (0..images).try_for_each(|image| {
+                run_image(executor, first, team, image, watch)?;
+                collect(executor, first, batch, image, images);
+                Ok(())
+            })
         }
-    }
-
-    fn run_head(
-        &self,
-        head: &mut Memory,
-        team: &mut Team,
-        inputs: &[Input],
-        image: usize,
-        watch: &mut Watch,
-    ) -> Result<()> {
-        // Shared and not taken out: whoever watches may panic, and the memory is used again.
-        let shapes = head.bound.inputs.clone();
-        let mut single = [Input::F32 { shape: &[], data: &[] }; MOST_SPLIT_INPUTS];
-        let mut done = Ok(());
-        for ((single, input), shape) in single.iter_mut().zip(inputs).zip(&*shapes) {
-            let len = shape.iter().product::<usize>();
-            match input.as_f32() {
-                Ok(data) => *single = Input::F32 { shape, data: &data[image * len..][..len] },
-                Err(e) => done = Err(e),
-            }
-        }
-        done.and_then(|()| self.run_steps(head, team, &single[..inputs.len()], watch))
-    }
-
-    /// Copies the maps of one of `images` images that later steps read.
-    fn collect(&self, head: &Memory, memory: &mut Memory, image: usize, images: usize) {
-        for slot in self.crossing(head.bound.steps.end) {
-            let (Some(from), Some(to)) = (&head.bound.ranges[slot], &memory.bound.ranges[slot])
-            else {
-                continue;
-            };
-            let len = to.len() / images;
-            let first = to.start + image * len;
-            let ([], [to]) = memory.arena.borrow(&[], &[Some(first..first + len)]);
-            to.unwrap_or_default().copy_from_slice(head.arena.read(from.clone()));
-        }
+        _ => share_images(executor, per_image, batch, team, images),
     }
 }
 
-/// Locks what no panic leaves half done.
+/// Has each thread run whole images, in buffers of its own. Stops at the first error.
+fn share_images(
+    executor: &Executor,
+    per_image: &mut [Buffers],
+    batch: &mut Buffers,
+    team: &mut Team,
+    images: usize,
+) -> Result<()> {
+    let next = AtomicUsize::new(0);
+    let error: Mutex<Option<Error>> = Mutex::new(None);
+    let members = per_image.len();
+    let (unclaimed, batch) = (Mutex::new(per_image.iter_mut()), Mutex::new(batch));
+    team.share(members, &|_| {
+        let Some(buffers) = locked(&unclaimed).next() else { return };
+        loop {
+            let image = next.fetch_add(1, Ordering::Relaxed);
+            if image >= images {
+                return;
+            }
+            let alone = &mut Team::alone();
+            match run_image(executor, buffers, alone, image, &mut Watch::Nobody) {
+                Ok(()) => collect(executor, buffers, &mut locked(&batch), image, images),
+                Err(e) => {
+                    next.store(images, Ordering::Relaxed);
+                    locked(&error).get_or_insert(e);
+                }
+            }
+        }
+    });
+    let error = locked(&error).take();
+    error.map_or(Ok(()), Err)
+}
+
+/// Runs the first steps on one image.
+fn run_image(
+    executor: &Executor,
+    buffers: &mut Buffers,
+    team: &mut Team,
+    image: usize,
+    watch: &mut Watch,
+) -> Result<()> {
+    // Shared and not taken out: an observer may panic, and the buffers are used again.
+    let shapes = buffers.placement.inputs.clone();
+    let mut inputs = [Input::F32 { shape: &[], data: &[] }; MOST_BATCHED_INPUTS];
+    for ((input, batch), shape) in inputs.iter_mut().zip(executor.inputs).zip(&*shapes) {
+        let len = shape.iter().product::<usize>();
+        *input = Input::F32 { shape, data: &batch.as_f32()?[image * len..][..len] };
+    }
+    let inputs = &inputs[..executor.inputs.len()];
+    Executor { inputs, ..*executor }.run(buffers, team, watch)
+}
+
+/// Copies the maps of one of `images` images that later steps read to the maps of the batch.
+fn collect(executor: &Executor, from: &Buffers, batch: &mut Buffers, image: usize, images: usize) {
+    for slot in executor.plan.live_before(from.placement.steps.end) {
+        let (Some(map), Some(place)) = (from.map(slot), batch.placement.place(slot)) else {
+            continue;
+        };
+        let len = place.len() / images;
+        let first = place.start + image * len;
+        let ([], [to]) = batch.arena.borrow(&[], &[Some(first..first + len)]);
+        to.unwrap_or_default().copy_from_slice(map);
+    }
+}
+
+/// Locks a mutex whose value no panic leaves half changed.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|e| e.into_inner())
 }

@@ -1,73 +1,77 @@
-//! Convolution steps.
+//! Dense convolution.
 
-use super::epilogue::Fused;
-use super::io::{Io, MOST_INPUTS};
-use super::kernel::Kernel;
+use super::arguments::Arguments;
+use super::epilogue::StepEpilogue;
+use super::primitive::Primitive;
 use super::window::WindowShape;
 use crate::error::Result;
 use crate::kernels::conv::{ConvWeights, Image, conv};
-use crate::kernels::depthwise::{DepthwiseWeights, depthwise};
-use crate::plan::extent::{Extent, View};
-use crate::plan::threads::compute_blocks;
+use crate::plan::map::{Extent, MapView};
 use crate::plan::tuning::{
-    BLOCK, COLUMNS, FEW_ROWS, MOST_COLUMN_BLOCKS, MOST_GATHERED_ROWS, ROWS, WORTH_COLUMNS,
+    COLUMNS_PER_BLOCK, FEW_ROWS, MACS_CUT_BY_COLUMNS, MOST_COLUMN_BLOCKS, MOST_GATHERED_PIXELS,
+    ROWS_PER_BLOCK,
 };
 use crate::tensor::{Cut, Layout};
 
-/// How a matrix of `rows` an image is cut. Few rows are cut less finely, for each block reads all
-/// weights; the columns of very few rows are cut instead.
-fn cut(images: usize, rows: usize, width: usize, length: usize) -> Cut {
-    let row_blocks = match rows {
-        _ if rows < FEW_ROWS => 1,
-        _ if rows < 2 * ROWS => rows / FEW_ROWS,
-        _ => rows / ROWS,
-    };
-    let column_blocks = match rows.saturating_mul(width).saturating_mul(length) {
-        work if rows < FEW_ROWS && work > WORTH_COLUMNS => {
-            (width / COLUMNS).clamp(1, MOST_COLUMN_BLOCKS)
-        }
-        _ => 1,
-    };
-    Cut { images, rows, width, row_blocks, column_blocks }
-}
-
-/// A dense convolution, or a fully connected layer as a convolution of single pixels. Input 0 is
-/// the map.
-pub struct ConvStep {
-    /// Packed weights.
+/// A dense convolution of input 0, or a fully connected layer as a convolution of images of one
+/// pixel.
+pub struct ConvPrimitive {
+    /// The packed weights.
     pub weights: ConvWeights,
     /// The window.
     pub window: WindowShape,
-    /// What is applied to the input first; asks for a pointwise window.
-    pub prologue: Option<Fused>,
+    /// What is applied to the input first. Requires a pointwise window.
+    pub prologue: Option<StepEpilogue>,
     /// What is applied to the output.
-    pub fused: Fused,
-    /// Whether images are single pixels, which are then multiplied together.
+    pub epilogue: StepEpilogue,
+    /// Whether every image is a single pixel, so that the images of a batch can be the rows of one
+    /// matrix.
     pub vectors: bool,
 }
 
-impl ConvStep {
-    /// Whether the images of a batch are the rows of one matrix.
-    fn as_rows(&self) -> bool {
-        self.vectors && self.prologue.is_none() && self.fused.coefficients.is_none()
+impl ConvPrimitive {
+    /// Returns whether the images of a batch are the rows of one matrix.
+    fn batch_is_matrix(&self) -> bool {
+        self.vectors && self.prologue.is_none() && self.epilogue.coefficients.is_none()
     }
 
     fn cut(&self, output: Extent) -> Cut {
         let Extent { images, .. } = output;
         let packed = self.weights.packed();
-        let (images, rows) = if self.as_rows() { (1, images) } else { (images, output.pixels()) };
-        let mut cut = cut(images, rows, packed.width(), packed.length());
+        let (images, rows) =
+            if self.batch_is_matrix() { (1, images) } else { (images, output.pixels()) };
+        let mut cut = cut_matrix(images, rows, packed.width(), packed.length());
         if self.prologue.is_some() {
             cut.column_blocks = 1;
         }
-        if self.reads_nchw() && (ROWS..=MOST_GATHERED_ROWS).contains(&output.width) {
+        if self.reads_nchw() && (ROWS_PER_BLOCK..=MOST_GATHERED_PIXELS).contains(&output.width) {
             cut.row_blocks = output.height;
         }
         cut
     }
 }
 
-impl Kernel for ConvStep {
+/// Cuts `images` matrices of `rows` rows and `width` columns, each element of which is a sum of
+/// `length` products.
+///
+/// Every block reads all weights of its columns. Few rows are therefore cut into fewer blocks, and
+/// very few rows are cut by columns instead.
+fn cut_matrix(images: usize, rows: usize, width: usize, length: usize) -> Cut {
+    let row_blocks = match rows {
+        _ if rows < FEW_ROWS => 1,
+        _ if rows < 2 * ROWS_PER_BLOCK => rows / FEW_ROWS,
+        _ => rows / ROWS_PER_BLOCK,
+    };
+    let column_blocks = match rows.saturating_mul(width).saturating_mul(length) {
+        macs if rows < FEW_ROWS && macs > MACS_CUT_BY_COLUMNS => {
+            (width / COLUMNS_PER_BLOCK).clamp(1, MOST_COLUMN_BLOCKS)
+        }
+        _ => 1,
+    };
+    Cut { images, rows, width, row_blocks, column_blocks }
+}
+
+impl Primitive for ConvPrimitive {
     fn name(&self) -> &'static str {
         "dense"
     }
@@ -88,7 +92,8 @@ impl Kernel for ConvStep {
         self.weights.packed().bytes()
     }
 
-    /// Images of single pixels are the rows of a matrix, which are padded in the arena.
+    /// Images of one pixel are excluded: they are the rows of a matrix, which needs the padding that
+    /// only maps in the arena have.
     fn reads_nchw(&self) -> bool {
         self.weights.gathers() && self.prologue.is_none() && !self.vectors
     }
@@ -97,90 +102,36 @@ impl Kernel for ConvStep {
         self.window.over(input).map(|_| ())
     }
 
-    fn run(&self, io: Io) -> Result<()> {
-        let (x, result) = (io.input(0), io.result(0));
-        let cut = self.cut(result);
-        let (x, inputs) = if self.as_rows() { rows_of_one(x, &io) } else { (x, io.inputs) };
+    fn run(&self, arguments: Arguments) -> Result<()> {
+        let isa = arguments.isa;
+        let cut = self.cut(arguments.output_extent(0));
+        let (mut x, mut inputs) = (arguments.input(0), arguments.inputs);
+        if self.batch_is_matrix() {
+            x = batch_as_lines(x);
+            inputs = inputs.map(|view| view.map(batch_as_lines));
+        }
         let window = self.window.over(x.extent)?;
-        let cost = cut.images * cut.rows * cut.width * self.weights.packed().length();
-        let [Some(y), sums] = io.outputs else { return Ok(()) };
+        let macs = cut.images * cut.rows * cut.width * self.weights.packed().length();
+        let [Some(y), sums] = arguments.outputs else { return Ok(()) };
         let sums = sums.map(|sums| (sums, cut.width));
-        compute_blocks(y, sums, cut, (io.workspace, io.team, cost), |mut block, work| {
+        arguments.workers.compute_blocks(y, sums, cut, macs, |mut block, workspace| {
             let i = block.image;
             let image = Image { data: x.image(i), layout: x.layout };
-            let prologue = self.prologue.as_ref().map(|p| p.epilogue(&inputs, i));
-            let epilogue = self.fused.epilogue(&inputs, i);
-            let prologue = prologue.as_ref();
-            let weights = &self.weights;
-            conv(io.isa, image, weights, &window, prologue, &epilogue, &mut block, work);
+            let prologue = self.prologue.as_ref().map(|prologue| prologue.for_image(&inputs, i));
+            let epilogue = self.epilogue.for_image(&inputs, i);
+            let (weights, prologue) = (&self.weights, prologue.as_ref());
+            conv(isa, image, weights, &window, prologue, &epilogue, &mut block, workspace);
         });
         Ok(())
     }
 }
 
-/// The images of maps of single pixels as the pixels of one image. All of them are NHWC: one that
-/// is not would have no padding between its rows.
-fn rows_of_one<'a>(x: View<'a>, io: &Io<'a>) -> (View<'a>, [Option<View<'a>>; MOST_INPUTS]) {
-    let as_one = |view: View<'a>| {
-        assert_eq!(view.layout, Layout::Nhwc);
-        let Extent { images, channels, .. } = view.extent;
-        View { extent: Extent { images: 1, height: images, width: 1, channels }, ..view }
-    };
-    (as_one(x), io.inputs.map(|view| view.map(as_one)))
-}
-
-/// A depthwise convolution. Input 0 is the map.
-pub struct DepthwiseStep {
-    /// Packed weights.
-    pub weights: DepthwiseWeights,
-    /// The window.
-    pub window: WindowShape,
-    /// What is applied to the output.
-    pub fused: Fused,
-}
-
-impl DepthwiseStep {
-    fn cut(output: Extent) -> Cut {
-        let width = output.width * output.stride();
-        let row_blocks = (output.height * width / BLOCK).clamp(1, output.height.max(1));
-        Cut { images: output.images, rows: output.height, width, row_blocks, column_blocks: 1 }
-    }
-}
-
-impl Kernel for DepthwiseStep {
-    fn name(&self) -> &'static str {
-        "depthwise"
-    }
-
-    fn macs(&self, _: Extent, output: Extent) -> usize {
-        output.images * output.pixels() * output.channels * self.window.taps()
-    }
-
-    fn partial_sums(&self, output: Extent) -> usize {
-        Self::cut(output).row_blocks
-    }
-
-    fn weight_bytes(&self) -> usize {
-        self.weights.bytes()
-    }
-
-    fn check(&self, input: Extent) -> Result<()> {
-        self.window.over(input).map(|_| ())
-    }
-
-    fn run(&self, io: Io) -> Result<()> {
-        let (x, result) = (io.input(0), io.result(0));
-        let window = self.window.over(x.extent)?;
-        let taps = window.kernel[0] * window.kernel[1];
-        let inputs = io.inputs;
-        let [Some(y), sums] = io.outputs else { return Ok(()) };
-        let sums = sums.map(|sums| (sums, result.stride()));
-        let cost = (io.workspace, io.team, result.len() * taps);
-        compute_blocks(y, sums, Self::cut(result), cost, |mut block, _| {
-            let epilogue = self.fused.epilogue(&inputs, block.image);
-            let image = x.image(block.image);
-            depthwise(io.isa, image, &self.weights, &window, &epilogue, &mut block);
-        });
-        Ok(())
-    }
+/// Returns a batch of images of one pixel as a single image with one pixel per line.
+///
+/// # Panics
+/// Panics if the map is NCHW: rows without padding between them are no map.
+fn batch_as_lines(view: MapView) -> MapView {
+    assert_eq!(view.layout, Layout::Nhwc);
+    let Extent { images, channels, .. } = view.extent;
+    MapView { extent: Extent { images: 1, height: images, width: 1, channels }, ..view }
 }

@@ -1,47 +1,50 @@
-//! A convolution and the depthwise convolution after it as one step.
+//! An expanding convolution and the depthwise convolution after it, as one step.
 //!
-//! The map between the two is the largest of an inverted residual and would leave the cache before
-//! it is read. Here a few of its lines exist at a time: the first convolution computes the lines
-//! that the next lines of the result need, and the last ones are kept.
+//! The map between the two is the largest of an inverted residual. Computed as a whole, it would
+//! leave the cache before it is read. This step holds a strip of a few of its lines instead: before
+//! the depthwise convolution computes some lines of the result, the first convolution appends the
+//! lines that they need to the strip, which keeps those that are needed again.
 
 use std::ops::Range;
 
-use super::conv::{ConvStep, DepthwiseStep};
-use super::io::{Io, MOST_INPUTS};
-use super::kernel::Kernel;
+use super::arguments::{Arguments, Inputs};
+use super::conv::ConvPrimitive;
+use super::depthwise::DepthwisePrimitive;
+use super::primitive::Primitive;
+use super::window::WindowShape;
 use crate::error::Result;
 use crate::kernels::Window;
 use crate::kernels::conv::{Image, conv};
 use crate::kernels::depthwise::depthwise;
 use crate::kernels::epilogue::Epilogue;
-use crate::plan::extent::{Extent, View};
-use crate::plan::threads::compute_blocks;
-use crate::plan::tuning::{JOINED_AT_A_TIME, JOINED_BLOCKS};
+use crate::plan::map::{Extent, MapView};
+use crate::plan::tuning::{EXPAND_ELEMENTS, EXPAND_ROW_BLOCKS};
 use crate::simd::{Isa, padded};
 use crate::tensor::{Block, Cut, Layout};
 
-/// Both convolutions. Inputs are those of the first, then those of the second but for its map.
-pub struct ExpandStep {
-    /// The first.
-    pub expand: ConvStep,
-    /// The second.
-    pub depthwise: DepthwiseStep,
+/// A dense convolution and a depthwise convolution of its result. The inputs are those of the first,
+/// then those of the second without its map.
+pub struct ExpandPrimitive {
+    /// The first convolution.
+    pub expand: ConvPrimitive,
+    /// The second convolution.
+    pub depthwise: DepthwisePrimitive,
 }
 
-/// The sizes of a run.
-struct Sizes {
+/// The sizes of a run, for a map between the two convolutions that is never whole.
+struct Strip {
     /// The window of the first convolution.
     expand: Window,
     /// The window of the second.
     depthwise: Window,
-    /// Elements of a line of the map between.
+    /// Elements per line of the map between.
     line: usize,
     /// Lines of the result that are computed at a time.
-    lines: usize,
+    result_lines: usize,
 }
 
-impl Sizes {
-    /// The lines of the map between that lines of the result need.
+impl Strip {
+    /// Returns the lines of the map between that the lines `first..end` of the result need.
     fn needed(&self, first: usize, end: usize) -> Range<usize> {
         let w = &self.depthwise;
         let reach = (w.kernel[0] - 1) * w.dilation[0];
@@ -51,44 +54,47 @@ impl Sizes {
         first..at(last).max(first)
     }
 
-    /// The most lines between that exist at a time.
-    fn strip(&self) -> usize {
+    /// Returns the most lines of the map between that exist at a time.
+    fn most_lines(&self) -> usize {
         let w = &self.depthwise;
-        ((self.lines - 1) * w.stride[0] + (w.kernel[0] - 1) * w.dilation[0] + 1).min(w.input[0])
+        let reach = (w.kernel[0] - 1) * w.dilation[0];
+        ((self.result_lines - 1) * w.stride[0] + reach + 1).min(w.input[0])
     }
 }
 
-impl ExpandStep {
+impl ExpandPrimitive {
     fn cut(output: Extent) -> Cut {
         let width = output.width * output.stride();
-        let row_blocks = JOINED_BLOCKS.min(output.height).max(1);
+        let row_blocks = EXPAND_ROW_BLOCKS.min(output.height).max(1);
         Cut { images: output.images, rows: output.height, width, row_blocks, column_blocks: 1 }
     }
 
-    /// The map between, which has images and channels as `like` has.
+    /// Returns the size of the map between, which has the images and channels of `like`.
     fn between(expand: &Window, like: Extent) -> Extent {
         let [height, width] = expand.output;
         Extent { height, width, ..like }
     }
 
-    fn lines(output: Extent) -> usize {
-        (JOINED_AT_A_TIME / (output.width * output.stride()).max(1)).clamp(2, 8)
+    fn result_lines(output: Extent) -> usize {
+        (EXPAND_ELEMENTS / (output.width * output.stride()).max(1)).clamp(2, 8)
     }
 
-    /// Elements for the strip, bounded by what the result tells: a line between is at most as many
-    /// times as long as the second convolution steps.
-    fn strip_len(&self, output: Extent) -> usize {
-        let stride = |axis: usize| self.depthwise.window.strides.get(axis).copied().unwrap_or(1);
-        let dilation = self.depthwise.window.dilations.first().copied().unwrap_or(1);
-        let [height, width] = self.depthwise.window.kernel;
-        let lines = (Self::lines(output) - 1) * stride(0) + (height - 1) * dilation + 1;
-        let across = self.depthwise.window.dilations.get(1).copied().unwrap_or(1) * width;
-        let line = (output.width * stride(1) + across).saturating_mul(output.stride());
-        lines.saturating_mul(line)
+    /// Returns an upper bound of the elements of the strip, which follows from the size of the
+    /// result alone: a line of the map between is at most as long as the second window reaches
+    /// when it passes over a line of the result.
+    fn most_strip_elements(&self, output: Extent) -> usize {
+        let WindowShape { kernel: [height, width], strides, dilations, .. } =
+            &self.depthwise.window;
+        let along = |steps: &[usize], axis: usize| steps.get(axis).copied().unwrap_or(1);
+        let lines = (Self::result_lines(output) - 1) * along(strides, 0)
+            + (height - 1) * along(dilations, 0)
+            + 1;
+        let pixels = output.width * along(strides, 1) + along(dilations, 1) * width;
+        lines.saturating_mul(pixels.saturating_mul(output.stride()))
     }
 }
 
-impl Kernel for ExpandStep {
+impl Primitive for ExpandPrimitive {
     fn name(&self) -> &'static str {
         "expand + depthwise"
     }
@@ -100,7 +106,7 @@ impl Kernel for ExpandStep {
     }
 
     fn workspace(&self, output: Extent) -> usize {
-        let strip = self.strip_len(output);
+        let strip = self.most_strip_elements(output);
         let pixels = strip / output.stride().max(1);
         strip.saturating_add(self.expand.weights.workspace(pixels, false))
     }
@@ -122,71 +128,72 @@ impl Kernel for ExpandStep {
         self.depthwise.window.over(Self::between(&window, input)).map(|_| ())
     }
 
-    fn run(&self, io: Io) -> Result<()> {
-        let (x, result) = (io.input(0), io.result(0));
+    fn run(&self, arguments: Arguments) -> Result<()> {
+        let Arguments { inputs, isa, .. } = arguments;
+        let (x, extent) = (arguments.input(0), arguments.output_extent(0));
         let expand = self.expand.window.over(x.extent)?;
-        let between = Self::between(&expand, result);
-        let sizes = Sizes {
+        let between = Self::between(&expand, extent);
+        let strip = Strip {
             depthwise: self.depthwise.window.over(between)?,
             line: between.width * between.stride(),
-            lines: Self::lines(result),
+            result_lines: Self::result_lines(extent),
             expand,
         };
-        let macs = between.len() * self.expand.weights.packed().length() + 9 * result.len();
-        let inputs = io.inputs;
-        let [Some(y), sums] = io.outputs else { return Ok(()) };
-        let sums = sums.map(|sums| (sums, result.stride()));
-        let isa = io.isa;
-        let cost = (io.workspace, io.team, macs);
-        compute_blocks(y, sums, Self::cut(result), cost, |mut block, work| {
-            self.block(isa, x, &inputs, &sizes, &mut block, work);
+        let macs = between.len() * self.expand.weights.packed().length() + 9 * extent.len();
+        let [Some(y), sums] = arguments.outputs else { return Ok(()) };
+        let sums = sums.map(|sums| (sums, extent.stride()));
+        let cut = Self::cut(extent);
+        arguments.workers.compute_blocks(y, sums, cut, macs, |mut block, workspace| {
+            self.block(isa, x, &inputs, &strip, &mut block, workspace);
         });
         Ok(())
     }
 }
 
-impl ExpandStep {
+impl ExpandPrimitive {
+    /// Computes a block of the result, a few lines at a time.
     fn block(
         &self,
         isa: Isa,
-        x: View,
-        inputs: &[Option<View>; MOST_INPUTS],
-        sizes: &Sizes,
+        x: MapView,
+        inputs: &Inputs,
+        strip: &Strip,
         block: &mut Block,
-        work: &mut [f32],
+        workspace: &mut [f32],
     ) {
         let image = Image { data: x.image(block.image), layout: x.layout };
-        let first = self.expand.fused.epilogue(inputs, block.image);
-        let second = self.depthwise.fused.epilogue(inputs, block.image);
-        let (strip, work) = work.split_at_mut(sizes.strip() * sizes.line);
-        let line = sizes.line;
-        let mut have: Range<usize> = 0..0;
+        let first = self.expand.epilogue.for_image(inputs, block.image);
+        let second = self.depthwise.epilogue.for_image(inputs, block.image);
+        let line = strip.line;
+        let (lines, workspace) = workspace.split_at_mut(strip.most_lines() * line);
+        // The lines of the map between that `lines` holds.
+        let mut held: Range<usize> = 0..0;
         let rows = block.rows.clone();
-        for start in rows.clone().step_by(sizes.lines) {
-            let end = rows.end.min(start + sizes.lines);
-            let need = sizes.needed(start, end);
-            let kept = have.end.saturating_sub(need.start);
+        for start in rows.clone().step_by(strip.result_lines) {
+            let end = rows.end.min(start + strip.result_lines);
+            let needed = strip.needed(start, end);
+            let kept = held.end.saturating_sub(needed.start);
             if kept > 0 {
-                strip.copy_within((have.len() - kept) * line..have.len() * line, 0);
+                lines.copy_within((held.len() - kept) * line..held.len() * line, 0);
             }
-            let new = need.start + kept..need.end;
-            if !new.is_empty() {
-                let to = &mut strip[kept * line..need.len() * line];
-                self.lines_between(isa, image, &sizes.expand, new, &first, to, work);
+            let missing = needed.start + kept..needed.end;
+            if !missing.is_empty() {
+                let to = &mut lines[kept * line..needed.len() * line];
+                self.expand_lines(isa, image, &strip.expand, missing, &first, to, workspace);
             }
-            let mut window = sizes.depthwise;
-            window.input[0] = need.len();
-            window.before[0] += need.start as isize;
-            let input = &strip[..need.len() * line];
+            let mut window = strip.depthwise;
+            window.input[0] = needed.len();
+            window.before[0] += needed.start as isize;
+            let input = &lines[..needed.len() * line];
             block.rows = start..end;
             depthwise(isa, input, &self.depthwise.weights, &window, &second, block);
-            have = need;
+            held = needed;
         }
         block.rows = rows;
     }
 
-    /// Some lines of the map between.
-    fn lines_between(
+    /// Computes some lines of the map between.
+    fn expand_lines(
         &self,
         isa: Isa,
         image: Image,
@@ -194,7 +201,7 @@ impl ExpandStep {
         lines: Range<usize>,
         epilogue: &Epilogue,
         to: &mut [f32],
-        work: &mut [f32],
+        workspace: &mut [f32],
     ) {
         let weights = &self.expand.weights;
         let (width, columns) = (weights.packed().width(), window.output[1]);
@@ -211,7 +218,7 @@ impl ExpandStep {
             window.before[0] -= (lines.start * window.stride[0]) as isize;
         }
         let block = &mut Block::whole(to, width);
-        conv(isa, image, weights, &window, None, &epilogue, block, work);
+        conv(isa, image, weights, &window, None, &epilogue, block, workspace);
     }
 }
 
@@ -227,7 +234,7 @@ mod tests {
         Tensor::new(shape, data).unwrap()
     }
 
-    /// A pointwise convolution, a ReLU and a depthwise convolution.
+    /// Builds a pointwise convolution, a ReLU and a depthwise convolution.
     fn network(
         inputs: usize,
         size: [usize; 2],
@@ -257,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_at_a_time_agree_with_the_reference() {
+    fn strips_agree_with_the_reference() {
         for (inputs, size, kernel, stride, pads) in [
             (16, [61, 63], 3, 1, [1, 1, 1, 1]),
             (3, [63, 61], 3, 2, [1, 1, 1, 1]),
@@ -269,13 +276,13 @@ mod tests {
         ] {
             let graph = network(inputs, size, kernel, stride, &pads);
             let x = [wave(&[2, inputs, size[0], size[1]], 0.37)];
-            let want = reference::run(&graph, &x).unwrap();
+            let expected = reference::run(&graph, &x).unwrap();
             let model = Model::from_graph(graph, Options::default()).unwrap();
             assert_eq!(model.plan().steps().last().unwrap().op, "Conv+Relu+Conv");
-            let got = Session::with_threads(&model, 2).unwrap().run(&x).unwrap();
-            assert_eq!(got[0].shape(), want[0].shape());
-            for (got, want) in got[0].as_f32().unwrap().iter().zip(want[0].as_f32().unwrap()) {
-                assert!((got - want).abs() <= 1e-4, "{got} and not {want} for {size:?} {pads:?}");
+            let found = Session::with_threads(&model, 2).unwrap().run(&x).unwrap();
+            assert_eq!(found[0].shape(), expected[0].shape());
+            for (y, want) in found[0].as_f32().unwrap().iter().zip(expected[0].as_f32().unwrap()) {
+                assert!((y - want).abs() <= 1e-4, "{y} and not {want} for {size:?} {pads:?}");
             }
         }
     }

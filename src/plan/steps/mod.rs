@@ -1,23 +1,30 @@
-//! The steps that kernels compute: how each checks its shapes and cuts its work into blocks.
+//! What the steps of a plan compute: one kind of primitive per file.
+//!
+//! A primitive checks the shapes of its inputs, cuts its output into blocks, and has the workers
+//! call a function of [`kernels`](crate::kernels) for each block.
 
+mod arguments;
+mod attention;
+mod coefficients;
 mod conv;
-mod dynamic;
+mod depthwise;
 mod epilogue;
 mod expand;
-mod io;
-mod kernel;
 mod pool;
+mod primitive;
 mod transform;
 mod window;
 mod winograd;
 
-pub use conv::{ConvStep, DepthwiseStep};
-pub use dynamic::{AttentionStep, CoefficientsStep};
-pub use epilogue::Fused;
-pub use expand::ExpandStep;
-pub use io::{Io, MOST_INPUTS, MOST_OUTPUTS};
-pub use kernel::Kernel;
-pub use pool::{GlobalAverageStep, PoolStep};
-pub use transform::TransformStep;
+pub use arguments::{Arguments, Inputs, MOST_INPUTS, MOST_OUTPUTS};
+pub use attention::AttentionPrimitive;
+pub use coefficients::CoefficientsPrimitive;
+pub use conv::ConvPrimitive;
+pub use depthwise::DepthwisePrimitive;
+pub use epilogue::StepEpilogue;
+pub use expand::ExpandPrimitive;
+pub use pool::{GlobalAveragePrimitive, PoolPrimitive};
+pub use primitive::Primitive;
+pub use transform::TransformPrimitive;
 pub use window::WindowShape;
-pub use winograd::WinogradStep;
+pub use winograd::WinogradPrimitive;

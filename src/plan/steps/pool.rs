@@ -1,24 +1,23 @@
-//! Pooling steps.
+//! Pooling.
 
-use super::io::Io;
-use super::kernel::Kernel;
+use super::arguments::Arguments;
+use super::primitive::Primitive;
 use super::window::WindowShape;
 use crate::error::Result;
 use crate::kernels::pool::{Pooling, pool, scaled_sum};
-use crate::plan::extent::Extent;
-use crate::plan::threads::compute_blocks;
-use crate::plan::tuning::BLOCK;
+use crate::plan::map::Extent;
+use crate::plan::tuning::ELEMENTS_PER_BLOCK;
 use crate::tensor::Cut;
 
-/// Pooling over windows of input 0.
-pub struct PoolStep {
-    /// What a window gives.
+/// Pooling of input 0 over windows.
+pub struct PoolPrimitive {
+    /// What is computed from the elements of a window.
     pub kind: Pooling,
     /// The window.
     pub window: WindowShape,
 }
 
-impl Kernel for PoolStep {
+impl Primitive for PoolPrimitive {
     fn name(&self) -> &'static str {
         "pool"
     }
@@ -27,40 +26,39 @@ impl Kernel for PoolStep {
         self.window.over(input).map(|_| ())
     }
 
-    fn run(&self, io: Io) -> Result<()> {
-        let (x, result) = (io.input(0), io.result(0));
+    fn run(&self, arguments: Arguments) -> Result<()> {
+        let (x, extent, isa) = (arguments.input(0), arguments.output_extent(0), arguments.isa);
         let window = self.window.over(x.extent)?;
-        let width = result.width * result.stride();
-        let rows = result.height;
-        let row_blocks = (rows * width / BLOCK).clamp(1, rows.max(1));
-        let cut = Cut { images: result.images, rows, width, row_blocks, column_blocks: 1 };
-        let [Some(y), _] = io.outputs else { return Ok(()) };
-        let cost = (io.workspace, io.team, 9 * result.len());
-        compute_blocks(y, None, cut, cost, |mut block, _| {
+        let width = extent.width * extent.stride();
+        let rows = extent.height;
+        let row_blocks = (rows * width / ELEMENTS_PER_BLOCK).clamp(1, rows.max(1));
+        let cut = Cut { images: extent.images, rows, width, row_blocks, column_blocks: 1 };
+        let [Some(y), _] = arguments.outputs else { return Ok(()) };
+        arguments.workers.compute_blocks(y, None, cut, 9 * extent.len(), |mut block, _| {
             let image = x.image(block.image);
-            pool(io.isa, image, result.stride(), self.kind, &window, &mut block);
+            pool(isa, image, extent.stride(), self.kind, &window, &mut block);
         });
         Ok(())
     }
 }
 
-/// The mean over all pixels: of input 0, or of the partial sums that the step which produced a map
-/// left in input 1.
-pub struct GlobalAverageStep;
+/// The mean over all pixels of an image: of input 0, or of the partial sums in input 1, which the
+/// step that computed input 0 left there.
+pub struct GlobalAveragePrimitive;
 
-impl Kernel for GlobalAverageStep {
+impl Primitive for GlobalAveragePrimitive {
     fn name(&self) -> &'static str {
         "average"
     }
 
-    fn run(&self, io: Io) -> Result<()> {
-        let Some(size) = io.sizes[0] else { return Ok(()) };
-        let source = io.inputs[1].unwrap_or_else(|| io.input(0));
-        let result = io.result(0);
-        let [Some(y), _] = io.outputs else { return Ok(()) };
-        let factor = (1.0 / size.pixels() as f64) as f32;
-        for (i, y) in y.chunks_exact_mut(result.stride()).enumerate() {
-            scaled_sum(io.isa, source.image(i), factor, y);
+    fn run(&self, arguments: Arguments) -> Result<()> {
+        let Some(input) = arguments.input_extents[0] else { return Ok(()) };
+        let source = arguments.inputs[1].unwrap_or_else(|| arguments.input(0));
+        let output = arguments.output_extent(0);
+        let [Some(y), _] = arguments.outputs else { return Ok(()) };
+        let factor = (1.0 / input.pixels() as f64) as f32;
+        for (i, y) in y.chunks_exact_mut(output.stride()).enumerate() {
+            scaled_sum(arguments.isa, source.image(i), factor, y);
         }
         Ok(())
     }

@@ -1,30 +1,30 @@
 //! An epilogue as a step of its own.
 
-use super::epilogue::Fused;
-use super::io::Io;
-use super::kernel::Kernel;
+use super::arguments::Arguments;
+use super::epilogue::StepEpilogue;
+use super::primitive::Primitive;
 use crate::error::Result;
 use crate::kernels::transform::{transform, transform_in_place};
-use crate::plan::extent::Extent;
-use crate::plan::threads::compute_blocks;
-use crate::plan::tuning::BLOCK;
+use crate::plan::map::Extent;
+use crate::plan::tuning::ELEMENTS_PER_BLOCK;
 use crate::tensor::Cut;
 
-/// Additions, activations and max-affine functions of input 0, in place where nobody else reads it.
-pub struct TransformStep {
-    /// What is applied.
-    pub fused: Fused,
+/// Additions, activations and max-affine functions of input 0. Works in place if no later step reads
+/// input 0.
+pub struct TransformPrimitive {
+    /// What is applied to input 0.
+    pub epilogue: StepEpilogue,
 }
 
-impl TransformStep {
+impl TransformPrimitive {
     fn cut(output: Extent) -> Cut {
         let (rows, width) = (output.pixels(), output.stride());
-        let row_blocks = (rows * width / BLOCK).clamp(1, rows.max(1));
+        let row_blocks = (rows * width / ELEMENTS_PER_BLOCK).clamp(1, rows.max(1));
         Cut { images: output.images, rows, width, row_blocks, column_blocks: 1 }
     }
 }
 
-impl Kernel for TransformStep {
+impl Primitive for TransformPrimitive {
     fn name(&self) -> &'static str {
         "transform"
     }
@@ -37,16 +37,17 @@ impl Kernel for TransformStep {
         true
     }
 
-    fn run(&self, io: Io) -> Result<()> {
-        let (x, inputs, result) = (io.inputs[0], io.inputs, io.result(0));
-        let [Some(y), sums] = io.outputs else { return Ok(()) };
-        let sums = sums.map(|sums| (sums, result.stride()));
-        let cost = (io.workspace, io.team, 4 * result.len());
-        compute_blocks(y, sums, Self::cut(result), cost, |mut block, _| {
-            let epilogue = self.fused.epilogue(&inputs, block.image);
+    fn run(&self, arguments: Arguments) -> Result<()> {
+        let Arguments { inputs, isa, .. } = arguments;
+        let (x, extent) = (inputs[0], arguments.output_extent(0));
+        let [Some(y), sums] = arguments.outputs else { return Ok(()) };
+        let sums = sums.map(|sums| (sums, extent.stride()));
+        let (cut, macs) = (Self::cut(extent), 4 * extent.len());
+        arguments.workers.compute_blocks(y, sums, cut, macs, |mut block, _| {
+            let epilogue = self.epilogue.for_image(&inputs, block.image);
             match x {
-                Some(x) => transform(io.isa, x.image(block.image), &epilogue, &mut block),
-                None => transform_in_place(io.isa, result.pixels(), &epilogue, &mut block),
+                Some(x) => transform(isa, x.image(block.image), &epilogue, &mut block),
+                None => transform_in_place(isa, extent.pixels(), &epilogue, &mut block),
             }
         });
         Ok(())

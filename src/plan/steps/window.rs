@@ -1,29 +1,28 @@
-//! The windows of convolutions and pooling, resolved for an input.
+//! The windows of convolutions and pooling.
 
 use crate::error::Result;
 use crate::graph::Padding;
 use crate::graph::geometry::{self, WindowSpec};
 use crate::kernels::Window;
+use crate::plan::map::Extent;
 
-use crate::plan::extent::Extent;
-
-/// A window as the graph describes it.
+/// A window before the size of the input is known. [`over`](Self::over) resolves it.
 #[derive(Clone)]
 pub struct WindowShape {
-    /// Height and width.
+    /// Height and width, in taps.
     pub kernel: [usize; 2],
-    /// Steps; empty for ones.
+    /// Strides down and across; empty for ones.
     pub strides: Vec<usize>,
-    /// Distances of the taps; empty for ones.
+    /// Dilations down and across; empty for ones.
     pub dilations: Vec<usize>,
-    /// Treatment of the border.
+    /// The padding.
     pub padding: Padding,
-    /// Whether output sizes round up.
+    /// Whether the size of the output is rounded up.
     pub ceil_mode: bool,
 }
 
 impl WindowShape {
-    /// A window of one element that moves by one.
+    /// Returns a window of one tap and stride 1.
     pub fn pointwise() -> Self {
         WindowShape {
             kernel: [1, 1],
@@ -34,7 +33,7 @@ impl WindowShape {
         }
     }
 
-    /// Elements of the window.
+    /// Returns the number of taps.
     pub fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]
     }
@@ -44,15 +43,15 @@ impl WindowShape {
         WindowSpec { kernel, strides, dilations, padding }
     }
 
-    /// Whether every output element depends on the input elements at its own place alone.
+    /// Returns whether every pixel of the output depends on the same pixel of the input alone.
     pub fn is_pointwise(&self) -> bool {
         self.spec().is_pointwise()
     }
 
-    /// How the window moves over an input.
+    /// Resolves the window for an input of this size.
     ///
     /// # Errors
-    /// `Shape` where the window does not fit the input.
+    /// [`Shape`](crate::ErrorKind::Shape) if the window does not fit the input.
     pub fn over(&self, input: Extent) -> Result<Window> {
         let spec = self.spec();
         spec.check(2)?;

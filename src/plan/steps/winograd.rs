@@ -1,43 +1,42 @@
-//! Convolution steps by Winograd's algorithm.
+//! Convolution by Winograd's algorithm.
 
-use super::epilogue::Fused;
-use super::io::Io;
-use super::kernel::Kernel;
+use super::arguments::Arguments;
+use super::epilogue::StepEpilogue;
+use super::primitive::Primitive;
 use super::window::WindowShape;
 use crate::error::Result;
 use crate::kernels::winograd::{TILE, WinogradWeights, winograd};
-use crate::plan::extent::Extent;
-use crate::plan::threads::compute_blocks;
-use crate::plan::tuning::{COLUMNS, MOST_TILE_COLUMN_BLOCKS, TILES};
+use crate::plan::map::Extent;
+use crate::plan::tuning::{COLUMNS_PER_BLOCK, MOST_TILE_COLUMN_BLOCKS, TILES_PER_BLOCK};
 use crate::tensor::Cut;
 
-/// A dense convolution with 3x3 windows that move by one. Input 0 is the map.
-pub struct WinogradStep {
-    /// Transformed weights.
+/// A dense convolution of input 0, with 3x3 windows and a stride of 1.
+pub struct WinogradPrimitive {
+    /// The transformed weights.
     pub weights: WinogradWeights,
     /// The window.
     pub window: WindowShape,
     /// What is applied to the output.
-    pub fused: Fused,
+    pub epilogue: StepEpilogue,
 }
 
-impl WinogradStep {
-    /// Blocks are whole lines; where all of them are one block, channels are cut.
+impl WinogradPrimitive {
+    /// Cuts the output into blocks of whole lines, or by channels if all lines are one block.
     fn cut(&self, output: Extent) -> Cut {
         let Extent { images, height, .. } = output;
-        let lines = TILE * TILES.div_ceil(output.width.div_ceil(TILE).max(1));
+        let lines = TILE * TILES_PER_BLOCK.div_ceil(output.width.div_ceil(TILE).max(1));
         let divides = |&blocks: &usize| height.is_multiple_of(blocks) && height / blocks >= lines;
         let row_blocks = (2..=height).rev().find(divides).unwrap_or(1);
         let width = self.weights.width();
         let column_blocks = match row_blocks {
-            1 => (width / COLUMNS).clamp(1, MOST_TILE_COLUMN_BLOCKS),
+            1 => (width / COLUMNS_PER_BLOCK).clamp(1, MOST_TILE_COLUMN_BLOCKS),
             _ => 1,
         };
         Cut { images, rows: output.pixels(), width, row_blocks, column_blocks }
     }
 }
 
-impl Kernel for WinogradStep {
+impl Primitive for WinogradPrimitive {
     fn name(&self) -> &'static str {
         "Winograd"
     }
@@ -64,18 +63,18 @@ impl Kernel for WinogradStep {
         self.window.over(input).map(|_| ())
     }
 
-    fn run(&self, io: Io) -> Result<()> {
-        let (x, result) = (io.input(0), io.result(0));
+    fn run(&self, arguments: Arguments) -> Result<()> {
+        let Arguments { inputs, isa, .. } = arguments;
+        let (x, extent) = (arguments.input(0), arguments.output_extent(0));
         let window = self.window.over(x.extent)?;
-        let cut = self.cut(result);
-        let cost = (io.workspace, io.team, result.len() * self.weights.channels() * 9 / 4);
-        let inputs = io.inputs;
-        let [Some(y), sums] = io.outputs else { return Ok(()) };
+        let cut = self.cut(extent);
+        let macs = extent.len() * self.weights.channels() * 9 / 4;
+        let [Some(y), sums] = arguments.outputs else { return Ok(()) };
         let sums = sums.map(|sums| (sums, cut.width));
-        compute_blocks(y, sums, cut, cost, |mut block, work| {
-            let epilogue = self.fused.epilogue(&inputs, block.image);
+        arguments.workers.compute_blocks(y, sums, cut, macs, |mut block, workspace| {
+            let epilogue = self.epilogue.for_image(&inputs, block.image);
             let image = x.image(block.image);
-            winograd(io.isa, image, &self.weights, &window, &epilogue, &mut block, work);
+            winograd(isa, image, &self.weights, &window, &epilogue, &mut block, workspace);
         });
         Ok(())
     }

@@ -1,18 +1,18 @@
-//! How threads work on one step of a run together, and why none of them can wait for ever.
+//! The protocol by which threads work on one step of a run together, and why no thread waits forever.
 //!
-//! A leader opens a step, works on it, closes it, and waits for the helpers that are inside. A
-//! helper enters the step that is open, works on it, leaves it, and looks for the next one.
+//! The leader opens a step, works on it, closes it, and waits for the helpers that are inside. A
+//! helper enters the open step, works on it, leaves it, and waits for the next one.
 //!
-//! | who waits | for what | why it ends |
+//! | who waits | for what | why the wait ends |
 //! |---|---|---|
-//! | the leader | helpers that are inside the step it has closed | nobody enters a closed step; a helper inside computes and waits for nothing |
+//! | the leader | the helpers inside the step that it has closed | no helper enters a closed step, and a helper inside waits for nothing |
 //! | a helper | the next step | its patience is bounded, then it leaves |
 //!
-//! A helper that was invited and has not come, because its thread is busy or asleep, is not waited
-//! for: the leader finishes alone. No one waits inside a thread pool's own primitives, so no one
-//! picks up another job of the pool while it waits, which might in turn wait for this run.
+//! The leader does not wait for a helper that was invited and has not come because its thread is busy
+//! or asleep. It finishes the step alone. No thread waits inside the primitives of a thread pool,
+//! where it could pick up another job of the pool that in turn waits for this run.
 //!
-//! `tests/crew_model` checks this file with loom: every interleaving of a leader and helpers.
+//! `tests/crew_model` checks this file with loom, on every interleaving of a leader and helpers.
 #![allow(unsafe_code)]
 
 use std::any::Any;
@@ -20,60 +20,61 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use super::sync::{Arc, AtomicPtr, AtomicU64, Mutex, Ordering, relax};
 
-/// What the members of a crew do in a step. The argument is the seat of the member.
+/// What every member of a crew calls in a step. The argument is the seat of the member.
 type Work<'a> = &'a (dyn Fn(usize) + Sync);
 
-/// One helper inside, in [`Crew::state`].
+/// One helper inside, as a summand of [`Crew::state`].
 const INSIDE: u64 = 1;
-/// All helpers inside.
+/// The bits that count the helpers inside.
 const ALL_INSIDE: u64 = (1 << 16) - 1;
-/// Whether helpers may enter.
+/// The bit that is set while helpers may enter.
 const OPEN: u64 = 1 << 16;
-/// One step: the bits from here on count the steps.
+/// One step, as a summand: the remaining bits count the steps.
 const STEP: u64 = 1 << 17;
 
-/// What a leader and its helpers share.
+/// What the leader and its helpers share.
 pub struct Crew {
     /// The number of helpers inside, whether the step is open, and the number of the step.
     state: AtomicU64,
     /// The work of the step, valid while the step is open or a helper is inside.
     work: AtomicPtr<Work<'static>>,
-    /// What the first helper that panicked said.
+    /// The payload of the first panic of a helper.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-/// The one thread that opens steps.
+/// The handle of the one thread that opens steps.
 pub struct Leader {
     crew: Arc<Crew>,
 }
 
 impl Leader {
-    /// The leader of a new crew.
+    /// Creates a crew and returns its leader.
     pub fn new() -> Self {
         let state = AtomicU64::new(0);
         let work = AtomicPtr::new(std::ptr::null_mut());
         Leader { crew: Arc::new(Crew { state, work, panic: Mutex::new(None) }) }
     }
 
-    /// The crew, for a helper.
+    /// Returns the crew, for a helper.
     pub fn crew(&self) -> &Arc<Crew> {
         &self.crew
     }
 
     /// Calls `work` with seat 0 on this thread, and with its own seat on each helper that enters
-    /// meanwhile. Returns when no helper is inside any more.
+    /// meanwhile. Returns once no helper is inside.
     ///
     /// # Panics
     /// Panics if `work` panics, here or on a helper.
     pub fn share(&mut self, work: Work) {
-        /// Closes the step and waits for the helpers inside, also if the leader's work panics.
+        /// Closes the step and waits for the helpers inside when dropped, also if the leader's work
+        /// panics.
         struct OpenStep<'a>(&'a Crew);
 
         impl Drop for OpenStep<'_> {
             fn drop(&mut self) {
                 self.0.state.fetch_and(!OPEN, Ordering::Relaxed);
                 let mut looks = 0;
-                // Acquire: what helpers wrote before they left is seen after this.
+                // Acquire: this thread now sees what helpers wrote before they left.
                 while self.0.state.load(Ordering::Acquire) & ALL_INSIDE != 0 {
                     relax(looks);
                     looks += 1;
@@ -83,10 +84,10 @@ impl Leader {
 
         let crew = &*self.crew;
         crew.work.store((&raw const work).cast_mut().cast(), Ordering::Relaxed);
-        // Only this leader writes while the step is closed and nobody is inside, so that the
-        // number of the step cannot have changed in between.
+        // While the step is closed and no helper is inside, only this leader writes the state, so
+        // that it cannot change between this load and the store.
         let next = crew.state.load(Ordering::Relaxed) + STEP;
-        // Release: a helper that sees the step open sees its work.
+        // Release: a helper that sees the open step also sees its work.
         crew.state.store(next | OPEN, Ordering::Release);
         let step = OpenStep(crew);
         work(0);
@@ -99,8 +100,10 @@ impl Leader {
 }
 
 impl Crew {
-    /// Takes part, with seat `seat`, in every step that is open, until `wait` returns false.
-    /// `wait` is called with the number of fruitless looks for a step since the last one.
+    /// Takes part in every open step, with seat `seat`, until `wait` returns false.
+    ///
+    /// `wait` is called when no new step is open. Its argument is the number of its calls since the
+    /// last step.
     pub fn help(&self, seat: usize, mut wait: impl FnMut(usize) -> bool) {
         let (mut last, mut looks) = (0, 0);
         loop {
@@ -114,7 +117,7 @@ impl Crew {
                 continue;
             }
             let inside = state + INSIDE;
-            // Acquire: the work of the step is seen.
+            // Acquire: this thread now sees the work of the step.
             let entered = self.state.compare_exchange_weak(
                 state,
                 inside,
@@ -128,13 +131,13 @@ impl Crew {
         }
     }
 
-    /// Does the work of the step that this helper has entered, and leaves it.
+    /// Calls the work of the step that this helper has entered, and leaves the step.
     fn work_inside(&self, seat: usize) {
         struct Inside<'a>(&'a AtomicU64);
 
         impl Drop for Inside<'_> {
             fn drop(&mut self) {
-                // Release: the leader sees what was written.
+                // Release: the leader sees what this helper wrote.
                 self.0.fetch_sub(INSIDE, Ordering::Release);
             }
         }

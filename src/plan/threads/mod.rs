@@ -1,9 +1,12 @@
-//! The threads of a run. They are met here and nowhere below.
+//! The threads of a run. No room below this one starts threads or waits for them.
+//!
+//! `team` is where threads come from, `crew` the protocol by which they work on a step together,
+//! `workers` how they divide the blocks of a map and the workspace.
 
 mod crew;
-mod share;
 mod sync;
 mod team;
+mod workers;
 
-pub use share::compute_blocks;
 pub use team::Team;
+pub use workers::Workers;

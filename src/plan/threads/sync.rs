@@ -1,13 +1,14 @@
-//! The primitives that [`crew`](super::crew) is built on. The model test compiles that file against
-//! loom's primitives in place of these.
+//! The synchronisation primitives of [`crew`](super::crew). The model test compiles that file with
+//! loom's primitives instead.
 
 pub use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 pub use std::sync::{Arc, Mutex};
 
-/// Looks at a value after which a waiting thread lets other threads of the system run first.
+/// Checks of a value after which a waiting thread yields to other threads of the system.
 const SPINS: usize = 1000;
 
-/// Waits a moment before the look number `looks` at a value that another thread will change.
+/// Waits a moment between two checks of a value that another thread will change. `looks` is the
+/// number of checks so far.
 pub fn relax(looks: usize) {
     if looks < SPINS {
         std::hint::spin_loop();

@@ -10,17 +10,17 @@ use super::crew::{Crew, Leader};
 use super::sync::relax;
 use crate::error::{Error, ErrorKind, Result};
 
-/// How long a thread of the session's own looks for the next step before it sleeps. Waking it takes
-/// about 50 microseconds, a step without it rarely more than a few hundred.
+/// How long a thread of the team's own spins for the next step before it sleeps. Waking it takes about
+/// 50 microseconds, and a step that runs without it rarely more than a few hundred.
 const PATIENCE: Duration = Duration::from_micros(500);
 
 /// The most threads of a team.
 pub const MOST_THREADS: usize = 1024;
 
-/// The threads that run a network: the calling one, which leads, and helpers from a pool.
+/// The threads of a session: the calling thread, which leads, and helpers from a thread pool.
 ///
-/// Helpers are jobs of the pool. The leader invites as many as a step can use and goes on without
-/// waiting for them to come, so that a pool that is busy with other jobs delays nothing.
+/// Helpers are jobs of the pool. The leader invites as many as a step can use and starts without
+/// waiting for them, so that a pool that is busy with other jobs does not delay the run.
 pub struct Team {
     threads: usize,
     helpers: Option<Helpers>,
@@ -30,31 +30,31 @@ pub struct Team {
 struct Helpers {
     leader: Leader,
     pool: Arc<ThreadPool>,
-    places: Arc<Places>,
-    /// How long a helper looks for the next step before it gives its thread back to the pool.
+    seats: Arc<Seats>,
+    /// How long a helper waits for the next step before it returns its thread to the pool.
     patience: Duration,
 }
 
-/// The places of helpers in a team.
-struct Places {
-    /// Helpers that were invited and have not left.
+/// The seats of the helpers of a team. A seat is a number that no two threads have at a time.
+struct Seats {
+    /// The number of helpers that were invited and have not left.
     invited: AtomicUsize,
-    /// Whether each seat is taken. That of the leader is not among them.
+    /// For every helper's seat, whether it is taken. The leader's seat, number 0, is not included.
     taken: Vec<AtomicBool>,
 }
 
 impl Team {
-    /// The calling thread alone.
+    /// Creates a team of the calling thread alone.
     pub fn alone() -> Self {
         Team { threads: 1, helpers: None }
     }
 
-    /// The calling thread and `threads - 1` threads of the team's own. They look for work for half
+    /// Creates a team of the calling thread and `threads - 1` threads of its own. Those spin for half
     /// a millisecond after a step, and sleep otherwise.
     ///
     /// # Errors
-    /// `Input` if `threads` is 0 or more than 1024, `Io` if the operating system
-    /// refuses a thread.
+    /// [`Input`](ErrorKind::Input) if `threads` is 0 or more than 1024, [`Io`](ErrorKind::Io) if the
+    /// operating system cannot start them.
     pub fn with_threads(threads: usize) -> Result<Self> {
         match threads {
             0 => Err(Error::input("a session needs at least one thread")),
@@ -74,8 +74,8 @@ impl Team {
         }
     }
 
-    /// The calling thread and the threads of a pool that may have other work, one thread fewer
-    /// than the pool has. A helper gives its thread back after each step.
+    /// Creates a team of the calling thread and of threads of a pool that may have other work. It uses
+    /// one thread fewer than the pool has, and returns each after every step.
     pub fn in_pool(pool: Arc<ThreadPool>) -> Self {
         match pool.current_num_threads().min(MOST_THREADS) {
             1 => Team::alone(),
@@ -85,18 +85,21 @@ impl Team {
 
     fn new(pool: Arc<ThreadPool>, threads: usize, patience: Duration) -> Self {
         let taken = (1..threads).map(|_| AtomicBool::new(false)).collect();
-        let places = Arc::new(Places { invited: AtomicUsize::new(0), taken });
-        Team { threads, helpers: Some(Helpers { leader: Leader::new(), pool, places, patience }) }
+        let seats = Arc::new(Seats { invited: AtomicUsize::new(0), taken });
+        Team { threads, helpers: Some(Helpers { leader: Leader::new(), pool, seats, patience }) }
     }
 
-    /// How many threads may work at a time.
+    /// Returns the most threads that work at a time.
     pub fn threads(&self) -> usize {
         self.threads
     }
 
-    /// Calls `work` on the calling thread and on up to `members - 1` helpers, if they come in time.
-    /// The argument is the seat of the thread, below [`threads`](Self::threads): 0 for the calling
-    /// thread, and rarely another one for a helper than in the last step.
+    /// Calls `work` on the calling thread, and on up to `members - 1` helpers if they come before the
+    /// calling thread is done.
+    ///
+    /// The argument of `work` is the seat of the thread, which is less than
+    /// [`threads`](Self::threads). The calling thread has seat 0. A helper mostly has the same seat as
+    /// in the last step.
     ///
     /// # Panics
     /// Panics if `work` panics on any of the threads.
@@ -112,36 +115,36 @@ impl Team {
 }
 
 impl Helpers {
-    /// Sees to it that `wanted` helpers are there or have been invited.
+    /// Invites helpers until `wanted` of them have been invited and have not left.
     fn invite(&self, wanted: usize) {
-        // Only the leader adds to the number, so that it does not grow in between.
-        for _ in self.places.invited.load(Ordering::Acquire)..wanted {
-            self.places.invited.fetch_add(1, Ordering::Relaxed);
-            let (crew, places) = (self.leader.crew().clone(), self.places.clone());
+        // Only the leader increments the number, so that it does not grow in between.
+        for _ in self.seats.invited.load(Ordering::Acquire)..wanted {
+            self.seats.invited.fetch_add(1, Ordering::Relaxed);
+            let (crew, seats) = (self.leader.crew().clone(), self.seats.clone());
             let patience = self.patience;
-            self.pool.spawn(move || help(&crew, &places, patience));
+            self.pool.spawn(move || help(&crew, &seats, patience));
         }
     }
 }
 
-/// What an invited helper does, on a thread of the pool.
-fn help(crew: &Crew, places: &Places, patience: Duration) {
-    let _invitation = Invitation(places);
-    let wish = rayon::current_thread_index().unwrap_or(0);
-    let Some(seat) = places.sit_down(wish) else { return };
+/// Takes part in the steps of a crew as a helper, on a thread of the pool.
+fn help(crew: &Crew, seats: &Seats, patience: Duration) {
+    let _invitation = Invitation(seats);
+    let preferred = rayon::current_thread_index().unwrap_or(0);
+    let Some(seat) = seats.take(preferred) else { return };
     let mut idle_since = None;
     crew.help(seat.number + 1, |looks| {
         relax(looks);
         if looks == 0 {
             idle_since = (!patience.is_zero()).then(Instant::now);
         }
-        // Reading the clock takes about as long as a look.
+        // Reading the clock takes about as long as a check for the next step.
         !looks.is_multiple_of(16) || idle_since.is_some_and(|since| since.elapsed() < patience)
     });
 }
 
-/// A helper that was invited, until it leaves.
-struct Invitation<'a>(&'a Places);
+/// The invitation of a helper, which ends when it is dropped.
+struct Invitation<'a>(&'a Seats);
 
 impl Drop for Invitation<'_> {
     fn drop(&mut self) {
@@ -149,26 +152,26 @@ impl Drop for Invitation<'_> {
     }
 }
 
-/// A seat that is taken, until the helper leaves.
+/// A seat that a helper has taken, which is free again when this is dropped.
 struct Seat<'a> {
-    places: &'a Places,
+    seats: &'a Seats,
     number: usize,
 }
 
-impl Places {
-    /// The seat `wish`, or else the next one that is free. `None` if others took every seat just
-    /// before it was looked at.
-    fn sit_down(&self, wish: usize) -> Option<Seat<'_>> {
+impl Seats {
+    /// Takes the seat `preferred`, or the next free one after it. Returns `None` if no seat was free
+    /// at the moment at which it was checked.
+    fn take(&self, preferred: usize) -> Option<Seat<'_>> {
         let count = self.taken.len();
-        let is_free = |&seat: &usize| !self.taken[seat].swap(true, Ordering::Acquire);
-        let number = (wish..wish + count).map(|seat| seat % count).find(is_free)?;
-        Some(Seat { places: self, number })
+        let was_free = |&seat: &usize| !self.taken[seat].swap(true, Ordering::Acquire);
+        let number = (preferred..preferred + count).map(|seat| seat % count).find(was_free)?;
+        Some(Seat { seats: self, number })
     }
 }
 
 impl Drop for Seat<'_> {
     fn drop(&mut self) {
-        self.places.taken[self.number].store(false, Ordering::Release);
+        self.seats.taken[self.number].store(false, Ordering::Release);
     }
 }
 
@@ -194,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_that_is_busy_delays_nothing() {
+    fn a_busy_pool_does_not_delay_a_run() {
         let pool = Arc::new(ThreadPoolBuilder::new().num_threads(2).build().unwrap());
         let release = Arc::new(AtomicBool::new(false));
         for _ in 0..2 {
@@ -206,7 +209,7 @@ mod tests {
             });
         }
         let mut team = Team::in_pool(pool);
-        // The jobs of the pool end only after this, so that waiting for it would never end.
+        // The jobs of the pool end after this loop, so that a team that waited for them would hang.
         for _ in 0..10 {
             team.share(2, &|seat| assert_eq!(seat, 0));
         }
@@ -232,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_that_no_machine_has_are_refused() {
+    fn impossible_numbers_of_threads_are_refused() {
         assert!(Team::with_threads(0).is_err());
         assert!(Team::with_threads(MOST_THREADS + 1).is_err());
     }

@@ -1,19 +1,19 @@
-//! BMP, read here: of the libraries that are small, one takes colours of 1, 4 and 16 bits for others,
-//! and one turns pictures upside down.
+//! BMP. Of the small libraries that were tried, one misreads colours of 1, 4 and 16 bits, and one turns
+//! pictures upside down.
 
 use super::{DecodeOptions, Decoded, corrupt, cut_off};
 use crate::error::{Error, Result};
 use crate::vision::Photo;
 
-/// Where the second header begins.
+/// The offset of the second header.
 const INFO: usize = 14;
-/// The length of its oldest form, with sides of 16 bits and a palette without spare bytes.
+/// The length of the oldest second header, which has sides of 16 bits and palette entries of 3 bytes.
 const OLDEST: usize = 12;
 
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions, memory: u64) -> Result<Decoded> {
     let header = Header::read(bytes)?;
     let (width, height) = (header.width as usize, header.height as usize);
-    // An index, and three channels.
+    // An index and three channels per pixel.
     options.admit(header.width, header.height, 1 + 3, memory)?;
     let data = bytes.get(header.data..).unwrap_or_default();
     let colours = Colours::read(bytes, &header)?;
@@ -32,7 +32,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions, memory: u64) -> Resu
             let needed = (width * header.bits).div_ceil(8);
             let mut rows = 0;
             for (row, out) in data.chunks(row_bytes).zip(pixels.chunks_exact_mut(3 * width)) {
-                // The last row may lack its padding.
+                // The padding of the last row may be missing.
                 if row.len() < needed {
                     break;
                 }
@@ -64,10 +64,10 @@ struct Header {
     top_down: bool,
     bits: usize,
     compression: u32,
-    /// Where the palette begins, and how long it is.
+    /// The offset of the palette, and its number of colours.
     palette: usize,
     colours: usize,
-    /// Where the pixels begin.
+    /// The offset of the pixels.
     data: usize,
 }
 
@@ -106,7 +106,7 @@ impl Header {
             _ => 0,
         };
         let used = if oldest { 0 } else { field(32, 4)? as usize };
-        let all = if bits <= 8 { 1 << bits } else { 0 };
+        let most = if bits <= 8 { 1 << bits } else { 0 };
         Ok(Header {
             width: width.unsigned_abs(),
             height: height.unsigned_abs(),
@@ -114,16 +114,16 @@ impl Header {
             bits: bits as usize,
             compression,
             palette: INFO + length + masks,
-            colours: if used == 0 { all } else { used.min(all) },
+            colours: if used == 0 { most } else { used.min(most) },
             data: number(bytes, 10, 4)? as usize,
         })
     }
 }
 
-/// How a stored number makes a colour.
+/// The meaning of a stored number as a colour.
 enum Colours {
     Palette(Vec<[u8; 3]>),
-    /// Which bits are red, green and blue.
+    /// The bits of red, green and blue.
     Masks([u32; 3]),
 }
 
@@ -152,20 +152,20 @@ impl Colours {
             Colours::Masks(masks) => masks.map(|mask| {
                 let shift = mask.trailing_zeros().min(31);
                 let most = u64::from(mask >> shift).max(1);
-                // Over the whole range.
+                // The largest number becomes 255.
                 (u64::from((stored & mask) >> shift) * 255 / most) as u8
             }),
         }
     }
 }
 
-/// The number of `size` bytes at a place.
+/// Reads a number of `size` bytes at offset `at`.
 fn number(bytes: &[u8], at: usize, size: usize) -> Result<u32> {
     let digits = bytes.get(at..at + size).ok_or_else(cut_off)?;
     Ok(digits.iter().rev().fold(0, |number, &digit| number << 8 | u32::from(digit)))
 }
 
-/// The number of the pixel in column `x` of a row.
+/// Returns the number that is stored for the pixel in column `x` of a row.
 fn stored(row: &[u8], x: usize, bits: usize) -> u32 {
     if bits < 8 {
         let first = x * bits;
@@ -175,8 +175,8 @@ fn stored(row: &[u8], x: usize, bits: usize) -> u32 {
     row[x * size..][..size].iter().rev().fold(0, |number, &byte| number << 8 | u32::from(byte))
 }
 
-/// Fills `indices`, the lowest row first, and says whether the data reaches its end. `halves` is
-/// whether a byte holds two indices.
+/// Fills `indices`, the lowest row first, from run lengths, and returns whether their end marker was found.
+/// If `halves`, a byte holds two indices.
 fn run_lengths(data: &[u8], halves: bool, width: usize, indices: &mut [u8]) -> bool {
     let (mut x, mut y) = (0, 0);
     let mut next = data;
@@ -186,7 +186,7 @@ fn run_lengths(data: &[u8], halves: bool, width: usize, indices: &mut [u8]) -> b
         false => byte,
     };
     let mut put = |x: usize, y: usize, index: u8| {
-        // What goes beyond a row or the last one is left out.
+        // Pixels beyond the end of a row or of the last row are dropped.
         if x < width
             && let Some(place) = indices.get_mut(y * width + x)
         {

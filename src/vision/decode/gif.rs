@@ -11,7 +11,7 @@ use crate::vision::Photo;
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions, memory: u64) -> Result<Decoded> {
     let mut settings = gif::DecodeOptions::new();
     settings.set_color_output(ColorOutput::Indexed);
-    // The size of a frame is checked below, before its pixels are asked for.
+    // The size of the frame is checked below, before its pixels are read.
     settings.set_memory_limit(MemoryLimit::Unlimited);
     let mut decoder = settings.read_info(Cursor::new(bytes)).map_err(explain)?;
     let screen = (decoder.width(), decoder.height());
@@ -19,10 +19,10 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions, memory: u64) -> Resu
     let [left, top, frame_width, frame_height] =
         [frame.left, frame.top, frame.width, frame.height].map(u32::from);
     let transparent = frame.transparent;
-    // As Pillow does, the screen grows to hold the first frame.
+    // The screen grows to hold the first frame, as in Pillow.
     let width = u32::from(screen.0).max(left + frame_width);
     let height = u32::from(screen.1).max(top + frame_height);
-    // An index, and three channels.
+    // An index and three channels per pixel.
     options.admit(width, height, 1 + 3, memory)?;
     let colours = decoder.palette().map_err(explain)?;
     let mut palette = [[0; 3]; 256];

@@ -10,9 +10,9 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// The most scans of a progressive file; encoders write about ten.
+/// The most scans of a progressive file. Encoders write about ten.
 const MAX_SCANS: u64 = 1000;
-/// How many times the allowed pixels may be gone over.
+/// The most pixels in all scans together, as a multiple of the pixels that an image may have.
 const MAX_PASSES: u64 = 16;
 
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions, memory: u64) -> Result<Decoded> {
@@ -20,7 +20,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions, memory: u64) -> Resu
     match whole(bytes, options, memory) {
         Ok(decoded) => Ok(decoded),
         Err(e) if options.allow_truncated && is_damage(&e) => {
-            // What is missing may be the end marker, without which some files have no last scan.
+            // If the end marker is what is missing, the decoder drops the last scan of some files.
             let mut closed = bytes.to_vec();
             closed.extend([0xff, 0xd9]);
             let memory = memory.saturating_sub(closed.len() as u64);
@@ -34,7 +34,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions, memory: u64) -> Resu
     }
 }
 
-/// Decodes a file that must be whole.
+/// Decodes a file, and fails if anything is missing or damaged.
 fn whole(
     bytes: &[u8],
     options: &DecodeOptions,
@@ -44,7 +44,8 @@ fn whole(
     decoder.set_resync_strategy(Strict);
     let decoded = finish(&decoder)?;
     if decoder.is_arithmetic() {
-        // Arithmetic codes go on beyond their end with zeros, so only the marker shows that it is one.
+        // Arithmetic decoding continues beyond the end with zeros, so only the end marker shows that
+        // nothing is missing.
         if !has_end(bytes) {
             return Err(JpegError::UnexpectedEof);
         }
@@ -63,7 +64,7 @@ fn decoder<'a>(
     memory: u64,
 ) -> std::result::Result<Decoder<'a>, JpegError> {
     let mut limits = DecodeLimits::default();
-    // No frame is larger.
+    // The format admits no larger frame.
     (limits.max_width, limits.max_height) = (0xffff, 0xffff);
     limits.max_pixels = options.max_pixels;
     limits.max_scans = MAX_SCANS as usize;
@@ -85,7 +86,7 @@ fn finish(decoder: &Decoder) -> std::result::Result<Decoded, JpegError> {
     let orientation = orientation(image.exif_data.as_deref());
     let (width, height) = (image.width as u32, image.height as u32);
     let pixels = match image.pixel_format {
-        // Programs that write inks into JPEG files write how much paper is left.
+        // Programs write inks into JPEG files inverted.
         PixelFormat::Cmyk => {
             let inks = image.data.chunks_exact(4);
             inks.flat_map(|p| rgb_of_inks([p[0], p[1], p[2], p[3]].map(|v| 255 - v))).collect()
@@ -93,16 +94,16 @@ fn finish(decoder: &Decoder) -> std::result::Result<Decoded, JpegError> {
         _ => image.data,
     };
     let photo = photo(width, height, 3, pixels).map_err(|e| {
-        // The decoder states the size of what it gives.
+        // This would be a fault of the decoder, which states the size of its result.
         JpegError::CorruptData(e.message().into())
     })?;
     Ok(Decoded { photo, orientation, damage: None })
 }
 
-/// Whether the last byte of the only scan, other than padding, is needed. A file in which a bit is
-/// wrong decodes to the last pixel as a rule, but seldom to the last byte.
+/// Returns whether the last byte of the only scan, apart from padding, is needed. A file with a wrong bit
+/// usually decodes to the last pixel, but rarely uses exactly all bytes for that.
 ///
-/// Decodes at an eighth of the size, of which nothing but the codes takes time.
+/// The image is decoded at an eighth of its size, which takes little more time than reading its codes.
 fn is_needed(scan: &[u8], options: &DecodeOptions, memory: u64) -> bool {
     let padding = scan.iter().rev().take_while(|&&byte| byte == 0 || byte == 0xff).count();
     let short = &scan[..scan.len().saturating_sub(padding + 1)];
@@ -114,7 +115,7 @@ fn is_needed(scan: &[u8], options: &DecodeOptions, memory: u64) -> bool {
 
 const END: u8 = 0xd9;
 
-/// The markers of the first image that have contents, and its end marker: their codes and places.
+/// Returns code and offset of the first image's markers that have contents, and of its end marker.
 fn markers(bytes: &[u8]) -> impl Iterator<Item = (u8, usize)> {
     let mut next = 2;
     std::iter::from_fn(move || {
@@ -140,7 +141,7 @@ fn markers(bytes: &[u8]) -> impl Iterator<Item = (u8, usize)> {
     })
 }
 
-/// Where the scans of the first image end: at its end marker, or with `bytes`.
+/// Returns where the scans of the first image end: at its end marker, or at the end of `bytes`.
 fn end_of_scans(bytes: &[u8]) -> usize {
     markers(bytes).find(|marker| marker.0 == END).map_or(bytes.len(), |marker| marker.1)
 }
@@ -149,9 +150,9 @@ fn has_end(bytes: &[u8]) -> bool {
     end_of_scans(bytes) < bytes.len()
 }
 
-/// Width and height of the frame that `bytes` describe, if they do.
+/// Returns width and height of the first frame in `bytes`, if there is one.
 pub(super) fn frame_size(bytes: &[u8]) -> Option<[u16; 2]> {
-    // All codes from the first are frames but three: two of tables, and one kept for later.
+    // Of these codes, three are no frames: two are tables, and one is reserved.
     let is_frame = |code| matches!(code, 0xc0..=0xcf) && !matches!(code, 0xc4 | 0xc8 | 0xcc);
     let (_, at) = markers(bytes).find(|marker| is_frame(marker.0))?;
     let side = |at: usize| Some(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]));

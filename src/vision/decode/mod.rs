@@ -1,7 +1,7 @@
-//! Image files to RGB pixels, within limits and without guessing at what is missing.
+//! Image files to RGB pixels, within limits, and without guessing at what is missing.
 //!
-//! A file a format. Each checks what the header asks for against [`DecodeOptions`] before it
-//! allocates, and says whether the pixels are whole.
+//! Each format has a file. Its decoder checks what the header asks for against [`DecodeOptions`] before it
+//! allocates, and reports whether all pixels were there.
 
 mod bmp;
 mod gif;
@@ -16,32 +16,36 @@ use std::path::Path;
 use super::photo::Photo;
 use crate::error::{Error, Result};
 
-/// What decoding may take, and whether it may make do with a part.
+/// The limits of decoding, and whether damaged files are decoded.
+///
+/// # Examples
+///
+/// ```
+/// use dyrelu::vision::DecodeOptions;
+///
+/// let options = DecodeOptions::default().max_pixels(20_000_000).allow_truncated(true);
+/// let photo = options.load("examples/photos/tower.jpg")?;
+/// # Ok::<(), dyrelu::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct DecodeOptions {
-    /// The most pixels of an image, 2^27 (134 megapixels) by default: more than cameras of medium
-    /// format (102) and most telephones (108) give. The work on a progressive JPEG, its scans times
-    /// its pixels, may be 16 times as much.
-    pub max_pixels: u64,
-    /// The most bytes that a file and what is decoded from it may take together: 2 GiB by default,
-    /// which is 16 a pixel.
-    pub max_memory: u64,
-    /// Whether a file that is cut off or damaged gives the pixels that can be read, and grey or
-    /// black in place of the others, where its format is another than WebP. Otherwise, and by
-    /// default, it is an error.
-    pub allow_truncated: bool,
+    max_pixels: u64,
+    max_memory: u64,
+    allow_truncated: bool,
 }
 
 impl Default for DecodeOptions {
     fn default() -> Self {
-        DecodeOptions { max_pixels: 1 << 27, max_memory: 2 << 30, allow_truncated: false }
+        let max_pixels = Self::DEFAULT_MAX_PIXELS;
+        DecodeOptions { max_pixels, max_memory: 2 << 30, allow_truncated: false }
     }
 }
 
-/// Decodes the image in the file at `path` with the default options, whatever its name ends in.
+/// Decodes the image in the file at `path` with the default options. The contents decide the format, not
+/// the name.
 ///
 /// # Errors
+///
 /// As [`DecodeOptions::load`].
 pub fn load(path: impl AsRef<Path>) -> Result<Photo> {
     DecodeOptions::default().load(path)
@@ -50,25 +54,52 @@ pub fn load(path: impl AsRef<Path>) -> Result<Photo> {
 /// Decodes the image in `bytes` with the default options.
 ///
 /// # Errors
+///
 /// As [`DecodeOptions::decode`].
 pub fn decode(bytes: &[u8]) -> Result<Photo> {
     DecodeOptions::default().decode(bytes)
 }
 
-/// What the decoder of a format gives.
+/// The result of a format's decoder.
 struct Decoded {
     photo: Photo,
-    /// What a camera noted, 1 to 8 as EXIF numbers it.
+    /// The orientation that the camera noted, EXIF's number from 1 to 8.
     orientation: u32,
-    /// Why the pixels are not whole, where they are not.
+    /// Why pixels are missing, if some are.
     damage: Option<Error>,
 }
 
 impl DecodeOptions {
-    /// Decodes the image in the file at `path`, whatever its name ends in.
+    /// The limit of pixels by default: 2^27 (134 megapixels). It admits cameras of medium format (102
+    /// megapixels) and most telephones (108).
+    pub const DEFAULT_MAX_PIXELS: u64 = 1 << 27;
+
+    /// Sets the most pixels that an image may have. A progressive JPEG may have at most 16 times as many
+    /// in all its scans together.
+    pub fn max_pixels(mut self, pixels: u64) -> Self {
+        self.max_pixels = pixels;
+        self
+    }
+
+    /// Sets the most bytes that a file and what is decoded from it may take together: 2 GiB by default,
+    /// which is 16 per pixel of the largest image.
+    pub fn max_memory(mut self, bytes: u64) -> Self {
+        self.max_memory = bytes;
+        self
+    }
+
+    /// Sets whether a file that is cut off or damaged is decoded as far as possible, with grey or black in
+    /// place of missing pixels. By default it is an error, and for WebP it always is.
+    pub fn allow_truncated(mut self, allow: bool) -> Self {
+        self.allow_truncated = allow;
+        self
+    }
+
+    /// Decodes the image in the file at `path`. The contents decide the format, not the name.
     ///
     /// # Errors
-    /// `Io` where the file cannot be read, otherwise as [`DecodeOptions::decode`].
+    ///
+    /// [`Io`](crate::ErrorKind::Io) if the file cannot be read, otherwise as [`decode`](Self::decode).
     pub fn load(&self, path: impl AsRef<Path>) -> Result<Photo> {
         let path = path.as_ref();
         let file = crate::format::open_regular(path)?;
@@ -78,15 +109,18 @@ impl DecodeOptions {
         self.decode(&bytes).map_err(|e| e.in_file(path))
     }
 
-    /// Decodes the image in `bytes`: JPEG, PNG, WebP, BMP, GIF or TIFF. Of several images it takes
-    /// the first.
+    /// Decodes the image in `bytes`: JPEG, PNG, WebP, BMP, GIF or TIFF. Of several images in one file, the
+    /// first is decoded.
     ///
-    /// As Pillow's `convert("RGB")` does, transparency is dropped and grey becomes three equal
-    /// channels; of 16 bits the upper 8 are kept. The orientation that a camera noted is applied.
+    /// The orientation that a camera noted is applied. As Pillow's `convert("RGB")` does, transparency is
+    /// dropped and grey becomes three equal channels. Of samples of 16 bits, the upper 8 are kept.
+    /// Grey images of 16 bits, such as PNG files, therefore differ from Pillow's, which clips them to 255.
     ///
     /// # Errors
-    /// `Format` where the bytes are no image, or one that is cut off or damaged; `Unsupported` where
-    /// it is of a kind that is not read; `Input` where it is larger than the options allow.
+    ///
+    /// - [`Format`](crate::ErrorKind::Format) if the bytes are no image, or one that is cut off or damaged.
+    /// - [`Unsupported`](crate::ErrorKind::Unsupported) if it is of a kind that is not read.
+    /// - [`Input`](crate::ErrorKind::Input) if it is larger than the options allow.
     pub fn decode(&self, bytes: &[u8]) -> Result<Photo> {
         if bytes.is_empty() {
             return Err(Error::format("the file is empty"));
@@ -112,7 +146,7 @@ impl DecodeOptions {
                 ));
             }
         };
-        // Turning takes a second photo.
+        // Turning needs memory for a second photo.
         let both = 2 * decoded.photo.pixels().len() as u64;
         if decoded.orientation != 1 && both > memory {
             return Err(too_much_memory(self));
@@ -123,8 +157,8 @@ impl DecodeOptions {
         }
     }
 
-    /// Checks the size that a header states, and that decoding takes no more than `memory` bytes at
-    /// `bytes` a pixel.
+    /// Checks the size that a header states, and that decoding takes at most `memory` bytes if it takes
+    /// `bytes` per pixel.
     fn admit(&self, width: u32, height: u32, bytes: u64, memory: u64) -> Result<()> {
         let pixels = u64::from(width) * u64::from(height);
         if pixels == 0 {
@@ -148,17 +182,17 @@ fn too_much_memory(options: &DecodeOptions) -> Error {
     Error::input(format!("decoding the image takes more than the {allowed} bytes allowed"))
 }
 
-/// A file that ends before its last pixel.
+/// The error for a file that ends before its last pixel.
 fn cut_off() -> Error {
     Error::format("the file is cut off: it ends before its last pixel")
 }
 
-/// A file that contradicts itself.
+/// The error for a file that contradicts itself.
 fn corrupt(cause: impl std::fmt::Display) -> Error {
     Error::format(format!("the file is corrupt: {cause}"))
 }
 
-/// The photo in samples of 8 bits: grey, grey and alpha, RGB, or RGB and alpha.
+/// Makes a photo of samples of 8 bits: grey, grey and alpha, RGB, or RGB and alpha.
 fn photo(width: u32, height: u32, channels: usize, samples: Vec<u8>) -> Result<Photo> {
     let pixels = match channels {
         3 => samples,
@@ -168,13 +202,13 @@ fn photo(width: u32, height: u32, channels: usize, samples: Vec<u8>) -> Result<P
     Photo::new(width, height, pixels)
 }
 
-/// The RGB of inks: 0 is none. As Pillow has it.
+/// Converts inks to RGB as Pillow does. 0 is no ink.
 fn rgb_of_inks([cyan, magenta, yellow, black]: [u8; 4]) -> [u8; 3] {
     let light = u32::from(255 - black);
     [cyan, magenta, yellow].map(|ink| (light - (u32::from(ink) * light + 127) / 255) as u8)
 }
 
-/// The orientation in a block of EXIF, 1 where there is none that can be read.
+/// Returns the orientation in a block of EXIF, 1 if there is none or it cannot be read.
 fn orientation(exif: Option<&[u8]>) -> u32 {
     let Some(exif) = exif else { return 1 };
     // Some writers keep the name that JPEG files put before the block.

@@ -13,7 +13,7 @@ const END: [u8; 12] = *b"\0\0\0\0IEND\xaeB`\x82";
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions, memory: u64) -> Result<Decoded> {
     let (decoded, ended) = read(bytes, options, memory)?;
     if ended {
-        // The decoder looks beyond the pixels for a chunk that may be all that is missing.
+        // The end chunk, or a part of it, may be all that is missing.
         let there = (0..END.len()).rev().find(|&n| bytes.ends_with(&END[..n])).unwrap_or(0);
         let closed = [&bytes[..bytes.len() - there], &END].concat();
         if let Some(memory) = memory.checked_sub(closed.len() as u64)
@@ -26,7 +26,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions, memory: u64) -> Resu
     Ok(decoded)
 }
 
-/// What `bytes` hold, and whether they end too early.
+/// Decodes `bytes`, and returns whether they end too early.
 fn read(bytes: &[u8], options: &DecodeOptions, memory: u64) -> Result<(Decoded, bool)> {
     let failed = |e| explain(e, options);
     let mut checks = png::DecodeOptions::default();
@@ -38,12 +38,12 @@ fn read(bytes: &[u8], options: &DecodeOptions, memory: u64) -> Result<(Decoded, 
     decoder.set_transformations(Transformations::normalize_to_color8());
     let header = decoder.read_header_info().map_err(failed)?;
     let (width, height) = header.size();
-    // At most four samples, and the three that are kept.
+    // At most four samples per pixel, and the three that are kept.
     options.admit(width, height, 4 + 3, memory)?;
     let mut reader = decoder.read_info().map_err(failed)?;
     let size = reader.output_buffer_size().ok_or_else(|| too_much_memory(options))?;
     let mut samples = vec![0; size];
-    // The check of the pixels comes after them.
+    // The checksum of the pixels follows them, and is checked by `finish`.
     let damage = reader.next_frame(&mut samples).and_then(|_| reader.finish()).err();
     let channels = reader.output_color_type().0.samples();
     let photo = photo(width, height, channels, samples)?;

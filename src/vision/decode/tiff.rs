@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::vision::Photo;
 
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions, memory: u64) -> Result<Decoded> {
-    // The library refuses palettes, but reads the same file as one in greys.
+    // The library refuses palettes. It reads the indices if the file is changed to claim that they are greys.
     match palette_entry(bytes) {
         Some(entry) => {
             let memory = memory.checked_sub(bytes.len() as u64);
@@ -43,7 +43,7 @@ fn read(bytes: &[u8], palette: bool, options: &DecodeOptions, memory: u64) -> Re
     let mut pixel_bytes = kind.samples * kind.bits.div_ceil(8);
     if decoder.find_tag_unsigned(Tag::Compression).map_err(failed)? == Some(JPEG) {
         check_frames(bytes, &mut decoder).map_err(failed)??;
-        // A strip may be the whole image: its coefficients, of two bytes, and its samples.
+        // A strip may be the whole image: coefficients of two bytes per sample, and the samples.
         pixel_bytes *= 4;
     }
     options.admit(width, height, pixel_bytes as u64 + 3, memory)?;
@@ -65,10 +65,11 @@ fn read(bytes: &[u8], palette: bool, options: &DecodeOptions, memory: u64) -> Re
     })
 }
 
-/// JPEG as the newer of its two forms.
+/// The number of JPEG compression, in the newer of its two forms.
 const JPEG: u16 = 7;
 
-/// Checks that no strip or tile holds a JPEG that is larger than itself. The library would decode it.
+/// Checks that no strip or tile holds a JPEG that is larger than the strip or tile. The library would decode
+/// it.
 fn check_frames(
     bytes: &[u8],
     decoder: &mut Decoder<Cursor<&[u8]>>,
@@ -95,27 +96,27 @@ fn check_frames(
     Ok(Ok(()))
 }
 
-/// How the samples of a pixel make a colour.
+/// The meaning of the samples of a pixel as a colour.
 enum Colour {
     Grey,
     Palette(Vec<u16>),
     Rgb,
     Inks,
-    /// Brightness and two differences of colour.
+    /// Luma and two colour differences.
     YCbCr,
 }
 
 struct Kind {
     colour: Colour,
-    /// Samples of a pixel as they are read, alpha among them.
+    /// The number of samples of a pixel, including alpha.
     samples: usize,
     bits: usize,
-    /// Which sample is an alpha that the colours are multiplied with already.
+    /// Which sample is the alpha with which the colours have been multiplied, if one is.
     associated: Option<usize>,
 }
 
 impl Kind {
-    /// What `decoder` is about to read, or why that is not supported.
+    /// Returns the kind of the image that `decoder` is about to read, or why it is not supported.
     fn of(
         decoder: &mut Decoder<Cursor<&[u8]>>,
         palette: Option<Vec<u16>>,
@@ -171,7 +172,7 @@ impl Kind {
         width: usize,
         height: usize,
     ) -> Vec<u8> {
-        // Samples of a pixel lie beside each other, or each in a plane of its own.
+        // The samples of a pixel are neighbours, or each lies in a plane of its own.
         let planar = layout.planes > 1;
         let row_samples = if planar { width } else { width * self.samples };
         let row_bytes = (row_samples * self.bits).div_ceil(8);
@@ -208,14 +209,14 @@ impl Kind {
         pixels
     }
 
-    /// The sample at a place in a row, of more than 8 bits the upper 8, of fewer as it is.
+    /// Returns a sample in a row: of more than 8 bits the upper 8, of fewer as it is stored.
     fn sample(&self, row: &[u8], place: usize) -> u8 {
         match self.bits {
             8 => row[place],
             16 => (u16::from_ne_bytes([row[2 * place], row[2 * place + 1]]) >> 8) as u8,
             32 => {
                 let bytes = &row[4 * place..4 * place + 4];
-                // As in Pillow, 0 to 255 are the levels. The cast keeps within them.
+                // The levels are 0 to 255, as in Pillow. The cast saturates.
                 f32::from_ne_bytes(bytes.try_into().unwrap_or_default()) as u8
             }
             bits => {
@@ -225,17 +226,17 @@ impl Kind {
         }
     }
 
-    /// A grey of few bits over the whole range.
+    /// Scales a grey of fewer than 8 bits to the whole range.
     fn spread(&self, value: u8) -> u8 {
         if self.bits < 8 { value * (255 / ((1 << self.bits) - 1)) } else { value }
     }
 }
 
-/// The full range of ITU-R BT.601, as JPEG has it.
+/// Converts by ITU-R BT.601 with the full range, as JPEG does.
 fn rgb_of_differences([y, cb, cr]: [u8; 3]) -> [u8; 3] {
     let (y, cb, cr) = (f32::from(y), f32::from(cb) - 128.0, f32::from(cr) - 128.0);
     let rgb = [y + 1.402 * cr, y - 0.344_136 * cb - 0.714_136 * cr, y + 1.772 * cb];
-    // The cast keeps within 0 to 255.
+    // The cast saturates at 0 and 255.
     rgb.map(|v| v.round() as u8)
 }
 
@@ -243,7 +244,8 @@ const PHOTOMETRIC: u64 = 262;
 const BLACK_IS_ZERO: u16 = 1;
 const PALETTE: u64 = 3;
 
-/// Where the first directory says that the image has a palette, if it does.
+/// Returns the offset of the value by which the first directory states that the image has a palette, if it
+/// does.
 fn palette_entry(bytes: &[u8]) -> Option<usize> {
     let number = |at: usize, length: usize| -> Option<u64> {
         let digits = bytes.get(at..at.checked_add(length)?)?.iter();
@@ -262,7 +264,7 @@ fn palette_entry(bytes: &[u8]) -> Option<usize> {
     for (i, _) in entries.enumerate() {
         let entry = directory + count_bytes + i * entry_bytes;
         if number(entry, 2)? == PHOTOMETRIC {
-            // Tag, type and count stand before the value.
+            // Tag, type and count precede the value.
             let value = entry + if big { 12 } else { 8 };
             return (number(value, 2)? == PALETTE).then_some(value);
         }

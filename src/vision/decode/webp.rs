@@ -12,7 +12,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions, memory: u64) -> Resu
     let mut decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(failed)?;
     decoder.set_memory_limit(usize::try_from(memory).unwrap_or(usize::MAX));
     let (width, height) = decoder.dimensions();
-    // The decoder's own frame, its four samples, and the three that are kept.
+    // Four samples per pixel in the decoder, four in its result, and the three that are kept.
     options.admit(width, height, 4 + 4 + 3, memory)?;
     let size = decoder.output_buffer_size().ok_or_else(|| too_much_memory(options))?;
     let mut samples = vec![0; size];

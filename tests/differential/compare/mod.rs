@@ -49,7 +49,7 @@ fn check(case: &Case) -> Check {
     };
     let model = model.map_err(|e| format!("is refused: {e}"))?;
     check_types(&model, &case.inputs, &expected)?;
-    let mut session = Session::new(&model).map_err(|e| e.to_string())?;
+    let mut session = Session::new(&model);
     let refused = |e: dyrelu::Error| format!("a run is refused: {e}");
     let outputs = session.run(&case.inputs).map_err(refused)?;
     let mut tolerance = Tolerance::new(&graph, &case.inputs, &expected);
@@ -72,7 +72,7 @@ fn check(case: &Case) -> Check {
 }
 
 fn run(model: &Arc<Model>, inputs: &[Tensor]) -> dyrelu::Result<Vec<Tensor>> {
-    Session::new(model)?.run(inputs)
+    Session::new(model).run(inputs)
 }
 
 /// Checks that outputs have the types that the model declares. Free sizes are assumed to be at least

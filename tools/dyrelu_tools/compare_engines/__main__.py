@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from .. import markdown
-from . import cell, table
+from . import cell, published, table
 from .contenders import FOR_OPERATIONS, FOR_SUMMARY, TITLES, contenders
 from .engines import Job
 from .networks import SUMMARY, Network, networks, operations, prepare
@@ -32,6 +32,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--peers-rust", type=Path, help="the program of tools/peers-rust")
     parser.add_argument("--only", type=names, help="networks, separated by commas; by default all")
     parser.add_argument("--engines", type=names, help="engines, separated by commas; by default all")
+    parser.add_argument("--published", action="store_true", help="measure networks of timm and torchvision instead of ours")
     parser.add_argument("--operations", action="store_true", help="measure the activation alone, at batch 1, instead of networks")
     parser.add_argument("--threads", type=numbers, default=[1], help="numbers of threads, separated by commas")
     parser.add_argument("--batch", type=numbers, default=[1], help="batch sizes, separated by commas")
@@ -49,6 +50,11 @@ def chosen(known: dict[str, Network], only: list[str] | None) -> dict[str, Netwo
     return {name: network for name, network in known.items() if only is None or name in only}
 
 
+def among(args: argparse.Namespace) -> dict[str, Network]:
+    """The networks that `--only` selects from."""
+    return published.networks() if args.published else networks()
+
+
 def measure(args: argparse.Namespace, path: Path, results: Results) -> None:
     """Measures cell by cell, and writes the results after each."""
     engine_names = args.engines
@@ -56,7 +62,7 @@ def measure(args: argparse.Namespace, path: Path, results: Results) -> None:
         engine_names = [name for name in FOR_OPERATIONS if name != "dyrelu" or args.dyrelu]
     engines = contenders(engine_names, args.dyrelu, args.peers_rust)
     versions = {name: engine.version() for name, engine in engines.items()}
-    for network in chosen(operations() if args.operations else networks(), args.only):
+    for network in chosen(operations() if args.operations else among(args), args.only):
         folder = args.work.resolve() / network
         for batch in [1] if args.operations else args.batch:
             for threads in args.threads:
@@ -84,7 +90,7 @@ def main() -> None:
             raise SystemExit(f"{path} has figures of another CPU, {results.cpu}; choose another file with --results")
         measure(args, path, results)
         return
-    shown = chosen(networks(), args.only)
+    shown = chosen(among(args), args.only)
     columns = {name: title for name, title in TITLES.items() if args.engines is None or name in args.engines}
     alone = {name: operation.title for name, operation in operations().items()}
     titles = {name: network.title for name, network in shown.items()}

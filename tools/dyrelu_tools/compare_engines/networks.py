@@ -114,7 +114,9 @@ def operations() -> dict[str, Network]:
 
 def find(name: str) -> Network:
     """The network or operation with this name."""
-    return (networks() | operations())[name]
+    from . import published
+
+    return (networks() | operations() | published.networks())[name]
 
 
 def prepare(name: str, batch: int, folder: Path) -> None:

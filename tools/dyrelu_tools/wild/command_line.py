@@ -37,8 +37,9 @@ def photos(names: list[str], *right: int) -> Callable[[str, int | None], str | N
 
 
 def nothing_left(text: str, _: int | None) -> str | None:
-    """The check of a step after which no file may be left."""
-    return f"{text.strip()!r} is left" if text.strip() else None
+    """The check of a step that lists unfinished files. Lines with spaces are messages of a conversion that had finished."""
+    names = [line for line in text.split("\n") if line and " " not in line]
+    return f"{names} is left" if names else None
 
 
 STEPS: dict[int, Callable[[str, int | None], str | None]] = {

@@ -1,7 +1,7 @@
-//! How each operator treats the images of a batch.
+//! The rules by which the axis of the images is followed through each operator.
 //!
-//! A rule may say where images lie in what a node gives only if entry `i` along that axis depends
-//! on entry `i` of what the node reads, and on nothing else that differs between images.
+//! A rule may state an axis of the output only if entry `i` along it depends on entry `i` along the
+//! axis of the images in the inputs, and on nothing else that differs between images.
 
 use crate::graph::infer::Types;
 use crate::graph::{
@@ -9,42 +9,42 @@ use crate::graph::{
     geometry,
 };
 
-/// Where in a value the images of a batch lie.
+/// The position of the images of a batch in a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Images {
-    /// Nowhere: the value is the same whatever the images are.
+    /// The value does not depend on the images.
     Absent,
-    /// Along this axis, one entry an image.
+    /// The images lie along this axis, one entry per image.
     Along(usize),
 }
 
-/// What has to change in a node for a free batch.
+/// A change that a node needs for a free batch size.
 pub(super) enum Rewrite {
-    /// The shape of a `Reshape`.
+    /// A `Reshape` gets this shape.
     Shape(Vec<i64>),
-    /// A `Shape` gives the sizes of a batch of one, as it did.
+    /// A `Shape` keeps returning the sizes of a batch of one.
     SizesOfOne,
-    /// The axes of a `Resize`, and their sizes.
+    /// A `Resize` is limited to these axes, with these sizes.
     Sizes { axes: Vec<i64>, sizes: Vec<i64> },
 }
 
-/// Where images lie, or the reason why that cannot be said.
+/// The axis of the images, or the reason why it is not known.
 type Place = Result<usize, String>;
 
 const UNCLEAR: &str = "how it treats images cannot be told";
 const SIZES: &str = "its sizes depend on the data";
 
-/// A node and what is known about what it reads.
+/// A node, and what is known about its inputs.
 pub(super) struct Scope<'g> {
     pub graph: &'g Graph,
     pub types: &'g Types,
-    /// By value.
+    /// The position of the images in each value that has been computed so far.
     pub images: &'g [Images],
     pub node: &'g Node,
 }
 
 impl Scope<'_> {
-    /// Where images lie in what the node gives.
+    /// Returns the position of the images in the outputs, and the change that the node needs, if any.
     pub fn follow(&self) -> Result<(Images, Option<Rewrite>), String> {
         let inputs = self.node.inputs.iter().flatten();
         if inputs.clone().all(|id| self.images[id.index()] == Images::Absent) {
@@ -65,7 +65,7 @@ impl Scope<'_> {
             | Op::DepthToSpace { .. }
             | Op::Hyperfunction(_)
             | Op::SpatialAttention(_) => along(self.first_axis_of_first()),
-            // The positions of maxima are counted through the batch.
+            // The second output counts positions through the whole batch.
             Op::Pool(_) if self.node.outputs.iter().flatten().count() > 1 => Err(UNCLEAR.into()),
             Op::Pool(_) => along(self.first_axis_of_first()),
             Op::MaxAffine(_) => along(self.max_affine()),
@@ -99,7 +99,7 @@ impl Scope<'_> {
         }
     }
 
-    /// Where images lie in input `i`; absent where the input is.
+    /// The axis of the images in input `i`; `None` if the input is absent or does not depend on them.
     fn place(&self, i: usize) -> Option<usize> {
         match self.images[self.node.input(i)?.index()] {
             Images::Absent => None,
@@ -121,7 +121,7 @@ impl Scope<'_> {
         ty.map(|ty| ty.dims.as_slice()).ok_or_else(|| SIZES.into())
     }
 
-    /// The elements of a constant input.
+    /// The elements of input `i`, which must be a constant.
     fn integers(&self, i: usize) -> Result<Vec<i64>, String> {
         let constant = self.node.input(i).and_then(|id| self.graph.constant(id));
         constant.and_then(|c| c.to_i64s().ok()).ok_or_else(|| SIZES.into())
@@ -135,14 +135,14 @@ impl Scope<'_> {
         geometry::axes(axes, rank).map_err(|e| e.message().into())
     }
 
-    /// The axis of the images in the first input, where no other input has any.
+    /// The axis of the images in the first input. The other inputs must not depend on the images.
     fn only_first(&self) -> Place {
         let others = (1..self.node.inputs.len()).any(|i| self.place(i).is_some());
         let first = self.place(0).filter(|_| !others);
         first.ok_or_else(|| "its weights or sizes depend on the image".into())
     }
 
-    /// As [`only_first`](Self::only_first), of an operator for which the first axis is the batch.
+    /// As [`only_first`](Self::only_first), for operators whose first axis is the batch.
     fn first_axis_of_first(&self) -> Place {
         match self.only_first()? {
             0 => Ok(0),
@@ -150,12 +150,12 @@ impl Scope<'_> {
         }
     }
 
-    /// The axis of the output with which axis `axis` of input `i` is aligned.
+    /// The axis of an output of `rank` axes with which axis `axis` of input `i` is aligned.
     fn aligned(&self, i: usize, axis: usize, rank: usize) -> Place {
         (axis + rank).checked_sub(self.rank(i)?).ok_or_else(|| UNCLEAR.into())
     }
 
-    /// That nothing but images lies along `axis` of the output.
+    /// Returns `axis` if the output has size 1 along it, so that nothing but the images lies there.
     fn single(&self, axis: usize) -> Place {
         match self.output()?.get(axis).and_then(Dim::as_const) {
             Some(1) => Ok(axis),
@@ -165,15 +165,15 @@ impl Scope<'_> {
 
     fn broadcast(&self) -> Place {
         let rank = self.output()?.len();
-        let mut found = None;
+        let mut images = None;
         for i in 0..self.node.inputs.len() {
             let Some(axis) = self.place(i) else { continue };
             let axis = self.aligned(i, axis, rank)?;
-            if found.replace(axis).is_some_and(|other| other != axis) {
+            if images.replace(axis).is_some_and(|other| other != axis) {
                 return Err("images lie along different axes of its inputs".into());
             }
         }
-        self.single(found.ok_or(UNCLEAR)?)
+        self.single(images.ok_or(UNCLEAR)?)
     }
 
     fn max_affine(&self) -> Place {
@@ -199,7 +199,7 @@ impl Scope<'_> {
         self.not_along(softmax.axis, "it normalises over the images")
     }
 
-    /// The axis of the images, where the operator works along another.
+    /// The axis of the images if it differs from `axis`, along which the operator works.
     fn not_along(&self, axis: i64, otherwise: &str) -> Place {
         let images = self.only_first()?;
         if self.axis(axis)? == images { Err(otherwise.into()) } else { Ok(images) }
@@ -236,9 +236,9 @@ impl Scope<'_> {
         }
     }
 
-    /// Where the axis of the images goes when `gone` go away.
-    fn without(&self, images: usize, gone: &[usize]) -> usize {
-        images - gone.iter().filter(|&&axis| axis < images).count()
+    /// The axis of the images after the axes `removed` have been removed.
+    fn without(&self, images: usize, removed: &[usize]) -> usize {
+        images - removed.iter().filter(|&&axis| axis < images).count()
     }
 
     fn reduce(&self, reduce: &Reduce) -> Place {
@@ -278,7 +278,7 @@ impl Scope<'_> {
     fn gather(&self, axis: i64) -> Place {
         let images = self.not_along(axis, "it picks images")?;
         let axis = self.axis(axis)?;
-        // The axes of the indices stand where the one axis stood.
+        // The axes of the indices take the place of `axis`.
         Ok(if axis < images { images - 1 + self.rank(1)? } else { images })
     }
 
@@ -295,7 +295,7 @@ impl Scope<'_> {
         };
         for (i, axis) in axes.iter().enumerate() {
             let (start, end, step) = (starts.get(i), ends.get(i), steps.get(i));
-            // Exporters write a slice to the end as one to the largest number.
+            // Exporters write the largest integer for the end of the axis.
             let keeps_all = (start, step) == (Some(&0), Some(&1))
                 && end.is_some_and(|&end| end >= i64::from(i32::MAX));
             if *axis == images && !keeps_all {
@@ -369,11 +369,12 @@ impl Scope<'_> {
         if added { Err("it adds or drops images".into()) } else { Ok(images) }
     }
 
-    /// The axis of the images, and a shape that leaves it open.
+    /// Returns the axis of the images, and a shape that leaves its size open.
     fn reshape(&self) -> Result<(usize, Vec<i64>), String> {
         let images = self.only_first()?;
         let (x, y) = (self.dims(0)?, self.output()?);
-        // Rows stay rows: as many elements before the axis, and so as many after it.
+        // The images stay apart if the axis has as many elements before it as in the input, and
+        // therefore also as many after it.
         let before = Dim::product(&x[..images]);
         let fits = |&axis: &usize| {
             y[axis].as_const() == Some(1) && before.is_some() && Dim::product(&y[..axis]) == before

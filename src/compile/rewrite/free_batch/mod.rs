@@ -1,9 +1,9 @@
-//! Frees a batch that the exporter fixed to 1.
+//! Makes the batch size free if the exporter has fixed it to 1.
 //!
-//! Exporters write down the sizes of the example that they were given, and the example is mostly a
-//! single image. Where every operator provably treats images one by one, the network means as much
-//! for several: the first axis of every input gets a symbol, and shapes that were written with its
-//! 1 leave it open. The least doubt leaves the network as it was.
+//! Exporters write the sizes of their example input into the file, and the example is usually a single
+//! image. If every operator provably treats images independently, the network is valid for any number
+//! of them. The first axis of every input then becomes a symbol, and shapes that contain its 1 are
+//! rewritten. If there is any doubt, the network is not changed.
 
 mod follow;
 #[cfg(test)]
@@ -17,19 +17,20 @@ use crate::graph::{Dim, Graph, Node, NodeId, Op, Rewriter, ValueId};
 use crate::tensor::Tensor;
 use follow::{Images, Rewrite, Scope};
 
-/// Why a network takes no batches but those of the size that its file states.
+/// Why a network only takes the batch size that its file states.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FixedBatch {
-    /// The name of the node, input or output that is in the way.
+    /// The name of the node, input or output that prevents another batch size.
     pub name: String,
-    /// What it does that a batch does not allow.
+    /// How it depends on the batch size.
     pub reason: String,
 }
 
-/// Frees the batch where all inputs have one of 1. Gives the reason where it stays fixed.
+/// Makes the batch size free if it is 1 in all inputs. Returns the reason if it stays fixed.
 ///
 /// # Errors
-/// `Graph` or `Shape` where the graph contradicts itself.
+/// [`Graph`](crate::ErrorKind::Graph) or [`Shape`](crate::ErrorKind::Shape) if the graph
+/// contradicts itself.
 pub fn free_batch(graph: &mut Rewriter) -> Result<Option<FixedBatch>> {
     for &input in graph.inputs() {
         let value = graph.value(input);
@@ -61,9 +62,9 @@ fn free(graph: &mut Graph, types: &Types) -> Result<Inference, FixedBatch> {
     for id in graph.node_ids() {
         let node = graph.node(id);
         let scope = Scope { graph, types, images: &images, node };
-        let (found, rewrite) = scope.follow().map_err(|reason| at_node(node, reason))?;
+        let (of_outputs, rewrite) = scope.follow().map_err(|reason| at_node(node, reason))?;
         for output in node.outputs.iter().flatten() {
-            images[output.index()] = found;
+            images[output.index()] = of_outputs;
         }
         match rewrite {
             None => {}
@@ -81,7 +82,7 @@ fn free(graph: &mut Graph, types: &Types) -> Result<Inference, FixedBatch> {
     check(graph, types, &images, &symbol)
 }
 
-/// Checks the work by inference: every value has the sizes that it had, but for the batch.
+/// Checks the result by inference: every value must have its former sizes, except for the batch.
 fn check(
     graph: &mut Graph,
     before: &Types,
@@ -120,16 +121,16 @@ fn at_node(node: &Node, reason: String) -> FixedBatch {
     FixedBatch { name: node.name.clone(), reason: format!("{}: {reason}", node.op.name()) }
 }
 
-/// A name for the batch that no input uses for another size.
+/// Returns a symbol for the batch that no input uses.
 fn unused_symbol(graph: &Graph) -> Dim {
     let types = || graph.inputs().iter().filter_map(|&id| graph.value(id).input.as_ref());
     let is_used = |dim: &Dim| types().any(|ty| ty.dims.contains(dim));
     let names = std::iter::once("N".to_string()).chain((2..).map(|i| format!("N{i}")));
-    // There are finitely many inputs.
+    // The search ends, since there are finitely many inputs.
     names.map(|name| Dim::symbol(&name)).find(|dim| !is_used(dim)).unwrap_or_default()
 }
 
-/// A constant beside the one that a node has, which other nodes may read too.
+/// Adds a constant for a node, whose present constant may have other readers.
 fn constant_for(graph: &mut Graph, id: NodeId, what: &str, integers: Vec<i64>) -> ValueId {
     let name = format!("{}.{what}", graph.node(id).name);
     graph.add_constant(name, Tensor::vector(integers))
@@ -142,22 +143,22 @@ fn leave_open(graph: &mut Graph, id: NodeId, shape: Vec<i64>) {
     node.inputs[1] = Some(shape);
 }
 
-/// A calculation with sizes goes on with those of one image.
+/// Replaces a `Shape` by the sizes of a batch of one, which further calculations were written for.
 fn sizes_of_one(graph: &mut Graph, id: NodeId) {
     let Node { name, op: Op::Shape { end, .. }, inputs, .. } = graph.node(id).clone() else {
         return;
     };
-    let one = constant_for(graph, id, "batch", vec![1]);
-    let rest = graph.add_value(format!("{name}.image"));
+    let batch = constant_for(graph, id, "batch", vec![1]);
+    let sizes = graph.add_value(format!("{name}.image"));
     graph.add_node(Node {
         name: format!("{name}.image"),
         op: Op::Shape { start: 1, end },
         inputs,
-        outputs: vec![Some(rest)],
+        outputs: vec![Some(sizes)],
     });
     let node = graph.node_mut(id);
     node.op = Op::Concat { axis: 0 };
-    node.inputs = vec![Some(one), Some(rest)];
+    node.inputs = vec![Some(batch), Some(sizes)];
 }
 
 fn resize_only(graph: &mut Graph, id: NodeId, axes: Vec<i64>, sizes: Vec<i64>) {

@@ -1,4 +1,5 @@
-//! Networks that can be freed give a batch the bits of single runs; the others stay as they are.
+//! Tests that a freed network computes for a batch the bits that it computes for each image alone, and
+//! that networks which may mix images are not changed.
 
 use super::super::alone;
 use super::*;
@@ -17,7 +18,7 @@ fn wave(shape: &[usize], step: f32) -> Tensor {
     Tensor::new(shape, (0..count).map(|i: usize| (i as f32 * step).sin()).collect()).unwrap()
 }
 
-/// A graph with one image for input, and the input.
+/// Returns a graph whose input is one image, and the input.
 fn one_image() -> (Graph, ValueId) {
     sized(vec![1.into(), CHANNELS.into(), 3.into(), 5.into()])
 }
@@ -28,7 +29,7 @@ fn sized(dims: Vec<Dim>) -> (Graph, ValueId) {
     (graph, x)
 }
 
-/// What makes nodes of a graph short to write.
+/// Short methods for building graphs.
 trait Build {
     fn ints(&mut self, integers: &[i64]) -> ValueId;
     fn then(&mut self, op: Op, inputs: &[ValueId]) -> ValueId;
@@ -66,10 +67,10 @@ fn resize() -> Resize {
     }
 }
 
-/// A network and what the test is about.
+/// A network and what it does.
 type Network = (&'static str, Graph);
 
-/// Finishes a graph with the outputs that `build` gives.
+/// Returns a network of one image with the output that `build` returns.
 fn network(what: &'static str, build: impl FnOnce(&mut Graph, ValueId) -> ValueId) -> Network {
     let (mut graph, x) = one_image();
     let y = build(&mut graph, x);
@@ -153,9 +154,9 @@ fn independent() -> Vec<Network> {
             let dims = vec![1.into(), CHANNELS.into(), Dim::symbol("H"), Dim::symbol("W")];
             let (mut g, x) = sized(dims);
             let sizes = g.then(Op::Shape { start: 0, end: None }, &[x]);
-            let (one, two) = (g.ints(&[0, 1]), g.ints(&[-1]));
-            let kept = g.then(Op::Gather { axis: 0 }, &[sizes, one]);
-            let shape = g.then(Op::Concat { axis: 0 }, &[kept, two]);
+            let (first_two, open) = (g.ints(&[0, 1]), g.ints(&[-1]));
+            let kept = g.then(Op::Gather { axis: 0 }, &[sizes, first_two]);
+            let shape = g.then(Op::Concat { axis: 0 }, &[kept, open]);
             let y = g.then(reshape(), &[x, shape]);
             g.set_outputs(vec![y]);
             ("sizes that are computed", g)
@@ -172,16 +173,16 @@ fn a_batch_gives_the_bits_of_single_images() {
         assert_eq!(ty.dims[0].as_symbol(), Some("N"), "{what}");
         let x = wave(&[3, CHANNELS, 3, 5], 0.37);
         let together = reference::run(&freed, std::slice::from_ref(&x)).unwrap();
-        let mut apart = Vec::new();
+        let mut one_by_one = Vec::new();
         for image in x.as_f32().unwrap().chunks_exact(CHANNELS * 15) {
             let image = Tensor::new(&[1, CHANNELS, 3, 5], image.to_vec()).unwrap();
             let outputs = reference::run(&fixed, &[image]).unwrap();
             assert_eq!(outputs[0].shape()[1..], together[0].shape()[1..], "{what}");
-            apart.extend(outputs[0].as_f32().unwrap().iter().map(|x| x.to_bits()));
+            one_by_one.extend(outputs[0].as_f32().unwrap().iter().map(|x| x.to_bits()));
         }
         let together: Vec<u32> =
             together[0].as_f32().unwrap().iter().map(|x| x.to_bits()).collect();
-        assert_eq!(together, apart, "{what}");
+        assert_eq!(together, one_by_one, "{what}");
     }
 }
 
@@ -240,8 +241,8 @@ fn mixing() -> Vec<Network> {
         }),
         network("broadcasts images against channels", |g, x| {
             let (first, axes) = (g.ints(&[0]), g.ints(&[1]));
-            let one = g.then(Op::Gather { axis: 1 }, &[x, first]);
-            let rows = g.then(Op::Squeeze, &[one, axes]);
+            let channel = g.then(Op::Gather { axis: 1 }, &[x, first]);
+            let rows = g.then(Op::Squeeze, &[channel, axes]);
             g.then(Op::Binary(Binary::Add), &[x, rows])
         }),
         network("takes away every axis of size 1", |g, x| {

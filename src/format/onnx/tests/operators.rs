@@ -1,4 +1,4 @@
-//! Operators whose meaning depends on where they come from.
+//! Operators whose meaning depends on the opset or the program that wrote them.
 
 use super::*;
 
@@ -77,8 +77,8 @@ fn metadata_travels_with_the_network() {
     }
 }
 
-/// Before opset 11 there was no attribute for it: up to the next element where the axis shrinks,
-/// down where it grows. The numbers are those of the tests of ONNX 1.5.
+/// Before opset 11, rounding is no attribute: indices are rounded up if the axis shrinks, and down if it
+/// grows. The numbers are those of the tests of ONNX 1.5.
 #[test]
 fn the_first_resize_rounds_up_where_it_shrinks() {
     for (scales, width, expected) in [
@@ -112,7 +112,7 @@ fn reductions_are_known_by_name() {
     }
 }
 
-/// What an older opset states as an attribute is of the type of what it stands beside.
+/// A number that an older opset states as an attribute has the element type of the other operand.
 #[test]
 fn attributes_of_half_precision_networks_become_half_precision() {
     let clip = with(node("Clip", &["c"], "y"), &[float("min", 0.0), float("max", 1.5)]);

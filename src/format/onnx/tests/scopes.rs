@@ -29,7 +29,7 @@ fn call(name: &str, inputs: &[&str], output: &str) -> proto::Node {
 
 #[test]
 fn a_function_is_read_in_place_of_its_calls() {
-    // The inner names are those of the network around, and each other's.
+    // Names in the bodies equal those of the network around and those of other bodies.
     let leak = with(node("LeakyRelu", &["x"], "c"), &[reference_to("alpha", "slope")]);
     let mut leaky = function("Leaky", vec![leak, node("Neg", &["c"], "y")]);
     leaky.attribute_proto.push(float("slope", 0.5));
@@ -88,7 +88,7 @@ pub(super) fn branch(name: &str, nodes: Vec<proto::Node>, output: &str) -> proto
     proto::Attribute { name: name.into(), g: Some(Box::new(graph)), ..Default::default() }
 }
 
-/// As TorchScript writes a squeeze: it asks whether the axis has size 1.
+/// TorchScript writes a squeeze as a branch on whether the axis has size 1.
 fn if_axis_has_size(axis: i64, size: i64) -> proto::Model {
     let vector = |name: &str, data: i64| proto::Tensor {
         dims: vec![1],

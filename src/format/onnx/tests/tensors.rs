@@ -1,8 +1,8 @@
-//! Weights in the memory of the file.
+//! Weights that borrow from the contents of the file.
 
 use super::*;
 
-/// The network in `file`, and where the bytes of its weight lie.
+/// Reads the network in `file`, and returns it with the address of its weight.
 fn weight_in(file: &Bytes) -> (Graph, usize) {
     let graph = read_bytes(file.clone(), None).unwrap();
     let weight = graph.values().iter().find(|v| v.name == "w").unwrap();
@@ -12,7 +12,7 @@ fn weight_in(file: &Bytes) -> (Graph, usize) {
 
 #[test]
 fn aligned_weights_are_borrowed_from_the_file() {
-    // A longer name of the producer moves the weight by a byte.
+    // Each letter in the name of the producer moves the weight by a byte.
     let mut borrowed = 0;
     for length in 1..=4 {
         let mut model = conv_model();
@@ -25,7 +25,7 @@ fn aligned_weights_are_borrowed_from_the_file() {
     assert_eq!(borrowed, 1);
 }
 
-/// As a cache has it: links with names to files by their checksums.
+/// A cache has files named by checksums, and links to them with the names of the model.
 #[cfg(unix)]
 #[test]
 fn data_is_read_through_links_to_the_folder_of_the_model() {
@@ -53,7 +53,6 @@ fn data_is_read_through_links_to_the_folder_of_the_model() {
     symlink("../elsewhere/2", &link).unwrap();
     let error = crate::Model::open(&model).err().unwrap().to_string();
     assert!(error.contains("elsewhere/2, outside the folder of the model"), "{error}");
-    let external_data_root = Some(path("elsewhere"));
-    let options = crate::Options { external_data_root, ..Default::default() };
+    let options = crate::Options::default().external_data_root(path("elsewhere"));
     assert!(crate::Model::open_with(&model, options).is_ok());
 }

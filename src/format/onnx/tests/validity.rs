@@ -1,4 +1,4 @@
-//! What is legal is read, and what is not is refused.
+//! Legal files are read, and others are refused.
 
 use super::*;
 use crate::graph::Dim;
@@ -12,7 +12,7 @@ fn strings(name: &str, value: &str) -> proto::Attribute {
     proto::Attribute { name, s, r#type: attribute_type::STRING, ..Default::default() }
 }
 
-/// `y = Relu(x)`, with `nodes` and constants that nothing needs.
+/// Returns `y = Relu(x)`, with `nodes` and constants that no output needs.
 fn with_dead(nodes: Vec<proto::Node>, constants: Vec<proto::Tensor>) -> proto::Model {
     let mut all = nodes;
     all.insert(all.len() / 2, node("Relu", &["x"], "y"));
@@ -52,7 +52,7 @@ fn what_no_output_needs_is_not_read() {
     assert_eq!(outcome(&dead, -2.0).unwrap().as_f32().unwrap(), [0.0; 192]);
     assert_eq!(open(&dead).unwrap().nodes().len(), 1);
 
-    // The same where an output needs it.
+    // An output needs the same node.
     let mut used = dead.clone();
     for (output, words) in [
         ("c", "neither a tensor nor a number"),
@@ -71,7 +71,7 @@ fn what_no_output_needs_is_not_read() {
     }
 }
 
-/// What a branch reads of the network around it is needed.
+/// Values that a branch reads from the network around it are needed.
 #[test]
 fn branches_need_what_is_around_them() {
     let condition = proto::Tensor {
@@ -131,7 +131,7 @@ fn attributes_that_an_operator_does_not_have_are_refused() {
         let odd = with(node(op, &["x"], "y"), &[ints(attribute, &[1])]);
         let mut model = model(vec![proto::Node { domain, ..odd }], vec![]);
         refused(&model, ErrorKind::Format, words);
-        // Writers may note what is theirs.
+        // Programs may add attributes of their own.
         let own = &mut model.graph.as_mut().unwrap().node[0];
         own.attribute[0].name = "__note".into();
         assert!(open(&model).is_ok(), "{op}");
@@ -156,7 +156,7 @@ fn sizes_that_are_not_known_are_free() {
     let mut model = conv_model();
     let graph = model.graph.as_mut().unwrap();
     graph.input[0] = value("x", &[Some(-1), Some(3), Some(-1), None]);
-    // Another size has the name that would be chosen.
+    // Another size already has the name that the reader would choose.
     let mut other = value("other", &[None]);
     let ty = other.r#type.as_mut().unwrap().tensor_type.as_mut().unwrap();
     ty.shape.as_mut().unwrap().dim[0].value = Some(proto::DimensionValue::Symbol("x_0".into()));
@@ -194,17 +194,17 @@ fn an_input_without_a_shape_has_the_axes_of_its_use() {
         let constants = vec![tensor("w", &[4, 3, 3, 3], &[0.5; 108]), tensor("s", &[1], &[2.0])];
         assert_eq!(axes(&shapeless(model(nodes, constants))).unwrap(), want);
     }
-    // The output says.
+    // The output states the number of axes.
     let mut stated = shapeless(model(vec![node("Relu", &["x"], "y")], vec![]));
     stated.graph.as_mut().unwrap().output[0] = value("y", &[None, Some(7)]);
     assert_eq!(axes(&stated).unwrap(), 2);
-    // A parameter's axes are not those of the map.
+    // The number of axes of a parameter says nothing about the map.
     let parameter = shapeless(model(vec![node("Conv", &["w", "x"], "y")], vec![]));
     let error = axes(&parameter).unwrap_err();
     assert!(error.to_string().contains("number of axes is not stated"), "{error}");
 }
 
-/// Three of four numbers are zero.
+/// A sparse tensor in which three of four numbers are zero.
 fn sparse(name: &str) -> proto::SparseTensor {
     let indices =
         proto::Tensor { dims: vec![1], data_type: 7, int64_data: vec![2], ..Default::default() };

@@ -147,6 +147,8 @@ fn elementwise() {
         (Op::Unary(Unary::Relu), vec![x("N 3")], "[N, 3]"),
         (Op::Clip, vec![x("N 3"), In::Absent, x("")], "[N, 3]"),
         (Op::PRelu, vec![x("N 3 H W"), x("3 1 1")], "[N, 3, H, W]"),
+        // The slope broadcasts where M is 1.
+        (Op::PRelu, vec![x("N 3"), x("M 3")], "[N, 3]"),
         (add.clone(), vec![x("N 3 H W"), x("3 1 1")], "[N, 3, H, W]"),
         (add.clone(), vec![x("N 1"), x("M 5")], "[max(M, N), 5]"),
         (add.clone(), vec![x("N"), x("5")], "[5]"),

@@ -1,9 +1,9 @@
-//! Files that are cut off or in which bytes are wrong.
+//! Files that are cut off or have wrong bytes.
 
 use super::*;
 
 fn tolerant() -> DecodeOptions {
-    DecodeOptions { allow_truncated: true, ..DecodeOptions::default() }
+    DecodeOptions::default().allow_truncated(true)
 }
 
 fn refused(bytes: &[u8]) -> String {
@@ -38,7 +38,7 @@ fn a_jpeg_cut_anywhere_is_refused_and_its_end_marker_may_be_missing() {
     assert_ne!(half, whole);
 }
 
-/// Every coding that a JPEG may have.
+/// Returns a JPEG of every coding.
 fn jpegs() -> Vec<(&'static str, Vec<u8>)> {
     use libjpeg_turbo_rs::{Encoder, PixelFormat};
     let image = pattern(64, 48);
@@ -76,7 +76,7 @@ fn wrong_bytes_in_a_sequential_jpeg_are_noticed_by_what_is_left_over() {
             wrong[place] = !wrong[place];
             noticed += usize::from(decode(&wrong).is_err());
         }
-        // A wrong value of a coefficient is a value too, and codes may fall into step again.
+        // A wrong coefficient is valid, and the codes after it may be in step again.
         assert!(3 * noticed > places.len(), "{coding}: {noticed} of {}", places.len());
     }
     let mut zeroed = CHURCH.to_vec();
@@ -88,7 +88,7 @@ fn wrong_bytes_in_a_sequential_jpeg_are_noticed_by_what_is_left_over() {
 fn a_jpeg_with_an_end_that_comes_too_early_is_corrupt() {
     let early = [&CHURCH[..CHURCH.len() / 2], &[0xff, 0xd9]].concat();
     assert!(refused(&early).contains("corrupt"));
-    // What looks like a marker is none, and its length leads beyond the end.
+    // The bytes look like a marker, whose length leads beyond the end.
     let mut marked = CHURCH.to_vec();
     marked[20_000..20_004].copy_from_slice(&[0xff, 0x35, 0xff, 0xf0]);
     let message = refused(&marked);
@@ -113,8 +113,8 @@ fn other_formats_notice_that_they_are_cut() {
     {
         let bytes = encoded(image.clone(), format);
         decode(&bytes).unwrap();
-        // PNG ends in a chunk of 12 bytes and GIF in one byte without which all pixels are there;
-        // TIFF ends in its directory.
+        // PNG ends in a chunk of 12 bytes and GIF in one byte, without which no pixel is missing. TIFF
+        // ends in its directory.
         let spare = match format {
             ImageFormat::Png => 13,
             ImageFormat::Gif => 4,

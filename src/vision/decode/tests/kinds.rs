@@ -9,7 +9,7 @@ fn pixels(bytes: &[u8]) -> Vec<[u8; 3]> {
     decode(bytes).unwrap().pixels().as_chunks().0.to_vec()
 }
 
-/// Pixels of which all channels are equal.
+/// Returns pixels whose three channels are equal.
 fn greys(levels: &[u8]) -> Vec<[u8; 3]> {
     levels.iter().map(|&level| [level; 3]).collect()
 }
@@ -84,8 +84,7 @@ fn the_orientation_may_be_a_long_number() {
 fn a_gif_without_a_screen_has_that_of_its_first_frame() {
     let mut gif = b"GIF89a\0\0\0\0\x80\0\0".to_vec();
     gif.extend([255, 0, 0, 0, 0, 255]);
-    // Two pixels, the first of colour 1 and the second of colour 0, in codes of 3 bits: clear, 1, 0,
-    // end.
+    // Two pixels, of colours 1 and 0, in codes of 3 bits: clear, 1, 0, end.
     gif.extend([0x2c, 0, 0, 0, 0, 2, 0, 1, 0, 0, 2, 2, 0b0000_1100, 0b0000_1010, 0, 0x3b]);
     assert_eq!(pixels(&gif), [[0, 0, 255], [255, 0, 0]]);
 }
@@ -98,7 +97,7 @@ fn a_frame_smaller_than_the_screen_leaves_the_transparent_colour_around_it() {
     assert_eq!(pixels(&gif), [[255, 0, 0], [0, 0, 255], [255, 0, 0]]);
 }
 
-/// A BMP of `bits` bits a pixel, with `after` its header what is there before the pixels.
+/// Makes a BMP of `bits` bits per pixel, with `after` between its header and the pixels.
 fn bmp([width, height]: [i32; 2], bits: u8, compression: u8, after: &[u8], data: &[u8]) -> Vec<u8> {
     let mut file = b"BM\0\0\0\0\0\0\0\0".to_vec();
     file.extend((54 + after.len() as u32).to_le_bytes());
@@ -118,13 +117,13 @@ fn bmp_has_palettes_masks_and_run_lengths() {
     let palette: Vec<u8> = (0..16).flat_map(|i| [10 * i, 0, 0, 0]).collect();
     let blues = |levels: &[u8]| levels.iter().map(|&b| [0, 0, b]).collect::<Vec<[u8; 3]>>();
     let two = &palette[..8];
-    // Rows are stored from below, and padded to four bytes.
+    // Rows are stored from the bottom, and padded to four bytes.
     let rows = [0b1010_0000, 0, 0, 0, 0b0110_0000, 0, 0, 0];
     assert_eq!(pixels(&bmp([3, 2], 1, 0, two, &rows)), blues(&[0, 10, 10, 10, 0, 10]));
     assert_eq!(pixels(&bmp([3, -2], 1, 0, two, &rows)), blues(&[10, 0, 10, 0, 10, 10]));
     let rows = [0x12, 0x30, 0, 0];
     assert_eq!(pixels(&bmp([3, 1], 4, 0, &palette, &rows)), blues(&[10, 20, 30]));
-    // Three of number 5, a row with two of number 1, then 2, 3 and 4 and the end.
+    // Three times 5, the end of the row, twice 1, then 2, 3, 4 and the end.
     let mut runs = vec![3, 5, 0, 0, 2, 1, 0, 3, 2, 3, 4, 0, 0, 1];
     let full: Vec<u8> = (0..=255).flat_map(|i| [i, 0, 0, 0]).collect();
     let lower = [[0, 0, 5], [0, 0, 5], [0, 0, 5], [0; 3], [0; 3]];
@@ -132,11 +131,11 @@ fn bmp_has_palettes_masks_and_run_lengths() {
     assert_eq!(pixels(&bmp([5, 2], 8, 1, &full, &runs)), [upper, lower].concat());
     runs.truncate(runs.len() - 4);
     assert!(decode(&bmp([5, 2], 8, 1, &full, &runs)).is_err());
-    // Numbers 5 and 7 in turns, then 1, 2 and 3.
+    // 5 and 7 in turns, then 1, 2 and 3.
     let runs = [3, 0x57, 0, 3, 0x12, 0x30, 0, 1];
     let expected = blues(&[50, 70, 50, 10, 20, 30]);
     assert_eq!(pixels(&bmp([6, 1], 4, 2, &palette, &runs)), expected);
-    // Five bits a channel, then six of green.
+    // Five bits per channel, then six of green.
     let [fives, sixes] =
         [(16u16 << 10) | (1 << 5) | 31, (16 << 11) | (1 << 5) | 31].map(u16::to_le_bytes);
     let row = |pixel: [u8; 2]| [pixel[0], pixel[1], 0, 0];
@@ -145,7 +144,7 @@ fn bmp_has_palettes_masks_and_run_lengths() {
     assert_eq!(pixels(&bmp([1, 1], 16, 3, &masks, &row(sixes))), [[131, 4, 255]]);
 }
 
-/// Bits, samples of a pixel, interpretation, and the tags beside these.
+/// Returns the tags of bits, samples per pixel and interpretation.
 fn described(bits: u16, samples: u16, interpretation: u16) -> [(u16, Vec<u16>); 3] {
     [(258, vec![bits; usize::from(samples)]), (277, vec![samples]), (262, vec![interpretation])]
 }
@@ -161,7 +160,7 @@ fn read_tiff(
     [false, true].map(|big| pixels(&tiff(big, [width, 1], &tags, strip))).to_vec()
 }
 
-// The right values are Pillow's, but for samples of 16 bits, which it cuts off at 255.
+// The expected values are Pillow's, except for samples of 16 bits, which it clips to 255.
 
 #[test]
 fn greys_in_tiff_have_any_number_of_bits() {

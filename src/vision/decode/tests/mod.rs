@@ -1,4 +1,4 @@
-//! What the decoders give, and what they refuse.
+//! What the decoders accept, and what they refuse.
 
 mod damage;
 mod kinds;
@@ -26,8 +26,8 @@ fn pattern(width: u32, height: u32) -> RgbImage {
     })
 }
 
-/// A TIFF of one strip in the order of bytes of small numbers, with `tags` beside those of the size
-/// and the strip. `big` makes it one for files beyond 4 GiB.
+/// Makes a little-endian TIFF of one strip, with `tags` in addition to those of its size and strip. If `big`,
+/// it has the form for files beyond 4 GiB.
 fn tiff(big: bool, [width, height]: [u16; 2], tags: &[(u16, &[u16])], strip: &[u8]) -> Vec<u8> {
     let short = |values: &[u16]| {
         (3u16, values.len(), values.iter().flat_map(|v| v.to_le_bytes()).collect())

@@ -1,0 +1,163 @@
+//! Maps: values in the arena, NHWC, with the channels of a pixel padded to whole vectors.
+
+use crate::error::{Error, Result};
+use crate::kernels::layout::{pixels_to_planes, planes_to_pixels};
+use crate::simd::{Isa, padded};
+use crate::tensor::{DType, Layout, Tensor};
+
+/// The size of a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Images per batch.
+    pub images: usize,
+    /// Lines per image.
+    pub height: usize,
+    /// Pixels per line.
+    pub width: usize,
+    /// Channels per pixel, without padding.
+    pub channels: usize,
+}
+
+impl Extent {
+    /// Returns the size of the map of a tensor: a feature map `[N,C,H,W]`, vectors `[N,C]`, or
+    /// coefficients `[N,rows,C]`, whose rows become lines of one pixel. Returns `None` for any other
+    /// number of axes.
+    pub fn from_shape(shape: &[usize]) -> Option<Self> {
+        let extent = |images, height, width, channels| Extent { images, height, width, channels };
+        match *shape {
+            [n, c] => Some(extent(n, 1, 1, c)),
+            [n, rows, c] => Some(extent(n, rows, 1, c)),
+            [n, c, h, w] => Some(extent(n, h, w, c)),
+            _ => None,
+        }
+    }
+
+    /// Returns the number of pixels per image.
+    pub fn pixels(&self) -> usize {
+        self.height * self.width
+    }
+
+    /// Returns the number of elements from one pixel to the next: the channels and their padding.
+    pub fn stride(&self) -> usize {
+        padded(self.channels)
+    }
+
+    /// Returns the number of elements per image, padding included.
+    pub fn image(&self) -> usize {
+        self.pixels() * self.stride()
+    }
+
+    /// Returns the number of elements of the map, padding included.
+    pub fn len(&self) -> usize {
+        self.images * self.image()
+    }
+
+    /// Returns whether the map has no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns the extent itself if the number of its bytes fits in an `isize`.
+    ///
+    /// # Errors
+    /// [`Shape`](crate::ErrorKind::Shape) if it does not.
+    pub fn checked(self) -> Result<Self> {
+        let Extent { images, height, width, channels } = self;
+        let channels = channels.checked_next_multiple_of(8);
+        let len = channels
+            .and_then(|c| c.checked_mul(images)?.checked_mul(height)?.checked_mul(width))
+            .filter(|&len| len <= isize::MAX as usize / DType::F32.size());
+        len.map(|_| self).ok_or_else(|| Error::shape(format!("a map {self:?} is too large")))
+    }
+}
+
+/// A map that a step reads.
+#[derive(Clone, Copy)]
+pub struct MapView<'a> {
+    /// The elements.
+    pub data: &'a [f32],
+    /// The size.
+    pub extent: Extent,
+    /// NHWC with padded channels, or NCHW without padding for an input of the network that the step
+    /// reads where the caller has it.
+    pub layout: Layout,
+}
+
+impl<'a> MapView<'a> {
+    /// Returns the elements of image `i`. A map of one image stands for any number of equal images.
+    pub fn image(&self, i: usize) -> &'a [f32] {
+        let len = match self.layout {
+            Layout::Nhwc => self.extent.image(),
+            Layout::Nchw => self.extent.pixels() * self.extent.channels,
+        };
+        let i = if self.extent.images == 1 { 0 } else { i };
+        &self.data[i * len..][..len]
+    }
+}
+
+/// Returns whether the elements of a tensor of `shape` have the same order in a map.
+fn has_map_order(shape: &[usize]) -> bool {
+    match *shape {
+        [_, c, h, w] => c == 1 || h * w == 1,
+        _ => true,
+    }
+}
+
+/// Copies the elements of a tensor of `shape` to a map, and fills the padding with zeros.
+pub(super) fn copy_to_map(isa: Isa, elements: &[f32], shape: &[usize], map: &mut [f32]) {
+    let Some(extent) = Extent::from_shape(shape).filter(|e| !e.is_empty()) else { return };
+    let (stride, channels, pixels) = (extent.stride(), extent.channels, extent.pixels());
+    if has_map_order(shape) {
+        for (to, from) in map.chunks_exact_mut(stride).zip(elements.chunks_exact(channels)) {
+            to[..channels].copy_from_slice(from);
+            to[channels..].fill(0.0);
+        }
+        return;
+    }
+    let images = map.chunks_exact_mut(extent.image()).zip(elements.chunks_exact(pixels * channels));
+    images.for_each(|(map, planes)| planes_to_pixels(isa, planes, channels, map));
+}
+
+/// Copies a map to the elements of a tensor of `shape`.
+pub(super) fn copy_from_map(isa: Isa, map: &[f32], shape: &[usize], elements: &mut [f32]) {
+    let Some(extent) = Extent::from_shape(shape).filter(|e| !e.is_empty()) else { return };
+    let (stride, channels, pixels) = (extent.stride(), extent.channels, extent.pixels());
+    if has_map_order(shape) {
+        for (from, to) in map.chunks_exact(stride).zip(elements.chunks_exact_mut(channels)) {
+            to.copy_from_slice(&from[..channels]);
+        }
+        return;
+    }
+    let images = map.chunks_exact(extent.image()).zip(elements.chunks_exact_mut(pixels * channels));
+    images.for_each(|(map, planes)| pixels_to_planes(isa, map, channels, planes));
+}
+
+/// Copies a map to a new tensor of `shape`.
+pub(super) fn tensor_from_map(isa: Isa, map: &[f32], shape: &[usize]) -> Result<Tensor> {
+    let mut elements = vec![0.0; shape.iter().product()];
+    copy_from_map(isa, map, shape, &mut elements);
+    Tensor::new(shape, elements)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tensor_survives_the_way_to_a_map_and_back() {
+        for shape in [&[2, 3, 4, 5][..], &[1, 8, 3, 3], &[3, 5], &[2, 4, 7], &[2, 9, 1, 1]] {
+            let x: Vec<f32> = (0..shape.iter().product()).map(|i: usize| i as f32).collect();
+            let mut map = vec![f32::NAN; Extent::from_shape(shape).unwrap().len()];
+            copy_to_map(Isa::get(), &x, shape, &mut map);
+            assert!(map.iter().all(|x| !x.is_nan()), "padding of {shape:?}");
+            let tensor = tensor_from_map(Isa::get(), &map, shape).unwrap();
+            assert_eq!(tensor.as_f32().unwrap(), x, "{shape:?}");
+        }
+    }
+
+    #[test]
+    fn a_map_that_no_memory_holds_is_an_error() {
+        let huge = Extent { images: 1 << 30, height: 1 << 20, width: 1 << 20, channels: 1 };
+        assert!(huge.checked().is_err());
+    }
+}

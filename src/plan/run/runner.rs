@@ -1,0 +1,99 @@
+//! The mutable half of running a plan.
+
+use super::batch::run_images;
+use super::executor::Executor;
+use super::outputs::Outputs;
+use super::watch::Watch;
+use crate::error::Result;
+use crate::graph::Bindings;
+use crate::plan::Plan;
+use crate::plan::input::Input;
+use crate::plan::memory::{Batching, Buffers, Placement, Schedule};
+use crate::plan::threads::Team;
+use crate::simd::Isa;
+
+/// Runs a plan for one caller, on the threads and in the memory that it owns. Memory is planned for
+/// the shapes of the inputs, and planned again when they change.
+pub struct Runner {
+    team: Team,
+    isa: Isa,
+    batching: Batching,
+    /// For the first steps, which run image by image: one per placement of the
+    /// [schedule](Schedule::per_image).
+    per_image: Vec<Buffers>,
+    /// For the other steps; absent before the first run.
+    whole_batch: Option<Buffers>,
+}
+
+impl Runner {
+    /// Creates a runner on the threads of `team`, which uses the kernels for `isa`.
+    pub fn new(team: Team, isa: Isa) -> Self {
+        let (per_image, whole_batch) = (Vec::new(), None);
+        Runner { team, isa, batching: Batching::Whole, per_image, whole_batch }
+    }
+
+    /// Runs `plan`, which is the same one in every run, on `inputs`.
+    ///
+    /// `bindings` returns the sizes that the symbols of the graph stand for when the inputs have the
+    /// given shapes. It is called only if the shapes differ from those of the last run.
+    ///
+    /// # Errors
+    /// Those of `bindings`; [`Shape`](crate::ErrorKind::Shape) if the inputs do not fit the network or
+    /// ask for too much memory, [`Input`](crate::ErrorKind::Input) if the system does not have that
+    /// memory; and what a step reports, with the name of its node.
+    pub fn run<'a>(
+        &'a mut self,
+        plan: &'a Plan,
+        inputs: &'a [Input<'a>],
+        watch: &mut Watch,
+        bindings: impl Fn(&[Vec<usize>]) -> Result<Bindings>,
+    ) -> Result<Outputs<'a>> {
+        // An observer of values expects those of the whole batch.
+        let batching = match watch {
+            Watch::Values(_) => Batching::Whole,
+            Watch::Nobody | Watch::Times(_) => Batching::ByImage,
+        };
+        self.plan_memory(plan, inputs, batching, bindings)?;
+        let Runner { team, isa, per_image, whole_batch: Some(buffers), .. } = self else {
+            unreachable!("memory has been planned");
+        };
+        let executor = Executor { plan, inputs, isa: *isa };
+        run_images(&executor, per_image, buffers, team, watch)?;
+        executor.run(buffers, team, watch)?;
+        Ok(Outputs { executor, buffers })
+    }
+
+    /// Returns the bytes of all arenas of the last run.
+    pub fn arena_bytes(&self) -> usize {
+        let buffers = self.per_image.iter().chain(&self.whole_batch);
+        buffers.map(|buffers| buffers.placement.arena_bytes()).sum()
+    }
+
+    /// Plans and allocates memory for these inputs, unless the last run had the same shapes.
+    fn plan_memory(
+        &mut self,
+        plan: &Plan,
+        inputs: &[Input],
+        batching: Batching,
+        bindings: impl Fn(&[Vec<usize>]) -> Result<Bindings>,
+    ) -> Result<()> {
+        let is_for_inputs = |placement: &Placement| {
+            let shapes = inputs.iter().map(Input::shape);
+            placement.inputs.iter().map(Vec::as_slice).eq(shapes)
+        };
+        let last = self.whole_batch.as_ref().map(|buffers| &buffers.placement);
+        if self.batching == batching && last.is_some_and(is_for_inputs) {
+            return Ok(());
+        }
+        let Schedule { per_image, whole_batch } =
+            Schedule::new(plan, inputs, batching, self.team.threads(), bindings)?;
+        let slots = plan.slots.len();
+        let old_whole_batch = self.whole_batch.take();
+        let mut old = std::mem::take(&mut self.per_image).into_iter();
+        let allocate = |placement| Buffers::new(placement, slots, old.next());
+        self.per_image = per_image.into_iter().map(allocate).collect::<Result<_>>()?;
+        self.whole_batch = Some(Buffers::new(whole_batch, slots, old_whole_batch)?);
+        self.batching = batching;
+        Ok(())
+    }
+}

@@ -1,0 +1,28 @@
+//! Who is told about the steps of a run.
+
+use crate::tensor::Tensor;
+
+/// An observer of the steps of a run.
+pub enum Watch<'a> {
+    /// No observer.
+    Nobody,
+    /// Is called with the time of every step.
+    Times(&'a mut dyn FnMut(StepTime)),
+    /// Is called with the name and the tensor of every value that is not fused away.
+    Values(&'a mut dyn FnMut(&str, &Tensor)),
+}
+
+/// How long a step took.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepTime {
+    /// The name of the graph's node that the step was lowered from.
+    pub name: String,
+    /// The operators that the step computes, joined by `+`.
+    pub op: String,
+    /// Wall time.
+    pub seconds: f64,
+    /// Multiply-adds, counted for the direct algorithm.
+    pub macs: usize,
+    /// Bytes of the packed weights.
+    pub weight_bytes: usize,
+}

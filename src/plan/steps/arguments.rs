@@ -1,0 +1,48 @@
+//! The arguments of a primitive.
+
+use crate::plan::map::{Extent, MapView};
+use crate::plan::threads::Workers;
+use crate::simd::Isa;
+
+/// The most inputs of a step that a primitive computes.
+pub const MOST_INPUTS: usize = 9;
+
+/// The most outputs of such a step: a map and its partial sums.
+pub const MOST_OUTPUTS: usize = 2;
+
+/// The maps that a step reads, by position.
+pub type Inputs<'a> = [Option<MapView<'a>>; MOST_INPUTS];
+
+/// What a primitive reads, writes and computes with.
+pub struct Arguments<'a> {
+    /// The maps that the step reads. Input 0 is absent if the step works in place.
+    pub inputs: Inputs<'a>,
+    /// The sizes of the inputs, also that of an input 0 that is absent.
+    pub input_extents: [Option<Extent>; MOST_INPUTS],
+    /// The maps that the step writes.
+    pub outputs: [Option<&'a mut [f32]>; MOST_OUTPUTS],
+    /// The sizes of the outputs.
+    pub output_extents: [Option<Extent>; MOST_OUTPUTS],
+    /// The instruction set of the kernels.
+    pub isa: Isa,
+    /// The threads and their workspace.
+    pub workers: Workers<'a>,
+}
+
+impl<'a> Arguments<'a> {
+    /// Returns input `i`.
+    ///
+    /// # Panics
+    /// Panics if the step has no such input, which is a mistake of the pass that built the step.
+    pub fn input(&self, i: usize) -> MapView<'a> {
+        self.inputs[i].expect("the step was built with this input")
+    }
+
+    /// Returns the size of output `i`.
+    ///
+    /// # Panics
+    /// Panics if the step has no such output, which is a mistake of the pass that built the step.
+    pub fn output_extent(&self, i: usize) -> Extent {
+        self.output_extents[i].expect("the step was built with this output")
+    }
+}

@@ -1,0 +1,59 @@
+//! The coefficients of a dynamic activation.
+
+use super::arguments::Arguments;
+use super::primitive::Primitive;
+use crate::error::Result;
+use crate::kernels::hyperfunction::{Coefficients, coefficients};
+use crate::plan::map::Extent;
+use crate::plan::tuning::{
+    COEFFICIENTS_PER_BATCH_BLOCK, COEFFICIENTS_PER_BLOCK, MOST_COEFFICIENT_BLOCKS,
+    MOST_COLUMN_BLOCKS,
+};
+use crate::tensor::Cut;
+
+/// The second layer of a hyperfunction, from the hidden layer in input 0 to coefficients
+/// `[N,2K,C]`.
+pub struct CoefficientsPrimitive {
+    /// The packed layer.
+    pub layer: Coefficients,
+}
+
+impl Primitive for CoefficientsPrimitive {
+    fn name(&self) -> &'static str {
+        "coefficients"
+    }
+
+    fn macs(&self, _: Extent, output: Extent) -> usize {
+        output.images * output.pixels() * output.channels * self.layer.hidden()
+    }
+
+    fn workspace(&self, _: Extent) -> usize {
+        self.layer.workspace()
+    }
+
+    fn weight_bytes(&self) -> usize {
+        self.layer.bytes()
+    }
+
+    fn run(&self, arguments: Arguments) -> Result<()> {
+        let isa = arguments.isa;
+        let (hidden, extent) = (arguments.input(0), arguments.output_extent(0));
+        let width = self.layer.outputs();
+        // Several images take few columns at a time, so that the weights of a block are read from
+        // memory once. A single image takes long blocks, one per thread. That cut may depend on the
+        // number of threads: each coefficient is one sum, whichever block it is in.
+        let column_blocks = match extent.images {
+            1 => (width / COEFFICIENTS_PER_BLOCK)
+                .clamp(1, MOST_COEFFICIENT_BLOCKS)
+                .min(arguments.workers.team.threads()),
+            _ => (width / COEFFICIENTS_PER_BATCH_BLOCK).clamp(1, MOST_COLUMN_BLOCKS),
+        };
+        let cut = Cut { images: 1, rows: extent.images, width, row_blocks: 1, column_blocks };
+        let [Some(y), _] = arguments.outputs else { return Ok(()) };
+        let macs = cut.rows * width * self.layer.hidden();
+        arguments.workers.compute_blocks(y, None, cut, macs, |mut block, workspace| {
+            coefficients(isa, &self.layer, hidden.data, &mut block, workspace);
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,68 @@
+//! How the threads of a team divide the blocks of a map.
+
+use super::team::Team;
+use crate::plan::tuning::MACS_PER_THREAD;
+use crate::tensor::{Block, Blocks, Cut, MOST_SHARES, Parts};
+
+/// How often a thread whose own share is done checks whether all blocks are taken, before it takes
+/// blocks of other shares. All checks together last a few tens of microseconds.
+///
+/// A block that another thread took slows down the next step: the owner of the share reads the block
+/// there, and does not find it in its cache.
+const CHECKS_BEFORE_STEALING: usize = 1000;
+
+/// The threads that compute a step, and the workspace that they divide.
+pub struct Workers<'a> {
+    /// The threads.
+    pub team: &'a mut Team,
+    /// The workspace of all threads together, in equal parts.
+    pub workspace: &'a mut [f32],
+}
+
+impl Workers<'_> {
+    /// Calls `compute` for every block of `map`, with the part of the workspace that belongs to the
+    /// thread.
+    ///
+    /// `sums` is a map of partial sums and the number of elements per row, if sums are wanted.
+    /// `macs` is the number of multiply-adds of all blocks together. It limits how many threads
+    /// take part.
+    ///
+    /// # Panics
+    /// Panics if `map` or the sums are not as large as `cut` says.
+    pub fn compute_blocks<'m>(
+        self,
+        map: &'m mut [f32],
+        sums: Option<(&'m mut [f32], usize)>,
+        cut: Cut,
+        macs: usize,
+        compute: impl Fn(Block<'m>, &mut [f32]) + Sync,
+    ) {
+        let Workers { team, workspace } = self;
+        let part = workspace.len() / team.threads();
+        let most = cut.blocks().min(macs / MACS_PER_THREAD + 1).min(MOST_SHARES);
+        let members = team.threads().min(most).max(1);
+        let blocks = Blocks::new(map, cut).with_shares(members);
+        let blocks = match sums {
+            Some((sums, width)) => blocks.with_sums(sums, width),
+            None => blocks,
+        };
+        let parts = Parts::new(workspace, part, members);
+        team.share(members, &|seat| {
+            // More threads than shares may come. They have nothing to do.
+            let Some(share) = blocks.claim(seat) else { return };
+            let Some(workspace) = parts.take(share) else { return };
+            while let Some(block) = blocks.next_of(share).or_else(|| blocks.next_unclaimed()) {
+                compute(block, workspace);
+            }
+            for _ in 0..CHECKS_BEFORE_STEALING {
+                if blocks.all_taken() {
+                    return;
+                }
+                std::hint::spin_loop();
+            }
+            while let Some(block) = blocks.next() {
+                compute(block, workspace);
+            }
+        });
+    }
+}

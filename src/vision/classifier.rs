@@ -1,0 +1,303 @@
+//! Photos in, named classes out.
+
+use std::fmt;
+
+use super::{Labels, Photo, Prediction, Preprocess, probabilities, top_k};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Op, TensorType};
+use crate::model::{Model, Session};
+use crate::tensor::{DType, Tensor};
+
+/// A network that classifies photos, with what comes before it and after it.
+///
+/// # Examples
+///
+/// ```
+/// use dyrelu::vision::{Classifier, Photo};
+/// use dyrelu::{Model, Session};
+///
+/// let model = Model::open("models/mobilenetv2-x0.5-dyrelu-b-imagenette.safetensors")?;
+/// let mut classifier = Classifier::new(Session::new(&model))?;
+///
+/// // A frame of a video: red, green and blue of each pixel.
+/// let (width, height) = (320, 240);
+/// let frame = Photo::new(width, height, vec![128; 3 * 320 * 240])?;
+/// let best = &classifier.classify(&frame, 1)?[0];
+/// println!("{}: {:.1}%", best.label, 100.0 * best.score);
+/// # Ok::<(), dyrelu::Error>(())
+/// ```
+pub struct Classifier {
+    session: Session,
+    preprocess: Preprocess,
+    labels: Labels,
+    /// Whether the network ends in a softmax: otherwise its scores are logits.
+    gives_probabilities: bool,
+    /// Whether the network takes one image at a time.
+    takes_one: bool,
+}
+
+impl Classifier {
+    /// Creates a classifier for which the model file states how photos are prepared and, optionally,
+    /// what the classes are called.
+    ///
+    /// # Errors
+    ///
+    /// As [`with_parts`](Self::with_parts), [`Preprocess::from_model`] and [`Labels::from_model`].
+    pub fn new(session: Session) -> Result<Self> {
+        let preprocess = Preprocess::from_model(session.model())?;
+        let labels = Labels::from_model(session.model())?;
+        Self::with_parts(session, preprocess, labels)
+    }
+
+    /// Creates a classifier that prepares photos by `preprocess` and names classes by `labels`. Classes
+    /// without a name are named by their number.
+    ///
+    /// # Errors
+    ///
+    /// [`Input`](crate::ErrorKind::Input) if the network does not have one input, or `labels` has names
+    /// for another number of classes.
+    pub fn with_parts(session: Session, preprocess: Preprocess, labels: Labels) -> Result<Self> {
+        let model = session.model();
+        let [input] = model.inputs() else {
+            let count = model.inputs().len();
+            return Err(Error::input(format!("a classifier has one input, this has {count}")));
+        };
+        if !labels.is_empty() {
+            labels.check(scores(model))?;
+        }
+        let batch = input.shape().and_then(|shape| shape.first().copied().flatten());
+        let (takes_one, gives_probabilities) = (batch == Some(1), ends_in_softmax(model.graph()));
+        Ok(Classifier { session, preprocess, labels, gives_probabilities, takes_one })
+    }
+
+    /// Returns how this classifier prepares photos.
+    pub fn preprocess(&self) -> &Preprocess {
+        &self.preprocess
+    }
+
+    /// Returns the `top` most probable classes of a photo, the most probable first.
+    ///
+    /// # Errors
+    ///
+    /// [`Input`](crate::ErrorKind::Input) if the photo cannot be prepared or the network gives no scores
+    /// of classes, [`Shape`](crate::ErrorKind::Shape) if the network does not take photos of this size.
+    pub fn classify(&mut self, photo: &Photo, top: usize) -> Result<Vec<Prediction>> {
+        let input = self.preprocess.apply(photo)?;
+        let mut predictions = self.predict(&[&input], top)?;
+        Ok(predictions.swap_remove(0))
+    }
+
+    /// Returns the result of [`classify`](Self::classify) for each photo. A photo that cannot be
+    /// classified does not stop the others.
+    ///
+    /// Neighbours of one size after preparation run through the network together, so memory grows with
+    /// the number of photos.
+    pub fn classify_batch(&mut self, photos: &[Photo], top: usize) -> Vec<Result<Vec<Prediction>>> {
+        let inputs = photos.iter().map(|photo| self.preprocess.apply(photo)).collect();
+        self.classify_prepared(inputs, top)
+    }
+
+    /// Returns the result of [`classify`](Self::classify) for each photo that [`Preprocess::apply`] has
+    /// prepared, for instance on several threads. An error stays in its place.
+    pub fn classify_prepared(
+        &mut self,
+        inputs: Vec<Result<Tensor>>,
+        top: usize,
+    ) -> Vec<Result<Vec<Prediction>>> {
+        let prepared: Vec<&Tensor> = inputs.iter().flatten().collect();
+        let takes_one = self.takes_one;
+        let together = |a: &&Tensor, b: &&Tensor| !takes_one && a.shape() == b.shape();
+        let mut results = Vec::with_capacity(prepared.len());
+        for batch in prepared.chunk_by(together) {
+            match self.predict(batch, top) {
+                Ok(predictions) => results.extend(predictions.into_iter().map(Ok)),
+                // What stops a batch stops each of its photos.
+                Err(e) => {
+                    results.extend(batch.iter().map(|_| Err(Error::new(e.kind(), e.message()))))
+                }
+            }
+        }
+        let mut results = results.into_iter();
+        let results = inputs.into_iter().map(|input| {
+            input.and_then(|_| results.next().expect("each prepared photo has a result"))
+        });
+        results.collect()
+    }
+
+    /// Runs photos of one shape, at least one.
+    fn predict(&mut self, photos: &[&Tensor], top: usize) -> Result<Vec<Vec<Prediction>>> {
+        let mut shape = photos[0].shape().to_vec();
+        shape[0] = photos.len();
+        let mut batch = Vec::with_capacity(photos.len() * photos[0].len());
+        for photo in photos {
+            batch.extend_from_slice(photo.as_f32()?);
+        }
+        // Networks of half and double precision take and give their own types.
+        let declared = self.session.model().inputs()[0].dtype();
+        let dtype = declared.filter(|dtype| dtype.is_float()).unwrap_or(DType::F32);
+        let outputs = self.session.run(&[Tensor::new(&shape, batch)?.cast(dtype)?])?;
+        let scores = outputs[0].cast(DType::F32)?;
+        let shape = outputs[0].shape();
+        let classes = class_count(shape, photos.len()).ok_or_else(|| {
+            Error::input(format!(
+                "a classifier gives [{}, classes], the network gives {shape:?}",
+                photos.len()
+            ))
+        })?;
+        let predictions = scores.as_f32()?.chunks_exact(classes).map(|scores| {
+            if self.gives_probabilities {
+                top_k(scores, top, &self.labels)
+            } else {
+                top_k(&probabilities(scores), top, &self.labels)
+            }
+        });
+        Ok(predictions.collect())
+    }
+}
+
+impl fmt::Debug for Classifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut classifier = f.debug_struct("Classifier");
+        let parts =
+            classifier.field("session", &self.session).field("preprocess", &self.preprocess);
+        parts.finish_non_exhaustive()
+    }
+}
+
+/// Whether the first output is a softmax, or one that is cast to another type.
+fn ends_in_softmax(graph: &Graph) -> bool {
+    let producer = |value| graph.nodes().iter().find(|node| node.outputs.contains(&Some(value)));
+    let last = graph.outputs().first().and_then(|&value| producer(value));
+    let last = last.and_then(|node| match node.op {
+        Op::Cast { .. } => producer(node.input(0)?),
+        _ => Some(node),
+    });
+    last.is_some_and(|node| matches!(node.op, Op::Softmax(_)))
+}
+
+fn scores(model: &Model) -> Option<&TensorType> {
+    model.outputs().first()?.ty.as_ref()
+}
+
+impl Labels {
+    /// Returns the class names that the model file holds, none if it holds none.
+    ///
+    /// # Errors
+    ///
+    /// [`Input`](crate::ErrorKind::Input) if there are names for another number of classes than the
+    /// network has.
+    pub fn from_model(model: &Model) -> Result<Self> {
+        let Some(lines) = model.metadata("labels") else { return Ok(Labels::default()) };
+        let labels = Labels::from_lines(lines);
+        labels.check(scores(model))?;
+        Ok(labels)
+    }
+
+    /// Checks that there is a name for each class of an output of type `scores`, if the type states how
+    /// many there are.
+    ///
+    /// # Errors
+    ///
+    /// [`Input`](crate::ErrorKind::Input) if there are more or fewer.
+    #[doc(hidden)]
+    pub fn check(&self, scores: Option<&TensorType>) -> Result<()> {
+        let Some(scores) = scores else { return Ok(()) };
+        let shape: Vec<usize> = scores.dims.iter().map(|dim| dim.as_size().unwrap_or(1)).collect();
+        match class_count(&shape, 1) {
+            Some(classes) if classes != self.len() => Err(Error::input(format!(
+                "there are {} class names, and the network has {classes} classes",
+                self.len()
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Returns the number of classes in scores of `images` images: `[images, classes]`, or `[classes]` of
+/// one image, followed by any number of axes of size 1.
+#[doc(hidden)]
+pub fn class_count(shape: &[usize], images: usize) -> Option<usize> {
+    let scores = match shape {
+        [count, scores @ ..] if *count == images && !scores.is_empty() => scores,
+        _ if images == 1 => shape,
+        _ => return None,
+    };
+    let (&classes, others) = scores.split_first()?;
+    (classes > 0 && others.iter().all(|&size| size == 1)).then_some(classes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compile::Options;
+    use crate::graph::{Dim, PoolKind, Softmax};
+
+    const PLAIN: Preprocess = Preprocess::new([0.0; 3], [1.0; 3]);
+
+    /// A network whose scores are the mean red, green and blue.
+    fn means(softmax: bool, batch: Dim) -> Session {
+        let mut graph = Graph::new("means");
+        let dims = vec![batch, 3.into(), Dim::symbol("H"), Dim::symbol("W")];
+        let x = graph.add_input("x", TensorType { dtype: DType::F32, dims });
+        let mut y = graph.apply("mean", Op::GlobalPool(PoolKind::Average), &[x]);
+        y = graph.apply("flat", Op::Flatten { axis: 1 }, &[y]);
+        if softmax {
+            y = graph.apply("softmax", Op::Softmax(Softmax { axis: 1, flatten: false }), &[y]);
+        }
+        graph.set_outputs(vec![y]);
+        Session::new(&Model::from_graph(graph, Options::default()).unwrap())
+    }
+
+    fn classifier(softmax: bool, batch: Dim) -> Classifier {
+        let labels = Labels::from_lines("red\ngreen\nblue");
+        Classifier::with_parts(means(softmax, batch), PLAIN, labels).unwrap()
+    }
+
+    fn plain(width: u32, height: u32, pixel: [u8; 3]) -> Photo {
+        Photo::new(width, height, pixel.repeat((width * height) as usize)).unwrap()
+    }
+
+    #[test]
+    fn logits_and_probabilities_give_the_same() {
+        let photo = plain(4, 5, [0, 255, 51]);
+        let found = classifier(false, Dim::symbol("N")).classify(&photo, 2).unwrap();
+        let names: Vec<_> = found.iter().map(|p| p.label.as_str()).collect();
+        assert_eq!(names, ["green", "blue"]);
+        let softmax = 1f32.exp() / (0f32.exp() + 1f32.exp() + 0.2f32.exp());
+        assert!((found[0].score - softmax).abs() < 1e-6);
+        let again = classifier(true, Dim::symbol("N")).classify(&photo, 2).unwrap();
+        assert!((found[0].score - again[0].score).abs() < 1e-6);
+    }
+
+    #[test]
+    fn photos_of_any_size_go_in_one_call() {
+        let colours = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [0, 255, 0]];
+        let sizes = [(4, 4), (4, 4), (3, 5), (4, 4)];
+        let photos: Vec<_> = sizes.iter().zip(colours).map(|(&(w, h), c)| plain(w, h, c)).collect();
+        for batch in [Dim::symbol("N"), 1.into()] {
+            let found = classifier(false, batch).classify_batch(&photos, 1);
+            let names: Vec<_> = found.into_iter().map(|p| p.unwrap()[0].label.clone()).collect();
+            assert_eq!(names, ["red", "green", "blue", "green"]);
+        }
+    }
+
+    #[test]
+    fn an_error_stays_in_its_place() {
+        let ready = |colour| PLAIN.apply(&plain(2, 2, colour));
+        let inputs = vec![ready([9, 0, 0]), Err(Error::input("no photo")), ready([0, 0, 9])];
+        let found = classifier(false, Dim::symbol("N")).classify_prepared(inputs, 1);
+        assert_eq!(found[0].as_ref().unwrap()[0].label, "red");
+        assert_eq!(found[1].as_ref().unwrap_err().message(), "no photo");
+        assert_eq!(found[2].as_ref().unwrap()[0].label, "blue");
+    }
+
+    #[test]
+    fn what_does_not_fit_the_network_is_refused() {
+        let labels = Labels::from_lines("red\ngreen");
+        let refused = Classifier::with_parts(means(false, Dim::symbol("N")), PLAIN, labels);
+        let message = refused.unwrap_err().to_string();
+        assert!(message.contains("2 class names, and the network has 3 classes"), "{message}");
+        let message = Classifier::new(means(false, Dim::symbol("N"))).unwrap_err().to_string();
+        assert!(message.contains("does not say how photos are prepared"), "{message}");
+    }
+}
