@@ -6,6 +6,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use dyrelu::kernels::Block;
 use dyrelu::kernels::Window;
 use dyrelu::kernels::conv::{ConvWeights, Image, conv};
 use dyrelu::kernels::depthwise::{DepthwiseWeights, depthwise};
@@ -13,7 +14,7 @@ use dyrelu::kernels::epilogue::Epilogue;
 use dyrelu::kernels::max_affine::{max_affine_nchw, max_affine_nhwc};
 use dyrelu::kernels::winograd::{WinogradWeights, winograd};
 use dyrelu::simd::{Isa, padded};
-use dyrelu::tensor::{Aligned, Block, Layout};
+use dyrelu::tensor::{Aligned, Layout};
 use dyrelu::{DynamicRelu, Linear};
 
 fn wave(len: usize, frequency: f32) -> Vec<f32> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::graph::Squash;
+use crate::kernels::Block;
 use crate::kernels::attention::compact_attention;
 use crate::kernels::context::{hidden_layer, means_nchw, means_nhwc};
 use crate::kernels::hyperfunction::{Bound, Coefficients, coefficients};
@@ -12,7 +13,7 @@ use crate::kernels::max_affine::{
     MOST_PIECES, max_affine_nchw, max_affine_nchw_into, max_affine_nhwc, max_affine_nhwc_into,
 };
 use crate::simd::{Isa, padded};
-use crate::tensor::{Block, Layout};
+use crate::tensor::Layout;
 
 /// A fully connected layer, stored as PyTorch stores it.
 #[derive(Clone, Copy, Debug)]
@@ -439,8 +440,7 @@ mod tests {
         }
     }
 
-    #[test]
-    fn forms_and_layouts_agree_with_the_definition() {
+    fn forms_and_layouts_agree_with_the_definition(isa: Isa) {
         const IMAGES: usize = 2;
         for (channels, pixels, hidden, pieces) in
             [(1, 1, 1, 1), (3, 35, 4, 2), (17, 7, 5, 3), (40, 49, 8, 2), (96, 33, 12, 8)]
@@ -457,34 +457,37 @@ mod tests {
                     };
                     x.chunks_exact(channels * pixels).flat_map(image).collect()
                 };
-                for isa in Isa::available() {
-                    let mut relu = DynamicRelu { isa, ..case.operation() };
-                    // An image of form A with one channel cannot be told from form B.
-                    assert!(relu.form() == form || channels == 1);
-                    let check = |got: &[f32], want: &[f32], how: &str| {
-                        for (got, want) in got.iter().zip(want) {
-                            let close = (got - want).abs() <= 2e-5 * want.abs().max(1.0);
-                            let name = isa.name();
-                            assert!(
-                                close,
-                                "{got}, {want}: {how}, {name}, {form:?} {channels}x{pixels}"
-                            );
-                        }
-                    };
-                    let mut y = vec![f32::NAN; x.len()];
-                    relu.apply_into(&x, &mut y, IMAGES, Layout::Nchw).unwrap();
-                    check(&y, &want, "NCHW");
-                    relu.apply_into(&nhwc(&x), &mut y, IMAGES, Layout::Nhwc).unwrap();
-                    check(&y, &nhwc(&want), "NHWC");
-                    y.copy_from_slice(&x);
-                    relu.apply(&mut y, IMAGES, Layout::Nchw).unwrap();
-                    check(&y, &want, "NCHW in place");
-                    y.copy_from_slice(&nhwc(&x));
-                    relu.apply(&mut y, IMAGES, Layout::Nhwc).unwrap();
-                    check(&y, &nhwc(&want), "NHWC in place");
-                }
+                let mut relu = DynamicRelu { isa, ..case.operation() };
+                // An image of form A with one channel cannot be told from form B.
+                assert!(relu.form() == form || channels == 1);
+                let check = |got: &[f32], want: &[f32], how: &str| {
+                    for (got, want) in got.iter().zip(want) {
+                        let close = (got - want).abs() <= 2e-5 * want.abs().max(1.0);
+                        let name = isa.name();
+                        assert!(
+                            close,
+                            "{got}, {want}: {how}, {name}, {form:?} {channels}x{pixels}"
+                        );
+                    }
+                };
+                let mut y = vec![f32::NAN; x.len()];
+                relu.apply_into(&x, &mut y, IMAGES, Layout::Nchw).unwrap();
+                check(&y, &want, "NCHW");
+                relu.apply_into(&nhwc(&x), &mut y, IMAGES, Layout::Nhwc).unwrap();
+                check(&y, &nhwc(&want), "NHWC");
+                y.copy_from_slice(&x);
+                relu.apply(&mut y, IMAGES, Layout::Nchw).unwrap();
+                check(&y, &want, "NCHW in place");
+                y.copy_from_slice(&nhwc(&x));
+                relu.apply(&mut y, IMAGES, Layout::Nhwc).unwrap();
+                check(&y, &nhwc(&want), "NHWC in place");
             }
         }
+    }
+
+    /// [`forms_and_layouts_agree_with_the_definition`] on each instruction set.
+    mod forms_and_layouts_agree_with_the_definition {
+        crate::simd::testing::isa_tests!(super::forms_and_layouts_agree_with_the_definition);
     }
 
     #[test]

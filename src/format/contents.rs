@@ -10,7 +10,7 @@ use memmap2::Mmap;
 
 use super::open_regular;
 use crate::error::{self, Error, Result};
-use crate::tensor::AlignedBuffer;
+use crate::tensor::{AlignedBuffer, StableBytes};
 
 /// How the contents of files come into memory.
 ///
@@ -117,6 +117,15 @@ impl AsRef<[u8]> for Contents {
             Contents::Mapped(map) => map,
             Contents::Owned(buffer) => AlignedBuffer::as_ref(buffer),
         }
+    }
+}
+
+// SAFETY: the memory is allocated or mapped once; that a mapped file does not change is what the
+// caller of `Access::map` promises.
+#[allow(unsafe_code)]
+unsafe impl StableBytes for Contents {
+    fn stable_bytes(&self) -> &[u8] {
+        self.as_ref()
     }
 }
 

@@ -7,7 +7,9 @@
 use std::ops::Range;
 
 use super::Window;
+use super::block::Block;
 use super::epilogue::Epilogue;
+use super::fits::{input_len, product_of};
 use super::packing::{PartSize, Unaligned, fill_bias, pack_alone};
 use super::product::{
     MOST_ZEROS, OUTSIDE, Packed, Rows, fill_panels, fill_panels_transposed, product,
@@ -15,7 +17,7 @@ use super::product::{
 use super::scalar_product::{SingleOutput, scalar_products};
 use super::transform::transform;
 use crate::simd::{Isa, LANES, Simd, Vectorised, padded};
-use crate::tensor::{Block, Layout, Tensor};
+use crate::tensor::{Layout, Tensor};
 
 /// Below this many input channels, taps are gathered.
 const FEW_CHANNELS: usize = 16;
@@ -166,15 +168,13 @@ pub fn conv(
     block: &mut Block,
     work: &mut [f32],
 ) {
-    let positions = window.input[0] * window.input[1];
     let width = match x.layout {
         Layout::Nhwc => padded(weights.channels),
         Layout::Nchw => weights.channels,
     };
-    assert_eq!(x.data.len(), positions * width);
-    assert!(block.rows.end <= window.output[0] * window.output[1]);
-    assert!(epilogue.fits(window.output[0] * window.output[1], block.width));
-    let rows = block.rows.len();
+    assert_eq!(x.data.len(), input_len(window, width));
+    assert!(block.rows().end <= product_of(window.output));
+    let rows = block.rows().len();
     if let (Some(single), None, Layout::Nhwc) = (&weights.single, prologue, x.layout)
         && window.is_pointwise()
     {
@@ -187,9 +187,9 @@ pub fn conv(
         for (i, offset) in offsets.iter_mut().enumerate() {
             *offset = (i * width) as u32;
         }
-        let first = block.rows.start;
-        let part = prologue.rows(first..block.rows.end, width);
-        let from = &x.data[first * width..block.rows.end * width];
+        let first = block.rows().start;
+        let part = prologue.rows(first..block.rows().end, width);
+        let from = &x.data[first * width..block.rows().end * width];
         transform(isa, from, &part, &mut Block::whole(work, width));
         let rows = Rows { base: work, offsets, depth: weights.channels, step: 1 };
         product(isa, rows, &weights.packed, epilogue, block);
@@ -201,19 +201,19 @@ pub fn conv(
         }
         let depth = weights.packed.length();
         let work = &mut work[..rows * depth];
-        let (channels, rows) = (weights.channels, block.rows.clone());
+        let (channels, rows) = (weights.channels, block.rows());
         isa.run(Gather { x, channels, window, rows, out: work });
-        let rows = Rows { base: work, offsets, depth, step: block.rows.len() };
+        let rows = Rows { base: work, offsets, depth, step: block.rows().len() };
         product(isa, rows, &weights.packed, epilogue, block);
     } else {
         assert!(x.layout == Layout::Nhwc && x.data.len() < OUTSIDE as usize);
         let taps = window.kernel[0] * window.kernel[1];
         let offsets: &mut [u32] = bytemuck::cast_slice_mut(&mut work[..rows * taps]);
         if window.is_pointwise() {
-            let all = block.rows.clone().zip(&mut *offsets);
+            let all = block.rows().zip(&mut *offsets);
             all.for_each(|(row, offset)| *offset = (row * width) as u32);
         } else {
-            find_taps(window, width, block.rows.clone(), offsets);
+            find_taps(window, width, block.rows(), offsets);
         }
         let rows = Rows { base: x.data, offsets, depth: weights.channels, step: 1 };
         product(isa, rows, &weights.packed, epilogue, block);

@@ -2,14 +2,15 @@
 #![allow(unsafe_code)]
 
 use std::ops::Range;
-use std::ptr::NonNull;
 
 use super::Window;
+use super::block::Block;
 use super::epilogue::Epilogue;
+use super::fits::{input_len, product_of};
 use super::packing::{PartSize, Unaligned, fill_bias, pack_alone};
 use super::place::Place;
 use crate::simd::{Isa, Simd, Vectorised, padded};
-use crate::tensor::{Block, Numbers, Tensor};
+use crate::tensor::{Numbers, Tensor};
 
 /// Weights `[taps][width]` and biases `[width]`, channels padded with zeros.
 pub struct DepthwiseWeights {
@@ -87,13 +88,14 @@ pub fn depthwise(
 ) {
     let width = weights.bias.len();
     let pixels = window.output[0] * window.output[1];
-    assert_eq!(x.len(), window.input[0] * window.input[1] * width);
-    assert_eq!(weights.taps.len(), window.kernel[0] * window.kernel[1] * width);
-    assert_eq!(block.width, window.output[1] * width);
-    assert!(block.rows.end <= window.output[0] && block.columns.len() == block.width);
-    assert!(epilogue.fits(pixels, width));
-    assert!(block.sums.as_ref().is_none_or(|sums| sums.len() == width));
     let (taps, bias) = (&*weights.taps, &*weights.bias);
+    assert_eq!(x.len(), input_len(window, width));
+    assert_eq!(bias.len(), width);
+    assert_eq!(taps.len(), product_of([window.kernel[0], window.kernel[1], width]));
+    assert_eq!(block.width(), product_of([window.output[1], width]));
+    assert!(block.rows().end <= window.output[0] && block.columns().len() == block.width());
+    assert!(epilogue.fits(pixels, width), "the epilogue does not fit the image");
+    assert!(block.sums_len().is_none_or(|sums| sums == width), "a sum for every channel");
     let call = Call { x, taps, bias, window, epilogue, block, width };
     match (window.kernel[1], window.stride[1], window.dilation[1]) {
         (3, 1, 1) => isa.run(Depthwise::<3, 1>(call)),
@@ -183,7 +185,7 @@ impl Call<'_, '_, '_> {
         let long_tiles = count - tiles * long.saturating_sub(1);
         for first in (0..self.width).step_by(CHANNELS) {
             let channels = first..self.width.min(first + CHANNELS);
-            for line in self.block.rows.clone() {
+            for line in self.block.rows() {
                 let at = Part { line, taps: taps_inside(w, line), channels: channels.clone() };
                 let start = |tile| tile * long - usize::saturating_sub(tile, long_tiles);
                 for tile in 0..tiles {
@@ -220,7 +222,8 @@ impl Call<'_, '_, '_> {
         macro_rules! tile {
             ($($pixels:literal)*) => {
                 match columns.len() {
-                    // SAFETY: the caller's.
+                    // SAFETY: the caller guarantees that the line, its pixels and their taps exist, for all
+                    // channels of the part.
                     $($pixels if const { $pixels <= S::TILE_PIXELS } => unsafe {
                         self.channels::<S, $pixels, K, STEP, INSIDE>(s, at, columns.start);
                     })*
@@ -253,7 +256,8 @@ impl Call<'_, '_, '_> {
             #[inline(always)]
             || {
                 for channel in (at.channels.start..whole).step_by(S::WIDTH) {
-                    // SAFETY: the caller's.
+                    // SAFETY: the caller guarantees the pixels and taps of the line, and the loop stays
+                    // inside the channels of the part.
                     unsafe { self.tile::<S, M, K, STEP, INSIDE>(s, at, column, channel) };
                 }
             },
@@ -261,7 +265,7 @@ impl Call<'_, '_, '_> {
         if whole < at.channels.end {
             let rest =
                 Part { channels: whole..at.channels.end, taps: at.taps.clone(), line: at.line };
-            // SAFETY: the caller's.
+            // SAFETY: as above, for the channels that are left.
             unsafe { self.channels::<S::Narrow, M, K, STEP, INSIDE>(s.narrow(), &rest, column) };
         }
     }
@@ -285,7 +289,9 @@ impl Call<'_, '_, '_> {
         channel: usize,
     ) {
         let (w, width, line) = (self.window, self.width, at.line);
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees that the line, the pixels, the channels and the taps exist, so that
+        // bias, weights and input are read inside the slices that `depthwise` measured, and the
+        // place is the block's.
         unsafe {
             let mut sum = [s.load(self.bias.as_ptr().add(channel)); M];
             let left = (column * w.stride[1]) as isize - w.before[1];
@@ -307,11 +313,7 @@ impl Call<'_, '_, '_> {
             }
             let place = Place {
                 to: self.block.at(line, column * width + channel),
-                sums: self
-                    .block
-                    .sums
-                    .as_mut()
-                    .map(|sums| NonNull::from(&mut sums[channel..]).cast()),
+                sums: self.block.sum_at(channel),
                 row: line * w.output[1] + column,
                 column: channel,
                 width,
@@ -343,7 +345,8 @@ impl Call<'_, '_, '_> {
     ) {
         let (input, width) = (self.window.input[1], self.width);
         let from = row.wrapping_offset(left * width as isize);
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees that `row` and `weights` have vectors for each pixel and tap that is
+        // read: the taps inside the line are selected here, or are all inside.
         unsafe {
             let mut weight = [s.splat(0.0); K];
             for (tap, weight) in weight.iter_mut().enumerate() {
@@ -382,7 +385,8 @@ impl Call<'_, '_, '_> {
             for (m, sum) in sum.iter_mut().enumerate() {
                 let x = left.wrapping_add((m * w.stride[1] + tap * w.dilation[1]) as isize);
                 if (x as usize) < w.input[1] {
-                    // SAFETY: the caller's; the tap is inside the line.
+                    // SAFETY: the caller guarantees vectors of the line and of the weights; the tap is inside
+                    // the line.
                     let (x, weight) = unsafe {
                         (s.load(row.add(x as usize * width)), s.load(weights.add(tap * width)))
                     };

@@ -105,22 +105,24 @@ impl Epilogue<'static> {
 }
 
 impl Epilogue<'_> {
-    /// Whether all slices are as long as a map of `rows` rows of `width` elements asks for.
+    /// Returns whether all slices have what a map of `rows` rows of `width` elements requires.
     pub fn fits(&self, rows: usize, width: usize) -> bool {
-        let map = |m: Option<&[f32]>| m.is_none_or(|m| m.len() == rows * width);
+        let has = |m: Option<&[f32]>, width: usize| {
+            m.is_none_or(|m| rows.checked_mul(width).is_some_and(|count| m.len() >= count))
+        };
         let coefficients = match self.activation {
             Activation::MaxAffine { k } => {
                 let row = if self.shared { LANES } else { width };
-                k > 0 && self.coefficients.len() == 2 * k * row
+                let count = k.checked_mul(2).and_then(|rows| rows.checked_mul(row));
+                k > 0 && Some(self.coefficients.len()) == count
             }
             _ => true,
         };
-        let attention = self.attention.is_none_or(|pi| pi.len() == rows * padded(1));
         width.is_multiple_of(LANES)
-            && map(self.before)
-            && map(self.after)
+            && has(self.before, width)
+            && has(self.after, width)
+            && has(self.attention, padded(1))
             && coefficients
-            && attention
     }
 
     /// The part of this epilogue that is for a range of rows.
@@ -150,7 +152,8 @@ impl Epilogue<'_> {
         mut x: [[S::Vector; V]; M],
         place: Place,
     ) {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees that the epilogue fits the map of the place, and that the place has
+        // `M` rows of `V` vectors.
         unsafe {
             if self.is_quick() {
                 self.apply_quick(s, &mut x, &place);
@@ -182,7 +185,8 @@ impl Epilogue<'_> {
         x: &mut [[S::Vector; V]; M],
         place: &Place,
     ) {
-        // SAFETY: the caller's.
+        // SAFETY: as for `finish`: the map and the coefficients have elements for every row and column of
+        // the place.
         unsafe {
             if let Some(map) = self.before {
                 join_map(s, Join::Sum, x, map, place);
@@ -214,7 +218,8 @@ impl Epilogue<'_> {
             #[inline(always)]
             move || {
                 let whole = columns - columns % S::WIDTH;
-                // SAFETY: the caller's.
+                // SAFETY: the caller guarantees so many rows and columns at `from` and at the place; the
+                // columns are cut into whole vectors here.
                 unsafe {
                     for column in (0..whole).step_by(S::WIDTH) {
                         self.pass_column(s, from.add(column), rows, place.at(0, column));
@@ -237,7 +242,7 @@ impl Epilogue<'_> {
         let is_quick = self.is_quick();
         let mut row = 0;
         while row < rows {
-            // SAFETY: the caller's.
+            // SAFETY: the caller guarantees so many rows; no more than are left are taken.
             unsafe {
                 let (from, place) = (from.add(row * place.width), place.at(row, 0));
                 row += match rows - row {
@@ -260,7 +265,7 @@ impl Epilogue<'_> {
         from: *const f32,
         place: Place,
     ) -> usize {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees `M` rows of a vector at `from` and at the place.
         unsafe {
             let mut x: [[S::Vector; 1]; M] = load_rows(s, from, place.width);
             self.apply_quick(s, &mut x, &place);
@@ -281,7 +286,8 @@ impl Epilogue<'_> {
         from: *const f32,
         place: Place,
     ) -> usize {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees `M` rows of a vector at `from` and at the place, and that maps and
+        // attention have elements for each of them.
         unsafe {
             let mut x: [[S::Vector; 1]; M] = load_rows(s, from, place.width);
             if let Some(map) = self.before {
@@ -333,7 +339,7 @@ impl Epilogue<'_> {
                 each!(x, |x| s.mul(x, sigmoid(s, s.mul(x, alpha))));
             }
             Activation::Tanh => each!(x, |x| tanh(s, x)),
-            // SAFETY: the caller's.
+            // SAFETY: the caller guarantees that the coefficients fit the place.
             Activation::MaxAffine { k } => unsafe {
                 match k {
                     1 => self.max_affine::<S, M, 1, 1>(s, x, place),
@@ -358,7 +364,7 @@ impl Epilogue<'_> {
         for v in 0..V {
             let mut pieces = [(s.splat(0.0), s.splat(0.0)); K];
             for (at, pieces) in pieces.iter_mut().enumerate() {
-                // SAFETY: the caller's.
+                // SAFETY: the caller guarantees that the coefficients are of `K` pieces and fit the place.
                 *pieces = unsafe { self.piece(s, at, K, v * S::WIDTH, place) };
             }
             for x in x.iter_mut() {
@@ -383,7 +389,7 @@ impl Epilogue<'_> {
         k: usize,
         place: &Place,
     ) {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees that the coefficients are of `k` pieces and fit the place.
         let piece = |at| unsafe { self.piece(s, at, k, 0, place) };
         let (a, b) = piece(0);
         let mut best = *x;
@@ -455,7 +461,7 @@ unsafe fn load_rows<S: Simd, const M: usize>(
 ) -> [[S::Vector; 1]; M] {
     let mut x = [[s.splat(0.0)]; M];
     for (m, x) in x.iter_mut().enumerate() {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees that every row has a vector.
         x[0] = unsafe { s.load(from.add(m * width)) };
     }
     x
@@ -473,11 +479,11 @@ unsafe fn join_map<S: Simd, const M: usize, const V: usize>(
     map: &[f32],
     place: &Place,
 ) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller guarantees that the map has this place.
     let from = unsafe { map.as_ptr().add(place.row * place.width + place.column) };
     for (m, x) in x.iter_mut().enumerate() {
         for (v, x) in x.iter_mut().enumerate() {
-            // SAFETY: the caller's.
+            // SAFETY: the caller guarantees that the map has `M` rows of `V` vectors from there on.
             let other = unsafe { s.load(from.add(m * place.width + v * S::WIDTH)) };
             *x = match join {
                 Join::Sum => s.add(*x, other),

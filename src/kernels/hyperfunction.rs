@@ -8,9 +8,11 @@
 
 use half::f16;
 
+use super::block::Block;
+use super::fits::{assert_whole_vectors, product_of};
 use super::packing::{PartSize, Unaligned, pack_alone, transpose_rows};
 use crate::simd::{Isa, LANES, Simd, Vectorised, padded, tanh};
-use crate::tensor::{Block, DType, Numbers, Tensor};
+use crate::tensor::{DType, Numbers, Tensor};
 
 /// Numbers of a line of the cache.
 const LINE: usize = 16;
@@ -218,8 +220,10 @@ pub fn coefficients(
     block: &mut Block,
     work: &mut [f32],
 ) {
-    assert_eq!(block.width, layer.outputs());
-    assert!(hidden.len() >= block.rows.end * padded(layer.hidden));
+    assert_eq!(block.width(), layer.outputs());
+    assert!(hidden.len() >= product_of([block.rows().end, padded(layer.hidden)]));
+    assert!(u32::try_from(layer.hidden).is_ok(), "a hidden layer of too many units");
+    assert_whole_vectors(block);
     isa.run(Run { layer, hidden, block, work });
 }
 
@@ -238,8 +242,8 @@ impl Vectorised for Run<'_, '_, '_> {
         let Run { layer, hidden, block, work } = self;
         let (units, values) = work.split_at_mut(layer.hidden);
         let units: &mut [u32] = bytemuck::cast_slice_mut(units);
-        let columns = block.columns.clone();
-        for image in block.rows.clone() {
+        let columns = block.columns();
+        for image in block.rows() {
             let hidden = &hidden[image * padded(layer.hidden)..][..layer.hidden];
             let mut count = 0;
             for (j, &h) in hidden.iter().enumerate() {
@@ -280,7 +284,7 @@ trait Load: Copy {
 impl Load for f32 {
     #[inline(always)]
     unsafe fn load<S: Simd>(s: S, from: *const f32) -> S::Vector {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees that a vector is readable.
         unsafe { s.load(from) }
     }
 }
@@ -288,7 +292,7 @@ impl Load for f32 {
 impl Load for f16 {
     #[inline(always)]
     unsafe fn load<S: Simd>(s: S, from: *const f16) -> S::Vector {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees that a vector of halves is readable.
         unsafe { s.load_f16(from) }
     }
 }
@@ -338,7 +342,8 @@ impl Active<'_> {
         s.vectorise(
             #[inline(always)]
             || {
-                // SAFETY: the caller's.
+                // SAFETY: the caller guarantees that the units exist, that the weights have a row for each, and
+                // that `z` is a part of such a row; the loop stays inside `z`.
                 unsafe {
                     let mut rows = [weights.as_ptr(); U];
                     let mut values = [0.0; U];
@@ -372,7 +377,7 @@ unsafe fn add_vector<S: Simd, W: Load, const U: usize>(
     i: usize,
     z: *mut f32,
 ) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller guarantees that `z` and all rows have a vector at `i`.
     unsafe {
         let mut sum = s.load(z.add(i));
         for u in 0..U {

@@ -206,7 +206,8 @@ impl Nhwc<'_> {
         let (channels, zero) = (self.channels, s.splat(0.0));
         let whole = channels / LANES * LANES;
         let last = self.a.len() / channels - 1;
-        // SAFETY: the caller's; coefficients are `[K][channels]`.
+        // SAFETY: the caller guarantees that the rows lie in both maps; the coefficients are `[K][channels]`,
+        // as `check` asserted.
         unsafe {
             let (from, to) = (self.from.add(first * channels), self.to.add(first * channels));
             for channel in (0..whole).step_by(LANES) {
@@ -248,51 +249,55 @@ mod tests {
         (0..len).map(|i| (i as f32 * frequency).sin() * 2.0).collect()
     }
 
-    #[test]
-    fn every_k_layout_and_instruction_set_agrees_with_the_definition() {
-        for isa in Isa::available() {
-            for k in 1..=MOST_PIECES {
-                for (channels, plane) in [(1, 1), (3, 35), (17, 7), (8, 16), (24, 33)] {
-                    let x = Guarded::of(&wave(channels * plane, 0.7));
-                    let (a, b) = (wave(k * channels, 1.3), wave(k * channels, 2.1));
-                    let column = |v: &[f32], c: usize| -> Vec<f32> {
-                        (0..k).map(|k| v[k * channels + c]).collect()
-                    };
-                    let want = |i: usize, c: usize| naive(x[i], &column(&a, c), &column(&b, c));
-                    let nchw: Vec<f32> = (0..x.len()).map(|i| want(i, i / plane)).collect();
-                    let nhwc: Vec<f32> = (0..x.len()).map(|i| want(i, i % channels)).collect();
-                    let case = format!("{} K = {k}, {channels} channels", isa.name());
-                    let close = |got: &[f32], want: &[f32]| {
-                        got.iter().zip(want).all(|(g, w)| (g - w).abs() <= 1e-6 * w.abs().max(1.0))
-                    };
-                    let mut y = Guarded::unwritten(x.len());
-                    max_affine_nchw_into(isa, &x, &mut y, plane, &a, &b);
-                    assert!(close(y.written(&case), &nchw), "NCHW, {case}");
-                    max_affine_nhwc_into(isa, &x, &mut y, channels, &a, &b);
-                    assert!(close(y.written(&case), &nhwc), "NHWC, {case}");
-                    y.copy_from_slice(&x);
-                    max_affine_nchw(isa, &mut y, plane, &a, &b);
-                    assert!(close(y.written(&case), &nchw), "NCHW in place, {case}");
-                    y.copy_from_slice(&x);
-                    max_affine_nhwc(isa, &mut y, channels, &a, &b);
-                    assert!(close(y.written(&case), &nhwc), "NHWC in place, {case}");
-                }
+    fn every_k_and_layout_agrees_with_the_definition(isa: Isa) {
+        for k in 1..=MOST_PIECES {
+            for (channels, plane) in [(1, 1), (3, 35), (17, 7), (8, 16), (24, 33)] {
+                let x = Guarded::of(&wave(channels * plane, 0.7));
+                let (a, b) = (wave(k * channels, 1.3), wave(k * channels, 2.1));
+                let column = |v: &[f32], c: usize| -> Vec<f32> {
+                    (0..k).map(|k| v[k * channels + c]).collect()
+                };
+                let want = |i: usize, c: usize| naive(x[i], &column(&a, c), &column(&b, c));
+                let nchw: Vec<f32> = (0..x.len()).map(|i| want(i, i / plane)).collect();
+                let nhwc: Vec<f32> = (0..x.len()).map(|i| want(i, i % channels)).collect();
+                let case = format!("{} K = {k}, {channels} channels", isa.name());
+                let close = |got: &[f32], want: &[f32]| {
+                    got.iter().zip(want).all(|(g, w)| (g - w).abs() <= 1e-6 * w.abs().max(1.0))
+                };
+                let mut y = Guarded::unwritten(x.len());
+                max_affine_nchw_into(isa, &x, &mut y, plane, &a, &b);
+                assert!(close(y.written(&case), &nchw), "NCHW, {case}");
+                max_affine_nhwc_into(isa, &x, &mut y, channels, &a, &b);
+                assert!(close(y.written(&case), &nhwc), "NHWC, {case}");
+                y.copy_from_slice(&x);
+                max_affine_nchw(isa, &mut y, plane, &a, &b);
+                assert!(close(y.written(&case), &nchw), "NCHW in place, {case}");
+                y.copy_from_slice(&x);
+                max_affine_nhwc(isa, &mut y, channels, &a, &b);
+                assert!(close(y.written(&case), &nhwc), "NHWC in place, {case}");
             }
         }
     }
 
-    #[test]
-    fn a_nan_in_one_piece_is_a_nan() {
-        for isa in Isa::available() {
-            for (a, b) in [([0.0, 1.0], [0.0, 0.0]), ([1.0, 0.0], [0.0, 0.0])] {
-                let mut x = [1.0; 11];
-                x[0] = f32::INFINITY;
-                x[9] = f32::INFINITY;
-                x[10] = f32::NAN;
-                max_affine_nchw(isa, &mut x, 11, &a, &b);
-                assert!([0, 9, 10].iter().all(|&i| x[i].is_nan()), "{} {x:?}", isa.name());
-                assert_eq!(x[1], 1.0);
-            }
+    /// [`every_k_and_layout_agrees_with_the_definition`] on each instruction set.
+    mod every_k_and_layout_agrees_with_the_definition {
+        crate::simd::testing::isa_tests!(super::every_k_and_layout_agrees_with_the_definition);
+    }
+
+    fn a_nan_in_one_piece_is_a_nan(isa: Isa) {
+        for (a, b) in [([0.0, 1.0], [0.0, 0.0]), ([1.0, 0.0], [0.0, 0.0])] {
+            let mut x = [1.0; 11];
+            x[0] = f32::INFINITY;
+            x[9] = f32::INFINITY;
+            x[10] = f32::NAN;
+            max_affine_nchw(isa, &mut x, 11, &a, &b);
+            assert!([0, 9, 10].iter().all(|&i| x[i].is_nan()), "{} {x:?}", isa.name());
+            assert_eq!(x[1], 1.0);
         }
+    }
+
+    /// [`a_nan_in_one_piece_is_a_nan`] on each instruction set.
+    mod a_nan_in_one_piece_is_a_nan {
+        crate::simd::testing::isa_tests!(super::a_nan_in_one_piece_is_a_nan);
     }
 }

@@ -1,13 +1,15 @@
 //! One operation a file, on slices, single-threaded and without allocation.
 //!
 //! Feature maps are NHWC with the channels of a pixel padded to whole vectors of eight; the padding
-//! holds numbers that nobody reads. Kernels compute the [`Block`](crate::tensor::Block)s of a map.
+//! holds numbers that nobody reads. Kernels compute the [`Block`](Block)s of a map.
 
 pub mod attention;
+mod block;
 pub mod context;
 pub mod conv;
 pub mod depthwise;
 pub mod epilogue;
+mod fits;
 pub mod hyperfunction;
 pub mod layout;
 pub mod max_affine;
@@ -19,6 +21,7 @@ pub mod scalar_product;
 pub mod transform;
 pub mod winograd;
 
+pub use block::{Block, Blocks, COLUMN_UNIT, Cut, MOST_SHARES};
 pub use packing::{PartSize, Unaligned, pack_together};
 
 /// The size of a convolution's or a pooling's window and how it moves over a plane.

@@ -3,8 +3,8 @@
 
 use std::ptr::NonNull;
 
+use super::block::Block;
 use crate::simd::Simd;
-use crate::tensor::Block;
 
 /// Where the results of some rows and columns go.
 #[derive(Clone, Copy)]
@@ -25,10 +25,8 @@ impl Place {
     /// The place of a row and column of a block whose map is as the epilogue's.
     #[inline(always)]
     pub(super) fn of(block: &mut Block, row: usize, column: usize) -> Place {
-        let first = block.columns.start;
-        let sums =
-            block.sums.as_mut().map(|sums| NonNull::from(&mut sums[column - first..]).cast());
-        Place { to: block.at(row, column), sums, row, column, width: block.width }
+        let sums = block.sum_at(column - block.columns().start);
+        Place { to: block.at(row, column), sums, row, column, width: block.width() }
     }
 
     /// The place of the row and column that are so many further on.
@@ -37,7 +35,7 @@ impl Place {
     /// They are among the rows and columns that this is a place for.
     #[inline(always)]
     pub(super) unsafe fn at(self, row: usize, column: usize) -> Place {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees that the row and the column are of this place, whose map has them.
         unsafe {
             Place {
                 to: self.to.add(row * self.width + column),
@@ -59,7 +57,7 @@ impl Place {
     ) {
         for (m, x) in x.iter().enumerate() {
             for (v, x) in x.iter().enumerate() {
-                // SAFETY: the caller's.
+                // SAFETY: the caller guarantees that the place has `M` rows of `V` vectors, all of them writable.
                 unsafe { s.store(self.to.add(m * self.width + v * S::WIDTH), *x) };
             }
         }
@@ -77,7 +75,7 @@ impl Place {
     ) {
         let Some(sums) = self.sums else { return };
         for v in 0..V {
-            // SAFETY: the caller's.
+            // SAFETY: the caller guarantees that the place has `V` vectors of columns, each of which has a sum.
             unsafe {
                 let to = sums.as_ptr().add(v * S::WIDTH);
                 let mut sum = s.load(to);

@@ -2,8 +2,9 @@
 #![allow(unsafe_code)]
 
 use super::Window;
+use super::block::Block;
+use super::fits::{input_len, product_of};
 use crate::simd::{Isa, LANES, Simd, Vectorised};
-use crate::tensor::Block;
 
 /// What a pooling window gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,9 +63,9 @@ impl Vectorised for ScaledSum<'_> {
 /// # Panics
 /// Where image, window and block do not fit together.
 pub fn pool(isa: Isa, x: &[f32], width: usize, kind: Pooling, window: &Window, block: &mut Block) {
-    assert_eq!(x.len(), window.input[0] * window.input[1] * width);
-    assert_eq!(block.width, window.output[1] * width);
-    assert!(block.rows.end <= window.output[0] && block.columns.len() == block.width);
+    assert_eq!(x.len(), input_len(window, width));
+    assert_eq!(block.width(), product_of([window.output[1], width]));
+    assert!(block.rows().end <= window.output[0] && block.columns().len() == block.width());
     assert!(width.is_multiple_of(LANES));
     isa.run(Pool { x, width, kind, window, block });
 }
@@ -85,7 +86,7 @@ impl Vectorised for Pool<'_, '_, '_> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        for line in self.block.rows.clone() {
+        for line in self.block.rows() {
             for column in 0..self.window.output[1] {
                 let mut channel = 0;
                 // SAFETY: the line and the column are the block's, and pixels have `width` channels.

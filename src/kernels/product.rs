@@ -8,11 +8,13 @@
 
 use std::ops::Range;
 
+use super::block::{Block, COLUMN_UNIT};
 use super::epilogue::Epilogue;
+use super::fits::{assert_rows_fit, assert_whole_panels, product_of};
 use super::packing::{Unaligned, transpose_rows};
 use super::place::Place;
 use crate::simd::{Isa, LANES, Simd, Vectorised, Wider, padded};
-use crate::tensor::{Block, COLUMN_UNIT, Numbers};
+use crate::tensor::Numbers;
 
 /// The offset of a row of zeros, which lies outside of the map.
 pub const OUTSIDE: u32 = u32::MAX;
@@ -122,16 +124,19 @@ pub struct Rows<'a> {
 /// # Panics
 /// Where rows, weights, epilogue and block do not fit together.
 pub fn product(isa: Isa, rows: Rows, weights: &Packed, epilogue: &Epilogue, block: &mut Block) {
-    let count = block.rows.len();
+    let count = block.rows().len();
     assert!(count > 0 && rows.depth > 0 && rows.offsets.len().is_multiple_of(count));
-    assert_eq!(rows.offsets.len() / count * rows.depth, weights.length);
-    let inside = |&o: &u32| match o {
-        OUTSIDE => rows.step == 1 && rows.depth <= MOST_ZEROS,
-        o => o as usize + (rows.depth - 1) * rows.step < rows.base.len(),
-    };
-    assert!(rows.offsets.iter().all(inside));
-    assert_eq!(weights.width(), block.width);
     let (panels, bias, length) = (&*weights.panels, &*weights.bias, weights.length);
+    assert_eq!(product_of([rows.offsets.len() / count, rows.depth]), length);
+    let reach = product_of([rows.depth - 1, rows.step]);
+    let inside = |&offset: &u32| match offset {
+        OUTSIDE => rows.step == 1 && rows.depth <= MOST_ZEROS,
+        offset => reach.checked_add(offset as usize).is_some_and(|last| last < rows.base.len()),
+    };
+    assert!(rows.offsets.iter().all(inside), "every row lies in the map");
+    assert_eq!((bias.len(), panels.len()), (block.width(), product_of([block.width(), length])));
+    assert_whole_panels(block);
+    assert_rows_fit(block, epilogue);
     isa.run(Product { rows, panels, bias, length, epilogue, block });
 }
 
@@ -149,7 +154,7 @@ impl Vectorised for Product<'_, '_, '_> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        let Block { width, ref columns, .. } = *self.block;
+        let (width, columns) = (self.block.width(), self.block.columns());
         let (mut column, end) = (columns.start, columns.end);
         while column < end {
             let panel = panel_columns(column, width);
@@ -206,7 +211,7 @@ impl Product<'_, '_, '_> {
     /// `V` vectors of columns for all rows, which are dealt evenly: 49 rows are four tiles of six
     /// and five of five, none of one.
     fn rows<S: Simd, const V: usize>(&mut self, s: S, at: Columns) {
-        let count = self.block.rows.len();
+        let count = self.block.rows().len();
         let tiles = count.div_ceil(most_rows::<S, V>());
         let high = count.div_ceil(tiles);
         let end = (count - tiles * (high - 1)) * high;
@@ -253,7 +258,7 @@ impl Product<'_, '_, '_> {
                     // the tiles are whole.
                     unsafe {
                         let y = self.accumulate::<S, M, V>(s, row, at);
-                        let place = Place::of(self.block, self.block.rows.start + row, at.column);
+                        let place = Place::of(self.block, self.block.rows().start + row, at.column);
                         self.epilogue.finish(s, y, place);
                     }
                 }
@@ -273,8 +278,10 @@ impl Product<'_, '_, '_> {
         at: Columns,
     ) -> [[S::Vector; V]; M] {
         let Rows { base, offsets, depth, step } = self.rows;
-        let count = self.block.rows.len();
-        // SAFETY: the caller's.
+        let count = self.block.rows().len();
+        // SAFETY: the caller guarantees the rows and columns of the block; `product` asserted that the bias
+        // has all columns, that a panel has a line of weights for every element of a row, and that every
+        // offset leads to `depth` elements.
         unsafe {
             let mut bias = [s.splat(0.0); V];
             for (v, bias) in bias.iter_mut().enumerate() {

@@ -2,10 +2,12 @@
 //! product for each pixel.
 #![allow(unsafe_code)]
 
+use super::block::Block;
 use super::epilogue::Epilogue;
+use super::fits::{assert_rows_fit, product_of};
 use super::place::Place;
 use crate::simd::{Isa, LANES, Simd, Vectorised};
-use crate::tensor::{Block, Numbers};
+use crate::tensor::Numbers;
 
 /// The weights of one output, whole vectors of them, and its bias.
 pub struct SingleOutput {
@@ -31,9 +33,9 @@ pub fn scalar_products(
 ) {
     let weight = &*layer.weight;
     let depth = weight.len();
-    assert!(depth.is_multiple_of(LANES) && x.len() >= block.rows.end * depth);
-    assert_eq!((block.width, block.columns.clone()), (LANES, 0..LANES));
-    assert!(epilogue.fits(x.len() / depth, LANES));
+    assert!(depth.is_multiple_of(LANES) && x.len() >= product_of([block.rows().end, depth]));
+    assert_eq!((block.width(), block.columns()), (LANES, 0..LANES));
+    assert_rows_fit(block, epilogue);
     isa.run_narrow(Run { x, weight, bias: layer.bias, epilogue, block });
 }
 
@@ -50,7 +52,7 @@ impl Vectorised for Run<'_, '_, '_> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        let rows = self.block.rows.clone();
+        let rows = self.block.rows();
         let mut row = rows.start;
         // SAFETY: the image and the block have these rows.
         unsafe {
@@ -76,7 +78,8 @@ impl Run<'_, '_, '_> {
     unsafe fn products<S: Simd, const M: usize>(&self, s: S, row: usize) -> [S::Vector; M] {
         let depth = self.weight.len();
         let mut products = [s.splat(0.0); M];
-        // SAFETY: the caller's; rows and weights are whole vectors.
+        // SAFETY: the caller guarantees the rows, and rows and weights are whole vectors, as
+        // `scalar_products` asserted.
         unsafe {
             let from = self.x.as_ptr().add(row * depth);
             for i in (0..depth).step_by(LANES) {
@@ -102,7 +105,8 @@ impl Run<'_, '_, '_> {
         for (y, sum) in y.iter_mut().zip(sums) {
             *y = [s.splat(sum + self.bias)];
         }
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees that the block has these rows; `scalar_products` asserted that the
+        // epilogue fits them.
         unsafe { self.epilogue.finish(s, y, Place::of(self.block, row, 0)) };
     }
 }
@@ -132,8 +136,7 @@ mod tests {
     use super::*;
     use crate::tensor::Aligned;
 
-    #[test]
-    fn every_row_on_every_instruction_set() {
+    fn every_row(isa: Isa) {
         for (rows, depth) in [(1, 8), (3, 24), (8, 40), (21, 16)] {
             let wave = |len: usize, frequency: f32| -> Vec<f32> {
                 (0..len).map(|i| (i as f32 * frequency).sin()).collect()
@@ -145,17 +148,20 @@ mod tests {
                 activation: Activation::Clamp { low: 0.0, high: f32::INFINITY },
                 ..Epilogue::NONE
             };
-            for isa in Isa::available() {
-                let mut y = vec![f32::NAN; (rows + 1) * LANES];
-                let block = &mut Block::whole(&mut y[..rows * LANES], LANES);
-                scalar_products(isa, &x, &layer, &epilogue, block);
-                for (x, y) in x.chunks_exact(depth).zip(y.chunks_exact(LANES)) {
-                    let products = x.iter().zip(&weight).map(|(x, w)| f64::from(x * w));
-                    let want = (products.sum::<f64>() + 0.25).max(0.0) as f32;
-                    assert!((y[0] - want).abs() < 1e-5, "{} and not {want}", y[0]);
-                }
-                assert!(y[rows * LANES..].iter().all(|y| y.is_nan()), "{}", isa.name());
+            let mut y = vec![f32::NAN; (rows + 1) * LANES];
+            let block = &mut Block::whole(&mut y[..rows * LANES], LANES);
+            scalar_products(isa, &x, &layer, &epilogue, block);
+            for (x, y) in x.chunks_exact(depth).zip(y.chunks_exact(LANES)) {
+                let products = x.iter().zip(&weight).map(|(x, w)| f64::from(x * w));
+                let want = (products.sum::<f64>() + 0.25).max(0.0) as f32;
+                assert!((y[0] - want).abs() < 1e-5, "{} and not {want}", y[0]);
             }
+            assert!(y[rows * LANES..].iter().all(|y| y.is_nan()), "{}", isa.name());
         }
+    }
+
+    /// [`every_row`] on each instruction set.
+    mod every_row {
+        crate::simd::testing::isa_tests!(super::every_row);
     }
 }

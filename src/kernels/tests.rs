@@ -1,6 +1,7 @@
 //! Every kernel at awkward sizes, on every instruction set at hand, between guarded margins, against
 //! its definition in f64.
 
+mod sound;
 mod tiles;
 
 use super::attention::spatial_attention;
@@ -13,7 +14,7 @@ use super::pool::{Pooling, pool, scaled_sum};
 use super::transform::{transform, transform_in_place};
 use super::*;
 use crate::simd::{Isa, LANES, padded};
-use crate::tensor::{Block, Blocks, COLUMN_UNIT, Cut, Layout};
+use crate::tensor::Layout;
 
 fn wave(len: usize, frequency: f32) -> Vec<f32> {
     (0..len).map(|i| (i as f32 * frequency).sin()).collect()
@@ -176,8 +177,7 @@ fn windows() -> Vec<Window> {
     ]
 }
 
-#[test]
-fn dense_convolutions() {
+fn dense_convolutions(isa: Isa) {
     for (i, w) in windows().iter().enumerate() {
         for (channels, outputs) in [(3, 5), (16, 1), (17, 8), (21, 16), (16, 24), (33, 41)] {
             let (rows, taps, width) =
@@ -214,10 +214,7 @@ fn dense_convolutions() {
                 let (row_blocks, column_blocks) =
                     (rows.min(1 + e % 3), (width / COLUMN_UNIT).clamp(1, 1 + e % 2));
                 let cut = Cut { images: 1, rows, width, row_blocks, column_blocks };
-                for (isa, &layout) in Isa::available()
-                    .into_iter()
-                    .flat_map(|isa| layouts.iter().map(move |l| (isa, l)))
-                {
+                for &layout in layouts {
                     let case = format!(
                         "window {i}, {channels} to {outputs}, epilogue {e}, {layout:?}, {}",
                         isa.name()
@@ -242,8 +239,12 @@ fn dense_convolutions() {
     }
 }
 
-#[test]
-fn depthwise_convolutions() {
+/// [`dense_convolutions`] on each instruction set.
+mod dense_convolutions {
+    crate::simd::testing::isa_tests!(super::dense_convolutions);
+}
+
+fn depthwise_convolutions(isa: Isa) {
     for (i, w) in windows().iter().enumerate() {
         for channels in [1, 8, 19, 24, 40] {
             let (rows, taps, width) =
@@ -265,96 +266,92 @@ fn depthwise_convolutions() {
                 let line = w.output[1] * width;
                 let cut =
                     Cut { images: 1, rows: w.output[0], width: line, row_blocks, column_blocks: 1 };
-                for isa in Isa::available() {
-                    let case =
-                        format!("window {i}, {channels} channels, epilogue {e}, {}", isa.name());
-                    let mut y = Guarded::unwritten(rows * width);
-                    let mut sums = Guarded::unwritten(row_blocks * width);
-                    let blocks = Blocks::new(&mut y, cut).with_sums(&mut sums, width);
-                    while let Some(mut block) = blocks.next() {
-                        depthwise(isa, &x, &packed, w, epilogue, &mut block);
-                    }
-                    let want = |row, c| finished(epilogue, product(row, c), row, c, width);
-                    y.written(&case);
-                    sums.written(&case);
-                    for block in 0..row_blocks {
-                        let lines = |i: usize| i * w.output[0] / row_blocks * w.output[1];
-                        let (first, end) = (lines(block), lines(block + 1));
-                        let got = (&y[first * width..end * width], &sums[block * width..]);
-                        let want = |row, c| want(first + row, c);
-                        check(got, (end - first, channels, 1), want, &case);
-                    }
+                let case = format!("window {i}, {channels} channels, epilogue {e}, {}", isa.name());
+                let mut y = Guarded::unwritten(rows * width);
+                let mut sums = Guarded::unwritten(row_blocks * width);
+                let blocks = Blocks::new(&mut y, cut).with_sums(&mut sums, width);
+                while let Some(mut block) = blocks.next() {
+                    depthwise(isa, &x, &packed, w, epilogue, &mut block);
+                }
+                let want = |row, c| finished(epilogue, product(row, c), row, c, width);
+                y.written(&case);
+                sums.written(&case);
+                for block in 0..row_blocks {
+                    let lines = |i: usize| i * w.output[0] / row_blocks * w.output[1];
+                    let (first, end) = (lines(block), lines(block + 1));
+                    let got = (&y[first * width..end * width], &sums[block * width..]);
+                    let want = |row, c| want(first + row, c);
+                    check(got, (end - first, channels, 1), want, &case);
                 }
             }
         }
     }
 }
 
-#[test]
-fn transformations() {
+/// [`depthwise_convolutions`] on each instruction set.
+mod depthwise_convolutions {
+    crate::simd::testing::isa_tests!(super::depthwise_convolutions);
+}
+
+fn transformations(isa: Isa) {
     for (rows, channels) in [(1, 1), (3, 8), (8, 17), (19, 24), (33, 40)] {
         let x = wave(rows * channels, 0.37);
         let (map, width) = (padded_rows(&x, channels), padded(channels));
         let extras = Extras::new(rows, channels);
         for (e, epilogue) in extras.epilogues().iter().enumerate() {
-            for isa in Isa::available() {
-                let case =
-                    format!("{rows} rows, {channels} channels, epilogue {e}, {}", isa.name());
-                let want = |row: usize, c: usize| {
-                    finished(epilogue, x[row * channels + c].into(), row, c, width)
-                };
-                let row_blocks = rows.min(2);
-                let cut = Cut { images: 1, rows, width, row_blocks, column_blocks: 1 };
-                for in_place in [false, true] {
-                    let mut y =
-                        if in_place { Guarded::of(&map) } else { Guarded::unwritten(rows * width) };
-                    let mut sums = Guarded::unwritten(row_blocks * width);
-                    let blocks = Blocks::new(&mut y, cut).with_sums(&mut sums, width);
-                    while let Some(mut block) = blocks.next() {
-                        if in_place {
-                            transform_in_place(isa, rows, epilogue, &mut block);
-                        } else {
-                            transform(isa, &map, epilogue, &mut block);
-                        }
+            let case = format!("{rows} rows, {channels} channels, epilogue {e}, {}", isa.name());
+            let want = |row: usize, c: usize| {
+                finished(epilogue, x[row * channels + c].into(), row, c, width)
+            };
+            let row_blocks = rows.min(2);
+            let cut = Cut { images: 1, rows, width, row_blocks, column_blocks: 1 };
+            for in_place in [false, true] {
+                let mut y =
+                    if in_place { Guarded::of(&map) } else { Guarded::unwritten(rows * width) };
+                let mut sums = Guarded::unwritten(row_blocks * width);
+                let blocks = Blocks::new(&mut y, cut).with_sums(&mut sums, width);
+                while let Some(mut block) = blocks.next() {
+                    if in_place {
+                        transform_in_place(isa, epilogue, &mut block);
+                    } else {
+                        transform(isa, &map, epilogue, &mut block);
                     }
-                    let got = (y.written(&case), sums.written(&case));
-                    check(got, (rows, channels, row_blocks), want, &case);
                 }
+                let got = (y.written(&case), sums.written(&case));
+                check(got, (rows, channels, row_blocks), want, &case);
             }
         }
     }
 }
 
-#[test]
-fn poolings() {
+/// [`transformations`] on each instruction set.
+mod transformations {
+    crate::simd::testing::isa_tests!(super::transformations);
+}
+
+fn poolings(isa: Isa) {
     for (i, w) in windows().iter().enumerate() {
         for channels in [1, 8, 19] {
             let (pixels, width) = (w.input[0] * w.input[1], padded(channels));
             let x = wave(pixels * channels, 0.37);
             let map = padded_rows(&x, channels);
             for kind in [Pooling::Max, Pooling::Average, Pooling::AverageWithBorder] {
-                for isa in Isa::available() {
-                    let case = format!("window {i}, {channels} channels, {kind:?}, {}", isa.name());
-                    let rows = w.output[0] * w.output[1];
-                    let mut y = Guarded::unwritten(rows * width);
-                    let block = &mut Block::whole(&mut y, w.output[1] * width);
-                    pool(isa, &map, width, kind, w, block);
-                    for (row, y) in y.written(&case).chunks_exact(width).enumerate() {
-                        for (c, &y) in y[..channels].iter().enumerate() {
-                            let element = |(_, pixel)| f64::from(x[pixel * channels + c]);
-                            let found: Vec<f64> = seen(w, row).map(element).collect();
-                            let sum: f64 = found.iter().sum();
-                            let want = match kind {
-                                Pooling::Max => {
-                                    found.iter().copied().fold(f64::NEG_INFINITY, f64::max)
-                                }
-                                Pooling::Average => sum / found.len() as f64,
-                                Pooling::AverageWithBorder => {
-                                    sum / (w.kernel[0] * w.kernel[1]) as f64
-                                }
-                            };
-                            assert_close(y, want, &case);
-                        }
+                let case = format!("window {i}, {channels} channels, {kind:?}, {}", isa.name());
+                let rows = w.output[0] * w.output[1];
+                let mut y = Guarded::unwritten(rows * width);
+                let block = &mut Block::whole(&mut y, w.output[1] * width);
+                pool(isa, &map, width, kind, w, block);
+                for (row, y) in y.written(&case).chunks_exact(width).enumerate() {
+                    for (c, &y) in y[..channels].iter().enumerate() {
+                        let element = |(_, pixel)| f64::from(x[pixel * channels + c]);
+                        let found: Vec<f64> = seen(w, row).map(element).collect();
+                        let sum: f64 = found.iter().sum();
+                        let want = match kind {
+                            Pooling::Max => found.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+                            Pooling::Average => sum / found.len() as f64,
+                            Pooling::AverageWithBorder => sum / (w.kernel[0] * w.kernel[1]) as f64,
+                        };
+                        assert_close(y, want, &case);
                     }
                 }
             }
@@ -362,23 +359,29 @@ fn poolings() {
     }
 }
 
-#[test]
-fn means() {
+/// [`poolings`] on each instruction set.
+mod poolings {
+    crate::simd::testing::isa_tests!(super::poolings);
+}
+
+fn means(isa: Isa) {
     for (rows, width) in [(1, 8), (7, 24), (300, 16)] {
         let x = Guarded::of(&wave(rows * width, 0.37));
-        for isa in Isa::available() {
-            let mut y = Guarded::unwritten(width);
-            scaled_sum(isa, &x, 0.25, &mut y);
-            for (c, &y) in y.written(isa.name()).iter().enumerate() {
-                let sum: f64 = x[c..].iter().step_by(width).map(|&x| f64::from(x)).sum();
-                assert_close(y, 0.25 * sum, isa.name());
-            }
+        let mut y = Guarded::unwritten(width);
+        scaled_sum(isa, &x, 0.25, &mut y);
+        for (c, &y) in y.written(isa.name()).iter().enumerate() {
+            let sum: f64 = x[c..].iter().step_by(width).map(|&x| f64::from(x)).sum();
+            assert_close(y, 0.25 * sum, isa.name());
         }
     }
 }
 
-#[test]
-fn hyperfunctions() {
+/// [`means`] on each instruction set.
+mod means {
+    crate::simd::testing::isa_tests!(super::means);
+}
+
+fn hyperfunctions(isa: Isa) {
     for (images, channels, hidden, k) in [(1, 1, 1, 1), (2, 19, 5, 2), (3, 24, 21, 3)] {
         let rows = 2 * k;
         let outputs = rows * channels;
@@ -392,63 +395,68 @@ fn hyperfunctions() {
             for bound in [Bound::Tanh, Bound::Clamp, Bound::None] {
                 let layer = Coefficients::new(weight, Some(&bias), &init, &lambda, bound, hidden);
                 let x = padded_rows(&units, hidden);
-                for isa in Isa::available() {
-                    let case =
-                        format!("{channels} channels, {hidden} units, {bound:?}, {}", isa.name());
-                    let width = layer.outputs();
-                    let mut y = Guarded::unwritten(images * width);
-                    let mut work = Guarded::unwritten(layer.workspace());
-                    let cut = Cut {
-                        images: 1,
-                        rows: images,
-                        width,
-                        row_blocks: 1,
-                        column_blocks: (width / COLUMN_UNIT).clamp(1, 2),
+                let case =
+                    format!("{channels} channels, {hidden} units, {bound:?}, {}", isa.name());
+                let width = layer.outputs();
+                let mut y = Guarded::unwritten(images * width);
+                let mut work = Guarded::unwritten(layer.workspace());
+                let cut = Cut {
+                    images: 1,
+                    rows: images,
+                    width,
+                    row_blocks: 1,
+                    column_blocks: (width / COLUMN_UNIT).clamp(1, 2),
+                };
+                let blocks = Blocks::new(&mut y, cut);
+                while let Some(mut block) = blocks.next() {
+                    coefficients(isa, &layer, &x, &mut block, &mut work);
+                }
+                let y = y.written(&case);
+                for (image, j, c) in (0..images * outputs)
+                    .map(|i| (i / outputs, i % outputs / channels, i % channels))
+                {
+                    let o = j * channels + c;
+                    let unit = |h: usize| {
+                        f64::from(units[image * hidden + h]) * f64::from(weight[o * hidden + h])
                     };
-                    let blocks = Blocks::new(&mut y, cut);
-                    while let Some(mut block) = blocks.next() {
-                        coefficients(isa, &layer, &x, &mut block, &mut work);
-                    }
-                    let y = y.written(&case);
-                    for (image, j, c) in (0..images * outputs)
-                        .map(|i| (i / outputs, i % outputs / channels, i % channels))
-                    {
-                        let o = j * channels + c;
-                        let unit = |h: usize| {
-                            f64::from(units[image * hidden + h]) * f64::from(weight[o * hidden + h])
-                        };
-                        let z = f64::from(bias[o]) + (0..hidden).map(unit).sum::<f64>();
-                        let bounded = match bound {
-                            Bound::Tanh => (z / 2.0).tanh(),
-                            Bound::Clamp => (z / 3.0).clamp(-1.0, 1.0),
-                            Bound::None => z,
-                        };
-                        let want = f64::from(init[j]) + f64::from(lambda[j]) * bounded;
-                        assert_close(y[image * width + j * padded(channels) + c], want, &case);
-                    }
+                    let z = f64::from(bias[o]) + (0..hidden).map(unit).sum::<f64>();
+                    let bounded = match bound {
+                        Bound::Tanh => (z / 2.0).tanh(),
+                        Bound::Clamp => (z / 3.0).clamp(-1.0, 1.0),
+                        Bound::None => z,
+                    };
+                    let want = f64::from(init[j]) + f64::from(lambda[j]) * bounded;
+                    assert_close(y[image * width + j * padded(channels) + c], want, &case);
                 }
             }
         }
     }
 }
 
-#[test]
-fn attentions() {
+/// [`hyperfunctions`] on each instruction set.
+mod hyperfunctions {
+    crate::simd::testing::isa_tests!(super::hyperfunctions);
+}
+
+fn attentions(isa: Isa) {
     for positions in [1, 7, 8, 49, 1000] {
         let z: Vec<f32> = wave(positions, 0.7).iter().map(|z| 20.0 * z).collect();
         let map = padded_rows(&z, 1);
         let (tau, gamma) = (10.0, positions as f32 / 3.0);
         let all: f64 = z.iter().map(|&z| (f64::from(z) / f64::from(tau)).exp()).sum();
-        for isa in Isa::available() {
-            let case = format!("{positions} positions, {}", isa.name());
-            let mut pi = Guarded::unwritten(map.len());
-            spatial_attention(isa, &map, &mut pi, tau, gamma);
-            for (&pi, &z) in pi.written(&case).iter().step_by(LANES).zip(&z) {
-                let share = (f64::from(z) / f64::from(tau)).exp() / all;
-                assert_close(pi, (f64::from(gamma) * share).min(1.0), &case);
-            }
+        let case = format!("{positions} positions, {}", isa.name());
+        let mut pi = Guarded::unwritten(map.len());
+        spatial_attention(isa, &map, &mut pi, tau, gamma);
+        for (&pi, &z) in pi.written(&case).iter().step_by(LANES).zip(&z) {
+            let share = (f64::from(z) / f64::from(tau)).exp() / all;
+            assert_close(pi, (f64::from(gamma) * share).min(1.0), &case);
         }
     }
+}
+
+/// [`attentions`] on each instruction set.
+mod attentions {
+    crate::simd::testing::isa_tests!(super::attentions);
 }
 
 #[test]
@@ -472,25 +480,27 @@ fn inside_is_where_the_source_exists() {
     }
 }
 
-#[test]
-fn a_map_changes_its_layout() {
-    for isa in Isa::available() {
-        for channels in [1, 3, 8, 13, 16, 24] {
-            for count in [1, 7, 8, 49, 64, 77, 130] {
-                let case = format!("{channels} channels, {count} pixels, {}", isa.name());
-                let planes = wave(channels * count, 0.37);
-                let mut pixels = Guarded::unwritten(count * padded(channels));
-                layout::planes_to_pixels(isa, &Guarded::of(&planes), channels, &mut pixels);
-                for (p, pixel) in pixels.written(&case).chunks(padded(channels)).enumerate() {
-                    for (c, &x) in pixel.iter().enumerate() {
-                        let want = if c < channels { planes[c * count + p] } else { 0.0 };
-                        assert_eq!(x, want, "channel {c} of pixel {p}: {case}");
-                    }
+fn a_map_changes_its_layout(isa: Isa) {
+    for channels in [1, 3, 8, 13, 16, 24] {
+        for count in [1, 7, 8, 49, 64, 77, 130] {
+            let case = format!("{channels} channels, {count} pixels, {}", isa.name());
+            let planes = wave(channels * count, 0.37);
+            let mut pixels = Guarded::unwritten(count * padded(channels));
+            layout::planes_to_pixels(isa, &Guarded::of(&planes), channels, &mut pixels);
+            for (p, pixel) in pixels.written(&case).chunks(padded(channels)).enumerate() {
+                for (c, &x) in pixel.iter().enumerate() {
+                    let want = if c < channels { planes[c * count + p] } else { 0.0 };
+                    assert_eq!(x, want, "channel {c} of pixel {p}: {case}");
                 }
-                let mut back = Guarded::unwritten(planes.len());
-                layout::pixels_to_planes(isa, &pixels, channels, &mut back);
-                assert_eq!(back.written(&case), planes, "{case}");
             }
+            let mut back = Guarded::unwritten(planes.len());
+            layout::pixels_to_planes(isa, &pixels, channels, &mut back);
+            assert_eq!(back.written(&case), planes, "{case}");
         }
     }
+}
+
+/// [`a_map_changes_its_layout`] on each instruction set.
+mod a_map_changes_its_layout {
+    crate::simd::testing::isa_tests!(super::a_map_changes_its_layout);
 }

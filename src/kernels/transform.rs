@@ -1,37 +1,33 @@
 //! An epilogue as a pass of its own: additions, activations and max-affine functions of a map.
 #![allow(unsafe_code)]
 
+use super::block::Block;
 use super::epilogue::Epilogue;
+use super::fits::{assert_rows_fit, product_of};
 use super::place::Place;
 use crate::simd::{Isa, Simd, Vectorised};
-use crate::tensor::Block;
 
 /// Applies `epilogue` to the block's rows of `x`, an image of rows as wide as the block's.
 ///
 /// # Panics
 /// Where map, epilogue and block do not fit together.
 pub fn transform(isa: Isa, x: &[f32], epilogue: &Epilogue, block: &mut Block) {
-    assert!(x.len() >= block.rows.end * block.width);
-    let rows = x.len() / block.width.max(1);
-    start(isa, x.as_ptr(), rows, epilogue, block);
+    assert!(x.len() >= product_of([block.rows().end, block.width()]));
+    start(isa, x.as_ptr(), epilogue, block);
 }
 
-/// Applies `epilogue` to the block itself, which belongs to an image of `rows` rows.
+/// Applies `epilogue` to the block itself.
 ///
 /// # Panics
 /// Where epilogue and block do not fit together.
-pub fn transform_in_place(isa: Isa, rows: usize, epilogue: &Epilogue, block: &mut Block) {
-    assert!(rows >= block.rows.end);
-    let (first, columns) = (block.rows.start, block.columns.start);
-    let image = block.at(first, columns).cast_const().wrapping_sub(first * block.width + columns);
-    start(isa, image, rows, epilogue, block);
+pub fn transform_in_place(isa: Isa, epilogue: &Epilogue, block: &mut Block) {
+    let image = block.image_start();
+    start(isa, image, epilogue, block);
 }
 
-fn start(isa: Isa, x: *const f32, rows: usize, epilogue: &Epilogue, block: &mut Block) {
-    let width = block.width;
-    assert_eq!(block.columns.len(), width);
-    assert!(epilogue.fits(rows, width));
-    assert!(block.sums.as_ref().is_none_or(|sums| sums.len() == width));
+fn start(isa: Isa, x: *const f32, epilogue: &Epilogue, block: &mut Block) {
+    assert_eq!(block.columns().len(), block.width(), "whole rows");
+    assert_rows_fit(block, epilogue);
     isa.run(Transform { x, epilogue, block });
 }
 
@@ -62,7 +58,7 @@ impl Vectorised for Transform<'_, '_, '_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Transform { x, epilogue, block } = self;
-        let (rows, width) = (block.rows.clone(), block.width);
+        let (rows, width) = (block.rows(), block.width());
         let next = rows.len() * width;
         let most = (PASS / width.max(1)).next_multiple_of(ROWS).max(ROWS);
         for row in rows.clone().step_by(most) {

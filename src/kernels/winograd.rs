@@ -9,12 +9,14 @@
 use std::ops::Range;
 
 use super::Window;
+use super::block::Block;
 use super::epilogue::Epilogue;
+use super::fits::{assert_rows_fit, assert_whole_panels, input_len, product_of};
 use super::packing::{PartSize, Unaligned, fill_bias, pack_alone};
 use super::place::Place;
-use super::product::{Packed, Rows, panel_columns, product};
+use super::product::{OUTSIDE, Packed, Rows, panel_columns, product};
 use crate::simd::{Isa, LANES, Simd, Vectorised, padded};
-use crate::tensor::{Aligned, Block, Numbers, Tensor};
+use crate::tensor::{Aligned, Numbers, Tensor};
 
 /// Pixels of an output tile along each axis.
 pub const TILE: usize = 4;
@@ -215,33 +217,37 @@ pub fn winograd(
     let depth = padded(weights.channels);
     let columns = window.output[1];
     assert_eq!((window.kernel, window.stride, window.dilation), ([3, 3], [1, 1], [1, 1]));
-    assert_eq!(x.len(), window.input[0] * window.input[1] * depth);
-    assert_eq!(block.width, weights.width());
-    assert!(epilogue.fits(window.output[0] * columns, block.width));
-    let lines = block.rows.start / columns..block.rows.end / columns;
-    assert_eq!(block.rows, lines.start * columns..lines.end * columns);
+    let bias = &*weights.bias;
+    assert_eq!(x.len(), input_len(window, depth));
+    assert_eq!(block.width(), bias.len());
+    assert_whole_panels(block);
+    assert_rows_fit(block, epilogue);
+    let lines = block.rows().start / columns..block.rows().end / columns;
+    assert_eq!(block.rows(), lines.start * columns..lines.end * columns);
     assert!(lines.end <= window.output[0]);
     let across = columns.div_ceil(TILE);
     let tiles = lines.len().div_ceil(TILE) * across;
+    let width = block.width();
+    assert!(product_of([tiles, depth]) < OUTSIDE as usize, "a block of too many tiles");
     let (offsets, work) = work.split_at_mut(tiles);
     let offsets: &mut [u32] = bytemuck::cast_slice_mut(offsets);
     for (tile, offset) in offsets.iter_mut().enumerate() {
         *offset = (tile * depth) as u32;
     }
     let (patches, work) = work.split_at_mut(PLACES * (tiles * depth + GAP));
-    let results = &mut work[..PLACES * (tiles * block.width + GAP)];
+    let results = &mut work[..PLACES * (tiles * width + GAP)];
     let grid = Grid { window, lines, across, tiles };
     isa.run(Spread { x, depth, grid: &grid, patches });
     let matrices = patches.chunks_exact(tiles * depth + GAP);
     for ((matrix, results), weights) in
-        matrices.zip(results.chunks_exact_mut(tiles * block.width + GAP)).zip(&weights.places)
+        matrices.zip(results.chunks_exact_mut(tiles * width + GAP)).zip(&weights.places)
     {
         let rows = Rows { base: matrix, offsets, depth: weights.length(), step: 1 };
-        let mut part = Block::whole(&mut results[..tiles * block.width], block.width);
-        part.columns = block.columns.clone();
+        let mut part =
+            Block::whole(&mut results[..tiles * width], width).with_columns(block.columns());
         product(isa, rows, weights, &Epilogue::NONE, &mut part);
     }
-    isa.run(Collect { results, bias: &weights.bias, grid: &grid, epilogue, block });
+    isa.run(Collect { results, bias, grid: &grid, epilogue, block });
 }
 
 /// The tiles of a block, line of tiles by line of tiles.
@@ -324,7 +330,7 @@ unsafe fn spread<S: Simd>(
         let mut d = [s.splat(0.0); PATCH];
         for (row, d) in d.iter_mut().enumerate() {
             if let Some(pixel) = pixels[row * PATCH + column] {
-                // SAFETY: the caller's.
+                // SAFETY: the caller guarantees that `x` has a vector at the pixel.
                 *d = unsafe { s.load(x.as_ptr().add(pixel + channel)) };
             }
         }
@@ -335,7 +341,7 @@ unsafe fn spread<S: Simd>(
     for (row, half) in half.into_iter().enumerate() {
         for (column, d) in times_b(s, half).into_iter().enumerate() {
             let place = row * PATCH + column;
-            // SAFETY: the caller's.
+            // SAFETY: the caller guarantees that `to` has a vector at every place.
             unsafe { s.store(to.as_mut_ptr().add(place * apart + channel), d) };
         }
     }
@@ -373,7 +379,7 @@ impl Vectorised for Collect<'_, '_, '_> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        let Range { start, end } = self.block.columns;
+        let Range { start, end } = self.block.columns();
         for tile in 0..self.grid.tiles {
             let mut channel = start;
             // SAFETY: the tile is one of the grid, the channels are the block's.
@@ -397,7 +403,7 @@ impl Collect<'_, '_, '_> {
     /// The tile is one of the grid, and the channels are the block's.
     #[inline(always)]
     unsafe fn tile<S: Simd>(&mut self, s: S, tile: usize, channel: usize) {
-        let width = self.block.width;
+        let width = self.block.width();
         let (line, column) = self.grid.corner(tile);
         let output = self.grid.window.output[1];
         let from = self.results[tile * width..].as_ptr();
@@ -457,15 +463,15 @@ mod tests {
     use super::super::conv::{ConvWeights, Image, conv};
     use super::super::epilogue::Activation;
     use super::super::guarded::Guarded;
+    use super::super::{Blocks, Cut};
     use super::*;
-    use crate::tensor::{Blocks, Cut, Layout};
+    use crate::tensor::Layout;
 
     fn wave(len: usize, frequency: f32) -> Vec<f32> {
         (0..len).map(|i| (i as f32 * frequency).sin()).collect()
     }
 
-    #[test]
-    fn agrees_with_the_direct_way_on_every_instruction_set() {
+    fn agrees_with_the_direct_way(isa: Isa) {
         for (height, width, channels, outputs, row_blocks, column_blocks) in [
             (1, 1, 16, 8, 1, 1),
             (5, 7, 17, 24, 1, 1),
@@ -495,44 +501,47 @@ mod tests {
             let cut = Cut { images: 1, rows: pixels, width: row, row_blocks, column_blocks };
             let direct = ConvWeights::new(&weight, Some(&bias), outputs, channels);
             let fast = WinogradWeights::new(&weight, Some(&bias), outputs, channels);
-            for isa in Isa::available() {
-                let run = |by_winograd: bool| {
-                    let mut y = Guarded::unwritten(pixels * row);
-                    let mut sums = Guarded::unwritten(row_blocks * row);
-                    let blocks = Blocks::new(&mut y, cut).with_sums(&mut sums, row);
-                    let lines = height / row_blocks;
-                    let (fast_work, direct_work) =
-                        (fast.workspace(lines, width), direct.workspace(pixels, false));
-                    let mut work = Guarded::unwritten(fast_work.max(direct_work));
-                    while let Some(mut block) = blocks.next() {
-                        let block = &mut block;
-                        if by_winograd {
-                            winograd(isa, &x, &fast, &window, &epilogue, block, &mut work);
-                        } else {
-                            let image = Image { data: &x, layout: Layout::Nhwc };
-                            conv(isa, image, &direct, &window, None, &epilogue, block, &mut work);
-                        }
-                    }
-                    (y.written(isa.name()).to_vec(), sums.written(isa.name()).to_vec())
-                };
-                let (want, want_sums) = run(false);
-                let (got, got_sums) = run(true);
-                let scale = want.iter().fold(1f32, |m, x| m.max(x.abs()));
-                for pixel in 0..pixels {
-                    for c in 0..outputs {
-                        let (got, want) = (got[pixel * row + c], want[pixel * row + c]);
-                        let place = format!("{height}x{width}, {channels} to {outputs}");
-                        assert!(
-                            (got - want).abs() <= 2e-5 * scale,
-                            "{got} and not {want} at {pixel}, {c} of {place} on {}",
-                            isa.name()
-                        );
+            let run = |by_winograd: bool| {
+                let mut y = Guarded::unwritten(pixels * row);
+                let mut sums = Guarded::unwritten(row_blocks * row);
+                let blocks = Blocks::new(&mut y, cut).with_sums(&mut sums, row);
+                let lines = height / row_blocks;
+                let (fast_work, direct_work) =
+                    (fast.workspace(lines, width), direct.workspace(pixels, false));
+                let mut work = Guarded::unwritten(fast_work.max(direct_work));
+                while let Some(mut block) = blocks.next() {
+                    let block = &mut block;
+                    if by_winograd {
+                        winograd(isa, &x, &fast, &window, &epilogue, block, &mut work);
+                    } else {
+                        let image = Image { data: &x, layout: Layout::Nhwc };
+                        conv(isa, image, &direct, &window, None, &epilogue, block, &mut work);
                     }
                 }
-                for (got, want) in got_sums.iter().zip(&want_sums) {
-                    assert!((got - want).abs() <= 1e-4 * scale * pixels as f32);
+                (y.written(isa.name()).to_vec(), sums.written(isa.name()).to_vec())
+            };
+            let (want, want_sums) = run(false);
+            let (got, got_sums) = run(true);
+            let scale = want.iter().fold(1f32, |m, x| m.max(x.abs()));
+            for pixel in 0..pixels {
+                for c in 0..outputs {
+                    let (got, want) = (got[pixel * row + c], want[pixel * row + c]);
+                    let place = format!("{height}x{width}, {channels} to {outputs}");
+                    assert!(
+                        (got - want).abs() <= 2e-5 * scale,
+                        "{got} and not {want} at {pixel}, {c} of {place} on {}",
+                        isa.name()
+                    );
                 }
             }
+            for (got, want) in got_sums.iter().zip(&want_sums) {
+                assert!((got - want).abs() <= 1e-4 * scale * pixels as f32);
+            }
         }
+    }
+
+    /// [`agrees_with_the_direct_way`] on each instruction set.
+    mod agrees_with_the_direct_way {
+        crate::simd::testing::isa_tests!(super::agrees_with_the_direct_way);
     }
 }

@@ -1,7 +1,7 @@
 //! What a caller passes for an input of a network.
 
-use crate::error::Result;
-use crate::tensor::{DType, Tensor};
+use crate::error::{Error, Result};
+use crate::tensor::{DType, Tensor, num_elements};
 
 /// An input of a run, borrowed from the caller.
 #[derive(Clone, Copy)]
@@ -34,6 +34,20 @@ impl Input<'_> {
         }
     }
 
+    /// Checks that there are as many elements as the shape says.
+    ///
+    /// # Errors
+    /// [`Input`](crate::ErrorKind::Input) if there are not.
+    pub(super) fn check(&self) -> Result<()> {
+        match self {
+            Input::F32 { shape, data } if num_elements(shape) != Some(data.len()) => {
+                let found = data.len();
+                Err(Error::input(format!("shape {shape:?} does not have {found} elements")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn as_f32(&self) -> Result<&[f32]> {
         match self {
             Input::Tensor(tensor) => tensor.as_f32(),
@@ -45,6 +59,21 @@ impl Input<'_> {
         match self {
             Input::Tensor(tensor) => Ok(tensor.clone()),
             Input::F32 { shape, data } => Tensor::new(shape, data.to_vec()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn borrowed_elements_are_as_many_as_their_shape_says() {
+        let data = [0.0; 6];
+        assert!(Input::F32 { shape: &[2, 3], data: &data }.check().is_ok());
+        for shape in [&[2, 2][..], &[7], &[usize::MAX, 2], &[]] {
+            let error = Input::F32 { shape, data: &data }.check().unwrap_err();
+            assert_eq!(error.kind(), crate::ErrorKind::Input, "{shape:?}");
         }
     }
 }

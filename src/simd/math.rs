@@ -1,15 +1,15 @@
-//! Functions of vectors that activations need.
+//! Functions of vectors that activations are made of.
 
-use super::Simd;
+use super::vector::Simd;
 
-/// `e^x` to about 2 units in the last place; 0 below -87.3, and the largest finite number above
-/// 88 stands for infinity, which no caller here can tell apart. NaN stays NaN.
+/// Returns `e^x` to about 2 units in the last place, and NaN for NaN. `x` is first clamped to the range
+/// from -87.3 to 88, where the results are normal numbers; sigmoid functions of the ends are 0 and 1.
 ///
-/// `e^x = 2^n e^r` with `n` the nearest integer to `x / ln 2` and `|r| <= ln(2) / 2`, where the
+/// `e^x = 2^n e^r`, where `n` is the integer nearest to `x / ln 2` and `|r| <= ln(2) / 2`. There, the
 /// Taylor polynomial of degree 7 is exact to single precision.
 #[inline(always)]
 pub fn exp<S: Simd>(s: S, x: S::Vector) -> S::Vector {
-    // ln 2 in two parts, so that `x - n ln 2` keeps its low bits.
+    // ln 2 as a sum of two numbers, so that `x - n ln 2` keeps its low bits.
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let x = s.at_most(s.at_least(x, s.splat(-87.3)), s.splat(88.0));
@@ -24,14 +24,14 @@ pub fn exp<S: Simd>(s: S, x: S::Vector) -> S::Vector {
     s.mul(y, s.power_of_two(n))
 }
 
-/// `1 / (1 + e^-x)`.
+/// Returns `1 / (1 + e^-x)`.
 #[inline(always)]
 pub fn sigmoid<S: Simd>(s: S, x: S::Vector) -> S::Vector {
     let one = s.splat(1.0);
     s.div(one, s.add(one, exp(s, s.sub(s.splat(0.0), x))))
 }
 
-/// `tanh(x) = 2 sigmoid(2x) - 1`, to about 1e-7 absolutely.
+/// Returns `tanh(x) = 2 sigmoid(2x) - 1`, with an absolute error of about 1e-7.
 #[inline(always)]
 pub fn tanh<S: Simd>(s: S, x: S::Vector) -> S::Vector {
     let y = sigmoid(s, s.add(x, x));

@@ -1,20 +1,21 @@
-//! What a processor can do at best.
+//! The rate of multiply-adds that a processor reaches.
 
 use std::hint::black_box;
 use std::time::Instant;
 
-use super::{Isa, Simd, Vectorised};
+use super::isa::Isa;
+use super::vector::{Simd, Vectorised};
 
-/// Sums that are computed side by side: more than the latency of an addition hides.
+/// Independent sums: enough to hide the latency of a multiply-add.
 const SUMS: usize = 12;
 
-/// Multiply-adds of a run: about a millisecond.
+/// Multiply-adds per sum: a run of them takes about a millisecond.
 const ROUNDS: usize = 200_000;
 
 struct MultiplyAdds;
 
 impl Vectorised for MultiplyAdds {
-    /// How many there were.
+    /// The number of multiply-adds.
     type Output = usize;
 
     #[inline(always)]
@@ -32,8 +33,8 @@ impl Vectorised for MultiplyAdds {
     }
 }
 
-/// The f32 multiply-adds that one thread does in a second with these instructions, measured: the
-/// best of a few milliseconds.
+/// Measures how many f32 multiply-adds one thread computes per second with `isa`: the best of ten runs of
+/// about a millisecond.
 pub fn peak(isa: Isa) -> f64 {
     let rates = (0..10).map(|_| {
         let start = Instant::now();

@@ -1,8 +1,11 @@
+use half::f16;
+
+use super::testing::isa_tests;
 use super::*;
 
-/// Applies one operation to eight numbers on an instruction set.
+/// Applies the operation `name` to eight numbers.
 struct Apply<'a> {
-    what: &'a str,
+    name: &'a str,
     x: [f32; LANES],
     y: [f32; LANES],
 }
@@ -12,9 +15,10 @@ impl Vectorised for Apply<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> [f32; LANES] {
-        // SAFETY: both arrays hold eight numbers.
+        assert_eq!(S::WIDTH, LANES);
+        // SAFETY: both arrays hold a vector.
         let (x, y) = unsafe { (s.load(self.x.as_ptr()), s.load(self.y.as_ptr())) };
-        let z = match self.what {
+        let z = match self.name {
             "max" => s.max(x, y),
             "at_least" => s.at_least(x, s.splat(0.5)),
             "at_most" => s.at_most(x, s.splat(0.5)),
@@ -25,26 +29,25 @@ impl Vectorised for Apply<'_> {
             "mul_add" => s.mul_add(x, y, s.splat(2.0)),
             "f16" => {
                 let halves = self.x.map(f16::from_f32);
-                // SAFETY: the array holds eight numbers.
+                // SAFETY: the array holds a vector of halves.
                 unsafe { s.load_f16(halves.as_ptr()) }
             }
             other => panic!("no operation {other}"),
         };
-        let mut out = [0.0; LANES];
-        // SAFETY: the array holds eight numbers.
-        unsafe { s.store(out.as_mut_ptr(), z) };
-        out
+        let mut result = [0.0; LANES];
+        // SAFETY: the array holds a vector.
+        unsafe { s.store(result.as_mut_ptr(), z) };
+        result
     }
 }
 
 const X: [f32; LANES] = [-90.0, -3.5, -0.3, 0.0, 0.7, 2.5, 20.0, 80.0];
 const Y: [f32; LANES] = [1.0, -4.0, 0.3, -0.0, 0.6, 3.0, -2.0, 0.0];
 
-#[test]
-fn every_instruction_set_agrees_with_scalar_code() {
+fn operations_agree_with_scalar_code(isa: Isa) {
     let total = ((X[0] + X[4]) + (X[2] + X[6])) + ((X[1] + X[5]) + (X[3] + X[7]));
     type Scalar<'a> = &'a dyn Fn(f32, f32) -> f32;
-    let functions: [(&str, Scalar); 9] = [
+    let operations: [(&str, Scalar); 9] = [
         ("max", &|x, y| x.max(y)),
         ("at_least", &|x, _| x.max(0.5)),
         ("at_most", &|x, _| x.min(0.5)),
@@ -55,42 +58,31 @@ fn every_instruction_set_agrees_with_scalar_code() {
         ("mul_add", &|x, y| x * y + 2.0),
         ("f16", &|x, _| f16::from_f32(x).to_f32()),
     ];
-    for isa in Isa::available() {
-        for (what, scalar) in functions {
-            let got = isa.run_narrow(Apply { what, x: X, y: Y });
-            for i in 0..LANES {
-                let want = scalar(X[i], Y[i]);
-                let error = (got[i] - want).abs();
-                assert!(
-                    error <= 3e-7 * want.abs().max(1.0),
-                    "{what}({}, {}) on {}: {} and not {want}",
-                    X[i],
-                    Y[i],
-                    isa.name(),
-                    got[i]
-                );
-            }
+    for (name, scalar) in operations {
+        let results = isa.run_narrow(Apply { name, x: X, y: Y });
+        for ((result, x), y) in results.into_iter().zip(X).zip(Y) {
+            let expected = scalar(x, y);
+            let is_close = (result - expected).abs() <= 3e-7 * expected.abs().max(1.0);
+            assert!(is_close, "{name}({x}, {y}): {result} and not {expected}");
         }
     }
 }
 
-#[test]
-fn nan_goes_through_on_either_side() {
-    let mut x = X;
-    let mut y = Y;
+fn nan_propagates_from_either_operand(isa: Isa) {
+    let (mut x, mut y) = (X, Y);
     x[1] = f32::NAN;
     y[2] = f32::NAN;
-    for isa in Isa::available() {
-        let max = isa.run_narrow(Apply { what: "max", x, y });
-        assert!(max[1].is_nan() && max[2].is_nan() && !max[3].is_nan(), "{}", isa.name());
-        for what in ["at_least", "at_most", "exp", "sigmoid", "tanh"] {
-            assert!(isa.run_narrow(Apply { what, x, y })[1].is_nan(), "{what} on {}", isa.name());
-        }
+    let max = isa.run_narrow(Apply { name: "max", x, y });
+    assert!(max[1].is_nan() && max[2].is_nan() && !max[3].is_nan());
+    for name in ["at_least", "at_most", "exp", "sigmoid", "tanh"] {
+        assert!(isa.run_narrow(Apply { name, x, y })[1].is_nan(), "{name}");
     }
 }
 
+isa_tests!(operations_agree_with_scalar_code, nan_propagates_from_either_operand);
+
 #[test]
-fn the_portable_level_is_always_there() {
+fn the_portable_instruction_set_is_always_available() {
     assert!(Isa::available().iter().any(|isa| isa.name() == "portable"));
     assert!(Isa::available().contains(&Isa::get()));
 }

@@ -1,19 +1,21 @@
-//! A vector and a narrow one beside it, as one: for maps whose channels are no multiple of sixteen.
+//! A vector and a narrow one as a single vector, for maps whose channels are not a multiple of sixteen.
 
 use half::f16;
 
-use super::{LANES, Simd};
+use super::vector::{LANES, Sealed, Simd};
 
-/// The instructions of `S` on vectors of `S::WIDTH + LANES`.
+/// The instruction set `S` on vectors of `S::WIDTH + LANES`.
 #[derive(Clone, Copy)]
 pub struct Wider<S>(pub S);
 
-/// Applies an operation to both parts.
+/// Applies an operation to both vectors.
 macro_rules! both {
     ($self:ident.$op:ident($($x:ident),*)) => {
         ($self.0.$op($($x.0),*), $self.0.narrow().$op($($x.1),*))
     };
 }
+
+impl<S: Simd> Sealed for Wider<S> {}
 
 impl<S: Simd> Simd for Wider<S> {
     const WIDTH: usize = S::WIDTH + LANES;
@@ -39,13 +41,15 @@ impl<S: Simd> Simd for Wider<S> {
 
     #[inline(always)]
     unsafe fn load(self, from: *const f32) -> Self::Vector {
-        // SAFETY: the caller's.
+        // SAFETY: `S::WIDTH + LANES` f32 are readable at `from`, as the caller guarantees: those of the
+        // first vector, then those of the narrow one.
         unsafe { (self.0.load(from), self.narrow().load(from.add(S::WIDTH))) }
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32, x: Self::Vector) {
-        // SAFETY: the caller's.
+        // SAFETY: `S::WIDTH + LANES` f32 are writable at `to`, as the caller guarantees: those of the first
+        // vector, then those of the narrow one.
         unsafe {
             self.0.store(to, x.0);
             self.narrow().store(to.add(S::WIDTH), x.1);
@@ -59,7 +63,8 @@ impl<S: Simd> Simd for Wider<S> {
 
     #[inline(always)]
     unsafe fn load_f16(self, from: *const f16) -> Self::Vector {
-        // SAFETY: the caller's.
+        // SAFETY: `S::WIDTH + LANES` halves are readable at `from`, as the caller guarantees: those of the
+        // first vector, then those of the narrow one.
         unsafe { (self.0.load_f16(from), self.narrow().load_f16(from.add(S::WIDTH))) }
     }
 

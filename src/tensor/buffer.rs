@@ -1,4 +1,5 @@
 //! Bytes behind a tensor: owned, shared, or borrowed from a mapped file.
+#![allow(unsafe_code)]
 
 use std::alloc::{Layout, handle_alloc_error};
 use std::marker::PhantomData;
@@ -78,12 +79,6 @@ impl AsRef<[u8]> for AlignedBuffer {
 }
 
 struct TypedVec<T>(Vec<T>);
-
-impl<T: Element> AsRef<[u8]> for TypedVec<T> {
-    fn as_ref(&self) -> &[u8] {
-        bytemuck::cast_slice(&self.0)
-    }
-}
 
 /// Numbers that start on a 64-byte boundary.
 pub struct Aligned<T> {
@@ -222,16 +217,49 @@ pub struct Storage {
     range: Range<usize>,
 }
 
+/// Bytes that stay where they are: what a [`Storage`] borrows from.
+///
+/// # Safety
+///
+/// Every call of [`stable_bytes`](Self::stable_bytes) returns the same slice. Kernels check the length
+/// of a slice once and read it later.
+pub unsafe trait StableBytes: Send + Sync {
+    /// Returns the bytes.
+    fn stable_bytes(&self) -> &[u8];
+}
+
+// SAFETY: the memory of a buffer is allocated once, and a shared buffer is not written to.
+unsafe impl StableBytes for AlignedBuffer {
+    fn stable_bytes(&self) -> &[u8] {
+        self.as_ref()
+    }
+}
+
+// SAFETY: the vector is private, and never changes behind a shared reference.
+unsafe impl<T: Element> StableBytes for TypedVec<T> {
+    fn stable_bytes(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.0)
+    }
+}
+
+// SAFETY: `Bytes` is an immutable slice.
+#[cfg(feature = "onnx")]
+unsafe impl StableBytes for bytes::Bytes {
+    fn stable_bytes(&self) -> &[u8] {
+        self
+    }
+}
+
 #[derive(Clone)]
 enum Owner {
-    Shared(Arc<dyn AsRef<[u8]> + Send + Sync>),
+    Shared(Arc<dyn StableBytes>),
     Deferred(Arc<Deferred>),
 }
 
 impl Storage {
     /// All bytes of `owner`.
-    pub fn new(owner: Arc<dyn AsRef<[u8]> + Send + Sync>) -> Self {
-        let range = 0..owner.as_ref().as_ref().len();
+    pub fn new(owner: Arc<dyn StableBytes>) -> Self {
+        let range = 0..owner.stable_bytes().len();
         Storage { owner: Owner::Shared(owner), range }
     }
 
@@ -287,7 +315,7 @@ impl Storage {
     /// The bytes.
     pub fn bytes(&self) -> &[u8] {
         let bytes = match &self.owner {
-            Owner::Shared(owner) => owner.as_ref().as_ref(),
+            Owner::Shared(owner) => owner.stable_bytes(),
             Owner::Deferred(deferred) => deferred.as_ref().as_ref(),
         };
         &bytes[self.range.clone()]
@@ -307,7 +335,7 @@ impl Storage {
     /// themselves where they already are, else a copy that is made when it is first read.
     pub fn aligned_to(self, alignment: usize) -> Self {
         let address = match &self.owner {
-            Owner::Shared(owner) => owner.as_ref().as_ref().as_ptr().addr() + self.range.start,
+            Owner::Shared(owner) => owner.stable_bytes().as_ptr().addr() + self.range.start,
             // They will be made on a boundary.
             Owner::Deferred(_) => self.range.start,
         };

@@ -1,18 +1,16 @@
 //! Dense tensors: element types, shapes, layouts, and storage that may be borrowed from a file.
 
 mod arena;
-mod blocks;
 mod buffer;
 mod dtype;
 mod layout;
 mod parts;
 
 pub use arena::Arena;
-pub use blocks::{Block, Blocks, COLUMN_UNIT, Cut, MOST_SHARES};
-pub use buffer::{ALIGNMENT, Aligned, AlignedBuffer, Numbers, Storage};
+pub use buffer::{ALIGNMENT, Aligned, AlignedBuffer, Numbers, StableBytes, Storage};
 pub use dtype::{DType, Element};
 pub use layout::Layout;
-pub use parts::Parts;
+pub use parts::{MOST_PARTS, Parts};
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;

@@ -4,13 +4,14 @@
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::MOST_SHARES;
+/// The most parts that a slice is handed out in.
+pub const MOST_PARTS: usize = 64;
 
 /// Parts of equal length of one slice. Each is handed out once.
 pub struct Parts<'a> {
     first: *mut f32,
     len: usize,
-    taken: [AtomicBool; MOST_SHARES],
+    taken: [AtomicBool; MOST_PARTS],
     count: usize,
     borrow: PhantomData<&'a mut [f32]>,
 }
@@ -23,12 +24,12 @@ impl<'a> Parts<'a> {
     /// The first `count` parts of `len` elements of a slice.
     ///
     /// # Panics
-    /// Panics if the slice has fewer elements, or if `count` is larger than [`MOST_SHARES`].
+    /// Panics if the slice has fewer elements, or if `count` is larger than [`MOST_PARTS`].
     pub fn new(slice: &'a mut [f32], len: usize, count: usize) -> Self {
-        assert!(count <= MOST_SHARES, "{count} parts");
+        assert!(count <= MOST_PARTS, "{count} parts");
         let fits = len.checked_mul(count).is_some_and(|all| all <= slice.len());
         assert!(fits, "{count} parts of {len} elements, found {} elements", slice.len());
-        let taken = [const { AtomicBool::new(false) }; MOST_SHARES];
+        let taken = [const { AtomicBool::new(false) }; MOST_PARTS];
         Parts { first: slice.as_mut_ptr(), len, taken, count, borrow: PhantomData }
     }
 

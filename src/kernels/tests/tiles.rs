@@ -25,8 +25,7 @@ fn bits(map: &[f32]) -> Vec<u32> {
     map.iter().map(|x| x.to_bits()).collect()
 }
 
-#[test]
-fn products_of_every_height_and_width() {
+fn products_of_every_height_and_width(isa: Isa) {
     let channels = 16;
     for outputs in [8, 16, 24, 40, 48, 56] {
         let (weight, bias) = (wave(outputs * channels, 0.61), wave(outputs, 1.7));
@@ -43,43 +42,41 @@ fn products_of_every_height_and_width() {
             let x = wave(rows * channels, 0.37);
             let extras = Extras::new(rows, outputs);
             for (e, epilogue) in epilogues(&extras).iter().enumerate() {
-                for isa in Isa::available() {
-                    let run = |row_blocks: usize| {
-                        let cut =
-                            Cut { images: 1, rows, width: outputs, row_blocks, column_blocks: 1 };
-                        let mut y = Guarded::unwritten(rows * outputs);
-                        let mut sums = Guarded::unwritten(row_blocks * outputs);
-                        let mut work = Guarded::unwritten(packed.workspace(rows, false));
-                        let blocks = Blocks::new(&mut y, cut).with_sums(&mut sums, outputs);
-                        while let Some(mut block) = blocks.next() {
-                            let image = Image { data: &x, layout: Layout::Nhwc };
-                            conv(
-                                isa, image, &packed, &window, None, epilogue, &mut block, &mut work,
-                            );
-                        }
-                        let case = format!("{rows} rows, {outputs} outputs, {}", isa.name());
-                        (y.written(&case).to_vec(), sums.written(&case).to_vec())
-                    };
-                    let case = format!("{rows}x{outputs}, epilogue {e}, {}", isa.name());
-                    let (alone, _) = run(rows);
-                    let (together, sums) = run(1);
-                    assert_eq!(bits(&together), bits(&alone), "{case}");
-                    let want = |row: usize, o: usize| {
-                        let of = |c| {
-                            f64::from(weight[o * channels + c]) * f64::from(x[row * channels + c])
-                        };
-                        let sum = f64::from(bias[o]) + (0..channels).map(of).sum::<f64>();
-                        finished(epilogue, sum, row, o, outputs)
-                    };
-                    check((&together, &sums), (rows, outputs, 1), want, &case);
-                }
+                let run = |row_blocks: usize| {
+                    let cut = Cut { images: 1, rows, width: outputs, row_blocks, column_blocks: 1 };
+                    let mut y = Guarded::unwritten(rows * outputs);
+                    let mut sums = Guarded::unwritten(row_blocks * outputs);
+                    let mut work = Guarded::unwritten(packed.workspace(rows, false));
+                    let blocks = Blocks::new(&mut y, cut).with_sums(&mut sums, outputs);
+                    while let Some(mut block) = blocks.next() {
+                        let image = Image { data: &x, layout: Layout::Nhwc };
+                        conv(isa, image, &packed, &window, None, epilogue, &mut block, &mut work);
+                    }
+                    let case = format!("{rows} rows, {outputs} outputs, {}", isa.name());
+                    (y.written(&case).to_vec(), sums.written(&case).to_vec())
+                };
+                let case = format!("{rows}x{outputs}, epilogue {e}, {}", isa.name());
+                let (alone, _) = run(rows);
+                let (together, sums) = run(1);
+                assert_eq!(bits(&together), bits(&alone), "{case}");
+                let want = |row: usize, o: usize| {
+                    let of =
+                        |c| f64::from(weight[o * channels + c]) * f64::from(x[row * channels + c]);
+                    let sum = f64::from(bias[o]) + (0..channels).map(of).sum::<f64>();
+                    finished(epilogue, sum, row, o, outputs)
+                };
+                check((&together, &sums), (rows, outputs, 1), want, &case);
             }
         }
     }
 }
 
-#[test]
-fn depthwise_convolutions_of_every_width() {
+/// [`products_of_every_height_and_width`] on each instruction set.
+mod products_of_every_height_and_width {
+    crate::simd::testing::isa_tests!(super::products_of_every_height_and_width);
+}
+
+fn depthwise_convolutions_of_every_width(isa: Isa) {
     let channels = 24;
     for (kernel, stride) in [(3, 1), (3, 2), (5, 1), (5, 2)] {
         let (weight, bias) = (wave(channels * kernel * kernel, 0.61), wave(channels, 1.7));
@@ -105,30 +102,33 @@ fn depthwise_convolutions_of_every_width() {
                 f64::from(bias[c]) + seen(&window, row).map(of_tap).sum::<f64>()
             };
             for (e, epilogue) in epilogues(&extras).iter().enumerate() {
-                for isa in Isa::available() {
-                    let case = format!(
-                        "{kernel}x{kernel} by {stride}, {width} pixels, epilogue {e}, {}",
-                        isa.name()
-                    );
-                    let mut y = Guarded::unwritten(rows * channels);
-                    let mut sums = Guarded::unwritten(channels);
-                    let line = window.output[1] * channels;
-                    let cut = Cut {
-                        images: 1,
-                        rows: window.output[0],
-                        width: line,
-                        row_blocks: 1,
-                        column_blocks: 1,
-                    };
-                    let blocks = Blocks::new(&mut y, cut).with_sums(&mut sums, channels);
-                    while let Some(mut block) = blocks.next() {
-                        depthwise(isa, &x, &packed, &window, epilogue, &mut block);
-                    }
-                    let want = |row, c| finished(epilogue, want(row, c), row, c, channels);
-                    let got = (y.written(&case), sums.written(&case));
-                    check(got, (rows, channels, 1), want, &case);
+                let case = format!(
+                    "{kernel}x{kernel} by {stride}, {width} pixels, epilogue {e}, {}",
+                    isa.name()
+                );
+                let mut y = Guarded::unwritten(rows * channels);
+                let mut sums = Guarded::unwritten(channels);
+                let line = window.output[1] * channels;
+                let cut = Cut {
+                    images: 1,
+                    rows: window.output[0],
+                    width: line,
+                    row_blocks: 1,
+                    column_blocks: 1,
+                };
+                let blocks = Blocks::new(&mut y, cut).with_sums(&mut sums, channels);
+                while let Some(mut block) = blocks.next() {
+                    depthwise(isa, &x, &packed, &window, epilogue, &mut block);
                 }
+                let want = |row, c| finished(epilogue, want(row, c), row, c, channels);
+                let got = (y.written(&case), sums.written(&case));
+                check(got, (rows, channels, 1), want, &case);
             }
         }
     }
+}
+
+/// [`depthwise_convolutions_of_every_width`] on each instruction set.
+mod depthwise_convolutions_of_every_width {
+    crate::simd::testing::isa_tests!(super::depthwise_convolutions_of_every_width);
 }

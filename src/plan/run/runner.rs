@@ -48,6 +48,7 @@ impl Runner {
         watch: &mut Watch,
         bindings: impl Fn(&[Vec<usize>]) -> Result<Bindings>,
     ) -> Result<Outputs<'a>> {
+        inputs.iter().try_for_each(Input::check)?;
         // An observer of values expects those of the whole batch.
         let batching = match watch {
             Watch::Values(_) => Batching::Whole,

@@ -3,13 +3,13 @@
 use super::arguments::Arguments;
 use super::primitive::Primitive;
 use crate::error::Result;
+use crate::kernels::Cut;
 use crate::kernels::hyperfunction::{Coefficients, coefficients};
 use crate::plan::map::Extent;
 use crate::plan::tuning::{
     COEFFICIENTS_PER_BATCH_BLOCK, COEFFICIENTS_PER_BLOCK, MOST_COEFFICIENT_BLOCKS,
     MOST_COLUMN_BLOCKS,
 };
-use crate::tensor::Cut;
 
 /// The second layer of a hyperfunction, from the hidden layer in input 0 to coefficients
 /// `[N,2K,C]`.

@@ -5,13 +5,14 @@ use super::epilogue::StepEpilogue;
 use super::primitive::Primitive;
 use super::window::WindowShape;
 use crate::error::Result;
+use crate::kernels::Cut;
 use crate::kernels::conv::{ConvWeights, Image, conv};
 use crate::plan::map::{Extent, MapView};
 use crate::plan::tuning::{
     COLUMNS_PER_BLOCK, FEW_ROWS, MACS_CUT_BY_COLUMNS, MOST_COLUMN_BLOCKS, MOST_GATHERED_PIXELS,
     ROWS_PER_BLOCK,
 };
-use crate::tensor::{Cut, Layout};
+use crate::tensor::Layout;
 
 /// A dense convolution of input 0, or a fully connected layer as a convolution of images of one
 /// pixel.
@@ -115,7 +116,7 @@ impl Primitive for ConvPrimitive {
         let [Some(y), sums] = arguments.outputs else { return Ok(()) };
         let sums = sums.map(|sums| (sums, cut.width));
         arguments.workers.compute_blocks(y, sums, cut, macs, |mut block, workspace| {
-            let i = block.image;
+            let i = block.image();
             let image = Image { data: x.image(i), layout: x.layout };
             let prologue = self.prologue.as_ref().map(|prologue| prologue.for_image(&inputs, i));
             let epilogue = self.epilogue.for_image(&inputs, i);

@@ -5,10 +5,10 @@ use super::epilogue::StepEpilogue;
 use super::primitive::Primitive;
 use super::window::WindowShape;
 use crate::error::Result;
+use crate::kernels::Cut;
 use crate::kernels::depthwise::{DepthwiseWeights, depthwise};
 use crate::plan::map::Extent;
 use crate::plan::tuning::ELEMENTS_PER_BLOCK;
-use crate::tensor::Cut;
 
 /// A depthwise convolution of input 0.
 pub struct DepthwisePrimitive {
@@ -58,8 +58,8 @@ impl Primitive for DepthwisePrimitive {
         let sums = sums.map(|sums| (sums, extent.stride()));
         let macs = extent.len() * self.window.taps();
         arguments.workers.compute_blocks(y, sums, Self::cut(extent), macs, |mut block, _| {
-            let epilogue = self.epilogue.for_image(&inputs, block.image);
-            let image = x.image(block.image);
+            let epilogue = self.epilogue.for_image(&inputs, block.image());
+            let image = x.image(block.image());
             depthwise(isa, image, &self.weights, &window, &epilogue, &mut block);
         });
         Ok(())

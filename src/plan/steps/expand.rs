@@ -17,10 +17,11 @@ use crate::kernels::Window;
 use crate::kernels::conv::{Image, conv};
 use crate::kernels::depthwise::depthwise;
 use crate::kernels::epilogue::Epilogue;
+use crate::kernels::{Block, Cut};
 use crate::plan::map::{Extent, MapView};
 use crate::plan::tuning::{EXPAND_ELEMENTS, EXPAND_ROW_BLOCKS};
 use crate::simd::{Isa, padded};
-use crate::tensor::{Block, Cut, Layout};
+use crate::tensor::Layout;
 
 /// A dense convolution and a depthwise convolution of its result. The inputs are those of the first,
 /// then those of the second without its map.
@@ -161,14 +162,14 @@ impl ExpandPrimitive {
         block: &mut Block,
         workspace: &mut [f32],
     ) {
-        let image = Image { data: x.image(block.image), layout: x.layout };
-        let first = self.expand.epilogue.for_image(inputs, block.image);
-        let second = self.depthwise.epilogue.for_image(inputs, block.image);
+        let image = Image { data: x.image(block.image()), layout: x.layout };
+        let first = self.expand.epilogue.for_image(inputs, block.image());
+        let second = self.depthwise.epilogue.for_image(inputs, block.image());
         let line = strip.line;
         let (lines, workspace) = workspace.split_at_mut(strip.most_lines() * line);
         // The lines of the map between that `lines` holds.
         let mut held: Range<usize> = 0..0;
-        let rows = block.rows.clone();
+        let rows = block.rows();
         for start in rows.clone().step_by(strip.result_lines) {
             let end = rows.end.min(start + strip.result_lines);
             let needed = strip.needed(start, end);
@@ -185,11 +186,10 @@ impl ExpandPrimitive {
             window.input[0] = needed.len();
             window.before[0] += needed.start as isize;
             let input = &lines[..needed.len() * line];
-            block.rows = start..end;
-            depthwise(isa, input, &self.depthwise.weights, &window, &second, block);
+            let part = &mut block.part(start..end);
+            depthwise(isa, input, &self.depthwise.weights, &window, &second, part);
             held = needed;
         }
-        block.rows = rows;
     }
 
     /// Computes some lines of the map between.

@@ -4,10 +4,10 @@ use super::arguments::Arguments;
 use super::primitive::Primitive;
 use super::window::WindowShape;
 use crate::error::Result;
+use crate::kernels::Cut;
 use crate::kernels::pool::{Pooling, pool, scaled_sum};
 use crate::plan::map::Extent;
 use crate::plan::tuning::ELEMENTS_PER_BLOCK;
-use crate::tensor::Cut;
 
 /// Pooling of input 0 over windows.
 pub struct PoolPrimitive {
@@ -35,7 +35,7 @@ impl Primitive for PoolPrimitive {
         let cut = Cut { images: extent.images, rows, width, row_blocks, column_blocks: 1 };
         let [Some(y), _] = arguments.outputs else { return Ok(()) };
         arguments.workers.compute_blocks(y, None, cut, 9 * extent.len(), |mut block, _| {
-            let image = x.image(block.image);
+            let image = x.image(block.image());
             pool(isa, image, extent.stride(), self.kind, &window, &mut block);
         });
         Ok(())

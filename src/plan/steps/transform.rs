@@ -4,10 +4,10 @@ use super::arguments::Arguments;
 use super::epilogue::StepEpilogue;
 use super::primitive::Primitive;
 use crate::error::Result;
+use crate::kernels::Cut;
 use crate::kernels::transform::{transform, transform_in_place};
 use crate::plan::map::Extent;
 use crate::plan::tuning::ELEMENTS_PER_BLOCK;
-use crate::tensor::Cut;
 
 /// Additions, activations and max-affine functions of input 0. Works in place if no later step reads
 /// input 0.
@@ -44,10 +44,10 @@ impl Primitive for TransformPrimitive {
         let sums = sums.map(|sums| (sums, extent.stride()));
         let (cut, macs) = (Self::cut(extent), 4 * extent.len());
         arguments.workers.compute_blocks(y, sums, cut, macs, |mut block, _| {
-            let epilogue = self.epilogue.for_image(&inputs, block.image);
+            let epilogue = self.epilogue.for_image(&inputs, block.image());
             match x {
-                Some(x) => transform(isa, x.image(block.image), &epilogue, &mut block),
-                None => transform_in_place(isa, extent.pixels(), &epilogue, &mut block),
+                Some(x) => transform(isa, x.image(block.image()), &epilogue, &mut block),
+                None => transform_in_place(isa, &epilogue, &mut block),
             }
         });
         Ok(())

@@ -5,10 +5,10 @@ use super::epilogue::StepEpilogue;
 use super::primitive::Primitive;
 use super::window::WindowShape;
 use crate::error::Result;
+use crate::kernels::Cut;
 use crate::kernels::winograd::{TILE, WinogradWeights, winograd};
 use crate::plan::map::Extent;
 use crate::plan::tuning::{COLUMNS_PER_BLOCK, MOST_TILE_COLUMN_BLOCKS, TILES_PER_BLOCK};
-use crate::tensor::Cut;
 
 /// A dense convolution of input 0, with 3x3 windows and a stride of 1.
 pub struct WinogradPrimitive {
@@ -72,8 +72,8 @@ impl Primitive for WinogradPrimitive {
         let [Some(y), sums] = arguments.outputs else { return Ok(()) };
         let sums = sums.map(|sums| (sums, cut.width));
         arguments.workers.compute_blocks(y, sums, cut, macs, |mut block, workspace| {
-            let epilogue = self.epilogue.for_image(&inputs, block.image);
-            let image = x.image(block.image);
+            let epilogue = self.epilogue.for_image(&inputs, block.image());
+            let image = x.image(block.image());
             winograd(isa, image, &self.weights, &window, &epilogue, &mut block, workspace);
         });
         Ok(())

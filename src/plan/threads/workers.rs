@@ -1,8 +1,9 @@
 //! How the threads of a team divide the blocks of a map.
 
 use super::team::Team;
+use crate::kernels::{Block, Blocks, Cut, MOST_SHARES};
 use crate::plan::tuning::MACS_PER_THREAD;
-use crate::tensor::{Block, Blocks, Cut, MOST_SHARES, Parts};
+use crate::tensor::Parts;
 
 /// How often a thread whose own share is done checks whether all blocks are taken, before it takes
 /// blocks of other shares. All checks together last a few tens of microseconds.

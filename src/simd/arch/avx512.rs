@@ -1,32 +1,37 @@
-//! AVX-512F with DQ and VL: servers since 2017 (Intel), every processor since 2022 (AMD).
+//! AVX-512F with DQ and VL, which servers have since 2017 (Intel), and all processors of AMD since 2022.
 
 use std::arch::x86_64::*;
 
 use half::f16;
 
 use super::avx2::Avx2;
-use super::{LANES, Simd};
+use super::features;
+use crate::simd::{LANES, Sealed, Simd};
 
-/// Proof that the processor has AVX-512F, DQ and VL, and all that [`Avx2`] stands for.
+/// Proof that the processor has AVX-512F, DQ and VL, and the features of [`Avx2`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Avx512(Avx2);
+pub struct Avx512(Avx2);
 
 impl Avx512 {
-    pub(super) fn detect() -> Option<Self> {
-        let all = is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512vl");
-        Avx2::detect().filter(|_| all).map(Avx512)
+    /// Returns the proof, if the processor has the features.
+    pub fn detect() -> Option<Self> {
+        Avx2::detect().filter(|_| has_features()).map(Avx512)
     }
 }
 
-/// Wraps an intrinsic whose instruction set `Avx512` proves to be there.
+// Those of `Avx2` are among them: its methods are inlined into what is compiled for these.
+features!(is_x86_feature_detected: "avx512f" "avx512dq" "avx512vl" "avx2" "fma" "f16c");
+
+/// Calls intrinsics that need the features of which `Avx512` is the proof.
 macro_rules! proven {
     ($call:expr) => {
-        // SAFETY: a value of `Avx512` exists only where the processor has the instructions.
+        // SAFETY: a value of `Avx512` exists only where `detect` found all features of the list
+        // above, among them those of this intrinsic or function.
         unsafe { $call }
     };
 }
+
+impl Sealed for Avx512 {}
 
 impl Simd for Avx512 {
     const WIDTH: usize = 2 * LANES;
@@ -41,12 +46,7 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn vectorise<R>(self, f: impl FnOnce() -> R) -> R {
-        #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx2,fma,f16c")]
-        #[inline(never)]
-        fn inner<R>(f: impl FnOnce() -> R) -> R {
-            f()
-        }
-        proven!(inner(f))
+        proven!(call_with_features(f))
     }
 
     #[inline(always)]
@@ -56,13 +56,15 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     unsafe fn load(self, from: *const f32) -> __m512 {
-        // SAFETY: the caller's; the instructions are there.
+        // SAFETY: `self` proves that the processor has the instructions; the caller guarantees
+        // that a vector is readable at `from`. No alignment is needed.
         unsafe { _mm512_loadu_ps(from) }
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32, x: __m512) {
-        // SAFETY: the caller's; the instructions are there.
+        // SAFETY: `self` proves that the processor has the instructions; the caller guarantees
+        // that a vector is writable at `to`. No alignment is needed.
         unsafe { _mm512_storeu_ps(to, x) }
     }
 
@@ -73,7 +75,8 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     unsafe fn load_f16(self, from: *const f16) -> __m512 {
-        // SAFETY: the caller's; the instructions are there.
+        // SAFETY: `self` proves that the processor has the instructions; the caller guarantees
+        // that a vector of halves is readable at `from`. No alignment is needed.
         unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
     }
 
@@ -104,7 +107,7 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn max(self, a: __m512, b: __m512) -> __m512 {
-        // The instruction gives `b` where either is NaN.
+        // The instruction returns `b` if either operand is NaN.
         proven!(_mm512_mask_max_ps(a, _mm512_cmp_ps_mask::<_CMP_ORD_Q>(a, a), a, b))
     }
 

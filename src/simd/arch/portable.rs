@@ -1,13 +1,15 @@
-//! Any processor, by way of `wide`.
+//! Vectors of the `wide` crate, for any processor.
 
 use half::f16;
 use wide::f32x8;
 
-use super::{LANES, Simd};
+use crate::simd::{LANES, Sealed, Simd};
 
-/// What every processor has.
+/// The instructions that every processor of the target has, which need no proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Portable;
+pub struct Portable;
+
+impl Sealed for Portable {}
 
 impl Simd for Portable {
     const WIDTH: usize = LANES;
@@ -33,19 +35,19 @@ impl Simd for Portable {
 
     #[inline(always)]
     unsafe fn load(self, from: *const f32) -> f32x8 {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees that eight f32 are readable at `from`, at any alignment.
         f32x8::new(unsafe { from.cast::<[f32; 8]>().read_unaligned() })
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32, x: f32x8) {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees that eight f32 are writable at `to`, at any alignment.
         unsafe { to.cast::<[f32; 8]>().write_unaligned(x.to_array()) }
     }
 
     #[inline(always)]
     unsafe fn load_f16(self, from: *const f16) -> f32x8 {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees that eight halves are readable at `from`, at any alignment.
         f32x8::new(unsafe { from.cast::<[f16; 8]>().read_unaligned() }.map(f16::to_f32))
     }
 

@@ -3,7 +3,11 @@
 
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use super::fits::product_of;
+use crate::tensor::MOST_PARTS;
 
 /// Columns are cut at multiples of this.
 pub const COLUMN_UNIT: usize = 16;
@@ -45,7 +49,7 @@ impl Cut {
 }
 
 /// The most shares that blocks are dealt into.
-pub const MOST_SHARES: usize = 64;
+pub const MOST_SHARES: usize = MOST_PARTS;
 
 /// A map that is being computed block by block. Each block is handed out once.
 ///
@@ -72,8 +76,9 @@ impl<'a> Blocks<'a> {
     /// # Panics
     /// Panics if `map` is not as large as `cut` says, or if `cut` has no blocks.
     pub fn new(map: &'a mut [f32], cut: Cut) -> Self {
-        assert_eq!(map.len(), cut.images * cut.rows * cut.width, "{cut:?}");
+        assert_eq!(map.len(), product_of([cut.images, cut.rows, cut.width]), "{cut:?}");
         assert!(cut.row_blocks > 0 && cut.column_blocks > 0, "{cut:?}");
+        product_of([cut.images, cut.row_blocks, cut.column_blocks]);
         let map = map.as_mut_ptr();
         let next = [const { AtomicUsize::new(0) }; MOST_SHARES];
         let claimed = [const { AtomicBool::new(false) }; MOST_SHARES];
@@ -97,7 +102,8 @@ impl<'a> Blocks<'a> {
     /// Panics if `sums` is not `[images * row_blocks][width]`, or if a block has been handed out.
     pub fn with_sums(mut self, sums: &'a mut [f32], width: usize) -> Self {
         self.assert_untouched();
-        assert_eq!(sums.len(), self.cut.images * self.cut.row_blocks * width, "{:?}", self.cut);
+        let count = product_of([self.cut.images, self.cut.row_blocks, width]);
+        assert_eq!(sums.len(), count, "{:?}", self.cut);
         assert!(width == self.cut.width || self.cut.column_blocks == 1);
         self.sums = Some((sums.as_mut_ptr(), width));
         self
@@ -188,30 +194,27 @@ impl<'a> Blocks<'a> {
 }
 
 /// Some rows and columns of one image, to be written by one thread.
+///
+/// A block holds what it says: its rows and columns lie in the map, and no other block has them.
 pub struct Block<'a> {
-    /// Which image.
-    pub image: usize,
-    /// Its rows.
-    pub rows: Range<usize>,
-    /// Its columns.
-    pub columns: Range<usize>,
-    /// Elements of a whole row of the map.
-    pub width: usize,
-    /// To be added to: the sum over the block's rows, a number for each of its columns, where it is
-    /// wanted.
-    pub sums: Option<&'a mut [f32]>,
+    image: usize,
+    rows: Range<usize>,
+    columns: Range<usize>,
+    width: usize,
+    sums: Option<&'a mut [f32]>,
+    /// The first element of the image.
     map: *mut f32,
     borrow: PhantomData<&'a mut [f32]>,
 }
 
 impl<'a> Block<'a> {
-    /// All of `map`, a matrix of rows of `width`.
+    /// Returns all of `map`, a matrix of rows of `width`, as one block.
     ///
     /// # Panics
-    /// Where these are not whole rows.
+    /// Panics if the map does not consist of whole rows.
     pub fn whole(map: &'a mut [f32], width: usize) -> Self {
         let rows = map.len().checked_div(width).unwrap_or(0);
-        assert_eq!(map.len(), rows * width);
+        assert_eq!(map.len(), rows * width, "a map of whole rows");
         Block {
             image: 0,
             rows: 0..rows,
@@ -223,22 +226,102 @@ impl<'a> Block<'a> {
         }
     }
 
-    /// Where `row` of the image starts at `column`. Writing there is sound for rows and columns
-    /// of this block.
+    /// Adds sums to be filled: one number per column, to which the kernel adds the block's rows.
+    pub fn with_sums(mut self, sums: &'a mut [f32]) -> Self {
+        self.sums = Some(sums);
+        self
+    }
+
+    /// Keeps only some of the columns.
+    ///
+    /// # Panics
+    /// Panics if the block does not have the columns, or has sums.
+    pub fn with_columns(mut self, columns: Range<usize>) -> Self {
+        assert!(self.columns.start <= columns.start && columns.end <= self.columns.end);
+        assert!(columns.start <= columns.end && self.sums.is_none());
+        self.columns = columns;
+        self
+    }
+
+    /// Borrows some of the rows as a block of their own, with the same sums.
+    ///
+    /// # Panics
+    /// Panics if the block does not have the rows.
+    pub fn part(&mut self, rows: Range<usize>) -> Block<'_> {
+        assert!(self.rows.start <= rows.start && rows.end <= self.rows.end);
+        assert!(rows.start <= rows.end);
+        Block {
+            image: self.image,
+            rows,
+            columns: self.columns.clone(),
+            width: self.width,
+            sums: self.sums.as_deref_mut(),
+            map: self.map,
+            borrow: PhantomData,
+        }
+    }
+
+    /// Returns which image of the map the block is a part of.
+    pub fn image(&self) -> usize {
+        self.image
+    }
+
+    /// Returns the rows of the image.
+    pub fn rows(&self) -> Range<usize> {
+        self.rows.clone()
+    }
+
+    /// Returns the columns of the image.
+    pub fn columns(&self) -> Range<usize> {
+        self.columns.clone()
+    }
+
+    /// Returns the elements of a whole row of the map.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Returns the sums, if they are wanted.
+    pub fn sums(&mut self) -> Option<&mut [f32]> {
+        self.sums.as_deref_mut()
+    }
+
+    /// Returns how many sums there are, if they are wanted.
+    pub(super) fn sums_len(&self) -> Option<usize> {
+        self.sums.as_ref().map(|sums| sums.len())
+    }
+
+    /// Returns where `row` of the image starts at `column`. It is sound to write there for rows and
+    /// columns of this block only.
     #[inline(always)]
-    pub fn at(&mut self, row: usize, column: usize) -> *mut f32 {
+    pub(super) fn at(&mut self, row: usize, column: usize) -> *mut f32 {
         debug_assert!(self.rows.contains(&row) && self.columns.contains(&column));
         self.map.wrapping_add(row * self.width + column)
     }
 
-    /// The block's part of one row.
+    /// Returns where the image starts.
+    pub(super) fn image_start(&self) -> *const f32 {
+        self.map
+    }
+
+    /// Returns where the sum at `index` lies, if there are sums.
     ///
     /// # Panics
-    /// Where the block does not have the row.
+    /// Panics if there are sums, but not so many.
+    #[inline(always)]
+    pub(super) fn sum_at(&mut self, index: usize) -> Option<NonNull<f32>> {
+        self.sums.as_mut().map(|sums| NonNull::from(&mut sums[index..]).cast())
+    }
+
+    /// Returns the block's part of one row.
+    ///
+    /// # Panics
+    /// Panics if the block does not have the row.
     pub fn row(&mut self, row: usize) -> &mut [f32] {
-        assert!(self.rows.contains(&row));
-        let first = self.at(row, self.columns.start);
-        // SAFETY: the row and the columns are this block's, and the borrow is exclusive.
+        assert!(self.rows.contains(&row), "row {row} is none of the block's, {:?}", self.rows);
+        let first = self.map.wrapping_add(row * self.width + self.columns.start);
+        // SAFETY: the constructors and the methods that restrict a block see to it that its rows and
+        // columns lie in the map, and belong to this block alone; the borrow of it is exclusive.
         unsafe { std::slice::from_raw_parts_mut(first, self.columns.len()) }
     }
 }
@@ -261,12 +344,12 @@ mod tests {
             assert_eq!(owned, [Some(1), Some(2), Some(0), None]);
             while let Some(mut block) = blocks.next_of(count % 3).or_else(|| blocks.next()) {
                 count += 1;
-                assert!(block.rows.len() <= cut.most_rows());
-                assert!(block.columns.start.is_multiple_of(COLUMN_UNIT));
-                for row in block.rows.clone() {
+                assert!(block.rows().len() <= cut.most_rows());
+                assert!(block.columns().start.is_multiple_of(COLUMN_UNIT));
+                for row in block.rows() {
                     block.row(row).iter_mut().for_each(|x| *x += 1.0);
                 }
-                block.sums.as_mut().unwrap().iter_mut().for_each(|x| *x += 1.0);
+                block.sums().unwrap().iter_mut().for_each(|x| *x += 1.0);
             }
             assert_eq!(count, cut.blocks());
             assert!(map.iter().chain(&sums).all(|&x| x == 1.0), "{cut:?}");

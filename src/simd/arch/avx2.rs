@@ -1,31 +1,35 @@
-//! AVX2 with FMA and F16C: every x86 processor since 2013 (Intel) or 2015 (AMD).
+//! AVX2 with FMA and F16C, which x86 processors have since 2013 (Intel) or 2015 (AMD).
 
 use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::{LANES, Simd};
+use super::features;
+use crate::simd::{LANES, Sealed, Simd};
 
 /// Proof that the processor has AVX2, FMA and F16C.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Avx2(());
+pub struct Avx2(());
 
 impl Avx2 {
-    pub(super) fn detect() -> Option<Self> {
-        let all = is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma")
-            && is_x86_feature_detected!("f16c");
-        all.then_some(Avx2(()))
+    /// Returns the proof, if the processor has the features.
+    pub fn detect() -> Option<Self> {
+        has_features().then_some(Avx2(()))
     }
 }
 
-/// Wraps an intrinsic whose instruction set `Avx2` proves to be there.
+features!(is_x86_feature_detected: "avx2" "fma" "f16c");
+
+/// Calls intrinsics that need the features of which `Avx2` is the proof.
 macro_rules! proven {
     ($call:expr) => {
-        // SAFETY: a value of `Avx2` exists only where the processor has the instructions.
+        // SAFETY: a value of `Avx2` exists only where `detect` found all features of the list
+        // above, among them those of this intrinsic or function.
         unsafe { $call }
     };
 }
+
+impl Sealed for Avx2 {}
 
 impl Simd for Avx2 {
     const WIDTH: usize = LANES;
@@ -40,12 +44,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn vectorise<R>(self, f: impl FnOnce() -> R) -> R {
-        #[target_feature(enable = "avx2,fma,f16c")]
-        #[inline(never)]
-        fn inner<R>(f: impl FnOnce() -> R) -> R {
-            f()
-        }
-        proven!(inner(f))
+        proven!(call_with_features(f))
     }
 
     #[inline(always)]
@@ -55,13 +54,15 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn load(self, from: *const f32) -> __m256 {
-        // SAFETY: the caller's; the instructions are there.
+        // SAFETY: `self` proves that the processor has the instructions; the caller guarantees
+        // that a vector is readable at `from`. No alignment is needed.
         unsafe { _mm256_loadu_ps(from) }
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32, x: __m256) {
-        // SAFETY: the caller's; the instructions are there.
+        // SAFETY: `self` proves that the processor has the instructions; the caller guarantees
+        // that a vector is writable at `to`. No alignment is needed.
         unsafe { _mm256_storeu_ps(to, x) }
     }
 
@@ -72,7 +73,8 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn load_f16(self, from: *const f16) -> __m256 {
-        // SAFETY: the caller's; the instructions are there.
+        // SAFETY: `self` proves that the processor has the instructions; the caller guarantees
+        // that a vector of halves is readable at `from`. No alignment is needed.
         unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
     }
 
@@ -103,7 +105,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn max(self, a: __m256, b: __m256) -> __m256 {
-        // The instruction gives `b` where either is NaN.
+        // The instruction returns `b` if either operand is NaN.
         proven!(_mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a)))
     }
 
@@ -141,9 +143,11 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn transpose(self, from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
-        // SAFETY: the caller's; the instructions are there.
+        // SAFETY: `self` proves that the processor has the instructions; the caller guarantees
+        // that eight rows of eight numbers are readable at `from` and writable at `to`. No
+        // alignment is needed.
         unsafe {
-            // Four numbers of a row, and beside them those of the row four below.
+            // Four numbers of a row, and next to them those of the row four below.
             let rows = |i: usize, j: usize| {
                 let four = |i: usize| _mm_loadu_ps(from.add(i * from_row + j));
                 _mm256_set_m128(four(i + 4), four(i))

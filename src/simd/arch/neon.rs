@@ -1,28 +1,34 @@
-//! NEON: every 64-bit ARM processor. Eight lanes are two registers.
+//! NEON, which every 64-bit ARM processor has. A vector of eight lanes is two registers.
 
 use std::arch::aarch64::*;
 
 use half::f16;
 
-use super::{LANES, Simd};
+use super::features;
+use crate::simd::{LANES, Sealed, Simd};
 
 /// Proof that the processor has NEON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Neon(());
+pub struct Neon(());
 
 impl Neon {
-    pub(super) fn detect() -> Option<Self> {
-        std::arch::is_aarch64_feature_detected!("neon").then_some(Neon(()))
+    /// Returns the proof, if the processor has NEON.
+    pub fn detect() -> Option<Self> {
+        has_features().then_some(Neon(()))
     }
 }
 
-/// Applies a function of four lanes to both halves.
+features!(is_aarch64_feature_detected: "neon");
+
+/// Applies an intrinsic of four lanes to both halves of its arguments.
 macro_rules! halves {
     ($f:ident $(, $x:expr)+) => {
-        // SAFETY: a value of `Neon` exists only where the processor has the instructions.
+        // SAFETY: a value of `Neon` exists only where `detect` found the instructions.
         unsafe { [$f($($x[0]),+), $f($($x[1]),+)] }
     };
 }
+
+impl Sealed for Neon {}
 
 impl Simd for Neon {
     const WIDTH: usize = LANES;
@@ -37,13 +43,8 @@ impl Simd for Neon {
 
     #[inline(always)]
     fn vectorise<R>(self, f: impl FnOnce() -> R) -> R {
-        #[target_feature(enable = "neon")]
-        #[inline(never)]
-        fn inner<R>(f: impl FnOnce() -> R) -> R {
-            f()
-        }
-        // SAFETY: a value of `Neon` exists only where the processor has the instructions.
-        unsafe { inner(f) }
+        // SAFETY: a value of `Neon` exists only where `detect` found the features of the list.
+        unsafe { call_with_features(f) }
     }
 
     #[inline(always)]
@@ -53,13 +54,15 @@ impl Simd for Neon {
 
     #[inline(always)]
     unsafe fn load(self, from: *const f32) -> Self::Vector {
-        // SAFETY: the caller's; the instructions are there.
+        // SAFETY: `self` proves that the processor has the instructions; the caller guarantees
+        // that a vector is readable at `from`. No alignment is needed.
         unsafe { [vld1q_f32(from), vld1q_f32(from.add(4))] }
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32, x: Self::Vector) {
-        // SAFETY: the caller's; the instructions are there.
+        // SAFETY: `self` proves that the processor has the instructions; the caller guarantees
+        // that a vector is writable at `to`. No alignment is needed.
         unsafe {
             vst1q_f32(to, x[0]);
             vst1q_f32(to.add(4), x[1]);
@@ -68,7 +71,8 @@ impl Simd for Neon {
 
     #[inline(always)]
     unsafe fn load_f16(self, from: *const f16) -> Self::Vector {
-        // SAFETY: the caller's; the instructions are there.
+        // SAFETY: `self` proves that the processor has the instructions; the caller guarantees
+        // that a vector of halves is readable at `from`. No alignment is needed.
         unsafe {
             let eight = vld1q_u16(from.cast());
             let widen = |four| vcvt_f32_f16(vreinterpret_f16_u16(four));
@@ -124,7 +128,7 @@ impl Simd for Neon {
     #[inline(always)]
     fn power_of_two(self, n: Self::Vector) -> Self::Vector {
         let half = |n| {
-            // SAFETY: a value of `Neon` exists only where the processor has the instructions.
+            // SAFETY: a value of `Neon` exists only where `detect` found the instructions.
             unsafe {
                 let exponent = vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127));
                 vreinterpretq_f32_s32(vshlq_n_s32::<23>(exponent))
@@ -135,7 +139,7 @@ impl Simd for Neon {
 
     #[inline(always)]
     fn sum(self, x: Self::Vector) -> f32 {
-        // SAFETY: a value of `Neon` exists only where the processor has the instructions.
+        // SAFETY: a value of `Neon` exists only where `detect` found the instructions.
         unsafe {
             let four = vaddq_f32(x[0], x[1]);
             let two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
@@ -146,7 +150,9 @@ impl Simd for Neon {
     #[inline(always)]
     unsafe fn transpose(self, from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
         for (i, j) in [(0, 0), (0, 4), (4, 0), (4, 4)] {
-            // SAFETY: the caller's; the instructions are there.
+            // SAFETY: `self` proves that the processor has the instructions; the caller guarantees
+            // that eight rows of eight numbers are readable at `from` and writable at `to`. No
+            // alignment is needed.
             unsafe {
                 let row = |k: usize| vld1q_f32(from.add((i + k) * from_row + j));
                 let (ac, bd) = (vzipq_f32(row(0), row(2)), vzipq_f32(row(1), row(3)));
