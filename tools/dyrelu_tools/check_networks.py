@@ -73,10 +73,10 @@ def check(name: str, act: str, dynamo: bool, binary: Path, size: int, work: Path
     export(network, x, model, dynamo)
     error = float(np.abs(run(binary, model, x, work) - y).max() / np.abs(y).max())
     expected = [m.form for m in network.modules() if isinstance(m, DyReLU)]
-    found = [form for form in recognised(binary, model) if form in "ABC"]
-    passed = error <= TOLERANCE and sorted(found) == sorted(expected)
+    forms = [form for form in recognised(binary, model) if form in "ABC"]
+    passed = error <= TOLERANCE and sorted(forms) == sorted(expected)
     exporter = "dynamo" if dynamo else "script"
-    result = f"error {error:.1e}  recognised {len(found)} of {len(expected)}"
+    result = f"error {error:.1e}  recognised {len(forms)} of {len(expected)}"
     print(f"{'ok  ' if passed else 'FAIL'} {name:18} {act:9} {exporter:7} {result}", flush=True)
     return passed
 
@@ -98,9 +98,9 @@ def check_parity(weights: Path, binary: Path, work: Path) -> bool:
         y = plain.eval()(x).numpy()
     export(dynamic.eval(), x, model, dynamo=False)
     error = float(np.abs(run(binary, model, x, work) - y).max() / np.abs(y).max())
-    found = len(recognised(binary, model))
-    passed = error <= TOLERANCE and found == 19
-    print(f"{'ok  ' if passed else 'FAIL'} parity of ResNet-20: error {error:.1e}, {found} dynamic activations", flush=True)
+    count = len(recognised(binary, model))
+    passed = error <= TOLERANCE and count == 19
+    print(f"{'ok  ' if passed else 'FAIL'} parity of ResNet-20: error {error:.1e}, {count} dynamic activations", flush=True)
     return passed
 
 

@@ -25,5 +25,5 @@ def load(job: Job) -> Callable[[], np.ndarray]:
     manager = nn.create_runtime_manager((settings,))
     network = nn.load_module_from_file(str(model), ["input"], ["logits"], runtime_manager=manager)
     x = job.input
-    held = expr.const(x, list(x.shape), expr.NCHW)
-    return lambda: network.forward([held])[0].read()
+    tensor = expr.const(x, list(x.shape), expr.NCHW)
+    return lambda: network.forward([tensor])[0].read()
