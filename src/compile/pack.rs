@@ -13,6 +13,7 @@ use crate::format::{PackedTensors, SourceFiles};
 use crate::graph::{Hyperfunction, Squash, ValueId};
 use crate::kernels::conv::ConvWeights;
 use crate::kernels::depthwise::DepthwiseWeights;
+use crate::kernels::grouped::{GroupedWeights, Groups};
 use crate::kernels::hyperfunction::{Bound, Coefficients, are_finite, are_half};
 use crate::kernels::winograd::WinogradWeights;
 use crate::kernels::{PartSize, Unaligned, pack_together};
@@ -20,7 +21,7 @@ use crate::tensor::{AlignedBuffer, Tensor};
 
 /// The version of the passes and of the layouts of packed weights. What a file of another version
 /// has prepared is ignored.
-pub(super) const PREPARATION: u32 = 1;
+pub(super) const PREPARATION: u32 = 2;
 
 /// A layer for which a kernel has been chosen, with its weights as the graph stores them.
 pub(super) struct Layer<'g> {
@@ -47,6 +48,8 @@ pub(super) enum Form<'g> {
         channels: usize,
         taps: usize,
     },
+    /// A convolution in groups of several channels or outputs.
+    Grouped(Groups),
     Winograd {
         outputs: usize,
         channels: usize,
@@ -68,6 +71,7 @@ pub(super) enum Form<'g> {
 pub(super) enum Weights {
     Dense(ConvWeights),
     Depthwise(DepthwiseWeights),
+    Grouped(GroupedWeights),
     Winograd(WinogradWeights),
     Coefficients(Coefficients),
 }
@@ -78,6 +82,7 @@ impl Layer<'_> {
         match self.form {
             Form::Dense { .. } => "dense",
             Form::Depthwise { .. } => "depthwise",
+            Form::Grouped(_) => "grouped",
             Form::Winograd { .. } => "winograd",
             Form::Hidden { .. } => "hidden",
             Form::Coefficients { .. } => "coefficients",
@@ -99,6 +104,7 @@ impl Layer<'_> {
             }
             Form::Hidden { outputs, channels } => ConvWeights::sizes(outputs, channels, 1),
             Form::Depthwise { channels, taps } => DepthwiseWeights::sizes(channels, taps),
+            Form::Grouped(groups) => GroupedWeights::sizes(groups),
             Form::Winograd { outputs, channels } => WinogradWeights::sizes(outputs, channels),
             Form::Coefficients { op, channels, hidden } => {
                 let are_half = are_half(self.plain(scratch));
@@ -121,6 +127,7 @@ impl Layer<'_> {
             Form::Depthwise { channels, .. } => {
                 DepthwiseWeights::pack(weight, bias, channels, parts);
             }
+            Form::Grouped(groups) => GroupedWeights::pack(weight, bias, groups, parts),
             Form::Winograd { outputs, channels } => {
                 WinogradWeights::pack(weight, bias, outputs, channels, parts);
             }
@@ -144,6 +151,7 @@ impl Layer<'_> {
             Form::Depthwise { channels, taps } => {
                 Weights::Depthwise(DepthwiseWeights::of(parts, channels, taps)?)
             }
+            Form::Grouped(groups) => Weights::Grouped(GroupedWeights::from_parts(parts, groups)?),
             Form::Winograd { outputs, channels } => {
                 Weights::Winograd(WinogradWeights::of(parts, outputs, channels)?)
             }

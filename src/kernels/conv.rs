@@ -251,7 +251,7 @@ fn runs(
 }
 
 /// Notes where every tap of the window reads at each of `rows`: `[taps][rows]`.
-fn find_taps(window: &Window, width: usize, rows: Range<usize>, offsets: &mut [u32]) {
+pub(super) fn find_taps(window: &Window, width: usize, rows: Range<usize>, offsets: &mut [u32]) {
     for (tap, offsets) in offsets.chunks_exact_mut(rows.len()).enumerate() {
         offsets.fill(OUTSIDE);
         let tap = [tap / window.kernel[1], tap % window.kernel[1]];

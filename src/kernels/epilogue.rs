@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::place::Place;
-use crate::simd::{LANES, Simd, padded, sigmoid, tanh};
+use crate::simd::{LANES, Simd, erf, exp, padded, sigmoid, tanh};
 
 /// Applies a function to every vector of a register tile.
 macro_rules! each {
@@ -51,6 +51,21 @@ pub enum Activation {
     },
     /// Hyperbolic tangent.
     Tanh,
+    /// `x (1 + erf(x / sqrt 2)) / 2`
+    Gelu,
+    /// `x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2`
+    GeluTanh,
+    /// `x tanh(ln(1 + e^x))`
+    Mish,
+    /// `x < 0 ? scale (e^(x / width) - 1) : slope x`, of which ELU, SELU and CELU are cases.
+    Exponential {
+        /// The factor of the negative part.
+        scale: f32,
+        /// What the negative part is divided by inside the exponential.
+        width: f32,
+        /// The slope of the positive part.
+        slope: f32,
+    },
     /// `max over k of (a_k x + b_k)` with coefficients for every channel.
     MaxAffine {
         /// The number of pieces.
@@ -66,10 +81,20 @@ pub enum Join {
     Sum,
     /// By the larger of the two: a piece of Maxout.
     Maximum,
+    /// By the smaller of the two.
+    Minimum,
+    /// As a factor.
+    Product,
+    /// As what is subtracted from the result.
+    Difference,
+    /// As what the result is subtracted from.
+    ReverseDifference,
+    /// As what the result is divided by.
+    Quotient,
 }
 
 /// What happens to the results of one image, in this order: `before` is added, the activation is
-/// applied, its value scaled by the attention, `after` joins.
+/// applied, its value scaled by the attention and clamped, `after` joins.
 ///
 /// Maps are NHWC with rows of `width` channels, a multiple of [`LANES`].
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +110,8 @@ pub struct Epilogue<'a> {
     pub shared: bool,
     /// A factor for every position, the first of every [`LANES`] numbers.
     pub attention: Option<&'a [f32]>,
+    /// Bounds of the value: `min(max(y, low), high)`.
+    pub clamp: Option<[f32; 2]>,
     /// A map of the same size that joins after the activation.
     pub after: Option<&'a [f32]>,
     /// How it joins.
@@ -99,6 +126,7 @@ impl Epilogue<'static> {
         coefficients: &[],
         shared: false,
         attention: None,
+        clamp: None,
         after: None,
         join: Join::Sum,
     };
@@ -196,6 +224,9 @@ impl Epilogue<'_> {
                 Activation::HardSwish => hard_swish(s, x),
                 Activation::MaxAffine { .. } => self.max_affine::<S, M, V, 2>(s, x, place),
                 _ => {}
+            }
+            if let Some([low, high]) = self.clamp {
+                clamp(s, x, low, high);
             }
         }
     }
@@ -300,6 +331,9 @@ impl Epilogue<'_> {
                     x[0] = s.mul(x[0], pi);
                 }
             }
+            if let Some([low, high]) = self.clamp {
+                clamp(s, &mut x, low, high);
+            }
             if let Some(map) = self.after {
                 join_map(s, self.join, &mut x, map, &place);
             }
@@ -339,6 +373,38 @@ impl Epilogue<'_> {
                 each!(x, |x| s.mul(x, sigmoid(s, s.mul(x, alpha))));
             }
             Activation::Tanh => each!(x, |x| tanh(s, x)),
+            Activation::Gelu => {
+                let (half, root) = (s.splat(0.5), s.splat(std::f32::consts::FRAC_1_SQRT_2));
+                each!(x, |x| {
+                    let halved = s.mul(x, half);
+                    s.mul_add(halved, erf(s, s.mul(x, root)), halved)
+                });
+            }
+            Activation::GeluTanh => {
+                // `(1 + tanh(z)) / 2` is the sigmoid of `2 z`.
+                let (twice_root, cubic) = (s.splat(1.595_769_1), s.splat(0.044_715));
+                each!(x, |x| {
+                    let inner = s.mul_add(s.mul(cubic, s.mul(x, x)), x, x);
+                    s.mul(x, sigmoid(s, s.mul(twice_root, inner)))
+                });
+            }
+            Activation::Mish => {
+                // With `n = e^x (e^x + 2)` the factor of `x` is `n / (n + 2)`, which is 1 from 20 on.
+                let (two, most) = (s.splat(2.0), s.splat(20.0));
+                each!(x, |x| {
+                    let e = exp(s, s.at_most(x, most));
+                    let n = s.mul(e, s.add(e, two));
+                    s.mul(x, s.div(n, s.add(n, two)))
+                });
+            }
+            Activation::Exponential { scale, width, slope } => {
+                let (scale, inverse, slope) =
+                    (s.splat(scale), s.splat(1.0 / width), s.splat(slope));
+                each!(x, |x| {
+                    let negative = exp(s, s.mul(s.at_most(x, zero), inverse));
+                    s.mul_add(s.sub(negative, one), scale, s.mul(s.at_least(x, zero), slope))
+                });
+            }
             // SAFETY: the caller guarantees that the coefficients fit the place.
             Activation::MaxAffine { k } => unsafe {
                 match k {
@@ -479,6 +545,7 @@ unsafe fn join_map<S: Simd, const M: usize, const V: usize>(
     map: &[f32],
     place: &Place,
 ) {
+    let zero = s.splat(0.0);
     // SAFETY: the caller guarantees that the map has this place.
     let from = unsafe { map.as_ptr().add(place.row * place.width + place.column) };
     for (m, x) in x.iter_mut().enumerate() {
@@ -488,6 +555,14 @@ unsafe fn join_map<S: Simd, const M: usize, const V: usize>(
             *x = match join {
                 Join::Sum => s.add(*x, other),
                 Join::Maximum => s.max(*x, other),
+                Join::Minimum => {
+                    let (a, b) = (s.sub(zero, *x), s.sub(zero, other));
+                    s.sub(zero, s.max(a, b))
+                }
+                Join::Product => s.mul(*x, other),
+                Join::Difference => s.sub(*x, other),
+                Join::ReverseDifference => s.sub(other, *x),
+                Join::Quotient => s.div(*x, other),
             };
         }
     }

@@ -10,6 +10,7 @@ pub mod conv;
 pub mod depthwise;
 pub mod epilogue;
 mod fits;
+pub mod grouped;
 pub mod hyperfunction;
 pub mod layout;
 pub mod max_affine;

@@ -122,8 +122,50 @@ pub struct Rows<'a> {
 /// Computes a block: row `i` of `rows` times the weights, then the epilogue.
 ///
 /// # Panics
-/// Where rows, weights, epilogue and block do not fit together.
+/// Panics if rows, weights, epilogue and block do not agree.
 pub fn product(isa: Isa, rows: Rows, weights: &Packed, epilogue: &Epilogue, block: &mut Block) {
+    assert_eq!(weights.width(), block.width());
+    assert_whole_panels(block);
+    let (columns, first) = (block.columns(), 0);
+    run(isa, rows, Columns { first, weights }, columns, epilogue, block);
+}
+
+/// Some columns of a map, which have packed weights of their own.
+#[derive(Clone, Copy)]
+pub(super) struct Columns<'a> {
+    /// The first column.
+    pub first: usize,
+    /// The weights of the columns from there on.
+    pub weights: &'a Packed,
+}
+
+/// As [`product`], for some columns of a block.
+///
+/// # Panics
+/// Panics if rows, weights, epilogue and block do not agree.
+pub(super) fn product_of_columns(
+    isa: Isa,
+    rows: Rows,
+    columns: Columns,
+    epilogue: &Epilogue,
+    block: &mut Block,
+) {
+    let Columns { first, weights } = columns;
+    let range = first..first + weights.width();
+    let whole = block.columns();
+    assert!(whole.start <= range.start && range.end <= whole.end, "columns of the block");
+    run(isa, rows, columns, range, epilogue, block);
+}
+
+/// Computes `columns`, whole panels of the weights.
+fn run(
+    isa: Isa,
+    rows: Rows,
+    Columns { first, weights }: Columns,
+    columns: Range<usize>,
+    epilogue: &Epilogue,
+    block: &mut Block,
+) {
     let count = block.rows().len();
     assert!(count > 0 && rows.depth > 0 && rows.offsets.len().is_multiple_of(count));
     let (panels, bias, length) = (&*weights.panels, &*weights.bias, weights.length);
@@ -134,10 +176,9 @@ pub fn product(isa: Isa, rows: Rows, weights: &Packed, epilogue: &Epilogue, bloc
         offset => reach.checked_add(offset as usize).is_some_and(|last| last < rows.base.len()),
     };
     assert!(rows.offsets.iter().all(inside), "every row lies in the map");
-    assert_eq!((bias.len(), panels.len()), (block.width(), product_of([block.width(), length])));
-    assert_whole_panels(block);
+    assert_eq!(panels.len(), product_of([bias.len(), length]));
     assert_rows_fit(block, epilogue);
-    isa.run(Product { rows, panels, bias, length, epilogue, block });
+    isa.run(Product { rows, panels, bias, length, first, columns, epilogue, block });
 }
 
 struct Product<'a, 'b, 'c> {
@@ -145,6 +186,10 @@ struct Product<'a, 'b, 'c> {
     panels: &'a [f32],
     bias: &'a [f32],
     length: usize,
+    /// The column of the block that the first column of the weights computes.
+    first: usize,
+    /// The columns to be computed.
+    columns: Range<usize>,
     epilogue: &'a Epilogue<'a>,
     block: &'c mut Block<'b>,
 }
@@ -154,12 +199,12 @@ impl Vectorised for Product<'_, '_, '_> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        let (width, columns) = (self.block.width(), self.block.columns());
-        let (mut column, end) = (columns.start, columns.end);
+        let width = self.bias.len();
+        let (mut column, end) = (self.columns.start - self.first, self.columns.end - self.first);
         while column < end {
             let panel = panel_columns(column, width);
             let weights = column * self.length;
-            let mut at = Columns { column, weights, step: panel, apart: S::WIDTH };
+            let mut at = Tile { column, weights, step: panel, apart: S::WIDTH };
             column += panel;
             if const { S::WIDTH == LANES } {
                 match panel / LANES {
@@ -196,8 +241,8 @@ const fn most_rows<S: Simd, const V: usize>() -> usize {
 
 /// The columns of a register tile.
 #[derive(Clone, Copy)]
-struct Columns {
-    /// The first.
+struct Tile {
+    /// The first, counted from the first of the weights.
     column: usize,
     /// Where its weights start.
     weights: usize,
@@ -210,7 +255,7 @@ struct Columns {
 impl Product<'_, '_, '_> {
     /// `V` vectors of columns for all rows, which are dealt evenly: 49 rows are four tiles of six
     /// and five of five, none of one.
-    fn rows<S: Simd, const V: usize>(&mut self, s: S, at: Columns) {
+    fn rows<S: Simd, const V: usize>(&mut self, s: S, at: Tile) {
         let count = self.block.rows().len();
         let tiles = count.div_ceil(most_rows::<S, V>());
         let high = count.div_ceil(tiles);
@@ -225,7 +270,7 @@ impl Product<'_, '_, '_> {
         s: S,
         high: usize,
         rows: Range<usize>,
-        at: Columns,
+        at: Tile,
     ) {
         /// A match with those heights that this instruction set has.
         macro_rules! tiles {
@@ -248,7 +293,7 @@ impl Product<'_, '_, '_> {
         &mut self,
         s: S,
         rows: Range<usize>,
-        at: Columns,
+        at: Tile,
     ) {
         s.vectorise(
             #[inline(always)]
@@ -258,7 +303,8 @@ impl Product<'_, '_, '_> {
                     // the tiles are whole.
                     unsafe {
                         let y = self.accumulate::<S, M, V>(s, row, at);
-                        let place = Place::of(self.block, self.block.rows().start + row, at.column);
+                        let row = self.block.rows().start + row;
+                        let place = Place::of(self.block, row, self.first + at.column);
                         self.epilogue.finish(s, y, place);
                     }
                 }
@@ -275,7 +321,7 @@ impl Product<'_, '_, '_> {
         &self,
         s: S,
         row: usize,
-        at: Columns,
+        at: Tile,
     ) -> [[S::Vector; V]; M] {
         let Rows { base, offsets, depth, step } = self.rows;
         let count = self.block.rows().len();

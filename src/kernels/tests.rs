@@ -8,13 +8,15 @@ use super::attention::spatial_attention;
 use super::conv::{ConvWeights, Image, conv};
 use super::depthwise::{DepthwiseWeights, depthwise};
 use super::epilogue::{Activation, Epilogue, Join};
+use super::grouped::{GroupedWeights, Groups, grouped};
 use super::guarded::Guarded;
 use super::hyperfunction::{Bound, Coefficients, coefficients};
 use super::pool::{Pooling, pool, scaled_sum};
 use super::transform::{transform, transform_in_place};
 use super::*;
+use crate::graph::{Op, Unary};
 use crate::simd::{Isa, LANES, padded};
-use crate::tensor::Layout;
+use crate::tensor::{Layout, Tensor};
 
 fn wave(len: usize, frequency: f32) -> Vec<f32> {
     (0..len).map(|i| (i as f32 * frequency).sin()).collect()
@@ -78,6 +80,23 @@ impl Extras {
             plain(Activation::Sigmoid),
             plain(Activation::Swish { alpha: 1.5 }),
             plain(Activation::Tanh),
+            plain(Activation::Gelu),
+            Epilogue { clamp: Some([-0.1, 0.4]), ..plain(Activation::GeluTanh) },
+            Epilogue { after: Some(&self.after), join: Join::Product, ..plain(Activation::Mish) },
+            Epilogue {
+                after: Some(&self.after),
+                join: Join::Minimum,
+                ..plain(Activation::Exponential { scale: 1.5, width: 0.5, slope: 1.25 })
+            },
+            Epilogue {
+                attention: Some(&self.attention),
+                clamp: Some([-0.5, 0.25]),
+                after: Some(&self.after),
+                join: Join::Difference,
+                ..Epilogue::NONE
+            },
+            Epilogue { after: Some(&self.after), join: Join::ReverseDifference, ..Epilogue::NONE },
+            Epilogue { clamp: Some([-0.25, 0.75]), ..of_channels(2) },
             Epilogue { before: Some(&self.before), ..plain(Activation::HardSwish) },
             Epilogue { after: Some(&self.after), ..of_channels(1) },
             Epilogue { attention: Some(&self.attention), ..of_channels(2) },
@@ -106,6 +125,13 @@ fn finished(epilogue: &Epilogue, x: f64, row: usize, channel: usize, width: usiz
         Activation::Sigmoid => gate(x),
         Activation::Swish { alpha } => x * gate(f64::from(alpha) * x),
         Activation::Tanh => x.tanh(),
+        Activation::Gelu => unary(Unary::Gelu { tanh: false }, x),
+        Activation::GeluTanh => unary(Unary::Gelu { tanh: true }, x),
+        Activation::Mish => unary(Unary::Mish, x),
+        Activation::Exponential { scale, width, .. } if x < 0.0 => {
+            f64::from(scale) * (x / f64::from(width)).exp_m1()
+        }
+        Activation::Exponential { slope, .. } => f64::from(slope) * x,
         Activation::MaxAffine { k } => {
             let of = |j: usize| {
                 let at = if epilogue.shared { j * LANES } else { j * width + channel };
@@ -115,11 +141,27 @@ fn finished(epilogue: &Epilogue, x: f64, row: usize, channel: usize, width: usiz
         }
     };
     let y = y * epilogue.attention.map_or(1.0, |pi| f64::from(pi[row * LANES]));
+    let y = match epilogue.clamp {
+        Some([low, high]) => y.clamp(low.into(), high.into()),
+        None => y,
+    };
     match (map(epilogue.after), epilogue.join) {
         (None, _) => y,
         (Some(other), Join::Sum) => y + other,
         (Some(other), Join::Maximum) => y.max(other),
+        (Some(other), Join::Minimum) => y.min(other),
+        (Some(other), Join::Product) => y * other,
+        (Some(other), Join::Difference) => y - other,
+        (Some(other), Join::ReverseDifference) => other - y,
+        (Some(other), Join::Quotient) => y / other,
     }
+}
+
+/// What the reference gives for one element.
+fn unary(op: Unary, x: f64) -> f64 {
+    let x = Tensor::scalar(x);
+    let y = crate::reference::evaluate(&Op::Unary(op), &[Some(&x)], 1).unwrap();
+    y[0].as_slice::<f64>().unwrap()[0]
 }
 
 /// Compares a map and the partial sums over its `row_blocks` blocks of rows with a definition.
@@ -291,6 +333,58 @@ fn depthwise_convolutions(isa: Isa) {
 /// [`depthwise_convolutions`] on each instruction set.
 mod depthwise_convolutions {
     crate::simd::testing::isa_tests!(super::depthwise_convolutions);
+}
+
+fn convolutions_in_groups(isa: Isa) {
+    for (i, w) in windows().iter().enumerate() {
+        let (rows, taps) = (w.output[0] * w.output[1], w.kernel[0] * w.kernel[1]);
+        let pixels = w.input[0] * w.input[1];
+        for (count, outputs, channels) in
+            [(2, 8, 8), (4, 4, 3), (3, 16, 16), (5, 24, 12), (3, 8, 8), (13, 1, 2), (7, 2, 1)]
+        {
+            let groups = Groups { count, outputs, channels, taps };
+            let (all_outputs, all_channels) = (count * outputs, count * channels);
+            let width = padded(all_outputs);
+            let x = wave(pixels * all_channels, 0.37);
+            let (weight, bias) =
+                (wave(all_outputs * channels * taps, 0.61), wave(all_outputs, 1.7));
+            let packed = GroupedWeights::new(&weight, Some(&bias), groups);
+            let product = |row: usize, o: usize| -> f64 {
+                let of_tap = |(tap, pixel): (usize, usize)| -> f64 {
+                    let at = |c: usize| {
+                        let w = weight[(o * channels + c) * taps + tap];
+                        let x = x[pixel * all_channels + o / outputs * channels + c];
+                        f64::from(w) * f64::from(x)
+                    };
+                    (0..channels).map(at).sum()
+                };
+                f64::from(bias[o]) + seen(w, row).map(of_tap).sum::<f64>()
+            };
+            let data = padded_rows(&x, all_channels);
+            let extras = Extras::new(rows, all_outputs);
+            // Dense convolutions are tested with all of them.
+            for (e, epilogue) in extras.epilogues().iter().enumerate().skip(i).step_by(7) {
+                let row_blocks = rows.min(1 + e % 3);
+                let cut = Cut { images: 1, rows, width, row_blocks, column_blocks: 1 };
+                let case = format!("window {i}, {groups:?}, epilogue {e}, {}", isa.name());
+                let mut y = Guarded::unwritten(rows * width);
+                let mut sums = Guarded::unwritten(row_blocks * width);
+                let mut work = Guarded::unwritten(packed.workspace(cut.most_rows()));
+                let blocks = Blocks::new(&mut y, cut).with_sums(&mut sums, width);
+                while let Some(mut block) = blocks.next() {
+                    grouped(isa, &data, &packed, w, epilogue, &mut block, &mut work);
+                }
+                let want = |row, o| finished(epilogue, product(row, o), row, o, width);
+                let got = (y.written(&case), sums.written(&case));
+                check(got, (rows, all_outputs, row_blocks), want, &case);
+            }
+        }
+    }
+}
+
+/// [`convolutions_in_groups`] on each instruction set.
+mod convolutions_in_groups {
+    crate::simd::testing::isa_tests!(super::convolutions_in_groups);
 }
 
 fn transformations(isa: Isa) {

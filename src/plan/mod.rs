@@ -38,7 +38,7 @@ pub use plan::{Plan, Slot, SlotInfo, SlotKind, Step, StepKind};
 pub use run::{Outputs, Runner, StepTime, Watch};
 pub use steps::{
     Arguments, AttentionPrimitive, CoefficientsPrimitive, ConvPrimitive, DepthwisePrimitive,
-    ExpandPrimitive, GlobalAveragePrimitive, Inputs, MOST_INPUTS, MOST_OUTPUTS, PoolPrimitive,
-    Primitive, StepEpilogue, TransformPrimitive, WindowShape, WinogradPrimitive,
+    ExpandPrimitive, GlobalAveragePrimitive, GroupedPrimitive, Inputs, MOST_INPUTS, MOST_OUTPUTS,
+    PoolPrimitive, Primitive, StepEpilogue, TransformPrimitive, WindowShape, WinogradPrimitive,
 };
 pub use threads::{Team, Workers};

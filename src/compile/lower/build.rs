@@ -9,9 +9,9 @@ use super::merge::Stage;
 use crate::compile::pack::{Packed, Weights};
 use crate::graph::{Dim, Node, NodeId, Value, ValueId};
 use crate::plan::{
-    CoefficientsPrimitive, ConvPrimitive, DepthwisePrimitive, ExpandPrimitive, Plan, Primitive,
-    Slot, SlotInfo, SlotKind, Step, StepEpilogue, StepKind, TransformPrimitive, WindowShape,
-    WinogradPrimitive,
+    CoefficientsPrimitive, ConvPrimitive, DepthwisePrimitive, ExpandPrimitive, GroupedPrimitive,
+    Plan, Primitive, Slot, SlotInfo, SlotKind, Step, StepEpilogue, StepKind, TransformPrimitive,
+    WindowShape, WinogradPrimitive,
 };
 use crate::simd::padded;
 
@@ -137,6 +137,7 @@ impl<'n, 'g> Builder<'n, 'g> {
             Weights::Depthwise(weights) => {
                 Box::new(DepthwisePrimitive { weights, window, epilogue })
             }
+            Weights::Grouped(weights) => Box::new(GroupedPrimitive { weights, window, epilogue }),
             Weights::Winograd(weights) => Box::new(WinogradPrimitive { weights, window, epilogue }),
             Weights::Coefficients(layer) => Box::new(CoefficientsPrimitive { layer }),
         }
@@ -297,6 +298,7 @@ impl<'n, 'g> Builder<'n, 'g> {
             before: add(self, epilogue.before),
             activation: epilogue.activation,
             attention: add(self, epilogue.attention),
+            clamp: epilogue.clamp,
             after: add(self, epilogue.after),
             join: epilogue.join,
             ..StepEpilogue::default()

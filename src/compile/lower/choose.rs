@@ -13,6 +13,7 @@ use crate::graph::{
 };
 use crate::kernels::conv::gathers;
 use crate::kernels::epilogue::Activation;
+use crate::kernels::grouped::Groups;
 use crate::kernels::pool::Pooling;
 use crate::plan::{
     AttentionPrimitive, GlobalAveragePrimitive, PoolPrimitive, Primitive, WindowShape,
@@ -96,6 +97,13 @@ pub(super) fn convolution<'g>(net: &Network<'g>, node: &'g Node) -> Option<Convo
                 Form::Dense { outputs, channels, taps, transposed: false }
             } else if conv.groups == channels && outputs == channels && depth == 1 {
                 Form::Depthwise { channels, taps }
+            } else if conv.groups > 1
+                && depth.checked_mul(conv.groups) == Some(channels)
+                && outputs.is_multiple_of(conv.groups)
+                && taps > 0
+            {
+                let outputs = outputs / conv.groups;
+                Form::Grouped(Groups { count: conv.groups, outputs, channels: depth, taps })
             } else {
                 return None;
             }
@@ -137,6 +145,7 @@ fn outputs(form: Form) -> usize {
     match form {
         Form::Dense { outputs, .. } | Form::Winograd { outputs, .. } => outputs,
         Form::Hidden { outputs, .. } => outputs,
+        Form::Grouped(groups) => groups.count * groups.outputs,
         Form::Depthwise { channels, .. } | Form::Coefficients { channels, .. } => channels,
     }
 }

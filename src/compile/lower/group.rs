@@ -33,6 +33,7 @@ pub(super) struct Epilogue {
     pub activation: Option<Activation>,
     pub coefficients: Option<ValueId>,
     pub attention: Option<ValueId>,
+    pub clamp: Option<[f32; 2]>,
     pub after: Option<ValueId>,
     pub join: Join,
 }
@@ -89,6 +90,15 @@ impl<'g> Group<'g> {
 }
 
 impl Epilogue {
+    /// Whether nothing has been absorbed.
+    fn is_empty(&self) -> bool {
+        self.before.is_none()
+            && self.activation.is_none()
+            && self.attention.is_none()
+            && self.clamp.is_none()
+            && self.after.is_none()
+    }
+
     /// Absorbs `node` as the first operation. Returns the value that the epilogue is applied to, or
     /// `None` if `node` cannot be part of an epilogue.
     fn of_node(&mut self, net: &Network, node: &Node) -> Option<ValueId> {
@@ -103,12 +113,20 @@ impl Epilogue {
         if !maps.is_feature_map(node.output()) {
             return None;
         }
+        if let Some(pi) = attention(maps, node, x) {
+            let is_free = self.attention.is_none() && self.clamp.is_none() && self.after.is_none();
+            if !is_free || graph.constant(pi).is_some() {
+                return None;
+            }
+            self.attention = Some(pi);
+            return Some(());
+        }
         if let Some((other, join)) = joined(node, x) {
             let fits = maps.same_size(other, x) && maps.same_size(node.output(), x);
             if !fits || graph.constant(other).is_some() || self.after.is_some() {
                 return None;
             }
-            let first = self.activation.is_none() && self.before.is_none();
+            let first = self.is_empty();
             if first && join == Join::Sum {
                 self.before = Some(other);
             } else {
@@ -117,8 +135,16 @@ impl Epilogue {
             }
             return Some(());
         }
-        if self.activation.is_some() || self.after.is_some() || node.input(0) != Some(x) {
+        if self.after.is_some() || node.input(0) != Some(x) {
             return None;
+        }
+        if self.activation.is_some() || self.attention.is_some() {
+            let Activation::Clamp { low, high } = activation(graph, node)? else { return None };
+            if self.clamp.is_some() {
+                return None;
+            }
+            self.clamp = Some([low, high]);
+            return Some(());
         }
         if let Op::MaxAffine(op) = &node.op {
             let coefficients = node.input(1)?;
@@ -139,19 +165,33 @@ impl Epilogue {
     }
 }
 
-/// Returns the other operand of `node` if it is a sum or a maximum of `x` and one other value.
+/// Returns the other operand of `node` if it joins `x` with one other value, element by element.
 fn joined(node: &Node, x: ValueId) -> Option<(ValueId, Join)> {
-    let join = match node.op {
-        Op::Binary(Binary::Add) | Op::Variadic(Variadic::Sum) => Join::Sum,
-        Op::Variadic(Variadic::Max) => Join::Maximum,
+    let (join, reversed) = match node.op {
+        Op::Binary(Binary::Add) | Op::Variadic(Variadic::Sum) => (Join::Sum, Some(Join::Sum)),
+        Op::Variadic(Variadic::Max) => (Join::Maximum, Some(Join::Maximum)),
+        Op::Variadic(Variadic::Min) => (Join::Minimum, Some(Join::Minimum)),
+        Op::Binary(Binary::Mul) => (Join::Product, Some(Join::Product)),
+        Op::Binary(Binary::Sub) => (Join::Difference, Some(Join::ReverseDifference)),
+        Op::Binary(Binary::Div) => (Join::Quotient, None),
         _ => return None,
     };
     let &[Some(a), Some(b)] = node.inputs.as_slice() else { return None };
     match (a == x, b == x) {
         (true, false) => Some((b, join)),
-        (false, true) => Some((a, join)),
+        (false, true) => Some((a, reversed?)),
         _ => None,
     }
+}
+
+/// Returns the other operand of `node` if it is the product of the map `x` and a number per position.
+fn attention(maps: &Maps, node: &Node, x: ValueId) -> Option<ValueId> {
+    if node.op != Op::Binary(Binary::Mul) {
+        return None;
+    }
+    let (pi, Join::Product) = joined(node, x)? else { return None };
+    let scales = maps.is_attention(pi, x) && !maps.same_size(pi, x);
+    (scales && maps.same_size(node.output(), x)).then_some(pi)
 }
 
 /// Returns the activation that `node` is, if an epilogue can apply it.
@@ -164,6 +204,12 @@ fn activation(graph: &Graph, node: &Node) -> Option<Activation> {
         Op::Unary(Unary::Sigmoid) => Activation::Sigmoid,
         &Op::Unary(Unary::Swish { alpha }) => Activation::Swish { alpha },
         Op::Unary(Unary::Tanh) => Activation::Tanh,
+        Op::Unary(Unary::Gelu { tanh: false }) => Activation::Gelu,
+        Op::Unary(Unary::Gelu { tanh: true }) => Activation::GeluTanh,
+        Op::Unary(Unary::Mish) => Activation::Mish,
+        &Op::Unary(Unary::Elu { alpha }) => exponential(alpha, 1.0, 1.0)?,
+        &Op::Unary(Unary::Selu { alpha, gamma }) => exponential(alpha * gamma, 1.0, gamma)?,
+        &Op::Unary(Unary::Celu { alpha }) => exponential(alpha, alpha, 1.0)?,
         Op::Clip => {
             let bound = |i: usize, open: f32| match node.input(i) {
                 None => Some(open),
@@ -177,4 +223,11 @@ fn activation(graph: &Graph, node: &Node) -> Option<Activation> {
         }
         _ => return None,
     })
+}
+
+/// Returns the activation with an exponential negative part, if its numbers are finite and the
+/// exponential falls toward minus infinity.
+fn exponential(scale: f32, width: f32, slope: f32) -> Option<Activation> {
+    let is_usual = scale.is_finite() && slope.is_finite() && width.is_finite() && width > 0.0;
+    is_usual.then_some(Activation::Exponential { scale, width, slope })
 }

@@ -57,7 +57,7 @@ impl ConvPrimitive {
 ///
 /// Every block reads all weights of its columns. Few rows are therefore cut into fewer blocks, and
 /// very few rows are cut by columns instead.
-fn cut_matrix(images: usize, rows: usize, width: usize, length: usize) -> Cut {
+pub(super) fn cut_matrix(images: usize, rows: usize, width: usize, length: usize) -> Cut {
     let row_blocks = match rows {
         _ if rows < FEW_ROWS => 1,
         _ if rows < 2 * ROWS_PER_BLOCK => rows / FEW_ROWS,

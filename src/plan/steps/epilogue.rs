@@ -18,6 +18,8 @@ pub struct StepEpilogue {
     pub constant_coefficients: Vec<f32>,
     /// The attention, a map of one channel that scales the activation.
     pub attention: Option<usize>,
+    /// The bounds of the activation's value.
+    pub clamp: Option<[f32; 2]>,
     /// A map that joins the result after the activation.
     pub after: Option<usize>,
     /// How that map joins.
@@ -43,6 +45,7 @@ impl StepEpilogue {
             coefficients: map(self.coefficients).unwrap_or(&self.constant_coefficients),
             shared: channels(self.coefficients) == Some(1),
             attention: map(self.attention),
+            clamp: self.clamp,
             after: map(self.after),
             join: self.join,
         }
