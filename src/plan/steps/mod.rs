@@ -1,7 +1,8 @@
 //! What the steps of a plan compute: one kind of primitive per file.
 //!
 //! A primitive checks the shapes of its inputs, cuts its output into blocks, and has the workers
-//! call a function of [`kernels`](crate::kernels) for each block.
+//! call a function of [`kernels`](crate::kernels) for each block. A [`MatrixProduct`] is not a
+//! primitive: it computes a tensor from tensors.
 
 mod arguments;
 mod attention;
@@ -12,6 +13,7 @@ mod epilogue;
 mod expand;
 mod pool;
 mod primitive;
+mod product;
 mod transform;
 mod window;
 mod winograd;
@@ -25,6 +27,7 @@ pub use epilogue::StepEpilogue;
 pub use expand::ExpandPrimitive;
 pub use pool::{GlobalAveragePrimitive, PoolPrimitive};
 pub use primitive::Primitive;
+pub use product::MatrixProduct;
 pub use transform::TransformPrimitive;
 pub use window::WindowShape;
 pub use winograd::WinogradPrimitive;
