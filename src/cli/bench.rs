@@ -207,7 +207,7 @@ fn macs(model: &Model, inputs: &[Tensor]) -> Result<u64> {
     let mut graph = model.graph().clone();
     for (i, tensor) in inputs.iter().enumerate() {
         let id = graph.inputs()[i];
-        graph.value_mut(id).input = Some(dyrelu::graph::TensorType::of(tensor));
+        graph.value_mut(id).input = Some(dyrelu::graph::TensorType::from_tensor(tensor));
     }
     let types = infer::infer(&graph)?;
     let macs = graph.nodes().iter().map(|node| cost::multiply_adds(&types, node));

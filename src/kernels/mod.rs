@@ -1,4 +1,4 @@
-//! One operation a file, on slices, single-threaded and without allocation.
+//! One operation a file, on slices, single-threaded and, except for [`gemm`], without allocation.
 //!
 //! Feature maps are NHWC with the channels of a pixel padded to whole vectors of eight; the padding
 //! holds numbers that nobody reads. Kernels compute the [`Block`](Block)s of a map.
@@ -11,6 +11,7 @@ pub mod conv;
 pub mod depthwise;
 pub mod epilogue;
 mod fits;
+pub mod gemm;
 pub mod grouped;
 pub mod hyperfunction;
 pub mod layout;

@@ -106,7 +106,7 @@ fn a_photo_of_the_wrong_size_is_reported_and_the_others_are_classified() {
     let mut command = dyrelu(&["classify", "--format", "csv", "--top", "1", "--model"]);
     let run = command.arg(&model).arg(&wide).arg(f.path("square.png")).assert().code(1);
     assert!(stdout(&run).contains("square.png,1,2,2,"), "{}", stdout(&run));
-    assert!(stderr(&run).contains("wide.png: input \"x\" wants"), "{}", stderr(&run));
+    assert!(stderr(&run).contains("wide.png: input \"x\" must be"), "{}", stderr(&run));
 }
 
 #[test]
@@ -176,8 +176,8 @@ fn arrays_that_do_not_fit_are_refused() {
         (good[..good.len() - 4].to_vec(), "too short"),
         (good[..40].to_vec(), "not a .npy file"),
         (b"PK\x03\x04 an archive".to_vec(), "not a .npy file"),
-        (npy("(1, 3, 2)", &[1.0; 6]), "wants f32"),
-        (npy("(1, 4, 2, 2)", &[1.0; 16]), "wants f32"),
+        (npy("(1, 3, 2)", &[1.0; 6]), "must be f32"),
+        (npy("(1, 4, 2, 2)", &[1.0; 16]), "must be f32"),
         (npy("(1, 3, 1099511627776, 0)", &[]), "larger than"),
         (doubles, "found f64"),
     ] {

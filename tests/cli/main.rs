@@ -246,7 +246,8 @@ fn run_reads_and_writes_arrays_in_both_layouts() {
     }
     let long = f.file("long.npy", &npy("(1, 3, 1000000, 1000000)", &[1.0]));
     let wrong = f.file("wrong.npy", &npy("(1, 4, 1, 1)", &[0.0; 4]));
-    for (input, words) in [(long, "too short"), (wrong, "wants f32"), (f.path("no.npy"), "No such")]
+    for (input, words) in
+        [(long, "too short"), (wrong, "must be f32"), (f.path("no.npy"), "No such")]
     {
         let mut command = dyrelu(&["run"]);
         command.arg(&model).arg("--input").arg(&input).arg("--output").arg(f.path("z.npy"));

@@ -226,7 +226,11 @@ impl<'n, 'g> Builder<'n, 'g> {
             self.slots[output.index()].kind = SlotKind::Tensor;
         }
         let outputs = node.outputs.iter().map(|id| id.map(ValueId::index)).collect();
-        self.step(node, StepKind::General(node.op.clone()), inputs, outputs);
+        let kind = match choose::product(net, node) {
+            Some(product) => StepKind::Product(product),
+            None => StepKind::General(node.op.clone()),
+        };
+        self.step(node, kind, inputs, outputs);
     }
 
     /// Makes the output of a node that only changes a shape an alias of its input. Returns whether

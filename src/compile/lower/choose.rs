@@ -16,8 +16,8 @@ use crate::kernels::epilogue::Activation;
 use crate::kernels::grouped::Groups;
 use crate::kernels::pool::Pooling;
 use crate::plan::{
-    AttentionPrimitive, ChannelsPrimitive, GlobalAveragePrimitive, MOST_INPUTS, PoolPrimitive,
-    Primitive, WindowShape,
+    AttentionPrimitive, ChannelsPrimitive, GlobalAveragePrimitive, MOST_INPUTS, MatrixProduct,
+    PoolPrimitive, Primitive, WindowShape,
 };
 use crate::tensor::{DType, Tensor};
 
@@ -344,6 +344,17 @@ pub(super) fn channels(
         }
         _ => None,
     }
+}
+
+/// Returns the matrix product that `node` computes, if all of its inputs are f32.
+pub(super) fn product(net: &Network, node: &Node) -> Option<MatrixProduct> {
+    let product = match node.op {
+        Op::MatMul => MatrixProduct::MatMul,
+        Op::Gemm(op) => MatrixProduct::Gemm(op),
+        _ => return None,
+    };
+    let is_f32 = |&id: &ValueId| net.types.get(id).is_some_and(|ty| ty.dtype == DType::F32);
+    node.inputs.iter().flatten().all(is_f32).then_some(product)
 }
 
 /// Whether `node` only changes the shape of its input, and both shapes are vectors of one size.

@@ -1,7 +1,8 @@
 //! What the steps of a plan compute: one kind of primitive per file.
 //!
 //! A primitive checks the shapes of its inputs, cuts its output into blocks, and has the workers
-//! call a function of [`kernels`](crate::kernels) for each block.
+//! call a function of [`kernels`](crate::kernels) for each block. A [`MatrixProduct`] is not a
+//! primitive: it computes a tensor from tensors.
 
 mod arguments;
 mod attention;
@@ -14,6 +15,7 @@ mod expand;
 mod grouped;
 mod pool;
 mod primitive;
+mod product;
 mod transform;
 mod window;
 mod winograd;
@@ -29,6 +31,7 @@ pub use expand::ExpandPrimitive;
 pub use grouped::GroupedPrimitive;
 pub use pool::{GlobalAveragePrimitive, PoolPrimitive};
 pub use primitive::Primitive;
+pub use product::MatrixProduct;
 pub use transform::TransformPrimitive;
 pub use window::WindowShape;
 pub use winograd::WinogradPrimitive;

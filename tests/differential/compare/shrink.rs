@@ -87,7 +87,7 @@ fn part(
         let value = old.value(id);
         let new = if let Some(tensor) = new_inputs.get(&id) {
             tensors.push(tensor.clone());
-            graph.add_input(&value.name, TensorType::of(tensor))
+            graph.add_input(&value.name, TensorType::from_tensor(tensor))
         } else if let (Some(ty), Some(&tensor)) = (&value.input, inputs.get(&id)) {
             if fixed.contains(&id) {
                 graph.add_constant(&value.name, tensor.clone())
