@@ -21,6 +21,7 @@ mod place;
 pub mod pool;
 pub mod product;
 pub mod scalar_product;
+mod sizes;
 pub mod transform;
 pub mod winograd;
 

@@ -3,7 +3,8 @@
 
 use super::Window;
 use super::block::Block;
-use super::fits::{input_len, product_of};
+use super::fits::input_len;
+use super::sizes::product_of;
 use crate::simd::{Isa, LANES, Simd, Vectorised};
 
 /// What a pooling window gives.

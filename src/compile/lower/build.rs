@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::Network;
 use super::choose::{self, Convolution, Hyper};
 use super::group::{Core, Epilogue, Group};
 use super::merge::Stage;
+use super::network::Network;
 use crate::compile::pack::{Packed, Weights};
 use crate::graph::{Dim, Node, NodeId, Value, ValueId};
 use crate::plan::{

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::Network;
+use super::network::Network;
 use crate::compile::pack::{Form, Layer};
 use crate::compile::tuning::{JOINED_STEP, WINOGRAD_CHANNELS, WINOGRAD_SIDE};
 use crate::graph::geometry::is_row;
