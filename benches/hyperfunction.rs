@@ -13,7 +13,7 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use dyrelu::kernels::conv::{ConvWeights, Image, conv};
 use dyrelu::kernels::epilogue::Epilogue;
-use dyrelu::kernels::hyperfunction::{Bound, Coefficients, coefficients};
+use dyrelu::kernels::hyperfunction::{Coefficients, Squash, coefficients};
 use dyrelu::kernels::{Block, Blocks, Cut, Window};
 use dyrelu::simd::{Isa, padded};
 use dyrelu::tensor::Layout;
@@ -107,7 +107,7 @@ impl Second {
         let (hidden, rows) = (channels / 8, 2 * K);
         let (weight, bias) = (wave(rows * channels * hidden, 0.61), wave(rows * channels, 0.43));
         let (init, lambda) = (vec![0.0; rows], vec![1.0; rows]);
-        let ours = Coefficients::new(&weight, Some(&bias), &init, &lambda, Bound::None, hidden);
+        let ours = Coefficients::new(&weight, Some(&bias), &init, &lambda, Squash::None, hidden);
         let weight = transposed(&weight, rows * channels, hidden);
         Second { ours, plain: Plain { weight, bias, depth: hidden, step: padded(hidden) } }
     }

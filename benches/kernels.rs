@@ -1,7 +1,8 @@
-//! Kernels at the shapes of MobileNetV2 and ResNet-18, on one thread: `cargo bench --bench kernels`.
+//! Benchmarks of kernels at the shapes of MobileNetV2 and ResNet-18, on one thread:
+//! `cargo bench --bench kernels`.
 //!
-//! Each checks its result first. The `gemm` crate is the yardstick of matrix products, copying that
-//! of the activation alone.
+//! Each benchmark checks its result first. Matrix products are compared with the `gemm` crate, and the
+//! activation alone with copying.
 
 use std::hint::black_box;
 
@@ -34,12 +35,12 @@ fn window(kernel: usize, stride: usize, side: usize) -> Window {
     }
 }
 
-/// One element of a convolution, computed plainly.
+/// Returns the first pixel of one output channel of a convolution, computed by the definition in f64.
 fn element(x: &[f32], weight: &[f32], w: &Window, channels: usize, output: usize) -> f32 {
     let mut sum = 0.0;
     for tap_y in 0..w.kernel[0] {
         for tap_x in 0..w.kernel[1] {
-            // At the first pixel.
+            // The input position under the tap at the first output pixel.
             let at = |tap: usize, axis: usize| tap.checked_add_signed(-w.before[axis]);
             let (Some(y), Some(x_at)) = (at(tap_y, 0), at(tap_x, 1)) else { continue };
             let pixel = &x[(y * w.input[1] + x_at) * padded(channels)..][..channels];
@@ -54,7 +55,10 @@ fn element(x: &[f32], weight: &[f32], w: &Window, channels: usize, output: usize
 }
 
 fn check(name: &str, got: f32, want: f32) {
-    assert!((got - want).abs() <= 1e-4 * want.abs().max(1.0), "{name}: {got} and not {want}");
+    assert!(
+        (got - want).abs() <= 1e-4 * want.abs().max(1.0),
+        "{name}: expected {want}, found {got}"
+    );
 }
 
 fn pointwise(c: &mut Criterion) {
@@ -91,10 +95,11 @@ fn pointwise(c: &mut Criterion) {
     }
 }
 
-/// `y [rows][outputs] = x [rows][channels] * weight [outputs][channels]'` by the `gemm` crate.
+/// Computes `y [rows][outputs] = x [rows][channels] * weight [outputs][channels]'` with the `gemm`
+/// crate.
 fn gemm(x: &[f32], weight: &[f32], y: &mut [f32], rows: usize) {
     let (outputs, channels) = (y.len() / rows, x.len() / rows);
-    // SAFETY: the three matrices are as large as the sizes and steps say, and y is no other.
+    // SAFETY: the three slices hold matrices of these sizes and strides, and `y` overlaps no other.
     unsafe {
         gemm::gemm(
             rows,
@@ -182,7 +187,7 @@ fn depthwise_convolutions(c: &mut Criterion) {
 
 fn three_by_three(c: &mut Criterion) {
     let mut group = c.benchmark_group("3x3");
-    // Those of ResNet, and sizes on both sides of the thresholds for Winograd's algorithm.
+    // The sizes of ResNet-18, and sizes on both sides of the thresholds for Winograd's algorithm.
     let sizes = [(56, 64), (28, 128), (14, 256), (7, 512), (10, 256), (12, 256), (56, 8), (56, 16)];
     for (side, channels) in sizes {
         let w = window(3, 1, side);
@@ -211,18 +216,18 @@ fn three_by_three(c: &mut Criterion) {
     }
 }
 
-/// The activation with its context and its hyperfunction (DY-ReLU-B, R = 8), against copying.
+/// DY-ReLU-B (R = 8) with its context and its hyperfunction, compared with copying.
 fn dynamic_relu(c: &mut Criterion) {
     let mut group = c.benchmark_group("DY-ReLU-B alone");
     for (channels, side) in [(96, 112), (576, 14)] {
         let (plane, hidden) = (side * side, channels / 8);
         let x = wave(channels * plane, 0.37);
         let (w1, c1) = (wave(hidden * channels, 0.9), wave(hidden, 0.8));
-        // Next to nothing, but nothing that is exact in half precision, which would be read faster.
+        // Negligible weights, but not exact in half precision: those would be stored in half the bytes.
         let (w2, c2) = (vec![1e-9; 4 * channels * hidden], vec![0.0; 4 * channels]);
         let fc1 = Linear { weight: &w1, bias: &c1 };
         let fc2 = Linear { weight: &w2, bias: &c2 };
-        // Coefficients of the initial values: a plain ReLU, at the price of a dynamic one.
+        // The coefficients keep their initial values: a plain ReLU at the cost of a dynamic one.
         let mut relu = DynamicRelu::new(channels, fc1, fc2).expect("the weights fit");
         let mut y = vec![0.0; x.len()];
         for layout in [Layout::Nchw, Layout::Nhwc] {
@@ -242,7 +247,7 @@ fn dynamic_relu(c: &mut Criterion) {
     }
 }
 
-/// What remains of it where the coefficients are known, in place, against ReLU6.
+/// The max-affine function alone, with given coefficients, in place, compared with ReLU6.
 fn max_affine(c: &mut Criterion) {
     let mut group = c.benchmark_group("max-affine in place");
     for (channels, side) in [(96, 112), (576, 14)] {
@@ -258,7 +263,7 @@ fn max_affine(c: &mut Criterion) {
         check("NHWC", y[0], piece(0).max(piece(1)));
         group.throughput(Throughput::Bytes(4 * x.len() as u64));
         let shape = format!("{channels}x{side}x{side}");
-        // Slopes of one and zero: in place, others would drive the map to infinity.
+        // Slopes 1 and 0: applied in place repeatedly, larger ones would overflow.
         let (a, b) = ([vec![1.0; channels], vec![0.0; channels]].concat(), vec![0.0; 2 * channels]);
         group.bench_function(format!("NCHW/{shape}"), |bench| {
             bench.iter(|| max_affine_nchw(isa, black_box(&mut y), plane, &a, &b));
@@ -272,7 +277,7 @@ fn max_affine(c: &mut Criterion) {
     }
 }
 
-/// What memory and the caches give to one thread that only reads.
+/// The bandwidth of reads from memory and caches on one thread.
 fn reading(c: &mut Criterion) {
     let mut group = c.benchmark_group("reading");
     for megabytes in [16, 32, 256] {

@@ -1,5 +1,5 @@
-//! A dynamic ReLU as an operation of its own, for programs that do not run whole networks here. In a
-//! network its parts are fused with the convolutions around it.
+//! A dynamic ReLU as a standalone operation, for programs that do not run a whole network with this
+//! crate. In a network, the parts of a dynamic ReLU are fused with the convolutions around it.
 
 use std::sync::Arc;
 
@@ -8,34 +8,34 @@ use crate::graph::Squash;
 use crate::kernels::Block;
 use crate::kernels::attention::compact_attention;
 use crate::kernels::context::{hidden_layer, means_nchw, means_nhwc};
-use crate::kernels::hyperfunction::{Bound, Coefficients, coefficients};
+use crate::kernels::hyperfunction::{self, Coefficients, coefficients};
 use crate::kernels::max_affine::{
     MOST_PIECES, max_affine_nchw, max_affine_nchw_into, max_affine_nhwc, max_affine_nhwc_into,
 };
 use crate::simd::{Isa, padded};
 use crate::tensor::Layout;
 
-/// A fully connected layer, stored as PyTorch stores it.
+/// The weights of a fully connected layer, in the layout of PyTorch's `nn.Linear`.
 #[derive(Clone, Copy, Debug)]
 pub struct Linear<'a> {
-    /// `[outputs][inputs]`
+    /// The weights, `[outputs][inputs]`.
     pub weight: &'a [f32],
-    /// `[outputs]`
+    /// The biases, `[outputs]`.
     pub bias: &'a [f32],
 }
 
-/// The form of a dynamic ReLU, as the paper names it.
+/// The form of a dynamic ReLU, as named in the paper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Form {
     /// One set of coefficients for the whole map.
     A,
-    /// A set of coefficients for each channel.
+    /// One set of coefficients per channel.
     B,
-    /// A set of coefficients for each channel, times an attention over the positions.
+    /// One set of coefficients per channel, and an attention over the positions as a factor.
     C,
 }
 
-/// A dynamic ReLU with its weights, of form A, B or C and with any number of pieces up to eight.
+/// A dynamic ReLU of form A, B or C with up to eight pieces, and its weights.
 ///
 /// ```text
 /// h = relu(W1 mean(x) + c1)
@@ -46,16 +46,16 @@ pub enum Form {
 /// ```
 ///
 /// The formulas are equations 1 to 6 of [arXiv 2003.10027](https://arxiv.org/abs/2003.10027). The
-/// order of the coefficients in the second layer is `a_1 .. a_K, b_1 .. b_K`, each one number in
-/// form A and one number per channel in the others.
+/// order of the outputs of the second layer is `a_1 .. a_K, b_1 .. b_K`, where each coefficient is one
+/// number in form A and one number per channel in forms B and C.
 ///
-/// A value holds the scratch memory of its calls: nothing is allocated once maps of a size have
-/// been seen. Programs with several threads give each its own clone.
+/// The value contains scratch memory: calls with maps no larger than earlier ones do not allocate. A
+/// program with several threads uses one clone per thread.
 ///
 /// # Examples
 ///
-/// Form B with the paper's constants, on one image of 16 channels. A second layer of zeros makes it
-/// a plain ReLU.
+/// Form B with the constants of the paper, on one image of 16 channels. With a second layer of zeros it
+/// is a plain ReLU.
 ///
 /// ```
 /// use dyrelu::{DynamicRelu, Layout, Linear};
@@ -89,30 +89,34 @@ struct Attention {
     weight: Vec<f32>,
     bias: f32,
     tau: f32,
-    /// The factor of the softmax, per position.
+    /// The factor of the softmax, divided by the number of positions.
     gamma: f32,
 }
 
 impl DynamicRelu {
-    /// A dynamic ReLU with the paper's constants: K = 2, initial slopes 1 and 0, initial intercepts
-    /// 0, `lambda` 1 for slopes and 0.5 for intercepts, a squash of `2 sigmoid(z) - 1`.
+    /// Returns a dynamic ReLU with the constants of the paper: K = 2, initial slopes 1 and 0, initial
+    /// intercepts 0, `lambda` 1 for slopes and 0.5 for intercepts, and the squash `2 sigmoid(z) - 1`.
     ///
-    /// `fc1` goes from `channels` to any number of hidden units, `fc2` from there to 4 coefficients
-    /// (form A) or to `4 * channels` (form B).
+    /// `fc1` has `channels` inputs and any number of hidden units as outputs. `fc2` has the hidden units
+    /// as inputs and 4 outputs (form A) or `4 * channels` outputs (form B).
     ///
     /// # Errors
-    /// [`Input`](crate::ErrorKind::Input) if the lengths do not fit together.
+    /// [`Input`](crate::ErrorKind::Input) if `channels` or the number of hidden units is zero, or if a
+    /// length does not match these sizes.
     pub fn new(channels: usize, fc1: Linear, fc2: Linear) -> Result<Self> {
         let (init, lambda) = ([1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 0.5, 0.5]);
         Self::with_pieces(channels, fc1, fc2, &init, &lambda, Squash::Sigmoid)
     }
 
-    /// A dynamic ReLU with `K = init.len() / 2` pieces and constants of its own. `init` and `lambda`
-    /// have a number per coefficient: K slopes, then K intercepts.
+    /// Returns a dynamic ReLU with `K = init.len() / 2` pieces and other constants than those of the
+    /// paper. `init` and `lambda` have one number per coefficient: K slopes, then K intercepts.
+    ///
+    /// `fc1` has `channels` inputs and any number of hidden units as outputs. `fc2` has the hidden units
+    /// as inputs and `2K` outputs (form A) or `2K * channels` outputs (form B).
     ///
     /// # Errors
-    /// [`Input`](crate::ErrorKind::Input) if the lengths do not fit together, or if K is not from 1
-    /// to 8.
+    /// [`Input`](crate::ErrorKind::Input) if `channels` or the number of hidden units is zero, if K is
+    /// not from 1 to 8, or if a length does not match these sizes.
     pub fn with_pieces(
         channels: usize,
         fc1: Linear,
@@ -127,12 +131,15 @@ impl DynamicRelu {
             false => Err(Error::input(format!("{what}: expected {expected}, found {found}"))),
         };
         if channels == 0 || hidden == 0 {
-            return Err(Error::input("a dynamic ReLU has channels and hidden units, found none"));
+            return Err(Error::input(format!(
+                "a dynamic ReLU needs at least one channel and one hidden unit, found \
+                 {channels} channels and {hidden} hidden units"
+            )));
         }
         if !(1..=MOST_PIECES).contains(&pieces) || init.len() != 2 * pieces {
             let found = init.len();
             return Err(Error::input(format!(
-                "init has K slopes and K intercepts with K from 1 to {MOST_PIECES}, found {found} \
+                "init needs K slopes and K intercepts with K from 1 to {MOST_PIECES}, found {found} \
                  numbers"
             )));
         }
@@ -142,23 +149,23 @@ impl DynamicRelu {
         let is_shared = outputs == 2 * pieces;
         if !is_shared && outputs != 2 * pieces * channels {
             return Err(Error::input(format!(
-                "fc2 has {} outputs (form A) or {} (form B), found {outputs}",
+                "fc2 needs {} outputs (form A) or {} (form B), found {outputs}",
                 2 * pieces,
                 2 * pieces * channels
             )));
         }
         expect("weights of fc2", outputs * hidden, fc2.weight.len())?;
-        let of_channels = |rows: &[f32], width: usize| -> Vec<f32> {
+        let per_channel = |rows: &[f32], width: usize| -> Vec<f32> {
             let copies = if is_shared { channels } else { 1 };
             rows.chunks_exact(width).flat_map(|row| row.repeat(copies)).collect()
         };
-        let (weight, bias) = (of_channels(fc2.weight, hidden), of_channels(fc2.bias, 1));
-        let bound = match squash {
-            Squash::Sigmoid => Bound::Tanh,
-            Squash::HardSigmoid => Bound::Clamp,
-            Squash::None => Bound::None,
+        let (weight, bias) = (per_channel(fc2.weight, hidden), per_channel(fc2.bias, 1));
+        let squash = match squash {
+            Squash::Sigmoid => hyperfunction::Squash::Tanh,
+            Squash::HardSigmoid => hyperfunction::Squash::Clamp,
+            Squash::None => hyperfunction::Squash::None,
         };
-        let fc2 = Coefficients::new(&weight, Some(&bias), init, lambda, bound, hidden);
+        let fc2 = Coefficients::new(&weight, Some(&bias), init, lambda, squash, hidden);
         let scratch = channels + padded(hidden) + fc2.outputs() + fc2.workspace();
         Ok(DynamicRelu {
             channels,
@@ -174,13 +181,13 @@ impl DynamicRelu {
         })
     }
 
-    /// Makes it form C: the result is multiplied by the attention that a 1x1 convolution of `weight`
-    /// (one number per channel) and `bias` and a softmax of temperature `tau` give. `gamma` is a
-    /// third of the number of positions, as in the paper.
+    /// Turns this into form C: the result is multiplied by a spatial attention. Its logits are a 1x1
+    /// convolution with `weight [channels]` and `bias`; `tau` is the temperature of the softmax. `gamma`
+    /// is a third of the number of positions, as in the paper.
     ///
     /// # Errors
-    /// [`Input`](crate::ErrorKind::Input) if the number of weights is not that of channels, or if
-    /// `tau` is not a positive number.
+    /// [`Input`](crate::ErrorKind::Input) if the length of `weight` is not the number of channels, or if
+    /// `tau` is not positive and finite.
     pub fn with_attention(mut self, weight: &[f32], bias: f32, tau: f32) -> Result<Self> {
         if weight.len() != self.channels {
             let (expected, found) = (self.channels, weight.len());
@@ -189,14 +196,14 @@ impl DynamicRelu {
             )));
         }
         if !(tau > 0.0 && tau.is_finite()) {
-            return Err(Error::input(format!("tau is a positive number, found {tau}")));
+            return Err(Error::input(format!("tau must be positive and finite, found {tau}")));
         }
         let weight = weight.to_vec();
         self.attention = Some(Attention { weight, bias, tau, gamma: 1.0 / 3.0 });
         Ok(self)
     }
 
-    /// Which form this is.
+    /// Returns the form.
     pub fn form(&self) -> Form {
         match (&self.attention, self.is_shared) {
             (Some(_), _) => Form::C,
@@ -205,21 +212,22 @@ impl DynamicRelu {
         }
     }
 
-    /// The number of channels of the maps that it takes.
+    /// Returns the number of channels of the maps that this applies to.
     pub fn channels(&self) -> usize {
         self.channels
     }
 
-    /// The number of pieces, K.
+    /// Returns the number of pieces, K.
     pub fn pieces(&self) -> usize {
         self.pieces
     }
 
-    /// Applies it in place to `images` images of equal size, which lie one after another without
-    /// padding: `[images, channels, height, width]` or `[images, height, width, channels]`.
+    /// Applies the dynamic ReLU in place to `x`, which has the shape `[images, channels, height, width]`
+    /// (NCHW) or `[images, height, width, channels]` (NHWC).
     ///
     /// # Errors
-    /// [`Input`](crate::ErrorKind::Input) if `x` is not as many images of whole pixels.
+    /// [`Input`](crate::ErrorKind::Input) if the length of `x` is not a multiple of
+    /// `images * channels`.
     pub fn apply(&mut self, x: &mut [f32], images: usize, layout: Layout) -> Result<()> {
         let image = self.image_len(x.len(), images)?;
         for x in x.chunks_exact_mut(image) {
@@ -234,10 +242,11 @@ impl DynamicRelu {
         Ok(())
     }
 
-    /// As [`apply`](Self::apply), from `x` to `y`.
+    /// As [`apply`](Self::apply), but writes the result to `y`.
     ///
     /// # Errors
-    /// As [`apply`](Self::apply), and if `x` and `y` differ in length.
+    /// [`Input`](crate::ErrorKind::Input) in the cases of [`apply`](Self::apply), and if `x` and `y`
+    /// differ in length.
     pub fn apply_into(
         &mut self,
         x: &[f32],
@@ -248,7 +257,9 @@ impl DynamicRelu {
         let image = self.image_len(x.len(), images)?;
         if x.len() != y.len() {
             let (expected, found) = (x.len(), y.len());
-            return Err(Error::input(format!("y has {found} elements, x has {expected}")));
+            return Err(Error::input(format!(
+                "y must have as many elements as x: expected {expected}, found {found}"
+            )));
         }
         for (x, y) in x.chunks_exact(image).zip(y.chunks_exact_mut(image)) {
             self.prepare(x, layout);
@@ -262,25 +273,25 @@ impl DynamicRelu {
         Ok(())
     }
 
-    /// The number of elements of each of `images` images of `len` elements together; 1 if there are
-    /// none.
+    /// Returns the number of elements per image if `images` images have `len` elements in total; 1 if
+    /// `len` is zero.
     fn image_len(&self, len: usize, images: usize) -> Result<usize> {
         let image = len.checked_div(images).unwrap_or(0);
         if image * images != len || !image.is_multiple_of(self.channels) {
             return Err(Error::input(format!(
-                "{len} elements are not {images} images of {} channels",
+                "{len} elements cannot be split into {images} images of {} channels",
                 self.channels
             )));
         }
         Ok(image.max(1))
     }
 
-    /// Computes what depends on the whole image: the coefficients `[2K][channels]`, and for form C
-    /// the attention at each position.
+    /// Computes the inputs of the pass over an image: the coefficients `[2K][channels]`, which it writes to
+    /// the start of the scratch memory, and for form C the attention at each position.
     fn prepare(&mut self, x: &[f32], layout: Layout) {
         let (isa, channels) = (self.isa, self.channels);
         let outputs = self.fc2.outputs();
-        let (all, rest) = self.scratch.split_at_mut(outputs);
+        let (padded_rows, rest) = self.scratch.split_at_mut(outputs);
         let (means, rest) = rest.split_at_mut(channels);
         let (hidden, work) = rest.split_at_mut(padded(self.fc1_bias.len()));
         match layout {
@@ -288,10 +299,11 @@ impl DynamicRelu {
             Layout::Nhwc => means_nhwc(isa, x, means),
         }
         hidden_layer(isa, &self.fc1_weight, &self.fc1_bias, means, hidden);
-        coefficients(isa, &self.fc2, hidden, &mut Block::whole(all, outputs), work);
+        coefficients(isa, &self.fc2, hidden, &mut Block::whole(padded_rows, outputs), work);
         let (rows, width) = (2 * self.pieces, outputs / (2 * self.pieces));
+        // Removes the padding of the rows.
         for row in 1..rows {
-            all.copy_within(row * width..row * width + channels, row * channels);
+            padded_rows.copy_within(row * width..row * width + channels, row * channels);
         }
         let Some(attention) = &self.attention else { return };
         let pixels = x.len() / channels;
@@ -301,7 +313,7 @@ impl DynamicRelu {
         compact_attention(isa, &mut self.positions, pixels, attention.tau, gamma);
     }
 
-    /// Multiplies an image by the attention, if this is form C.
+    /// Multiplies an image by the attention if this is form C.
     fn attend(&self, y: &mut [f32], layout: Layout) {
         if self.attention.is_none() {
             return;
@@ -322,13 +334,13 @@ impl DynamicRelu {
     }
 }
 
-/// The slopes and the intercepts, each `[K][channels]`, at the start of the scratch memory.
+/// Returns the slopes and the intercepts, each `[K][channels]`, from the start of the scratch memory.
 fn coefficients_of(scratch: &[f32], channels: usize, pieces: usize) -> (&[f32], &[f32]) {
     scratch[..2 * pieces * channels].split_at(pieces * channels)
 }
 
 impl Attention {
-    /// The 1x1 convolution.
+    /// Computes the 1x1 convolution: the logits `z [positions]` of an image `x`.
     fn logits(&self, x: &[f32], layout: Layout, z: &mut [f32]) {
         z.fill(self.bias);
         match layout {
@@ -347,168 +359,4 @@ impl Attention {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn wave(len: usize, frequency: f32) -> Vec<f32> {
-        (0..len).map(|i| (i as f32 * frequency).sin()).collect()
-    }
-
-    /// A case: the sizes and the weights.
-    struct Case {
-        channels: usize,
-        pixels: usize,
-        pieces: usize,
-        form: Form,
-        w1: Vec<f32>,
-        c1: Vec<f32>,
-        w2: Vec<f32>,
-        c2: Vec<f32>,
-        attention: Vec<f32>,
-    }
-
-    impl Case {
-        fn new(channels: usize, pixels: usize, hidden: usize, pieces: usize, form: Form) -> Self {
-            let outputs = 2 * pieces * if form == Form::A { 1 } else { channels };
-            let (w1, c1) = (wave(hidden * channels, 1.1), wave(hidden, 0.4));
-            let (w2, c2) = (wave(outputs * hidden, 0.9), wave(outputs, 1.7));
-            let attention = wave(channels, 0.3);
-            Case { channels, pixels, pieces, form, w1, c1, w2, c2, attention }
-        }
-
-        fn init(&self) -> Vec<f32> {
-            let mut init = vec![0.0; 2 * self.pieces];
-            init[0] = 1.0;
-            init
-        }
-
-        fn operation(&self) -> DynamicRelu {
-            let fc1 = Linear { weight: &self.w1, bias: &self.c1 };
-            let fc2 = Linear { weight: &self.w2, bias: &self.c2 };
-            let lambda = [vec![1.0; self.pieces], vec![0.5; self.pieces]].concat();
-            let (init, squash) = (self.init(), Squash::Sigmoid);
-            let relu =
-                DynamicRelu::with_pieces(self.channels, fc1, fc2, &init, &lambda, squash).unwrap();
-            match self.form {
-                Form::C => relu.with_attention(&self.attention, 0.2, 1.5).unwrap(),
-                _ => relu,
-            }
-        }
-
-        /// The definition in double precision, of one image, NCHW.
-        fn definition(&self, x: &[f32]) -> Vec<f32> {
-            let (channels, k) = (self.channels, self.pieces);
-            let x: Vec<f64> = x.iter().copied().map(f64::from).collect();
-            let dot = |row: &[f32], x: &[f64]| -> f64 {
-                row.iter().zip(x).map(|(&w, x)| f64::from(w) * x).sum()
-            };
-            let mean: Vec<f64> = x
-                .chunks(self.pixels)
-                .map(|plane| plane.iter().sum::<f64>() / self.pixels as f64)
-                .collect();
-            let hidden: Vec<f64> = self
-                .w1
-                .chunks(channels)
-                .zip(&self.c1)
-                .map(|(row, &c)| (dot(row, &mean) + f64::from(c)).max(0.0))
-                .collect();
-            let per_row = self.c2.len() / (2 * k);
-            let coefficient = |row: usize, channel: usize| {
-                let o = row * per_row + channel % per_row;
-                let z = dot(&self.w2[o * hidden.len()..][..hidden.len()], &hidden);
-                let z = z + f64::from(self.c2[o]);
-                let lambda = if row < k { 1.0 } else { 0.5 };
-                f64::from(self.init()[row]) + lambda * (z / 2.0).tanh()
-            };
-            let logit = |p: usize| {
-                let terms = self.attention.iter().enumerate();
-                (0.2 + terms.map(|(c, &w)| f64::from(w) * x[c * self.pixels + p]).sum::<f64>())
-                    / 1.5
-            };
-            let sum: f64 = (0..self.pixels).map(|p| logit(p).exp()).sum();
-            let pi = |p: usize| match self.form {
-                Form::C => (self.pixels as f64 / 3.0 * logit(p).exp() / sum).min(1.0),
-                _ => 1.0,
-            };
-            let value = |i: usize| {
-                let (channel, p) = (i / self.pixels, i % self.pixels);
-                let pieces =
-                    (0..k).map(|j| coefficient(j, channel) * x[i] + coefficient(k + j, channel));
-                (pi(p) * pieces.fold(f64::NEG_INFINITY, f64::max)) as f32
-            };
-            (0..x.len()).map(value).collect()
-        }
-    }
-
-    fn forms_and_layouts_agree_with_the_definition(isa: Isa) {
-        const IMAGES: usize = 2;
-        for (channels, pixels, hidden, pieces) in
-            [(1, 1, 1, 1), (3, 35, 4, 2), (17, 7, 5, 3), (40, 49, 8, 2), (96, 33, 12, 8)]
-        {
-            for form in [Form::A, Form::B, Form::C] {
-                let case = Case::new(channels, pixels, hidden, pieces, form);
-                let x = wave(IMAGES * channels * pixels, 0.7);
-                let images = || x.chunks_exact(channels * pixels);
-                let want: Vec<f32> = images().flat_map(|x| case.definition(x)).collect();
-                let nhwc = |x: &[f32]| -> Vec<f32> {
-                    let image = |x: &[f32]| -> Vec<f32> {
-                        let at = |i: usize| x[i % channels * pixels + i / channels];
-                        (0..x.len()).map(at).collect()
-                    };
-                    x.chunks_exact(channels * pixels).flat_map(image).collect()
-                };
-                let mut relu = DynamicRelu { isa, ..case.operation() };
-                // An image of form A with one channel cannot be told from form B.
-                assert!(relu.form() == form || channels == 1);
-                let check = |got: &[f32], want: &[f32], how: &str| {
-                    for (got, want) in got.iter().zip(want) {
-                        let close = (got - want).abs() <= 2e-5 * want.abs().max(1.0);
-                        let name = isa.name();
-                        assert!(
-                            close,
-                            "{got}, {want}: {how}, {name}, {form:?} {channels}x{pixels}"
-                        );
-                    }
-                };
-                let mut y = vec![f32::NAN; x.len()];
-                relu.apply_into(&x, &mut y, IMAGES, Layout::Nchw).unwrap();
-                check(&y, &want, "NCHW");
-                relu.apply_into(&nhwc(&x), &mut y, IMAGES, Layout::Nhwc).unwrap();
-                check(&y, &nhwc(&want), "NHWC");
-                y.copy_from_slice(&x);
-                relu.apply(&mut y, IMAGES, Layout::Nchw).unwrap();
-                check(&y, &want, "NCHW in place");
-                y.copy_from_slice(&nhwc(&x));
-                relu.apply(&mut y, IMAGES, Layout::Nhwc).unwrap();
-                check(&y, &nhwc(&want), "NHWC in place");
-            }
-        }
-    }
-
-    /// [`forms_and_layouts_agree_with_the_definition`] on each instruction set.
-    mod forms_and_layouts_agree_with_the_definition {
-        crate::simd::testing::isa_tests!(super::forms_and_layouts_agree_with_the_definition);
-    }
-
-    #[test]
-    fn lengths_that_do_not_fit_are_refused() {
-        let mut relu = Case::new(4, 1, 2, 2, Form::B).operation();
-        assert!(relu.apply(&mut [0.0; 7], 1, Layout::Nchw).is_err());
-        assert!(relu.apply(&mut [0.0; 8], 3, Layout::Nchw).is_err());
-        assert!(relu.apply(&mut [0.0; 8], 0, Layout::Nchw).is_err());
-        assert!(relu.apply(&mut [], 0, Layout::Nhwc).is_ok());
-        assert!(relu.apply(&mut [], 3, Layout::Nhwc).is_ok());
-        assert!(relu.apply_into(&[0.0; 8], &mut [0.0; 4], 1, Layout::Nhwc).is_err());
-        assert!(relu.clone().with_attention(&[0.0; 3], 0.0, 1.0).is_err());
-        assert!(relu.with_attention(&[0.0; 4], 0.0, 0.0).is_err());
-        let linear =
-            |outputs: usize, inputs: usize| (vec![0.0; outputs * inputs], vec![0.0; outputs]);
-        let ((w1, c1), (w2, c2)) = (linear(2, 4), linear(7, 2));
-        let fc1 = Linear { weight: &w1, bias: &c1 };
-        assert!(DynamicRelu::new(4, fc1, Linear { weight: &w2, bias: &c2 }).is_err());
-        assert!(DynamicRelu::new(0, fc1, Linear { weight: &w2, bias: &c2 }).is_err());
-        let none = Linear { weight: &[], bias: &[] };
-        let pieces = DynamicRelu::with_pieces(4, fc1, none, &[], &[], Squash::None);
-        assert!(pieces.is_err());
-    }
-}
+mod tests;

@@ -14,7 +14,7 @@ use crate::graph::{Hyperfunction, Squash, ValueId};
 use crate::kernels::conv::ConvWeights;
 use crate::kernels::depthwise::DepthwiseWeights;
 use crate::kernels::grouped::{GroupedWeights, Groups};
-use crate::kernels::hyperfunction::{Bound, Coefficients, are_finite, are_half};
+use crate::kernels::hyperfunction::{self, Coefficients, are_finite, are_half};
 use crate::kernels::winograd::WinogradWeights;
 use crate::kernels::{PartSize, Unaligned, pack_together};
 use crate::tensor::{AlignedBuffer, Tensor};
@@ -143,28 +143,28 @@ impl Layer<'_> {
     fn read(&self, parts: &[Tensor], is_finite: bool) -> Option<Weights> {
         Some(match self.form {
             Form::Dense { outputs, channels, taps, .. } => {
-                Weights::Dense(ConvWeights::of(parts, outputs, channels, taps)?)
+                Weights::Dense(ConvWeights::from_parts(parts, outputs, channels, taps)?)
             }
             Form::Hidden { outputs, channels } => {
-                Weights::Dense(ConvWeights::of(parts, outputs, channels, 1)?)
+                Weights::Dense(ConvWeights::from_parts(parts, outputs, channels, 1)?)
             }
             Form::Depthwise { channels, taps } => {
-                Weights::Depthwise(DepthwiseWeights::of(parts, channels, taps)?)
+                Weights::Depthwise(DepthwiseWeights::from_parts(parts, channels, taps)?)
             }
             Form::Grouped(groups) => Weights::Grouped(GroupedWeights::from_parts(parts, groups)?),
             Form::Winograd { outputs, channels } => {
-                Weights::Winograd(WinogradWeights::of(parts, outputs, channels)?)
+                Weights::Winograd(WinogradWeights::from_parts(parts, outputs, channels)?)
             }
             Form::Coefficients { op, channels, hidden } => {
                 let (init, lambda) = (&op.init, &op.lambda);
-                let bound = match op.squash {
-                    Squash::Sigmoid => Bound::Tanh,
-                    Squash::HardSigmoid => Bound::Clamp,
-                    Squash::None => Bound::None,
+                let squash = match op.squash {
+                    Squash::Sigmoid => hyperfunction::Squash::Tanh,
+                    Squash::HardSigmoid => hyperfunction::Squash::Clamp,
+                    Squash::None => hyperfunction::Squash::None,
                 };
-                let layer =
-                    Coefficients::of(parts, channels, init, lambda, bound, hidden, is_finite)?;
-                Weights::Coefficients(layer)
+                Weights::Coefficients(Coefficients::from_parts(
+                    parts, channels, init, lambda, squash, hidden, is_finite,
+                )?)
             }
         })
     }

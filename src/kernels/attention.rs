@@ -3,20 +3,22 @@
 
 use crate::simd::{Isa, LANES, Simd, Vectorised, exp, padded};
 
-/// Computes the attention of one image. Both maps have one channel: a number at the start of every
-/// eight. `gamma` is the factor of the softmax.
+/// Computes the attention `pi` of one image from its logits `z`.
+///
+/// Both are feature maps of one channel: `[positions][8]`, with the value of a position in the first
+/// of its eight elements. The other elements of `pi` become zero.
 ///
 /// # Panics
-/// Panics if the maps differ in size.
+/// Panics if the maps differ in length, or if the length is not a multiple of eight.
 pub fn spatial_attention(isa: Isa, z: &[f32], pi: &mut [f32], tau: f32, gamma: f32) {
     assert!(z.len() == pi.len() && z.len().is_multiple_of(LANES));
-    // The result has room to work on numbers that lie side by side.
+    // The values are computed as a dense array at the start of `pi`, then spread out.
     let count = z.len() / LANES;
     for (to, z) in pi.iter_mut().zip(z.iter().step_by(LANES)) {
         *to = *z;
     }
     compact_attention(isa, &mut pi[..padded(count)], count, tau, gamma);
-    // From the last to the first: none is overwritten before it is read.
+    // From the last to the first, so that no value is overwritten before it is read.
     for i in (0..count).rev() {
         let value = pi[i];
         let to = &mut pi[i * LANES..][..LANES];
@@ -25,8 +27,9 @@ pub fn spatial_attention(isa: Isa, z: &[f32], pi: &mut [f32], tau: f32, gamma: f
     }
 }
 
-/// As [`spatial_attention`], in place on `count` numbers that lie side by side at the start of
-/// `map`, which is `count` rounded up to whole vectors long. What is behind them becomes zero.
+/// Computes the attention in place from `count` logits that lie one after another at the start of
+/// `map`. The length of `map` is `count` rounded up to a multiple of eight; the elements after the
+/// first `count` become zero.
 ///
 /// # Panics
 /// Panics if `map` has another length.
@@ -50,7 +53,7 @@ impl Vectorised for Attention<'_> {
         let Attention { map, count, tau, gamma } = self;
         map[count..].fill(f32::NEG_INFINITY);
         let (vectors, _) = map.as_chunks_mut::<LANES>();
-        // SAFETY: these chunks hold eight numbers each.
+        // SAFETY: a chunk is a vector of eight elements.
         let load = |x: &[f32; LANES]| unsafe { s.load(x.as_ptr()) };
         // SAFETY: as above.
         let store = |to: &mut [f32; LANES], x| unsafe { s.store(to.as_mut_ptr(), x) };
@@ -58,9 +61,9 @@ impl Vectorised for Attention<'_> {
         for x in &*vectors {
             largest = s.max(largest, load(x));
         }
-        let mut eight = [0.0; LANES];
-        store(&mut eight, largest);
-        let largest = eight.into_iter().fold(f32::NEG_INFINITY, |a, b| if a > b { a } else { b });
+        let mut lanes = [0.0; LANES];
+        store(&mut lanes, largest);
+        let largest = lanes.into_iter().fold(f32::NEG_INFINITY, |a, b| if a > b { a } else { b });
         let (largest, scale) = (s.splat(largest), s.splat(1.0 / tau));
         for x in &mut *vectors {
             let y = exp(s, s.mul(s.sub(load(x), largest), scale));

@@ -1,5 +1,5 @@
-//! The context of a hyperfunction and its hidden layer, of one map that lies in memory as its owner
-//! keeps it, in either layout.
+//! The context of a hyperfunction and its hidden layer, from one image without padding, in NCHW or
+//! NHWC.
 //!
 //! ```text
 //! context = mean over height and width of x
@@ -9,31 +9,31 @@
 
 use crate::simd::{Isa, LANES, Simd, Vectorised};
 
-/// Writes the mean of each plane of `x`, NCHW.
+/// Writes the mean of each channel of `x`, one image in NCHW, to `means [channels]`.
 ///
 /// # Panics
-/// Panics if `x` is not as many planes of equal size as there are means.
+/// Panics if either slice is empty, or if the length of `x` is not a multiple of the number of means.
 pub fn means_nchw(isa: Isa, x: &[f32], means: &mut [f32]) {
     assert!(!means.is_empty() && !x.is_empty() && x.len().is_multiple_of(means.len()));
     isa.run_narrow(MeansNchw { x, plane: x.len() / means.len(), means });
 }
 
-/// Writes the mean of each channel of `x`, NHWC without padding.
+/// Writes the mean of each channel of `x`, one image in NHWC without padding, to `means [channels]`.
 ///
 /// # Panics
-/// Panics if `x` does not consist of pixels with as many channels as there are means.
+/// Panics if either slice is empty, or if the length of `x` is not a multiple of the number of means.
 pub fn means_nhwc(isa: Isa, x: &[f32], means: &mut [f32]) {
     assert!(!means.is_empty() && !x.is_empty() && x.len().is_multiple_of(means.len()));
     isa.run_narrow(MeansNhwc { x, means });
 }
 
-/// Writes `relu(weight x + bias)`, and zeros to the elements of `to` behind it.
+/// Writes `relu(weight x + bias)` to the start of `to`, and zeros to the rest of `to`.
 ///
 /// # Panics
 /// Panics if `weight` is not `[bias.len()][x.len()]` or `to` is shorter than `bias`.
 pub fn hidden_layer(isa: Isa, weight: &[f32], bias: &[f32], x: &[f32], to: &mut [f32]) {
-    assert_eq!(weight.len(), bias.len() * x.len(), "weights of the first layer");
-    assert!(to.len() >= bias.len(), "room for the hidden layer");
+    assert_eq!(weight.len(), bias.len() * x.len(), "the weights are not [bias.len()][x.len()]");
+    assert!(to.len() >= bias.len(), "the output is shorter than the bias");
     isa.run_narrow(Hidden { weight, bias, x, to });
 }
 
@@ -75,17 +75,17 @@ impl Vectorised for MeansNhwc<'_, '_> {
     }
 }
 
-/// Pixels that are added up before their sum goes to memory.
+/// Pixels per pass over the sums, which are loaded and stored once per pass.
 const ROWS: usize = 8;
 
-/// The sum of any number of elements, in four vectors.
+/// Returns the sum of any number of elements, computed in four vectors of partial sums.
 #[inline(always)]
 fn sum<S: Simd>(s: S, x: &[f32]) -> f32 {
     let (parts, rest) = x.as_chunks::<{ 4 * LANES }>();
     let mut sums = [s.splat(0.0); 4];
     for part in parts {
         for (i, sum) in sums.iter_mut().enumerate() {
-            // SAFETY: a part is four vectors of eight.
+            // SAFETY: a part has `4 * LANES` elements.
             *sum = s.add(*sum, unsafe { s.load(part.as_ptr().add(i * LANES)) });
         }
     }
@@ -93,14 +93,15 @@ fn sum<S: Simd>(s: S, x: &[f32]) -> f32 {
     s.sum(sums) + rest.iter().sum::<f32>()
 }
 
-/// Adds `R` pixels of `sums.len()` channels each.
+/// Adds `R` pixels of `sums.len()` channels each to `sums`.
 #[inline(always)]
 fn add_rows<S: Simd, const R: usize>(s: S, x: &[f32], sums: &mut [f32]) {
     let channels = sums.len();
     assert_eq!(x.len(), R * channels);
     let whole = channels / LANES * LANES;
     for channel in (0..whole).step_by(LANES) {
-        // SAFETY: eight channels of each of the pixels and of the sums.
+        // SAFETY: `channel + LANES <= channels`, each of the `R` pixels has `channels` elements, as
+        // asserted above, and so has `sums`.
         unsafe {
             let to = sums.as_mut_ptr().add(channel);
             let mut sum = s.load(to);
@@ -115,7 +116,7 @@ fn add_rows<S: Simd, const R: usize>(s: S, x: &[f32], sums: &mut [f32]) {
     }
 }
 
-/// `to = relu(weight x + bias)`, with zeros behind it.
+/// The arguments of [`hidden_layer`].
 struct Hidden<'a, 'b> {
     weight: &'a [f32],
     bias: &'a [f32],
@@ -135,12 +136,12 @@ impl Vectorised for Hidden<'_, '_> {
             let (row, row_rest) = row.as_chunks::<LANES>();
             let mut sums = s.splat(0.0);
             for (w, x) in row.iter().zip(x) {
-                // SAFETY: eight numbers each.
+                // SAFETY: `w` and `x` are chunks of eight elements.
                 sums = unsafe { s.mul_add(s.load(w.as_ptr()), s.load(x.as_ptr()), sums) };
             }
             let rest: f32 = row_rest.iter().zip(x_rest).map(|(w, x)| w * x).sum();
             let z = s.sum(sums) + rest + bias;
-            // Not `max`, which would hide a NaN.
+            // `f32::max` would turn a NaN into zero.
             *to = if z < 0.0 { 0.0 } else { z };
         }
     }

@@ -51,7 +51,7 @@ impl ConvWeights {
             let weight = bytemuck::cast_slice(weight);
             Self::pack(weight, bias, [outputs, channels, taps], false, parts);
         });
-        Self::of(&parts, outputs, channels, taps).expect("the lengths were made to fit")
+        Self::from_parts(&parts, outputs, channels, taps).expect("the lengths were made to fit")
     }
 
     /// The sizes of the parts of a layer.
@@ -100,7 +100,12 @@ impl ConvWeights {
     }
 
     /// Weights that were packed earlier; `None` where these are not theirs.
-    pub fn of(parts: &[Tensor], outputs: usize, channels: usize, taps: usize) -> Option<Self> {
+    pub fn from_parts(
+        parts: &[Tensor],
+        outputs: usize,
+        channels: usize,
+        taps: usize,
+    ) -> Option<Self> {
         let (parts, single) = match parts {
             [parts @ .., single] if Self::is_single([outputs, channels, taps]) => {
                 (parts, Some(single))

@@ -1,4 +1,4 @@
-//! Depthwise convolution, NHWC: vectors run over channels, whatever kernel and stride.
+//! Depthwise convolution in NHWC: vectors run over channels, for every kernel size and stride.
 #![allow(unsafe_code)]
 
 use std::ops::Range;
@@ -13,7 +13,8 @@ use super::sizes::product_of;
 use crate::simd::{Isa, Simd, Vectorised, padded};
 use crate::tensor::{Numbers, Tensor};
 
-/// Weights `[taps][width]` and biases `[width]`, channels padded with zeros.
+/// Packed weights `[taps][width]` and biases `[width]`, where `width` is the number of channels padded
+/// to a multiple of eight. The padding is zeros.
 pub struct DepthwiseWeights {
     taps: Numbers<f32>,
     bias: Numbers<f32>,
@@ -23,25 +24,26 @@ impl DepthwiseWeights {
     /// Packs `weight [channels][taps]` and `bias [channels]`.
     ///
     /// # Panics
-    /// Where the lengths do not fit together.
+    /// Panics if a length does not match these shapes.
     pub fn new(weight: &[f32], bias: Option<&[f32]>, channels: usize) -> Self {
         let taps = weight.len() / channels.max(1);
         let parts = pack_alone(Self::sizes(channels, taps), |parts| {
             Self::pack(bytemuck::cast_slice(weight), bias, channels, parts);
         });
-        Self::of(&parts, channels, taps).expect("the lengths were made to fit")
+        Self::from_parts(&parts, channels, taps).expect("the parts have the sizes of the layer")
     }
 
-    /// The sizes of the parts of a layer.
+    /// Returns the sizes of the parts of a layer.
     pub fn sizes(channels: usize, taps: usize) -> Vec<PartSize> {
         let width = padded(channels);
         vec![PartSize::f32(taps * width), PartSize::f32(width)]
     }
 
-    /// Packs `weight [channels][taps]` and `bias [channels]` into parts of zeros.
+    /// Packs `weight [channels][taps]` and `bias [channels]` into `parts`, which have the
+    /// [sizes](Self::sizes) of the layer and are zeros.
     ///
     /// # Panics
-    /// Where the lengths do not fit together.
+    /// Panics if a length does not match these shapes.
     pub fn pack(
         weight: &[Unaligned],
         bias: Option<&[f32]>,
@@ -59,26 +61,31 @@ impl DepthwiseWeights {
         fill_bias(bias, parts[1]);
     }
 
-    /// Weights that were packed earlier; `None` where these are not theirs.
-    pub fn of(parts: &[Tensor], channels: usize, taps: usize) -> Option<Self> {
-        let [all, bias] = parts else { return None };
-        let (all, bias) = (all.to_numbers()?, bias.to_numbers()?);
+    /// Returns weights that were packed earlier; `None` if `parts` do not have the types and sizes of
+    /// the layer.
+    pub fn from_parts(parts: &[Tensor], channels: usize, taps: usize) -> Option<Self> {
+        let [weight, bias] = parts else { return None };
+        let (weight, bias) = (weight.to_numbers()?, bias.to_numbers()?);
         let width = padded(channels);
-        let fits = Some(all.len()) == width.checked_mul(taps) && bias.len() == width;
-        fits.then_some(DepthwiseWeights { taps: all, bias })
+        let fits = Some(weight.len()) == width.checked_mul(taps) && bias.len() == width;
+        fits.then_some(DepthwiseWeights { taps: weight, bias })
     }
 
-    /// Bytes of the packed weights.
+    /// Returns the size of the packed weights, in bytes.
     pub fn bytes(&self) -> usize {
         4 * (self.taps.len() + self.bias.len())
     }
 }
 
-/// Computes a block of rows of one image; a row of the block is a line of pixels of `width`
-/// channels, and the rows of the epilogue are pixels.
+/// Computes the lines of the output that `block` covers, from one image
+/// `x [input height][input width][width]`.
+///
+/// A row of the block is a line of output pixels of `width` padded channels each. A row of the maps of
+/// the epilogue is one pixel.
 ///
 /// # Panics
-/// Where window, weights, epilogue and block do not fit together.
+/// Panics if the shapes of `x`, the weights, the window, the epilogue and the block do not match, or if
+/// the block does not consist of whole lines.
 pub fn depthwise(
     isa: Isa,
     x: &[f32],
@@ -96,7 +103,7 @@ pub fn depthwise(
     assert_eq!(block.width(), product_of([window.output[1], width]));
     assert!(block.rows().end <= window.output[0] && block.columns().len() == block.width());
     assert!(epilogue.fits(pixels, width), "the epilogue does not fit the image");
-    assert!(block.sums_len().is_none_or(|sums| sums == width), "a sum for every channel");
+    assert!(block.sums_len().is_none_or(|sums| sums == width), "sums are not one per channel");
     let call = Call { x, taps, bias, window, epilogue, block, width };
     match (window.kernel[1], window.stride[1], window.dilation[1]) {
         (3, 1, 1) => isa.run(Depthwise::<3, 1>(call)),
@@ -118,23 +125,25 @@ struct Call<'a, 'b, 'c> {
     width: usize,
 }
 
-/// A call with kernels of `K` columns that move by `STEP`; 0 stands for any.
+/// A call with a kernel of `K` columns, a horizontal stride of `STEP` and no dilation; zeros stand for
+/// any sizes.
 struct Depthwise<'a, 'b, 'c, const K: usize, const STEP: usize>(Call<'a, 'b, 'c>);
 
-/// Channels that are computed from the first line to the last before others: three lines of so many
-/// stay in the nearest cache, where lines of all channels would not.
+/// Channels that are computed for all lines before the next ones: three lines of this many channels
+/// stay in the L1 cache, where lines of all channels would not.
 const CHANNELS: usize = 64;
 
-/// Some channels of a line of the output, and the rows of the kernel whose input line exists.
+/// Some channels of a line of the output, and the rows of the kernel that lie inside the input.
 struct Part {
     line: usize,
     taps: Range<usize>,
     channels: Range<usize>,
 }
 
-/// Runs a block for each input column under the taps of a tile: up to `(7 - 1) * 2 + 5`.
+/// Runs a block for each input column under the taps of a tile: up to `(7 - 1) * 2 + 5` times.
 ///
-/// Written out, for the compiler gives up on a loop of so many and would keep the sums in memory.
+/// The iterations are written out because the compiler does not unroll a loop of this length and would
+/// keep the sums in memory.
 #[cfg(not(debug_assertions))]
 macro_rules! unrolled {
     (|$j:ident| $body:block) => {
@@ -148,7 +157,7 @@ macro_rules! unrolled {
     };
 }
 
-/// The same as a loop, for unoptimised code would need too much stack.
+/// As above, but as a loop: written out, unoptimised code would need too much stack.
 #[cfg(debug_assertions)]
 macro_rules! unrolled {
     (|$j:ident| $body:block) => {
@@ -165,7 +174,7 @@ impl<const K: usize, const STEP: usize> Vectorised for Depthwise<'_, '_, '_, K, 
     }
 }
 
-/// The rows of the kernel whose input line exists.
+/// Returns the rows of the kernel that lie inside the input at an output line.
 fn taps_inside(w: &Window, line: usize) -> std::ops::Range<usize> {
     let first = (0..w.kernel[0]).position(|tap| w.source(0, line, tap).is_some());
     let Some(first) = first else { return 0..0 };
@@ -174,32 +183,33 @@ fn taps_inside(w: &Window, line: usize) -> std::ops::Range<usize> {
 }
 
 impl Call<'_, '_, '_> {
-    /// All lines. The pixels of each are dealt evenly: 20 are two tiles of seven and one of six.
+    /// Computes all lines. The pixels of a line are distributed evenly over its tiles: 20 pixels are two
+    /// tiles of seven and one of six.
     #[inline(always)]
     fn lines<S: Simd, const K: usize, const STEP: usize>(&mut self, s: S) {
         let w = self.window;
-        let most = if const { K == 0 } { 1 } else { S::TILE_PIXELS };
+        let max_pixels = if const { K == 0 } { 1 } else { S::TILE_PIXELS };
         let inside = w.inside(1, 0).start..w.inside(1, w.kernel[1] - 1).end;
         let count = w.output[1];
-        let tiles = count.div_ceil(most);
+        let tiles = count.div_ceil(max_pixels);
         let long = count.div_ceil(tiles.max(1));
         let long_tiles = count - tiles * long.saturating_sub(1);
         for first in (0..self.width).step_by(CHANNELS) {
             let channels = first..self.width.min(first + CHANNELS);
             for line in self.block.rows() {
-                let at = Part { line, taps: taps_inside(w, line), channels: channels.clone() };
+                let part = Part { line, taps: taps_inside(w, line), channels: channels.clone() };
                 let start = |tile| tile * long - usize::saturating_sub(tile, long_tiles);
                 for tile in 0..tiles {
                     let columns = start(tile)..start(tile + 1);
-                    // SAFETY: the columns are the block's; all of their taps are inside the line,
-                    // or each is checked.
+                    // SAFETY: the block contains the line and the columns, and `taps` are inside. With
+                    // `INSIDE` the columns of all taps are inside too; otherwise each is checked.
                     unsafe {
                         if const { K == 0 } {
-                            self.channels::<S, 1, K, STEP, false>(s, &at, columns.start);
+                            self.channels::<S, 1, K, STEP, false>(s, &part, columns.start);
                         } else if inside.start <= columns.start && columns.end <= inside.end {
-                            self.pixels::<S, K, STEP, true>(s, &at, columns);
+                            self.pixels::<S, K, STEP, true>(s, &part, columns);
                         } else {
-                            self.pixels::<S, K, STEP, false>(s, &at, columns);
+                            self.pixels::<S, K, STEP, false>(s, &part, columns);
                         }
                     }
                 }
@@ -207,26 +217,25 @@ impl Call<'_, '_, '_> {
         }
     }
 
-    /// All channels of a tile of pixels of a line.
+    /// Computes all channels of `part` for a tile of pixels of its line.
     ///
     /// # Safety
-    /// Line and columns are the block's; its taps are inside, and with
-    /// `INSIDE` all of its columns are.
+    /// The block contains the line, the columns and the channels, and the rows of the kernel in
+    /// `part.taps` are inside the input. With `INSIDE`, so are all input columns under the taps.
     #[inline(always)]
     unsafe fn pixels<S: Simd, const K: usize, const STEP: usize, const INSIDE: bool>(
         &mut self,
         s: S,
-        at: &Part,
+        part: &Part,
         columns: Range<usize>,
     ) {
-        /// A match with those numbers of pixels that this instruction set has.
+        /// Calls the function for the number of pixels, of those that the instruction set supports.
         macro_rules! tile {
             ($($pixels:literal)*) => {
                 match columns.len() {
-                    // SAFETY: the caller guarantees that the line, its pixels and their taps exist, for all
-                    // channels of the part.
+                    // SAFETY: as the caller guarantees.
                     $($pixels if const { $pixels <= S::TILE_PIXELS } => unsafe {
-                        self.channels::<S, $pixels, K, STEP, INSIDE>(s, at, columns.start);
+                        self.channels::<S, $pixels, K, STEP, INSIDE>(s, part, columns.start);
                     })*
                     pixels => unreachable!("a tile of {pixels} pixels"),
                 }
@@ -235,8 +244,8 @@ impl Call<'_, '_, '_> {
         tile!(1 2 3 4 5 6 7)
     }
 
-    /// All channels of `M` pixels of a line from `column` on: for each number of pixels a function
-    /// of its own.
+    /// Computes all channels of `part` for `M` pixels of its line from `column` on. Not inlined, so that
+    /// each number of pixels is a function of its own.
     ///
     /// # Safety
     /// As for [`pixels`](Self::pixels).
@@ -249,32 +258,35 @@ impl Call<'_, '_, '_> {
     >(
         &mut self,
         s: S,
-        at: &Part,
+        part: &Part,
         column: usize,
     ) {
-        let whole = at.channels.end - at.channels.len() % S::WIDTH;
+        let whole = part.channels.end - part.channels.len() % S::WIDTH;
         s.vectorise(
             #[inline(always)]
             || {
-                for channel in (at.channels.start..whole).step_by(S::WIDTH) {
-                    // SAFETY: the caller guarantees the pixels and taps of the line, and the loop stays
-                    // inside the channels of the part.
-                    unsafe { self.tile::<S, M, K, STEP, INSIDE>(s, at, column, channel) };
+                for channel in (part.channels.start..whole).step_by(S::WIDTH) {
+                    // SAFETY: the caller guarantees the pixels and the taps; the loop stays inside the
+                    // channels of the part.
+                    unsafe { self.tile::<S, M, K, STEP, INSIDE>(s, part, column, channel) };
                 }
             },
         );
-        if whole < at.channels.end {
-            let rest =
-                Part { channels: whole..at.channels.end, taps: at.taps.clone(), line: at.line };
-            // SAFETY: as above, for the channels that are left.
+        if whole < part.channels.end {
+            let rest = Part {
+                channels: whole..part.channels.end,
+                taps: part.taps.clone(),
+                line: part.line,
+            };
+            // SAFETY: as above, for the remaining channels.
             unsafe { self.channels::<S::Narrow, M, K, STEP, INSIDE>(s.narrow(), &rest, column) };
         }
     }
 
-    /// `M` pixels and a vector of channels.
+    /// Computes one vector of channels, from `channel` on, of `M` pixels from `column` on.
     ///
     /// # Safety
-    /// As for [`pixels`](Self::pixels); the channels exist.
+    /// As for [`pixels`](Self::pixels), and the part contains the channels.
     #[inline(always)]
     unsafe fn tile<
         S: Simd,
@@ -285,18 +297,18 @@ impl Call<'_, '_, '_> {
     >(
         &mut self,
         s: S,
-        at: &Part,
+        part: &Part,
         column: usize,
         channel: usize,
     ) {
-        let (w, width, line) = (self.window, self.width, at.line);
-        // SAFETY: the caller guarantees that the line, the pixels, the channels and the taps exist, so that
-        // bias, weights and input are read inside the slices that `depthwise` measured, and the
-        // place is the block's.
+        let (w, width, line) = (self.window, self.width, part.line);
+        // SAFETY: the caller guarantees the line, the pixels, the channels and the taps. Bias, weights and
+        // input are therefore read inside slices whose lengths `depthwise` asserted, and the place lies
+        // in the block.
         unsafe {
             let mut sum = [s.load(self.bias.as_ptr().add(channel)); M];
             let left = (column * w.stride[1]) as isize - w.before[1];
-            for tap_row in at.taps.clone() {
+            for tap_row in part.taps.clone() {
                 let y = (line * w.stride[0] + tap_row * w.dilation[0])
                     .wrapping_add_signed(-w.before[0]);
                 let row = self.x.as_ptr().add(y * w.input[1] * width + channel);
@@ -307,7 +319,7 @@ impl Call<'_, '_, '_> {
                     self.add_row::<S, M, K, STEP, INSIDE>(s, &mut sum, row, left, weights);
                 }
             }
-            // No `map`, which would be a call for other instructions than these.
+            // Not `map`: its closure would be compiled without the instruction set's features.
             let mut y = [[sum[0]]; M];
             for (y, sum) in y.iter_mut().zip(sum) {
                 *y = [sum];
@@ -323,12 +335,12 @@ impl Call<'_, '_, '_> {
         }
     }
 
-    /// Adds what `K` taps see of a line of the input: each element is loaded once for all of the
-    /// pixels that it is under a tap of. The first tap of the first pixel is `left` in the line.
+    /// Adds the products of one row of `K` taps. Each input element is loaded once for all of the pixels
+    /// that use it. `left` is the input column under the first tap of the first pixel.
     ///
     /// # Safety
-    /// `row` is a vector of channels of a line, `weights` of its taps; with `INSIDE` all taps are
-    /// inside the line.
+    /// `row` points to a vector of channels of the first pixel of an input line, and `weights` to the
+    /// same channels of a row of taps. With `INSIDE`, all input columns under the taps are inside.
     #[inline(always)]
     unsafe fn add_row<
         S: Simd,
@@ -346,8 +358,8 @@ impl Call<'_, '_, '_> {
     ) {
         let (input, width) = (self.window.input[1], self.width);
         let from = row.wrapping_offset(left * width as isize);
-        // SAFETY: the caller guarantees that `row` and `weights` have vectors for each pixel and tap that is
-        // read: the taps inside the line are selected here, or are all inside.
+        // SAFETY: the caller guarantees `row` and `weights`. Only input columns inside the line are read:
+        // the caller guarantees it for all, or each is checked here.
         unsafe {
             let mut weight = [s.splat(0.0); K];
             for (tap, weight) in weight.iter_mut().enumerate() {
@@ -368,7 +380,7 @@ impl Call<'_, '_, '_> {
         }
     }
 
-    /// Adds what any number of taps see of a line of the input, tap by tap.
+    /// Adds the products of one row of any number of taps, tap by tap.
     ///
     /// # Safety
     /// As for [`add_row`](Self::add_row).
@@ -386,8 +398,7 @@ impl Call<'_, '_, '_> {
             for (m, sum) in sum.iter_mut().enumerate() {
                 let x = left.wrapping_add((m * w.stride[1] + tap * w.dilation[1]) as isize);
                 if (x as usize) < w.input[1] {
-                    // SAFETY: the caller guarantees vectors of the line and of the weights; the tap is inside
-                    // the line.
+                    // SAFETY: the caller guarantees `row` and `weights`; column `x` is inside the line.
                     let (x, weight) = unsafe {
                         (s.load(row.add(x as usize * width)), s.load(weights.add(tap * width)))
                     };

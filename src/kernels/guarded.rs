@@ -1,37 +1,39 @@
-//! Maps between margins that nobody may touch: whoever reads one gets a NaN, whoever writes into one
-//! is found out.
+//! Buffers with guard margins, for tests: an access outside a buffer is detected. Margins hold a NaN,
+//! which a read outside carries into the result; a write outside changes the margin.
 
 use std::ops::{Deref, DerefMut};
 
 use crate::tensor::Aligned;
 
 const MARGIN: usize = 64;
+/// The bits of a NaN with a payload that only these buffers use.
 const POISON: u32 = 0x7fc5_5aa5;
 
 pub(super) struct Guarded {
-    all: Aligned<f32>,
+    with_margins: Aligned<f32>,
 }
 
 impl Guarded {
-    /// A map of these numbers.
-    pub fn of(numbers: &[f32]) -> Self {
-        let mut all = Aligned::zeroed(numbers.len() + 2 * MARGIN);
-        all.fill(f32::from_bits(POISON));
-        all[MARGIN..][..numbers.len()].copy_from_slice(numbers);
-        Guarded { all }
+    /// Returns a map that holds `numbers`.
+    pub fn from_numbers(numbers: &[f32]) -> Self {
+        let mut with_margins = Aligned::zeroed(numbers.len() + 2 * MARGIN);
+        with_margins.fill(f32::from_bits(POISON));
+        with_margins[MARGIN..][..numbers.len()].copy_from_slice(numbers);
+        Guarded { with_margins }
     }
 
-    /// A map to be written.
+    /// Returns a map of `len` elements, none of which has been written.
     pub fn unwritten(len: usize) -> Self {
-        Self::of(&vec![f32::from_bits(POISON); len])
+        Self::from_numbers(&vec![f32::from_bits(POISON); len])
     }
 
-    /// The map, after a kernel has written all of it and nothing else.
+    /// Returns the map, after asserting that all of its elements were written and that its margins
+    /// were not.
     pub fn written(&self, case: &str) -> &[f32] {
-        let end = self.all.len() - MARGIN;
-        let margins = self.all[..MARGIN].iter().chain(&self.all[end..]);
-        assert!(margins.into_iter().all(|x| x.to_bits() == POISON), "margins are touched: {case}");
-        assert!(self.iter().all(|x| x.to_bits() != POISON), "some elements are not: {case}");
+        let end = self.with_margins.len() - MARGIN;
+        let margins = self.with_margins[..MARGIN].iter().chain(&self.with_margins[end..]);
+        assert!(margins.into_iter().all(|x| x.to_bits() == POISON), "a margin was written: {case}");
+        assert!(self.iter().all(|x| x.to_bits() != POISON), "an element was not written: {case}");
         self
     }
 }
@@ -40,13 +42,13 @@ impl Deref for Guarded {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &self.all[MARGIN..self.all.len() - MARGIN]
+        &self.with_margins[MARGIN..self.with_margins.len() - MARGIN]
     }
 }
 
 impl DerefMut for Guarded {
     fn deref_mut(&mut self) -> &mut [f32] {
-        let end = self.all.len() - MARGIN;
-        &mut self.all[MARGIN..end]
+        let end = self.with_margins.len() - MARGIN;
+        &mut self.with_margins[MARGIN..end]
     }
 }

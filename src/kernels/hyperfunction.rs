@@ -1,9 +1,9 @@
 //! The second layer of a hyperfunction: from the hidden layer to the coefficients.
 //!
 //! `coefficient = init + lambda * squash(W h + c)`, the canonical form of the paper's equations.
-//! Weights are stored a hidden unit at a time, so that the units that the hidden ReLU set to zero,
-//! about half of them, are not read at all. The others are read several at a time from one end to
-//! the other, as fast as memory gives them, into sums that stay in the nearest cache.
+//! The weights of a hidden unit lie together, so that those of units that the ReLU of the hidden layer
+//! set to zero, about half of them, are not read. The weights of the other units are streamed, several
+//! units at a time, at the bandwidth of memory; the sums stay in the L1 cache.
 #![allow(unsafe_code)]
 
 use half::f16;
@@ -15,17 +15,17 @@ use super::sizes::product_of;
 use crate::simd::{Isa, LANES, Simd, Vectorised, padded, tanh};
 use crate::tensor::{DType, Numbers, Tensor};
 
-/// Numbers of a line of the cache.
+/// Elements of type f32 per cache line.
 const LINE: usize = 16;
 
-/// What bounds a coefficient's deviation from its initial value.
+/// The function that bounds the difference between a coefficient and its initial value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bound {
+pub enum Squash {
     /// `2 sigmoid(z) - 1 = tanh(z / 2)`
     Tanh,
     /// `min(max(z / 3, -1), 1)`
     Clamp,
-    /// Nothing.
+    /// The identity.
     None,
 }
 
@@ -35,34 +35,35 @@ pub struct Coefficients {
     bias: Numbers<f32>,
     init: Vec<f32>,
     lambda: Vec<f32>,
-    bound: Bound,
+    squash: Squash,
     hidden: usize,
-    /// Padded channels.
+    /// The number of channels, padded to a multiple of eight.
     width: usize,
-    /// Whether a hidden unit of zero contributes nothing, which infinite weights would break.
+    /// Whether units of value zero are skipped. They contribute nothing unless a weight is infinite or
+    /// NaN.
     skips_zeros: bool,
 }
 
-/// `[hidden][2K * padded channels]`
+/// The weights `[hidden][2K * padded channels]`.
 enum Stored {
     F32(Numbers<f32>),
     F16(Numbers<f16>),
 }
 
-/// Whether all weights are exact in half precision.
+/// Returns whether half precision represents all weights exactly.
 pub fn are_half(weights: &[Unaligned]) -> bool {
     let mut weights = weights.iter().map(|&w| f32::from_ne_bytes(w));
     weights.all(|w| f16::from_f32(w).to_f32() == w)
 }
 
-/// Whether no weight is infinite or NaN.
+/// Returns whether no weight is infinite or NaN.
 pub fn are_finite(weights: &[Unaligned]) -> bool {
-    // Without a branch for each number, so that many are looked at together.
+    // Chunks without an early exit inside, so that the loop over a chunk is vectorised.
     let is_finite = |&w: &Unaligned| f32::from_ne_bytes(w).is_finite();
-    weights.chunks(1024).all(|some| some.iter().fold(true, |all, w| all & is_finite(w)))
+    weights.chunks(1024).all(|chunk| chunk.iter().fold(true, |all, w| all & is_finite(w)))
 }
 
-/// Packs `weight [rows][channels][hidden]` into `[hidden][rows * padded channels]`.
+/// Packs `weight [rows][channels][hidden]` into `packed [hidden][rows * padded channels]`.
 fn fill<T>(
     packed: &mut [T],
     weight: &[Unaligned],
@@ -70,7 +71,7 @@ fn fill<T>(
     convert: impl Fn(f32) -> T,
 ) {
     let width = padded(channels);
-    // As many outputs at a time as a line of the cache has numbers.
+    // One cache line of outputs at a time.
     for row in 0..rows {
         for channel in (0..channels).step_by(LINE) {
             let outputs = row * channels + channel..row * channels + channels.min(channel + LINE);
@@ -87,16 +88,16 @@ fn fill<T>(
 
 impl Coefficients {
     /// Packs `weight [2K * channels][hidden]` and `bias [2K * channels]`; `init` and `lambda` have
-    /// `2K` numbers. Weights that are all exact in half precision are stored so.
+    /// `2K` elements. The weights are stored in half precision if that represents all of them exactly.
     ///
     /// # Panics
-    /// Where the lengths do not fit together.
+    /// Panics if a length does not match these shapes.
     pub fn new(
         weight: &[f32],
         bias: Option<&[f32]>,
         init: &[f32],
         lambda: &[f32],
-        bound: Bound,
+        squash: Squash,
         hidden: usize,
     ) -> Self {
         let rows = init.len();
@@ -107,23 +108,23 @@ impl Coefficients {
         let parts = pack_alone(sizes, |parts| {
             Self::pack(weight, bias, [rows, channels, hidden], parts);
         });
-        Self::of(&parts, channels, init, lambda, bound, hidden, are_finite(weight))
-            .expect("the lengths were made to fit")
+        Self::from_parts(&parts, channels, init, lambda, squash, hidden, are_finite(weight))
+            .expect("the parts have the sizes of the layer")
     }
 
-    /// The sizes of the parts of a layer of `2K` rows, whose weights may all be exact in half
-    /// precision.
+    /// Returns the sizes of the parts of a layer of `rows`, `2K`, coefficients per channel. `are_half`
+    /// says whether half precision represents all weights exactly.
     pub fn sizes(rows: usize, channels: usize, hidden: usize, are_half: bool) -> Vec<PartSize> {
         let outputs = rows * padded(channels);
         let dtype = if are_half { DType::F16 } else { DType::F32 };
         vec![PartSize { dtype, len: outputs * hidden }, PartSize::f32(outputs)]
     }
 
-    /// Packs `weight [2K * channels][hidden]` and `bias [2K * channels]` into parts of zeros, which
-    /// have `2K` rows.
+    /// Packs `weight [rows * channels][hidden]` and `bias [rows * channels]` into `parts`, which have the
+    /// [sizes](Self::sizes) of the layer and are zeros. `sizes` is `[rows, channels, hidden]`.
     ///
     /// # Panics
-    /// Where the lengths do not fit together.
+    /// Panics if a length does not match these shapes.
     pub fn pack(
         weight: &[Unaligned],
         bias: Option<&[f32]>,
@@ -146,15 +147,16 @@ impl Coefficients {
         }
     }
 
-    /// A layer that was packed earlier; `None` where these are not its parts. `channels` are those
-    /// of the feature map; `is_finite` says that no weight is infinite or NaN.
-    #[allow(clippy::too_many_arguments)] // A layer is that many things.
-    pub fn of(
+    /// Returns a layer that was packed earlier; `None` if `parts` do not have the types and sizes of the
+    /// layer. `channels` is the number of channels of the feature map. `is_finite` says that no weight
+    /// is infinite or NaN.
+    #[allow(clippy::too_many_arguments)] // Each is a property of the layer.
+    pub fn from_parts(
         parts: &[Tensor],
         channels: usize,
         init: &[f32],
         lambda: &[f32],
-        bound: Bound,
+        squash: Squash,
         hidden: usize,
         is_finite: bool,
     ) -> Option<Self> {
@@ -168,38 +170,38 @@ impl Coefficients {
             bias: bias.to_numbers()?,
             init: init.to_vec(),
             lambda: lambda.to_vec(),
-            bound,
+            squash,
             hidden,
             width: padded(channels),
             skips_zeros: is_finite,
         };
         let outputs = init.len().checked_mul(layer.width)?;
-        let found = match &layer.weights {
+        let weights_len = match &layer.weights {
             Stored::F16(weights) => weights.len(),
             Stored::F32(weights) => weights.len(),
         };
         let fits = layer.outputs() == outputs
             && lambda.len() == init.len()
-            && Some(found) == outputs.checked_mul(hidden);
+            && Some(weights_len) == outputs.checked_mul(hidden);
         fits.then_some(layer)
     }
 
-    /// All coefficients of an image: `2K` rows of padded channels.
+    /// Returns the number of coefficients of an image, with padding: `2K * padded channels`.
     pub fn outputs(&self) -> usize {
         self.bias.len()
     }
 
-    /// Units of the hidden layer.
+    /// Returns the number of units of the hidden layer.
     pub fn hidden(&self) -> usize {
         self.hidden
     }
 
-    /// Elements of workspace.
+    /// Returns the size of the workspace of [`coefficients`], in elements.
     pub fn workspace(&self) -> usize {
         2 * self.hidden
     }
 
-    /// Bytes of the packed weights.
+    /// Returns the size of the packed weights, in bytes.
     pub fn bytes(&self) -> usize {
         4 * self.bias.len()
             + match &self.weights {
@@ -209,11 +211,12 @@ impl Coefficients {
     }
 }
 
-/// Computes the block's coefficients for the block's images, which are its rows: `hidden` is
-/// `[images][padded hidden]`.
+/// Computes the coefficients that `block` covers: its rows are images, its columns are coefficients.
+/// `hidden` is `[images][padded hidden]`, and `work` has [`Coefficients::workspace`] elements.
 ///
 /// # Panics
-/// Where layer, block and workspace do not fit together.
+/// Panics if the shapes of the layer, `hidden` and the block do not match, if the columns of the block
+/// are not whole vectors, or if the workspace is too small.
 pub fn coefficients(
     isa: Isa,
     layer: &Coefficients,
@@ -223,7 +226,7 @@ pub fn coefficients(
 ) {
     assert_eq!(block.width(), layer.outputs());
     assert!(hidden.len() >= product_of([block.rows().end, padded(layer.hidden)]));
-    assert!(u32::try_from(layer.hidden).is_ok(), "a hidden layer of too many units");
+    assert!(u32::try_from(layer.hidden).is_ok(), "the hidden layer has too many units");
     assert_whole_vectors(block);
     isa.run(Run { layer, hidden, block, work });
 }
@@ -268,24 +271,26 @@ impl Vectorised for Run<'_, '_, '_> {
     }
 }
 
-/// The hidden units that are read.
+/// The hidden units that contribute: their indices and values.
 #[derive(Clone, Copy)]
 struct Active<'a> {
     units: &'a [u32],
     values: &'a [f32],
 }
 
-/// Numbers that load as f32.
+/// A stored type of weights, which loads as f32.
 trait Load: Copy {
+    /// Loads a vector of weights.
+    ///
     /// # Safety
-    /// A vector of them is readable.
+    /// A vector of elements is readable at `from`.
     unsafe fn load<S: Simd>(s: S, from: *const Self) -> S::Vector;
 }
 
 impl Load for f32 {
     #[inline(always)]
     unsafe fn load<S: Simd>(s: S, from: *const f32) -> S::Vector {
-        // SAFETY: the caller guarantees that a vector is readable.
+        // SAFETY: as the caller guarantees.
         unsafe { s.load(from) }
     }
 }
@@ -293,16 +298,17 @@ impl Load for f32 {
 impl Load for f16 {
     #[inline(always)]
     unsafe fn load<S: Simd>(s: S, from: *const f16) -> S::Vector {
-        // SAFETY: the caller guarantees that a vector of halves is readable.
+        // SAFETY: as the caller guarantees.
         unsafe { s.load_f16(from) }
     }
 }
 
-/// Hidden units that are read at a time.
+/// Hidden units of which the weights are read at a time.
 const STREAMS: usize = 8;
 
 impl Active<'_> {
-    /// Adds what the units contribute to the outputs from `first` on, `outputs` being all of them.
+    /// Adds the contributions of all active units to `z`, the outputs from `first` on. `outputs` is the
+    /// number of all outputs of the layer.
     fn add_all<S: Simd, W: Load>(
         self,
         s: S,
@@ -314,8 +320,9 @@ impl Active<'_> {
         let mut at = 0;
         while at < self.units.len() {
             let rest = self.units.len() - at;
-            // SAFETY: units are below `hidden`, weights have a row of `outputs` for each, and `z`
-            // is a part of such a row, of whole narrow vectors.
+            // SAFETY: the units are below `hidden`; the weights have a row of `outputs` elements for
+            // each, as `from_parts` checked; `z` covers a part of a row, of whole narrow vectors, as
+            // `coefficients` asserted.
             unsafe {
                 at += match rest {
                     STREAMS.. => self.add::<S, W, STREAMS>(s, at, weights, outputs, first, z),
@@ -326,11 +333,11 @@ impl Active<'_> {
         }
     }
 
-    /// Adds `U` units from the `at`-th on; gives `U`.
+    /// Adds the contributions of the `U` active units from index `at` on. Returns `U`.
     ///
     /// # Safety
-    /// They exist; weights have a row of `outputs` for each, and `z`, of whole narrow vectors, is
-    /// the part of such a row from `first` on.
+    /// There are `U` active units from `at` on, and the weights have a row of `outputs` elements for
+    /// each. The length of `z` is a multiple of eight, and `first + z.len()` is at most `outputs`.
     unsafe fn add<S: Simd, W: Load, const U: usize>(
         self,
         s: S,
@@ -343,8 +350,8 @@ impl Active<'_> {
         s.vectorise(
             #[inline(always)]
             || {
-                // SAFETY: the caller guarantees that the units exist, that the weights have a row for each, and
-                // that `z` is a part of such a row; the loop stays inside `z`.
+                // SAFETY: the caller guarantees the units and a row of weights for each, which reaches as
+                // far as `z` does; the loop stays inside `z`.
                 unsafe {
                     let mut rows = [weights.as_ptr(); U];
                     let mut values = [0.0; U];
@@ -366,10 +373,10 @@ impl Active<'_> {
     }
 }
 
-/// Adds a vector of each row, times its value, to the vector of `z` at `i`.
+/// Adds the vector at `i` of each row, times the value of its unit, to the vector at `i` of `z`.
 ///
 /// # Safety
-/// All of them have a vector there.
+/// `z` and all rows have a vector at `i`.
 #[inline(always)]
 unsafe fn add_vector<S: Simd, W: Load, const U: usize>(
     s: S,
@@ -378,7 +385,7 @@ unsafe fn add_vector<S: Simd, W: Load, const U: usize>(
     i: usize,
     z: *mut f32,
 ) {
-    // SAFETY: the caller guarantees that `z` and all rows have a vector at `i`.
+    // SAFETY: as the caller guarantees.
     unsafe {
         let mut sum = s.load(z.add(i));
         for u in 0..U {
@@ -389,41 +396,41 @@ unsafe fn add_vector<S: Simd, W: Load, const U: usize>(
 }
 
 impl Coefficients {
-    /// Turns sums into coefficients; `z` are those from output `first` on.
+    /// Turns sums into coefficients in place. `z` holds the outputs from `first` on.
     #[inline(always)]
     fn finish<S: Simd>(&self, s: S, mut z: &mut [f32], first: usize) {
         let mut column = first;
         while !z.is_empty() {
             let row = column / self.width;
-            let here = z.len().min((row + 1) * self.width - column);
-            let (part, rest) = z.split_at_mut(here);
-            let coefficient = (self.init[row], self.lambda[row], self.bound);
-            let whole = here / S::WIDTH * S::WIDTH;
+            let count = z.len().min((row + 1) * self.width - column);
+            let (part, rest) = z.split_at_mut(count);
+            let coefficient = (self.init[row], self.lambda[row], self.squash);
+            let whole = count / S::WIDTH * S::WIDTH;
             for z in part[..whole].chunks_exact_mut(S::WIDTH) {
-                bounded(s, z, coefficient);
+                squashed(s, z, coefficient);
             }
-            if whole < here {
-                bounded(s.narrow(), &mut part[whole..], coefficient);
+            if whole < count {
+                squashed(s.narrow(), &mut part[whole..], coefficient);
             }
-            (z, column) = (rest, column + here);
+            (z, column) = (rest, column + count);
         }
     }
 }
 
-/// `init + lambda * bound(z)` for a vector.
+/// Replaces a vector `z` by `init + lambda * squash(z)`.
 #[inline(always)]
-fn bounded<S: Simd>(s: S, z: &mut [f32], (init, lambda, bound): (f32, f32, Bound)) {
+fn squashed<S: Simd>(s: S, z: &mut [f32], (init, lambda, squash): (f32, f32, Squash)) {
     assert_eq!(z.len(), S::WIDTH);
-    // SAFETY: there is a whole vector.
+    // SAFETY: `z` is a whole vector, as asserted.
     unsafe {
         let x = s.load(z.as_ptr());
-        let y = match bound {
-            Bound::Tanh => tanh(s, s.mul(x, s.splat(0.5))),
-            Bound::Clamp => {
+        let y = match squash {
+            Squash::Tanh => tanh(s, s.mul(x, s.splat(0.5))),
+            Squash::Clamp => {
                 let third = s.mul(x, s.splat(1.0 / 3.0));
                 s.at_most(s.at_least(third, s.splat(-1.0)), s.splat(1.0))
             }
-            Bound::None => x,
+            Squash::None => x,
         };
         s.store(z.as_mut_ptr(), s.mul_add(s.splat(lambda), y, s.splat(init)));
     }

@@ -1,25 +1,26 @@
-//! Between tensors, NCHW, and feature maps, NHWC with padded pixels.
+//! Conversion between tensors in NCHW and feature maps in NHWC with padded pixels.
 #![allow(unsafe_code)]
 
 use crate::simd::{Isa, LANES, Simd, Vectorised, padded};
 
-/// Pixels of which all channels are moved before the next ones, so that the lines of the cache are
-/// complete while they are in it, in either layout.
+/// Pixels per strip. All channels of a strip are moved before the next strip, so that every cache line
+/// of either layout is used completely while it is in the cache.
 const PIXELS: usize = 64;
 
-/// Copies an image of planes to one of pixels, whose padding becomes zero.
+/// Copies one image from `planes [channels][count]` to `pixels [count][padded channels]`. The padding
+/// becomes zero.
 ///
 /// # Panics
-/// Where the images are not of `channels` channels and of the same number of pixels.
+/// Panics if the slices do not have these shapes for the same number of pixels `count`.
 pub fn planes_to_pixels(isa: Isa, planes: &[f32], channels: usize, pixels: &mut [f32]) {
     check(planes, channels, pixels);
     isa.run_narrow(ToPixels { planes, channels, pixels });
 }
 
-/// Copies an image of pixels to one of planes.
+/// Copies one image from `pixels [count][padded channels]` to `planes [channels][count]`.
 ///
 /// # Panics
-/// As [`planes_to_pixels`].
+/// Panics if the slices do not have these shapes for the same number of pixels `count`.
 pub fn pixels_to_planes(isa: Isa, pixels: &[f32], channels: usize, planes: &mut [f32]) {
     check(planes, channels, pixels);
     isa.run_narrow(ToPlanes { pixels, channels, planes });
@@ -27,11 +28,15 @@ pub fn pixels_to_planes(isa: Isa, pixels: &[f32], channels: usize, planes: &mut 
 
 fn check(planes: &[f32], channels: usize, pixels: &[f32]) {
     let count = planes.len() / channels;
-    assert_eq!(planes.len(), count * channels, "whole planes");
-    assert_eq!(pixels.len(), count * padded(channels), "as many pixels");
+    assert_eq!(planes.len(), count * channels, "the planes differ in size");
+    assert_eq!(
+        pixels.len(),
+        count * padded(channels),
+        "the layouts differ in the number of pixels"
+    );
 }
 
-/// Where a tile lies, and how much of it there is.
+/// A tile of up to eight pixels by eight channels: where it starts, and its size.
 struct Tile {
     pixel: usize,
     pixels: usize,
@@ -45,7 +50,7 @@ impl Tile {
     }
 }
 
-/// Calls `move_tile` for all tiles of an image.
+/// Calls `move_tile` for each tile of an image, strip by strip.
 #[inline(always)]
 fn for_tiles(pixels: usize, channels: usize, mut move_tile: impl FnMut(Tile)) {
     for first in (0..pixels).step_by(PIXELS) {
@@ -63,10 +68,10 @@ fn for_tiles(pixels: usize, channels: usize, mut move_tile: impl FnMut(Tile)) {
     }
 }
 
-/// Asks for what lies so far behind the eight rows of a tile, read or written: tile by tile for all
-/// of the next pixels. It comes in pieces that are too short for the processor to foresee.
+/// Prefetches what lies `distance` elements after each of the eight rows of a tile: the same tile of
+/// the next strip. Its rows are too short for the hardware prefetcher.
 #[inline(always)]
-fn ask_for_next<S: Simd>(s: S, tile: &[f32], row: usize, distance: usize) {
+fn prefetch_next_strip<S: Simd>(s: S, tile: &[f32], row: usize, distance: usize) {
     for i in 0..LANES {
         s.prefetch(tile.as_ptr().wrapping_add(i * row + distance));
     }
@@ -90,9 +95,9 @@ impl Vectorised for ToPixels<'_, '_> {
             let to = &mut pixels[tile.pixel * stride + tile.channel..];
             if tile.is_full() {
                 assert!(from.len() >= 7 * plane + LANES && to.len() >= 7 * stride + LANES);
-                ask_for_next(s, from, plane, PIXELS);
-                ask_for_next(s, to, stride, PIXELS * stride);
-                // SAFETY: the last of eight rows ends within either slice.
+                prefetch_next_strip(s, from, plane, PIXELS);
+                prefetch_next_strip(s, to, stride, PIXELS * stride);
+                // SAFETY: either slice reaches to the end of the last of eight rows, as asserted.
                 unsafe { s.transpose(from.as_ptr(), plane, to.as_mut_ptr(), stride) };
             } else {
                 for p in 0..tile.pixels {
@@ -123,9 +128,9 @@ impl Vectorised for ToPlanes<'_, '_> {
             let to = &mut planes[tile.channel * plane + tile.pixel..];
             if tile.is_full() {
                 assert!(from.len() >= 7 * stride + LANES && to.len() >= 7 * plane + LANES);
-                ask_for_next(s, from, stride, PIXELS * stride);
-                ask_for_next(s, to, plane, PIXELS);
-                // SAFETY: the last of eight rows ends within either slice.
+                prefetch_next_strip(s, from, stride, PIXELS * stride);
+                prefetch_next_strip(s, to, plane, PIXELS);
+                // SAFETY: either slice reaches to the end of the last of eight rows, as asserted.
                 unsafe { s.transpose(from.as_ptr(), stride, to.as_mut_ptr(), plane) };
             } else {
                 for c in 0..tile.channels {

@@ -1,19 +1,19 @@
-//! `y = max over k of (a_k x + b_k)`, the function behind every dynamic ReLU and its relatives, for
-//! those who want it alone. In a network it is an [epilogue](super::epilogue).
+//! The max-affine function `y = max over k of (a_k x + b_k)` of dynamic ReLUs, on maps without padding,
+//! for [`DynamicRelu`](crate::DynamicRelu). In a network it is an [epilogue](super::epilogue).
 //!
 //! A NaN in any piece makes the result NaN, as in PyTorch's `torch.max`.
 #![allow(unsafe_code)]
 
 use crate::simd::{Isa, LANES, Simd, Vectorised};
 
-/// The most pieces that the functions of this module take.
+/// The largest number of pieces, K, that the functions of this module accept.
 pub const MOST_PIECES: usize = 8;
 
-/// Applies the function in place to `x`, NCHW with planes of `plane` elements; `a` and `b` are
-/// `[K][channels]`, `x` is one image.
+/// Applies the function in place to `x [channels][plane]`, one image in NCHW. The slopes `a` and the
+/// intercepts `b` are `[K][channels]`.
 ///
 /// # Panics
-/// Where the lengths do not fit together, or K is not from 1 to [`MOST_PIECES`].
+/// Panics if a length does not match these shapes, or if K is not from 1 to [`MOST_PIECES`].
 pub fn max_affine_nchw(isa: Isa, x: &mut [f32], plane: usize, a: &[f32], b: &[f32]) {
     let channels = x.len().checked_div(plane).unwrap_or(0);
     check(x.len(), channels * plane, channels, a, b);
@@ -21,10 +21,10 @@ pub fn max_affine_nchw(isa: Isa, x: &mut [f32], plane: usize, a: &[f32], b: &[f3
     isa.run_narrow(Nchw { from: data, to: data, channels, plane, a, b });
 }
 
-/// As [`max_affine_nchw`], from `x` to `y`.
+/// As [`max_affine_nchw`], but writes the result to `y`.
 ///
 /// # Panics
-/// As [`max_affine_nchw`], and where `x` and `y` differ in length.
+/// Panics as [`max_affine_nchw`] does, and if `x` and `y` differ in length.
 pub fn max_affine_nchw_into(
     isa: Isa,
     x: &[f32],
@@ -39,11 +39,11 @@ pub fn max_affine_nchw_into(
     isa.run_narrow(Nchw { from: x.as_ptr(), to: y.as_mut_ptr(), channels, plane, a, b });
 }
 
-/// Applies the function in place to `x`, NHWC with any number of `channels`; `a` and `b` are
-/// `[K][channels]`.
+/// Applies the function in place to `x [pixels][channels]`, one image in NHWC without padding. The
+/// slopes `a` and the intercepts `b` are `[K][channels]`.
 ///
 /// # Panics
-/// Where the lengths do not fit together, or K is not from 1 to [`MOST_PIECES`].
+/// Panics if a length does not match these shapes, or if K is not from 1 to [`MOST_PIECES`].
 pub fn max_affine_nhwc(isa: Isa, x: &mut [f32], channels: usize, a: &[f32], b: &[f32]) {
     let rows = x.len().checked_div(channels).unwrap_or(0);
     check(x.len(), rows * channels, channels, a, b);
@@ -51,10 +51,10 @@ pub fn max_affine_nhwc(isa: Isa, x: &mut [f32], channels: usize, a: &[f32], b: &
     isa.run_narrow(Nhwc { from: data, to: data, rows, channels, a, b });
 }
 
-/// As [`max_affine_nhwc`], from `x` to `y`.
+/// As [`max_affine_nhwc`], but writes the result to `y`.
 ///
 /// # Panics
-/// As [`max_affine_nhwc`], and where `x` and `y` differ in length.
+/// Panics as [`max_affine_nhwc`] does, and if `x` and `y` differ in length.
 pub fn max_affine_nhwc_into(
     isa: Isa,
     x: &[f32],
@@ -70,14 +70,14 @@ pub fn max_affine_nhwc_into(
 }
 
 fn check(len: usize, whole: usize, channels: usize, a: &[f32], b: &[f32]) {
-    assert_eq!(len, whole, "a map of whole planes or rows");
-    assert_eq!(a.len(), b.len(), "as many offsets as slopes");
+    assert_eq!(len, whole, "the map does not consist of whole planes or pixels");
+    assert_eq!(a.len(), b.len(), "slopes and intercepts differ in number");
     let k = a.len().checked_div(channels).unwrap_or(1);
-    assert!(channels == 0 || a.len() == k * channels, "slopes for every channel");
-    assert!((1..=MOST_PIECES).contains(&k), "K is from 1 to {MOST_PIECES}");
+    assert!(channels == 0 || a.len() == k * channels, "the slopes are not [K][channels]");
+    assert!((1..=MOST_PIECES).contains(&k), "K is not from 1 to {MOST_PIECES}");
 }
 
-/// `max over k of (a_k x + b_k)` with K vectors of each.
+/// Returns `max over k of (a_k x + b_k)` for a vector.
 #[inline(always)]
 fn pieces<S: Simd, const K: usize>(
     s: S,
@@ -85,16 +85,16 @@ fn pieces<S: Simd, const K: usize>(
     a: &[S::Vector; K],
     b: &[S::Vector; K],
 ) -> S::Vector {
-    let mut best = s.mul_add(x, a[0], b[0]);
+    let mut largest = s.mul_add(x, a[0], b[0]);
     for k in 1..K {
-        best = s.max(best, s.mul_add(x, a[k], b[k]));
+        largest = s.max(largest, s.mul_add(x, a[k], b[k]));
     }
-    best
+    largest
 }
 
-/// As [`pieces`] for one number.
+/// Returns `max over k of (a_k x + b_k)` for a number; `coefficient` returns `(a_k, b_k)`.
 #[inline(always)]
-fn one(x: f32, coefficient: impl Fn(usize) -> (f32, f32), k: usize) -> f32 {
+fn scalar_pieces(x: f32, coefficient: impl Fn(usize) -> (f32, f32), k: usize) -> f32 {
     let piece = |k| {
         let (a, b) = coefficient(k);
         x.mul_add(a, b)
@@ -102,8 +102,8 @@ fn one(x: f32, coefficient: impl Fn(usize) -> (f32, f32), k: usize) -> f32 {
     (1..k).map(piece).fold(piece(0), |m, p| if m > p || m.is_nan() { m } else { p })
 }
 
-/// Calls `$this.$run::<S, K>($s)` for the least K of these that is at least `$k`. The last piece
-/// stands for those that are missing, which changes no maximum.
+/// Calls `$this.$run::<S, K>($s)` with the smallest supported K that is at least `$k`. Callees repeat
+/// the last piece up to K pieces, which does not change the maximum.
 macro_rules! for_k {
     ($k:expr, $this:ident.$run:ident($s:ident)) => {
         match $k {
@@ -115,7 +115,7 @@ macro_rules! for_k {
     };
 }
 
-/// Both pointers lead to `channels * plane` elements and may be the same.
+/// A call in NCHW. Both pointers point to `channels * plane` elements and may be equal.
 struct Nchw<'a> {
     from: *const f32,
     to: *mut f32,
@@ -148,7 +148,7 @@ impl Nchw<'_> {
                 b[k] = s.splat(self.b[at(k)]);
             }
             let whole = self.plane / LANES * LANES;
-            // SAFETY: the plane lies in both maps.
+            // SAFETY: both maps have `channels` planes.
             unsafe {
                 let from = self.from.add(channel * self.plane);
                 let to = self.to.add(channel * self.plane);
@@ -156,14 +156,14 @@ impl Nchw<'_> {
                     s.store(to.add(i), pieces(s, s.load(from.add(i)), &a, &b));
                 }
                 for i in whole..self.plane {
-                    *to.add(i) = one(*from.add(i), |k| (self.a[at(k)], self.b[at(k)]), K);
+                    *to.add(i) = scalar_pieces(*from.add(i), |k| (self.a[at(k)], self.b[at(k)]), K);
                 }
             }
         }
     }
 }
 
-/// Both pointers lead to `rows * channels` elements and may be the same.
+/// A call in NHWC. Both pointers point to `rows * channels` elements and may be equal.
 struct Nhwc<'a> {
     from: *const f32,
     to: *mut f32,
@@ -179,35 +179,35 @@ impl Vectorised for Nhwc<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Some(k) = self.a.len().checked_div(self.channels) else { return };
-        for_k!(k, self.all(s));
+        for_k!(k, self.rows(s));
     }
 }
 
 impl Nhwc<'_> {
     #[inline(always)]
-    fn all<S: Simd, const K: usize>(&self, s: S) {
-        // Coefficients are loaded once for so many rows. More would read from more places at a time
-        // than processors prefetch.
+    fn rows<S: Simd, const K: usize>(&self, s: S) {
+        // Coefficients are loaded once for two rows. More rows would be more streams than hardware
+        // prefetchers follow.
         const ROWS: usize = 2;
         let whole = self.rows / ROWS * ROWS;
-        // SAFETY: the rows lie in both maps.
+        // SAFETY: both maps have these rows.
         unsafe {
-            (0..whole).step_by(ROWS).for_each(|row| self.some::<S, K, ROWS>(s, row));
-            (whole..self.rows).for_each(|row| self.some::<S, K, 1>(s, row));
+            (0..whole).step_by(ROWS).for_each(|row| self.tile::<S, K, ROWS>(s, row));
+            (whole..self.rows).for_each(|row| self.tile::<S, K, 1>(s, row));
         }
     }
 
-    /// `R` rows from `first` on.
+    /// Computes `R` rows from `first` on.
     ///
     /// # Safety
-    /// They lie in both maps.
+    /// Both maps have these rows.
     #[inline(always)]
-    unsafe fn some<S: Simd, const K: usize, const R: usize>(&self, s: S, first: usize) {
+    unsafe fn tile<S: Simd, const K: usize, const R: usize>(&self, s: S, first: usize) {
         let (channels, zero) = (self.channels, s.splat(0.0));
         let whole = channels / LANES * LANES;
         let last = self.a.len() / channels - 1;
-        // SAFETY: the caller guarantees that the rows lie in both maps; the coefficients are `[K][channels]`,
-        // as `check` asserted.
+        // SAFETY: the caller guarantees the rows of both maps; the coefficients are `[K][channels]`, as
+        // `check` asserted.
         unsafe {
             let (from, to) = (self.from.add(first * channels), self.to.add(first * channels));
             for channel in (0..whole).step_by(LANES) {
@@ -225,7 +225,7 @@ impl Nhwc<'_> {
                 let at = |k: usize| k.min(last) * channels + channel;
                 for row in 0..R {
                     let i = row * channels + channel;
-                    *to.add(i) = one(*from.add(i), |k| (self.a[at(k)], self.b[at(k)]), K);
+                    *to.add(i) = scalar_pieces(*from.add(i), |k| (self.a[at(k)], self.b[at(k)]), K);
                 }
             }
         }
@@ -252,7 +252,7 @@ mod tests {
     fn every_k_and_layout_agrees_with_the_definition(isa: Isa) {
         for k in 1..=MOST_PIECES {
             for (channels, plane) in [(1, 1), (3, 35), (17, 7), (8, 16), (24, 33)] {
-                let x = Guarded::of(&wave(channels * plane, 0.7));
+                let x = Guarded::from_numbers(&wave(channels * plane, 0.7));
                 let (a, b) = (wave(k * channels, 1.3), wave(k * channels, 2.1));
                 let column = |v: &[f32], c: usize| -> Vec<f32> {
                     (0..k).map(|k| v[k * channels + c]).collect()

@@ -1,7 +1,9 @@
-//! One operation a file, on slices, single-threaded and, except for [`gemm`], without allocation.
+//! Kernels: one operation per file, on slices, single-threaded and, except for [`gemm`], without
+//! allocation.
 //!
-//! Feature maps are NHWC with the channels of a pixel padded to whole vectors of eight; the padding
-//! holds numbers that nobody reads. Kernels compute the [`Block`](Block)s of a map.
+//! Feature maps are NHWC. The channels of a pixel are padded to a multiple of eight; the values of the
+//! padding are unspecified and do not affect results. A kernel computes one [`Block`] of its output
+//! per call.
 
 pub mod attention;
 mod block;
@@ -28,16 +30,19 @@ pub mod winograd;
 pub use block::{Block, Blocks, COLUMN_UNIT, Cut, MOST_SHARES};
 pub use packing::{PartSize, Unaligned, pack_together};
 
-/// The size of a convolution's or a pooling's window and how it moves over a plane.
+/// The window of a convolution or a pooling, and how it moves over a plane.
+///
+/// Each pair is a number for the vertical axis and one for the horizontal axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// Height and width of the window.
+    /// Height and width of the window, in taps.
     pub kernel: [usize; 2],
-    /// Steps down and to the right.
+    /// Input rows and columns from one output position to the next.
     pub stride: [usize; 2],
-    /// Distance of the taps.
+    /// Input rows and columns from one tap to the next.
     pub dilation: [usize; 2],
-    /// Rows above and columns left of the plane that read as zero; negative skips some.
+    /// Rows of padding above the plane and columns of padding to its left. A negative number crops
+    /// the plane.
     pub before: [isize; 2],
     /// Height and width of the input plane.
     pub input: [usize; 2],
@@ -46,27 +51,27 @@ pub struct Window {
 }
 
 impl Window {
-    /// Whether every output element depends on the input elements at its own place alone.
+    /// Returns whether every output position reads the input at the same position only.
     pub fn is_pointwise(&self) -> bool {
-        let stays = self.stride == [1, 1] && self.before == [0, 0];
-        self.kernel == [1, 1] && stays && self.input == self.output
+        let keeps_position = self.stride == [1, 1] && self.before == [0, 0];
+        self.kernel == [1, 1] && keeps_position && self.input == self.output
     }
 
-    /// The input row (`axis` 0) or column (`axis` 1) under `tap` of the window at output position
-    /// `at`, unless it lies in the border.
-    fn source(&self, axis: usize, at: usize, tap: usize) -> Option<usize> {
-        let position = at * self.stride[axis] + tap * self.dilation[axis];
+    /// Returns the input row (`axis` 0) or column (`axis` 1) that `tap` of the window reads at output
+    /// position `output`; `None` if it lies in the padding.
+    fn source(&self, axis: usize, output: usize, tap: usize) -> Option<usize> {
+        let position = output * self.stride[axis] + tap * self.dilation[axis];
         position.checked_add_signed(-self.before[axis]).filter(|&p| p < self.input[axis])
     }
 
-    /// The output positions along `axis` whose `tap` lies inside the plane.
+    /// Returns the output positions along `axis` at which `tap` lies inside the plane.
     fn inside(&self, axis: usize, tap: usize) -> std::ops::Range<usize> {
-        // Position `at` reads input `at * stride + offset`.
+        // Output position `i` reads input position `i * stride + offset`.
         let offset = (tap * self.dilation[axis]) as isize - self.before[axis];
-        let at_or_after =
+        let first_from =
             |input: isize| (input - offset).max(0).unsigned_abs().div_ceil(self.stride[axis]);
-        let first = at_or_after(0).min(self.output[axis]);
-        first..at_or_after(self.input[axis] as isize).clamp(first, self.output[axis])
+        let first = first_from(0).min(self.output[axis]);
+        first..first_from(self.input[axis] as isize).clamp(first, self.output[axis])
     }
 }
 

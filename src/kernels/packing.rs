@@ -1,8 +1,8 @@
 //! Packed weights as parts.
 //!
-//! A layer's packed weights are one to three plain tensors, its parts. The sizes of the parts follow
-//! from what the layer is, so that whoever packs many layers gives each its place in one piece of
-//! memory; kernels read parts where they lie, there or in a file.
+//! The packed weights of a layer are one to three one-dimensional tensors, its parts. Their sizes follow
+//! from the sizes of the layer alone, so that many layers can be packed into one allocation. Kernels
+//! read the parts where they lie: in that allocation or in a file.
 #![allow(unsafe_code)]
 
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::simd::{Isa, LANES, Simd, Vectorised};
 use crate::tensor::{ALIGNMENT, AlignedBuffer, DType, Storage, Tensor};
 
-/// The element type of a part, and how many elements it has.
+/// The element type of a part and its number of elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartSize {
     /// The element type.
@@ -29,22 +29,25 @@ impl PartSize {
     }
 }
 
-/// Packs layers one after another into one piece of memory, which has large pages where the system
-/// has them: a run reads all weights, and finding thousands of small pages costs a few per cent of
-/// its time. `layers` are the sizes of the parts of each; `fill` gets the number of a layer and its
-/// parts, which are zeros on boundaries of 64 bytes.
+/// Packs layers one after another into one allocation and returns the parts of each layer.
+///
+/// `layers` holds the sizes of the parts of each layer. `fill` is called with the index of each layer
+/// and its parts, which are zeros and start on 64-byte boundaries, and packs the layer into them.
+///
+/// The allocation has large pages where the system supports them: a run reads all weights, and address
+/// translation of thousands of small pages costs a few per cent of its time.
 pub fn pack_together(
     layers: &[Vec<PartSize>],
     mut fill: impl FnMut(usize, &mut [&mut [u8]]),
 ) -> Vec<Vec<Tensor>> {
-    let room = |size: &PartSize| size.bytes().next_multiple_of(ALIGNMENT);
-    let mut memory = AlignedBuffer::zeroed(layers.iter().flatten().map(room).sum());
+    let padded_bytes = |size: &PartSize| size.bytes().next_multiple_of(ALIGNMENT);
+    let mut memory = AlignedBuffer::zeroed(layers.iter().flatten().map(padded_bytes).sum());
     let mut rest = memory.as_mut_bytes();
     for (layer, sizes) in layers.iter().enumerate() {
         let mut parts = Vec::with_capacity(sizes.len());
         for size in sizes {
-            let (here, after) = std::mem::take(&mut rest).split_at_mut(room(size));
-            parts.push(&mut here[..size.bytes()]);
+            let (part, after) = std::mem::take(&mut rest).split_at_mut(padded_bytes(size));
+            parts.push(&mut part[..size.bytes()]);
             rest = after;
         }
         fill(layer, &mut parts);
@@ -52,15 +55,15 @@ pub fn pack_together(
     let memory = Storage::new(Arc::new(memory));
     let mut start = 0;
     let mut part = |size: &PartSize| {
-        let here = memory.slice(start..start + size.bytes());
-        start += room(size);
-        let tensor = here.and_then(|s| Tensor::from_storage(size.dtype, &[size.len], s).ok());
+        let bytes = memory.slice(start..start + size.bytes());
+        start += padded_bytes(size);
+        let tensor = bytes.and_then(|s| Tensor::from_storage(size.dtype, &[size.len], s).ok());
         tensor.expect("the memory has room for all parts")
     };
     layers.iter().map(|sizes| sizes.iter().map(&mut part).collect()).collect()
 }
 
-/// As [`pack_together`], one layer alone.
+/// Packs a single layer, as [`pack_together`] does.
 pub(super) fn pack_alone(sizes: Vec<PartSize>, fill: impl FnOnce(&mut [&mut [u8]])) -> Vec<Tensor> {
     let mut fill = Some(fill);
     let mut parts = pack_together(&[sizes], |_, parts| {
@@ -71,8 +74,9 @@ pub(super) fn pack_alone(sizes: Vec<PartSize>, fill: impl FnOnce(&mut [&mut [u8]
     parts.pop().unwrap_or_default()
 }
 
-/// Transposes `rows`, each of `length` numbers: calls `put(i, first, numbers)` with element `i` of
-/// the rows from `first` on, as many as a narrow vector has; those that are missing are zeros.
+/// Transposes `rows [count][length]`, eight rows at a time: calls `put(i, first, numbers)` for each `i`
+/// below `length` and each multiple `first` of eight below `count`, where `numbers` are the elements `i`
+/// of the rows from `first` on. Elements of rows beyond the last one are zeros.
 pub(super) fn transpose_rows(
     rows: &[Unaligned],
     length: usize,
@@ -83,7 +87,7 @@ pub(super) fn transpose_rows(
     }
 }
 
-/// Elements of each row that are read at a time: a line of the cache.
+/// Elements of each row that are read at a time: a cache line.
 const LINE: usize = 16;
 
 struct TransposeRows<'a, P> {
@@ -106,8 +110,8 @@ impl<P: FnMut(usize, usize, &[f32; LANES])> Vectorised for TransposeRows<'_, P> 
                 while start + LANES <= line.end && first + LANES <= count {
                     let mut tile = [[0.0; LANES]; LANES];
                     let from = &rows[start..][..(LANES - 1) * self.length + LANES];
-                    // SAFETY: `from` ends with the last number of the last row that is read, and
-                    // no alignment is asked for; the tile has as many numbers as are written.
+                    // SAFETY: `from` ends with the last element of the last row that is read; loads
+                    // need no alignment; the tile has room for the eight rows that are written.
                     unsafe {
                         let to = tile.as_flattened_mut().as_mut_ptr();
                         s.transpose(from.as_ptr().cast(), self.length, to, LANES);
@@ -130,10 +134,10 @@ impl<P: FnMut(usize, usize, &[f32; LANES])> Vectorised for TransposeRows<'_, P> 
     }
 }
 
-/// The bytes of an f32. Plain weights are read as bytes because those of a file need not be aligned.
+/// The bytes of an f32. Unpacked weights are read as bytes because they need not be aligned in a file.
 pub type Unaligned = [u8; 4];
 
-/// Writes the bias, where there is one, over zeros.
+/// Copies the bias, if the layer has one, to the start of `part`.
 pub(super) fn fill_bias(bias: Option<&[f32]>, part: &mut [u8]) {
     if let Some(bias) = bias {
         bytemuck::cast_slice_mut::<u8, f32>(part)[..bias.len()].copy_from_slice(bias);
@@ -149,12 +153,12 @@ mod tests {
         for (count, length) in [(0usize, 3), (1, 1), (3, 17), (8, 16), (11, 40), (24, 9), (17, 0)] {
             let rows: Vec<f32> = (1..=count * length).map(|i| i as f32).collect();
             let mut seen = vec![0.0; count.next_multiple_of(LANES) * length];
-            // On an address that no f32 has.
+            // An address that is not aligned for f32.
             let bytes = [&[0], bytemuck::cast_slice(&rows)].concat();
             let odd = bytemuck::cast_slice(&bytes[1..]);
             transpose_rows(odd, length, |i, first, numbers| {
                 for (row, &number) in (first..).zip(numbers) {
-                    assert_eq!(seen[row * length + i], 0.0, "it is given once");
+                    assert_eq!(seen[row * length + i], 0.0, "element {i} of row {row} comes once");
                     seen[row * length + i] = number;
                 }
             });

@@ -1,4 +1,4 @@
-//! Where a register tile or a pass puts its results.
+//! The destination of the results of a register tile or of a pass.
 #![allow(unsafe_code)]
 
 use std::ptr::NonNull;
@@ -6,36 +6,37 @@ use std::ptr::NonNull;
 use super::block::Block;
 use crate::simd::Simd;
 
-/// Where the results of some rows and columns go.
+/// The destination of the results of some rows and columns, and where these lie in a feature map.
 #[derive(Clone, Copy)]
 pub(super) struct Place {
-    /// Where the first is stored.
+    /// Where the first element is stored.
     pub to: *mut f32,
-    /// Where the sum of the first column is, if there are sums.
+    /// The sum over the first column, if sums are wanted.
     pub sums: Option<NonNull<f32>>,
-    /// Its row in the maps of the epilogue.
+    /// The first row, as an index into the maps of the epilogue.
     pub row: usize,
-    /// Its column in them.
+    /// The first column, as an index into the maps of the epilogue.
     pub column: usize,
-    /// From the elements of a row to those of the next, in all maps.
+    /// The row stride, in elements, of the output and of all maps of the epilogue.
     pub width: usize,
 }
 
 impl Place {
-    /// The place of a row and column of a block whose map is as the epilogue's.
+    /// Returns the place that starts at a row and a column of `block`, for an epilogue with maps of the
+    /// same shape as the map of the block.
     #[inline(always)]
-    pub(super) fn of(block: &mut Block, row: usize, column: usize) -> Place {
+    pub(super) fn in_block(block: &mut Block, row: usize, column: usize) -> Place {
         let sums = block.sum_at(column - block.columns().start);
         Place { to: block.at(row, column), sums, row, column, width: block.width() }
     }
 
-    /// The place of the row and column that are so many further on.
+    /// Returns the place that starts `row` rows and `column` columns further on.
     ///
     /// # Safety
-    /// They are among the rows and columns that this is a place for.
+    /// This place contains that row and that column.
     #[inline(always)]
     pub(super) unsafe fn at(self, row: usize, column: usize) -> Place {
-        // SAFETY: the caller guarantees that the row and the column are of this place, whose map has them.
+        // SAFETY: the caller guarantees that this place contains the row and the column.
         unsafe {
             Place {
                 to: self.to.add(row * self.width + column),
@@ -47,8 +48,10 @@ impl Place {
         }
     }
 
+    /// Stores `M` rows of `V` vectors.
+    ///
     /// # Safety
-    /// This is a place for `M` rows of `V` vectors.
+    /// This place contains `M` rows of `V` vectors.
     #[inline(always)]
     pub(super) unsafe fn store<S: Simd, const M: usize, const V: usize>(
         &self,
@@ -57,16 +60,16 @@ impl Place {
     ) {
         for (m, x) in x.iter().enumerate() {
             for (v, x) in x.iter().enumerate() {
-                // SAFETY: the caller guarantees that the place has `M` rows of `V` vectors, all of them writable.
+                // SAFETY: the caller guarantees that the place contains `M` rows of `V` vectors.
                 unsafe { s.store(self.to.add(m * self.width + v * S::WIDTH), *x) };
             }
         }
     }
 
-    /// Adds the rows of `x` to the sums, if there are any.
+    /// Adds the rows of `x` to the sums, if sums are wanted.
     ///
     /// # Safety
-    /// This is a place for `M` rows of `V` vectors.
+    /// This place contains `M` rows of `V` vectors.
     #[inline(always)]
     pub(super) unsafe fn add_to_sums<S: Simd, const M: usize, const V: usize>(
         &self,
@@ -75,7 +78,8 @@ impl Place {
     ) {
         let Some(sums) = self.sums else { return };
         for v in 0..V {
-            // SAFETY: the caller guarantees that the place has `V` vectors of columns, each of which has a sum.
+            // SAFETY: the caller guarantees that the place contains `V` vectors of columns, and each
+            // column has a sum.
             unsafe {
                 let to = sums.as_ptr().add(v * S::WIDTH);
                 let mut sum = s.load(to);

@@ -1,4 +1,4 @@
-//! Pooling over windows and over whole images, NHWC.
+//! Pooling over windows and over whole images, in NHWC.
 #![allow(unsafe_code)]
 
 use super::Window;
@@ -7,23 +7,27 @@ use super::fits::input_len;
 use super::sizes::product_of;
 use crate::simd::{Isa, LANES, Simd, Vectorised};
 
-/// What a pooling window gives.
+/// The function that pools the elements of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pooling {
-    /// The largest element; minus infinity for a window without any.
+    /// The largest element; minus infinity if the window lies outside the image.
     Max,
     /// The mean of the elements inside the image.
     Average,
-    /// The sum over the size of the window: elements outside count as zero.
+    /// The sum divided by the size of the window: elements outside the image count as zeros
+    /// (`count_include_pad` in PyTorch and ONNX).
     AverageWithBorder,
 }
 
-/// The mean of `rows`, each `sums.len()` wide: `y = factor * (row 0 + row 1 + ...)`, in that order.
-/// With partial sums for rows and one over the number of positions for `factor` it is the mean
-/// over those positions.
+/// Computes `y = factor * (row 0 + row 1 + ...)`, added in that order; each row of `rows` has the
+/// length of `y`.
+///
+/// If the rows are partial sums over `n` positions in total and `factor` is `1 / n`, the result is the
+/// mean over the positions.
 ///
 /// # Panics
-/// Where `rows` are not whole rows.
+/// Panics if the length of `y` is zero or not a multiple of eight, or if the length of `rows` is not a
+/// multiple of that of `y`.
 pub fn scaled_sum(isa: Isa, rows: &[f32], factor: f32, y: &mut [f32]) {
     assert!(y.len().is_multiple_of(LANES) && !y.is_empty() && rows.len().is_multiple_of(y.len()));
     isa.run_narrow(ScaledSum { rows, factor, y });
@@ -42,9 +46,10 @@ impl Vectorised for ScaledSum<'_> {
     fn run<S: Simd>(self, s: S) {
         let width = self.y.len();
         for column in (0..width).step_by(LANES) {
-            // SAFETY: rows and result are whole rows of whole vectors.
+            // SAFETY: `y` and every row have `width` elements, a multiple of eight, as `scaled_sum`
+            // asserted.
             unsafe {
-                // Runs of rows are summed apart, so that long sums keep their low bits.
+                // Each run of 256 rows has a sum of its own: long sums lose fewer low bits.
                 let mut total = s.splat(0.0);
                 for run in self.rows.chunks(width * 256) {
                     let mut sum = s.splat(0.0);
@@ -59,10 +64,13 @@ impl Vectorised for ScaledSum<'_> {
     }
 }
 
-/// Pools the block's lines of one image; a row of the block is a line of pixels of `width` channels.
+/// Pools one image `x [input height][input width][width]` and writes the lines of the output that
+/// `block` covers. A row of the block is a line of output pixels of `width` channels each, a multiple
+/// of eight.
 ///
 /// # Panics
-/// Where image, window and block do not fit together.
+/// Panics if the shape of `x`, the window and the block do not match, or if the block does not consist
+/// of whole lines.
 pub fn pool(isa: Isa, x: &[f32], width: usize, kind: Pooling, window: &Window, block: &mut Block) {
     assert_eq!(x.len(), input_len(window, width));
     assert_eq!(block.width(), product_of([window.output[1], width]));
@@ -79,7 +87,7 @@ struct Pool<'a, 'b, 'c> {
     block: &'c mut Block<'b>,
 }
 
-/// Vectors of channels whose results are computed side by side.
+/// Vectors of channels that are computed at a time.
 const VECTORS: usize = 4;
 
 impl Vectorised for Pool<'_, '_, '_> {
@@ -90,7 +98,7 @@ impl Vectorised for Pool<'_, '_, '_> {
         for line in self.block.rows() {
             for column in 0..self.window.output[1] {
                 let mut channel = 0;
-                // SAFETY: the line and the column are the block's, and pixels have `width` channels.
+                // SAFETY: the block contains the line and the column, and a pixel has `width` channels.
                 unsafe {
                     while channel + VECTORS * S::WIDTH <= self.width {
                         self.pixel::<S, VECTORS>(s, line, column, channel);
@@ -107,10 +115,10 @@ impl Vectorised for Pool<'_, '_, '_> {
 }
 
 impl Pool<'_, '_, '_> {
-    /// `V` vectors of channels of a pixel.
+    /// Computes `V` vectors of channels of one output pixel, from `channel` on.
     ///
     /// # Safety
-    /// The line and the column are the block's, and there are so many channels.
+    /// The block contains the line and the column, and a pixel has `V` vectors from `channel` on.
     #[inline(always)]
     unsafe fn pixel<S: Simd, const V: usize>(
         &mut self,
@@ -130,7 +138,7 @@ impl Pool<'_, '_, '_> {
             for x in (0..w.kernel[1]).filter_map(|tap| w.source(1, column, tap)) {
                 let from = (y * w.input[1] + x) * self.width + channel;
                 for (v, result) in result.iter_mut().enumerate() {
-                    // SAFETY: the pixel is in the image, and the channels are the caller's.
+                    // SAFETY: the pixel lies in the image, and the caller guarantees the channels.
                     let x = unsafe { s.load(self.x.as_ptr().add(from + v * S::WIDTH)) };
                     *result = match self.kind {
                         Pooling::Max => s.max(*result, x),
@@ -150,7 +158,7 @@ impl Pool<'_, '_, '_> {
             if let Some(divisor) = divisor {
                 result = s.div(result, divisor);
             }
-            // SAFETY: the pixel is the block's, and the channels are the caller's.
+            // SAFETY: the caller guarantees that the block contains the pixel and the channels.
             unsafe { s.store(to.add(v * S::WIDTH), result) };
         }
     }

@@ -305,7 +305,7 @@ impl Product<'_, '_, '_> {
                     unsafe {
                         let y = self.accumulate::<S, M, V>(s, row, at);
                         let row = self.block.rows().start + row;
-                        let place = Place::of(self.block, row, self.first + at.column);
+                        let place = Place::in_block(self.block, row, self.first + at.column);
                         self.epilogue.finish(s, y, place);
                     }
                 }

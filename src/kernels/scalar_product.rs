@@ -1,5 +1,5 @@
-//! A pointwise convolution to one channel, such as the logits of a spatial attention: a scalar
-//! product for each pixel.
+//! A pointwise convolution to one channel, such as the logits of a spatial attention: one scalar
+//! product per pixel.
 #![allow(unsafe_code)]
 
 use super::block::Block;
@@ -10,21 +10,22 @@ use super::sizes::product_of;
 use crate::simd::{Isa, LANES, Simd, Vectorised};
 use crate::tensor::Numbers;
 
-/// The weights of one output, whole vectors of them, and its bias.
+/// The weights and the bias of the single output.
 pub struct SingleOutput {
-    /// One for every channel.
+    /// The weights, one per channel, with zeros up to a multiple of eight.
     pub weight: Numbers<f32>,
-    /// Added to every product.
+    /// Added to each scalar product.
     pub bias: f32,
 }
 
-/// Pixels whose products are computed side by side.
+/// Pixels that are computed at a time.
 const PIXELS: usize = LANES;
 
-/// Computes the block's rows of an image `x`, whose pixels are as long as the weights.
+/// Computes the rows of the output that `block` covers, from one image `x [pixels][padded channels]`. A
+/// row of the block is one pixel, a vector of eight elements of which the first is the result.
 ///
 /// # Panics
-/// Where image, weights, epilogue and block do not fit together.
+/// Panics if the shapes of `x`, the weights, the epilogue and the block do not match.
 pub fn scalar_products(
     isa: Isa,
     x: &[f32],
@@ -55,11 +56,11 @@ impl Vectorised for Run<'_, '_, '_> {
     fn run<S: Simd>(mut self, s: S) {
         let rows = self.block.rows();
         let mut row = rows.start;
-        // SAFETY: the image and the block have these rows.
+        // SAFETY: the block has these rows, and so has the image, as `scalar_products` asserted.
         unsafe {
             while row + PIXELS <= rows.end {
                 let products = self.products::<S, PIXELS>(s, row);
-                self.finish(s, row, across(s, &products));
+                self.finish(s, row, lane_sums(s, &products));
                 row += PIXELS;
             }
             for row in row..rows.end {
@@ -71,7 +72,8 @@ impl Vectorised for Run<'_, '_, '_> {
 }
 
 impl Run<'_, '_, '_> {
-    /// The products of `M` pixels with the weights, of which the lanes are still to be added up.
+    /// Returns a vector of partial sums for each of `M` pixels from `row` on. The scalar product of a
+    /// pixel is the sum of its lanes.
     ///
     /// # Safety
     /// The image has `M` rows from `row` on.
@@ -79,7 +81,7 @@ impl Run<'_, '_, '_> {
     unsafe fn products<S: Simd, const M: usize>(&self, s: S, row: usize) -> [S::Vector; M] {
         let depth = self.weight.len();
         let mut products = [s.splat(0.0); M];
-        // SAFETY: the caller guarantees the rows, and rows and weights are whole vectors, as
+        // SAFETY: the caller guarantees the rows. Rows and weights consist of whole vectors, as
         // `scalar_products` asserted.
         unsafe {
             let from = self.x.as_ptr().add(row * depth);
@@ -95,29 +97,29 @@ impl Run<'_, '_, '_> {
         products
     }
 
-    /// Adds the bias to the sums of `M` pixels, applies the epilogue and stores them.
+    /// Adds the bias to the scalar products of `M` pixels, applies the epilogue and stores the results.
     ///
     /// # Safety
     /// The block has `M` rows from `row` on.
     #[inline(always)]
     unsafe fn finish<S: Simd, const M: usize>(&mut self, s: S, row: usize, sums: [f32; M]) {
-        // No `map`, which would be a call for other instructions than these.
+        // Not `map`: its closure would be compiled without the instruction set's features.
         let mut y = [[s.splat(0.0)]; M];
         for (y, sum) in y.iter_mut().zip(sums) {
             *y = [s.splat(sum + self.bias)];
         }
-        // SAFETY: the caller guarantees that the block has these rows; `scalar_products` asserted that the
-        // epilogue fits them.
-        unsafe { self.epilogue.finish(s, y, Place::of(self.block, row, 0)) };
+        // SAFETY: the caller guarantees the rows of the block; `scalar_products` asserted that the epilogue
+        // fits them.
+        unsafe { self.epilogue.finish(s, y, Place::in_block(self.block, row, 0)) };
     }
 }
 
-/// The sum over the lanes of each vector, added in the order of [`Simd::sum`].
+/// Returns the sum of the lanes of each vector, added in the order of [`Simd::sum`].
 #[inline(always)]
-fn across<S: Simd>(s: S, vectors: &[S::Vector; LANES]) -> [f32; LANES] {
+fn lane_sums<S: Simd>(s: S, vectors: &[S::Vector; LANES]) -> [f32; LANES] {
     let (mut rows, mut columns) = ([0.0; LANES * LANES], [0.0; LANES * LANES]);
     let mut sums = [0.0; LANES];
-    // SAFETY: tiles of eight times eight numbers, and a vector of eight.
+    // SAFETY: `rows` and `columns` are tiles of eight by eight elements, and `sums` is a vector.
     unsafe {
         for (i, &vector) in vectors.iter().enumerate() {
             s.store(rows.as_mut_ptr().add(i * LANES), vector);
@@ -137,7 +139,7 @@ mod tests {
     use super::*;
     use crate::tensor::Aligned;
 
-    fn every_row(isa: Isa) {
+    fn rows_match_the_definition(isa: Isa) {
         for (rows, depth) in [(1, 8), (3, 24), (8, 40), (21, 16)] {
             let wave = |len: usize, frequency: f32| -> Vec<f32> {
                 (0..len).map(|i| (i as f32 * frequency).sin()).collect()
@@ -155,14 +157,14 @@ mod tests {
             for (x, y) in x.chunks_exact(depth).zip(y.chunks_exact(LANES)) {
                 let products = x.iter().zip(&weight).map(|(x, w)| f64::from(x * w));
                 let want = (products.sum::<f64>() + 0.25).max(0.0) as f32;
-                assert!((y[0] - want).abs() < 1e-5, "{} and not {want}", y[0]);
+                assert!((y[0] - want).abs() < 1e-5, "expected {want}, found {}", y[0]);
             }
             assert!(y[rows * LANES..].iter().all(|y| y.is_nan()), "{}", isa.name());
         }
     }
 
-    /// [`every_row`] on each instruction set.
-    mod every_row {
-        crate::simd::testing::isa_tests!(super::every_row);
+    /// [`rows_match_the_definition`] on each instruction set.
+    mod rows_match_the_definition {
+        crate::simd::testing::isa_tests!(super::rows_match_the_definition);
     }
 }

@@ -1,5 +1,5 @@
-//! Every kernel at awkward sizes, on every instruction set at hand, between guarded margins, against
-//! its definition in f64.
+//! Tests of every kernel against its definition in f64: at sizes that are not multiples of the vector
+//! width, on every instruction set of the machine, with buffers between guard margins.
 
 mod sound;
 mod tiles;
@@ -10,7 +10,7 @@ use super::depthwise::{DepthwiseWeights, depthwise};
 use super::epilogue::{Activation, Epilogue, Join};
 use super::grouped::{GroupedWeights, Groups, grouped};
 use super::guarded::Guarded;
-use super::hyperfunction::{Bound, Coefficients, coefficients};
+use super::hyperfunction::{Coefficients, Squash, coefficients};
 use super::pool::{Pooling, pool, scaled_sum};
 use super::transform::{transform, transform_in_place};
 use super::*;
@@ -22,19 +22,20 @@ fn wave(len: usize, frequency: f32) -> Vec<f32> {
     (0..len).map(|i| (i as f32 * frequency).sin()).collect()
 }
 
-/// Rows of `width` numbers as rows padded to whole vectors, with numbers that must not matter.
+/// Pads rows of `width` elements to a multiple of eight. The padding is a value that results must not
+/// depend on.
 fn padded_rows(rows: &[f32], width: usize) -> Guarded {
     let padding = vec![777.0; padded(width) - width];
     let rows = rows.chunks_exact(width).flat_map(|row| row.iter().chain(&padding));
-    Guarded::of(&rows.copied().collect::<Vec<_>>())
+    Guarded::from_numbers(&rows.copied().collect::<Vec<_>>())
 }
 
 fn assert_close(got: f32, want: f64, case: &str) {
     let close = (f64::from(got) - want).abs() <= 2e-5 * want.abs().max(1.0);
-    assert!(close, "{got} and not {want}: {case}");
+    assert!(close, "expected {want}, found {got}: {case}");
 }
 
-/// What an epilogue reads, for a map of `rows` rows and `channels` channels.
+/// The maps and coefficients that epilogues read, for a map of `rows` rows and `channels` channels.
 struct Extras {
     before: Guarded,
     after: Guarded,
@@ -57,10 +58,10 @@ impl Extras {
         }
     }
 
-    /// Epilogues that together use everything that there is.
+    /// Returns epilogues that together use every activation, map and join.
     fn epilogues(&self) -> Vec<Epilogue<'_>> {
         let row = self.coefficients.len() / (2 * MOST_PIECES);
-        let of_channels = |k: usize| Epilogue {
+        let per_channel = |k: usize| Epilogue {
             activation: Activation::MaxAffine { k },
             coefficients: &self.coefficients[..2 * k * row],
             ..Epilogue::NONE
@@ -96,11 +97,11 @@ impl Extras {
                 ..Epilogue::NONE
             },
             Epilogue { after: Some(&self.after), join: Join::ReverseDifference, ..Epilogue::NONE },
-            Epilogue { clamp: Some([-0.25, 0.75]), ..of_channels(2) },
+            Epilogue { clamp: Some([-0.25, 0.75]), ..per_channel(2) },
             Epilogue { before: Some(&self.before), ..plain(Activation::HardSwish) },
-            Epilogue { after: Some(&self.after), ..of_channels(1) },
-            Epilogue { attention: Some(&self.attention), ..of_channels(2) },
-            of_channels(MOST_PIECES),
+            Epilogue { after: Some(&self.after), ..per_channel(1) },
+            Epilogue { attention: Some(&self.attention), ..per_channel(2) },
+            per_channel(MOST_PIECES),
             shared(1),
             Epilogue { after: Some(&self.after), join: Join::Maximum, ..shared(2) },
             shared(3),
@@ -108,7 +109,7 @@ impl Extras {
     }
 }
 
-/// The definition of an epilogue for one element.
+/// Returns the result of an epilogue for one element, by its definition.
 fn finished(epilogue: &Epilogue, x: f64, row: usize, channel: usize, width: usize) -> f64 {
     let at = row * width + channel;
     let map = |map: Option<&[f32]>| map.map(|map| f64::from(map[at]));
@@ -133,11 +134,13 @@ fn finished(epilogue: &Epilogue, x: f64, row: usize, channel: usize, width: usiz
         }
         Activation::Exponential { slope, .. } => f64::from(slope) * x,
         Activation::MaxAffine { k } => {
-            let of = |j: usize| {
+            let coefficient = |j: usize| {
                 let at = if epilogue.shared { j * LANES } else { j * width + channel };
                 f64::from(epilogue.coefficients[at])
             };
-            (0..k).map(|j| of(j) * x + of(k + j)).fold(f64::NEG_INFINITY, f64::max)
+            (0..k)
+                .map(|j| coefficient(j) * x + coefficient(k + j))
+                .fold(f64::NEG_INFINITY, f64::max)
         }
     };
     let y = y * epilogue.attention.map_or(1.0, |pi| f64::from(pi[row * LANES]));
@@ -157,14 +160,14 @@ fn finished(epilogue: &Epilogue, x: f64, row: usize, channel: usize, width: usiz
     }
 }
 
-/// What the reference gives for one element.
+/// Returns the result of the reference executor for one element.
 fn unary(op: Unary, x: f64) -> f64 {
     let x = Tensor::scalar(x);
     let y = crate::reference::evaluate(&Op::Unary(op), &[Some(&x)], 1).unwrap();
     y[0].as_slice::<f64>().unwrap()[0]
 }
 
-/// Compares a map and the partial sums over its `row_blocks` blocks of rows with a definition.
+/// Asserts that a map and its partial sums, one row per block of rows, match the definition `want`.
 fn check(
     got: (&[f32], &[f32]),
     (rows, channels, row_blocks): (usize, usize, usize),
@@ -173,10 +176,10 @@ fn check(
 ) {
     let width = padded(channels);
     for block in 0..row_blocks {
-        let of_block = block * rows / row_blocks..(block + 1) * rows / row_blocks;
+        let block_rows = block * rows / row_blocks..(block + 1) * rows / row_blocks;
         for channel in 0..channels {
             let mut sum = 0.0;
-            for row in of_block.clone() {
+            for row in block_rows.clone() {
                 let want = want(row, channel);
                 assert_close(got.0[row * width + channel], want, case);
                 sum += want;
@@ -188,8 +191,9 @@ fn check(
     }
 }
 
-/// The elements that the window sees at an output position, by tap and pixel.
-fn seen(w: &Window, row: usize) -> impl Iterator<Item = (usize, usize)> {
+/// Returns the taps of the window that lie inside the input at output position `row`, each with the
+/// input pixel that it reads.
+fn taps_inside(w: &Window, row: usize) -> impl Iterator<Item = (usize, usize)> {
     let (line, column) = (row / w.output[1], row % w.output[1]);
     let taps = (0..w.kernel[0]).flat_map(|y| (0..w.kernel[1]).map(move |x| [y, x]));
     taps.enumerate().filter_map(move |(tap, [y, x])| {
@@ -198,7 +202,8 @@ fn seen(w: &Window, row: usize) -> impl Iterator<Item = (usize, usize)> {
     })
 }
 
-/// Windows of all sorts, with more than one vector of output positions and with few.
+/// Returns windows with various kernels, strides, dilations and padding, and with more and fewer output
+/// positions than a vector has lanes.
 fn windows() -> Vec<Window> {
     let window = |kernel, stride, dilation, before, input, output| Window {
         kernel,
@@ -229,14 +234,14 @@ fn dense_convolutions(isa: Isa) {
             let nhwc = padded_rows(&x, channels);
             let nchw: Vec<f32> =
                 (0..x.len()).map(|i| x[i % pixels * channels + i / pixels]).collect();
-            let nchw = Guarded::of(&nchw);
+            let nchw = Guarded::from_numbers(&nchw);
             let (weight, bias) = (wave(outputs * channels * taps, 0.61), wave(outputs, 1.7));
             let packed = ConvWeights::new(&weight, Some(&bias), outputs, channels);
             let product = |row: usize, o: usize, x: &dyn Fn(usize, usize) -> f64| -> f64 {
                 let at = |tap, c| f64::from(weight[(o * channels + c) * taps + tap]);
                 let of_tap =
                     |(tap, pixel)| -> f64 { (0..channels).map(|c| at(tap, c) * x(pixel, c)).sum() };
-                f64::from(bias[o]) + seen(w, row).map(of_tap).sum::<f64>()
+                f64::from(bias[o]) + taps_inside(w, row).map(of_tap).sum::<f64>()
             };
             let element = |pixel: usize, c: usize| f64::from(x[pixel * channels + c]);
             let (extras, inside) = (Extras::new(rows, outputs), Extras::new(pixels, channels));
@@ -299,7 +304,7 @@ fn depthwise_convolutions(isa: Isa) {
                 let of_tap = |(tap, pixel): (usize, usize)| {
                     f64::from(weight[c * taps + tap]) * f64::from(x[pixel * channels + c])
                 };
-                f64::from(bias[c]) + seen(w, row).map(of_tap).sum::<f64>()
+                f64::from(bias[c]) + taps_inside(w, row).map(of_tap).sum::<f64>()
             };
             let x = padded_rows(&x, channels);
             let extras = Extras::new(rows, channels);
@@ -358,12 +363,12 @@ fn convolutions_in_groups(isa: Isa) {
                     };
                     (0..channels).map(at).sum()
                 };
-                f64::from(bias[o]) + seen(w, row).map(of_tap).sum::<f64>()
+                f64::from(bias[o]) + taps_inside(w, row).map(of_tap).sum::<f64>()
             };
             let data = padded_rows(&x, all_channels);
             let extras = Extras::new(rows, all_outputs);
-            // Dense convolutions are tested with all of them.
-            for (e, epilogue) in extras.epilogues().iter().enumerate().skip(i).step_by(7) {
+            // Every seventh epilogue: dense convolutions, which share the code, are tested with all.
+            for (e, epilogue) in extras.epilogues().iter().enumerate().skip(i).step_by(11) {
                 let row_blocks = rows.min(1 + e % 3);
                 let cut = Cut { images: 1, rows, width, row_blocks, column_blocks: 1 };
                 let case = format!("window {i}, {groups:?}, epilogue {e}, {}", isa.name());
@@ -400,8 +405,11 @@ fn transformations(isa: Isa) {
             let row_blocks = rows.min(2);
             let cut = Cut { images: 1, rows, width, row_blocks, column_blocks: 1 };
             for in_place in [false, true] {
-                let mut y =
-                    if in_place { Guarded::of(&map) } else { Guarded::unwritten(rows * width) };
+                let mut y = if in_place {
+                    Guarded::from_numbers(&map)
+                } else {
+                    Guarded::unwritten(rows * width)
+                };
                 let mut sums = Guarded::unwritten(row_blocks * width);
                 let blocks = Blocks::new(&mut y, cut).with_sums(&mut sums, width);
                 while let Some(mut block) = blocks.next() {
@@ -438,11 +446,13 @@ fn poolings(isa: Isa) {
                 for (row, y) in y.written(&case).chunks_exact(width).enumerate() {
                     for (c, &y) in y[..channels].iter().enumerate() {
                         let element = |(_, pixel)| f64::from(x[pixel * channels + c]);
-                        let found: Vec<f64> = seen(w, row).map(element).collect();
-                        let sum: f64 = found.iter().sum();
+                        let elements: Vec<f64> = taps_inside(w, row).map(element).collect();
+                        let sum: f64 = elements.iter().sum();
                         let want = match kind {
-                            Pooling::Max => found.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-                            Pooling::Average => sum / found.len() as f64,
+                            Pooling::Max => {
+                                elements.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+                            }
+                            Pooling::Average => sum / elements.len() as f64,
                             Pooling::AverageWithBorder => sum / (w.kernel[0] * w.kernel[1]) as f64,
                         };
                         assert_close(y, want, &case);
@@ -460,7 +470,7 @@ mod poolings {
 
 fn means(isa: Isa) {
     for (rows, width) in [(1, 8), (7, 24), (300, 16)] {
-        let x = Guarded::of(&wave(rows * width, 0.37));
+        let x = Guarded::from_numbers(&wave(rows * width, 0.37));
         let mut y = Guarded::unwritten(width);
         scaled_sum(isa, &x, 0.25, &mut y);
         for (c, &y) in y.written(isa.name()).iter().enumerate() {
@@ -486,11 +496,11 @@ fn hyperfunctions(isa: Isa) {
         let weight = wave(outputs * hidden, 0.61);
         let halves: Vec<f32> = weight.iter().map(|&w| half::f16::from_f32(w).to_f32()).collect();
         for weight in [&weight, &halves] {
-            for bound in [Bound::Tanh, Bound::Clamp, Bound::None] {
-                let layer = Coefficients::new(weight, Some(&bias), &init, &lambda, bound, hidden);
+            for squash in [Squash::Tanh, Squash::Clamp, Squash::None] {
+                let layer = Coefficients::new(weight, Some(&bias), &init, &lambda, squash, hidden);
                 let x = padded_rows(&units, hidden);
                 let case =
-                    format!("{channels} channels, {hidden} units, {bound:?}, {}", isa.name());
+                    format!("{channels} channels, {hidden} units, {squash:?}, {}", isa.name());
                 let width = layer.outputs();
                 let mut y = Guarded::unwritten(images * width);
                 let mut work = Guarded::unwritten(layer.workspace());
@@ -514,12 +524,12 @@ fn hyperfunctions(isa: Isa) {
                         f64::from(units[image * hidden + h]) * f64::from(weight[o * hidden + h])
                     };
                     let z = f64::from(bias[o]) + (0..hidden).map(unit).sum::<f64>();
-                    let bounded = match bound {
-                        Bound::Tanh => (z / 2.0).tanh(),
-                        Bound::Clamp => (z / 3.0).clamp(-1.0, 1.0),
-                        Bound::None => z,
+                    let squashed = match squash {
+                        Squash::Tanh => (z / 2.0).tanh(),
+                        Squash::Clamp => (z / 3.0).clamp(-1.0, 1.0),
+                        Squash::None => z,
                     };
-                    let want = f64::from(init[j]) + f64::from(lambda[j]) * bounded;
+                    let want = f64::from(init[j]) + f64::from(lambda[j]) * squashed;
                     assert_close(y[image * width + j * padded(channels) + c], want, &case);
                 }
             }
@@ -537,12 +547,12 @@ fn attentions(isa: Isa) {
         let z: Vec<f32> = wave(positions, 0.7).iter().map(|z| 20.0 * z).collect();
         let map = padded_rows(&z, 1);
         let (tau, gamma) = (10.0, positions as f32 / 3.0);
-        let all: f64 = z.iter().map(|&z| (f64::from(z) / f64::from(tau)).exp()).sum();
+        let sum: f64 = z.iter().map(|&z| (f64::from(z) / f64::from(tau)).exp()).sum();
         let case = format!("{positions} positions, {}", isa.name());
         let mut pi = Guarded::unwritten(map.len());
         spatial_attention(isa, &map, &mut pi, tau, gamma);
         for (&pi, &z) in pi.written(&case).iter().step_by(LANES).zip(&z) {
-            let share = (f64::from(z) / f64::from(tau)).exp() / all;
+            let share = (f64::from(z) / f64::from(tau)).exp() / sum;
             assert_close(pi, (f64::from(gamma) * share).min(1.0), &case);
         }
     }
@@ -580,7 +590,7 @@ fn a_map_changes_its_layout(isa: Isa) {
             let case = format!("{channels} channels, {count} pixels, {}", isa.name());
             let planes = wave(channels * count, 0.37);
             let mut pixels = Guarded::unwritten(count * padded(channels));
-            layout::planes_to_pixels(isa, &Guarded::of(&planes), channels, &mut pixels);
+            layout::planes_to_pixels(isa, &Guarded::from_numbers(&planes), channels, &mut pixels);
             for (p, pixel) in pixels.written(&case).chunks(padded(channels)).enumerate() {
                 for (c, &x) in pixel.iter().enumerate() {
                     let want = if c < channels { planes[c * count + p] } else { 0.0 };

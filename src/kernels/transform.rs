@@ -1,4 +1,4 @@
-//! An epilogue as a pass of its own: additions, activations and max-affine functions of a map.
+//! An epilogue as a separate pass over a map: additions, activations and max-affine functions.
 #![allow(unsafe_code)]
 
 use super::block::Block;
@@ -8,50 +8,54 @@ use super::place::Place;
 use super::sizes::product_of;
 use crate::simd::{Isa, Simd, Vectorised};
 
-/// Applies `epilogue` to the block's rows of `x`, an image of rows as wide as the block's.
+/// Applies `epilogue` to the rows of `x` that `block` covers, and writes the results to `block`. `x` is
+/// one image, with rows as wide as those of the block.
 ///
 /// # Panics
-/// Where map, epilogue and block do not fit together.
+/// Panics if `x` has fewer rows than the block needs, if the block does not consist of whole rows, or if
+/// the epilogue or the sums do not fit the block.
 pub fn transform(isa: Isa, x: &[f32], epilogue: &Epilogue, block: &mut Block) {
     assert!(x.len() >= product_of([block.rows().end, block.width()]));
     start(isa, x.as_ptr(), epilogue, block);
 }
 
-/// Applies `epilogue` to the block itself.
+/// Applies `epilogue` to `block` in place.
 ///
 /// # Panics
-/// Where epilogue and block do not fit together.
+/// Panics if the block does not consist of whole rows, or if the epilogue or the sums do not fit the
+/// block.
 pub fn transform_in_place(isa: Isa, epilogue: &Epilogue, block: &mut Block) {
     let image = block.image_start();
     start(isa, image, epilogue, block);
 }
 
 fn start(isa: Isa, x: *const f32, epilogue: &Epilogue, block: &mut Block) {
-    assert_eq!(block.columns().len(), block.width(), "whole rows");
+    assert_eq!(block.columns().len(), block.width(), "the block does not consist of whole rows");
     assert_rows_fit(block, epilogue);
     isa.run(Transform { x, epilogue, block });
 }
 
 struct Transform<'a, 'b, 'c> {
-    /// An image that has the rows of the block; may be the block's own.
+    /// The start of an image that has the rows of the block. May be the image of the block itself.
     x: *const f32,
     epilogue: &'a Epilogue<'a>,
     block: &'c mut Block<'b>,
 }
 
-/// Numbers of a line of the cache.
+/// Elements of type f32 per cache line.
 const LINE: usize = 16;
 
-/// The fewest rows of a pass: a row is a pixel, and coefficients are loaded once for several.
+/// The number of rows of a pass is a multiple of this: the coefficients of a column are loaded once
+/// for several rows.
 const ROWS: usize = 8;
 
-/// Elements of a pass over narrow rows, which stay in the nearest cache from column to column.
+/// Elements per pass over narrow rows, so that a pass stays in the L1 cache from column to column.
 const PASS: usize = 2048;
 
-/// Blocks of up to so many elements, half of the nearest cache, ask for what the next block will
-/// read: what comes between the two, a product with few columns, is too short for the processor to
-/// have read ahead by itself.
-const SMALL: usize = 4096;
+/// A block of at most this many elements, half of the L1 cache, prefetches what the next block reads.
+/// Between two such blocks runs a product with few columns, which is too short for the hardware
+/// prefetcher.
+const PREFETCH_MAX: usize = 4096;
 
 impl Vectorised for Transform<'_, '_, '_> {
     type Output = ();
@@ -60,18 +64,19 @@ impl Vectorised for Transform<'_, '_, '_> {
     fn run<S: Simd>(self, s: S) {
         let Transform { x, epilogue, block } = self;
         let (rows, width) = (block.rows(), block.width());
-        let next = rows.len() * width;
-        let most = (PASS / width.max(1)).next_multiple_of(ROWS).max(ROWS);
-        for row in rows.clone().step_by(most) {
-            let count = most.min(rows.end - row);
+        let block_len = rows.len() * width;
+        let pass_rows = (PASS / width.max(1)).next_multiple_of(ROWS).max(ROWS);
+        for row in rows.clone().step_by(pass_rows) {
+            let count = pass_rows.min(rows.end - row);
             let from = x.wrapping_add(row * width);
-            if next <= SMALL {
-                for at in (0..count * width).step_by(LINE) {
-                    s.prefetch(from.wrapping_add(next + at));
+            if block_len <= PREFETCH_MAX {
+                for i in (0..count * width).step_by(LINE) {
+                    s.prefetch(from.wrapping_add(block_len + i));
                 }
             }
-            let place = Place::of(block, row, 0);
-            // SAFETY: the rows are the block's and, as `start` requires, x's.
+            let place = Place::in_block(block, row, 0);
+            // SAFETY: the block has these rows, as its range says, and so has `x`: `transform` asserted
+            // it, and `transform_in_place` passes the image of the block.
             unsafe { epilogue.pass(s, from, count, width, place) };
         }
     }

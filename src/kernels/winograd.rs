@@ -1,9 +1,10 @@
-//! Convolution with 3x3 windows that move by one, by the minimal filtering algorithm F(4x4, 3x3)
-//! of Winograd (Lavin and Gray, arXiv 1509.09308): a quarter of the multiplications.
+//! Convolution with 3x3 kernels and stride 1 by Winograd's minimal filtering algorithm F(4x4, 3x3)
+//! (Lavin and Gray, arXiv 1509.09308), which needs a quarter of the multiplications.
 //!
-//! An output tile of 4x4 comes from an input tile `d` of 6x6: `A' ((G g G') * (B' d B)) A`, where the
-//! elementwise product, summed over input channels, is a matrix product for each of the 36 places.
-//! Sums lose about two more bits than in the direct way.
+//! An output tile of 4x4 pixels is `A' ((G g G') * (B' d B)) A`, where `d` is an input tile of 6x6 pixels
+//! and `g` the kernel. The elementwise product `*`, summed over input channels, is one matrix product for
+//! each of the 36 places of a tile. The results are about two bits less exact than those of the direct
+//! algorithm.
 #![allow(unsafe_code)]
 
 use std::ops::Range;
@@ -19,37 +20,37 @@ use super::sizes::product_of;
 use crate::simd::{Isa, LANES, Simd, Vectorised, padded};
 use crate::tensor::{Aligned, Numbers, Tensor};
 
-/// Pixels of an output tile along each axis.
+/// The size of an output tile along each axis, in pixels.
 pub const TILE: usize = 4;
 
-/// Pixels of an input tile along each axis.
+/// The size of an input tile along each axis, in pixels.
 const PATCH: usize = TILE + 2;
 
-/// Places of an input tile.
+/// The number of places of an input tile.
 const PLACES: usize = PATCH * PATCH;
 
-/// Elements between the matrices of two places beside their own, so that they do not all fall into
-/// the same lines of a cache.
+/// Elements between the matrices of two places, so that equal rows of the matrices do not map to the
+/// same cache set.
 const GAP: usize = 16;
 
 /// Transformed weights: a matrix `[outputs][channels]` for each place.
 pub struct WinogradWeights {
-    /// Each from a multiple of [`UNIT`] on.
+    /// Each starts at a multiple of [`UNIT`] elements.
     places: Vec<Packed>,
     bias: Numbers<f32>,
     channels: usize,
 }
 
-/// Numbers of a line of the cache.
+/// Elements of type f32 per cache line.
 const UNIT: usize = 16;
 
-/// The most columns of a panel.
+/// The largest number of columns of a panel.
 const MOST_COLUMNS: usize = 24;
 
-/// Weights of a window.
+/// The number of taps of a kernel.
 const TAPS: usize = 9;
 
-/// The factor of each tap of a window in each place of its transform.
+/// Returns the factor of each tap of a kernel in each place of its transform `G g G'`.
 fn transform_factors() -> [[f64; TAPS]; PLACES] {
     /// The matrix G of the paper.
     const G: [[f64; 3]; PATCH] = [
@@ -65,27 +66,28 @@ fn transform_factors() -> [[f64; TAPS]; PLACES] {
 }
 
 impl WinogradWeights {
-    /// Transforms `weight [outputs][channels][3][3]`.
+    /// Transforms and packs `weight [outputs][channels][3][3]` and `bias [outputs]`.
     ///
     /// # Panics
-    /// Where the lengths do not fit together.
+    /// Panics if a length does not match these shapes.
     pub fn new(weight: &[f32], bias: Option<&[f32]>, outputs: usize, channels: usize) -> Self {
         let parts = pack_alone(Self::sizes(outputs, channels), |parts| {
             Self::pack(bytemuck::cast_slice(weight), bias, outputs, channels, parts);
         });
-        Self::of(&parts, outputs, channels).expect("the lengths were made to fit")
+        Self::from_parts(&parts, outputs, channels).expect("the parts have the sizes of the layer")
     }
 
-    /// The sizes of the parts of a layer.
+    /// Returns the sizes of the parts of a layer.
     pub fn sizes(outputs: usize, channels: usize) -> Vec<PartSize> {
         let place = (padded(outputs) * channels).next_multiple_of(UNIT);
         vec![PartSize::f32(PLACES * place), PartSize::f32(padded(outputs))]
     }
 
-    /// Transforms `weight [outputs][channels][3][3]` into parts of zeros.
+    /// Transforms `weight [outputs][channels][3][3]` and packs it, with `bias [outputs]`, into `parts`,
+    /// which have the [sizes](Self::sizes) of the layer and are zeros.
     ///
     /// # Panics
-    /// Where the lengths do not fit together.
+    /// Panics if a length does not match these shapes.
     pub fn pack(
         weight: &[Unaligned],
         bias: Option<&[f32]>,
@@ -99,73 +101,74 @@ impl WinogradWeights {
         fill_bias(bias, parts[1]);
     }
 
-    /// Weights that were packed earlier; `None` where these are not theirs.
-    pub fn of(parts: &[Tensor], outputs: usize, channels: usize) -> Option<Self> {
-        let [all, bias] = parts else { return None };
-        Self::over(all.to_numbers()?, bias.to_numbers()?, outputs, channels)
+    /// Returns weights that were packed earlier; `None` if `parts` do not have the types and sizes of
+    /// the layer.
+    pub fn from_parts(parts: &[Tensor], outputs: usize, channels: usize) -> Option<Self> {
+        let [weight, bias] = parts else { return None };
+        Self::from_numbers(weight.to_numbers()?, bias.to_numbers()?, outputs, channels)
     }
 
-    fn over(
-        all: Numbers<f32>,
+    fn from_numbers(
+        weight: Numbers<f32>,
         bias: Numbers<f32>,
         outputs: usize,
         channels: usize,
     ) -> Option<Self> {
         let size = padded(outputs).checked_mul(channels)?;
-        let apart = size.checked_next_multiple_of(UNIT)?;
-        if Some(all.len()) != apart.checked_mul(PLACES) || bias.len() != padded(outputs) {
+        let distance = size.checked_next_multiple_of(UNIT)?;
+        if Some(weight.len()) != distance.checked_mul(PLACES) || bias.len() != padded(outputs) {
             return None;
         }
-        let none: Numbers<f32> = Aligned::zeroed(bias.len()).into();
-        let place = |at: usize| Packed::of(all.slice(at..at + size), none.clone(), channels);
-        let places = (0..PLACES).map(|i| place(i * apart)).collect::<Option<_>>()?;
+        let no_bias: Numbers<f32> = Aligned::zeroed(bias.len()).into();
+        let place = |at: usize| Packed::of(weight.slice(at..at + size), no_bias.clone(), channels);
+        let places = (0..PLACES).map(|i| place(i * distance)).collect::<Option<_>>()?;
         Some(WinogradWeights { places, bias, channels })
     }
 
-    /// Input channels.
+    /// Returns the number of input channels.
     pub fn channels(&self) -> usize {
         self.channels
     }
 
-    /// Channels of the result, padded.
+    /// Returns the number of output channels, padded to a multiple of eight.
     pub fn width(&self) -> usize {
         self.bias.len()
     }
 
-    /// Bytes of the transformed weights.
+    /// Returns the size of the transformed weights, in bytes.
     pub fn bytes(&self) -> usize {
         4 * self.bias.len() + self.places.iter().map(Packed::bytes).sum::<usize>()
     }
 
-    /// Elements of workspace for blocks of `lines` lines of `columns` pixels.
+    /// Returns the size of the workspace for blocks of `lines` lines of `columns` pixels, in elements.
     pub fn workspace(&self, lines: usize, columns: usize) -> usize {
-        // Sizes that no memory holds are refused by whoever adds them up.
+        // A size that overflows saturates; allocating it fails.
         let tiles = lines.div_ceil(TILE).saturating_mul(columns.div_ceil(TILE));
         let matrices = tiles.saturating_mul(padded(self.channels) + self.width());
         matrices.saturating_add(2 * GAP).saturating_mul(PLACES).saturating_add(tiles)
     }
 }
 
-/// `G g G'` of every window of `weight [outputs][channels][TAPS]`.
+/// Computes `G g G'` for each kernel `g` of `weight [outputs][channels][TAPS]`.
 struct Transform<'a> {
     weight: &'a [Unaligned],
     outputs: usize,
     channels: usize,
-    /// Zeros, as in [`WinogradWeights`].
+    /// The result, laid out as in [`WinogradWeights`]; zeros at first.
     places: &'a mut [f32],
 }
 
 impl Vectorised for Transform<'_> {
     type Output = ();
 
-    // There is nothing of the instruction set here but the width of the loops over outputs, which
-    // the compiler makes vectors of. Sums in f64 are the same on every one.
+    // The instruction set decides only how the compiler vectorises the loops over outputs. The sums, in
+    // f64, are the same on each.
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Transform { weight, outputs, channels, places } = self;
         let factors = transform_factors();
         let width = padded(outputs);
-        let apart = (width * channels).next_multiple_of(UNIT);
+        let distance = (width * channels).next_multiple_of(UNIT);
         let mut column = 0;
         while column < width {
             let columns = panel_columns(column, width);
@@ -180,7 +183,7 @@ impl Vectorised for Transform<'_> {
                     }
                 }
                 let first = column * channels + channel * columns;
-                for (place, factors) in places.chunks_exact_mut(apart).zip(&factors) {
+                for (place, factors) in places.chunks_exact_mut(distance).zip(&factors) {
                     let line = &mut place[first..][..filled];
                     for (to, taps) in line.chunks_mut(LANES).zip(&taps) {
                         let mut sums = [-0.0f64; LANES];
@@ -202,10 +205,16 @@ impl Vectorised for Transform<'_> {
     }
 }
 
-/// Computes a block of one image of the output: whole lines, but perhaps not all channels.
+/// Computes the pixels and output channels that `block` covers, from one image
+/// `x [input height][input width][padded channels]`.
+///
+/// A row of the block is one output pixel. The rows are whole lines of the output. `work` has
+/// [`WinogradWeights::workspace`] elements.
 ///
 /// # Panics
-/// Where image, weights, window, epilogue, block and workspace do not fit together.
+/// Panics if the window is not 3x3 with stride 1 and dilation 1, if the shapes of `x`, the weights, the
+/// window, the epilogue and the block do not match, if the block does not consist of whole lines and
+/// whole panels, or if the workspace is too small.
 pub fn winograd(
     isa: Isa,
     x: &[f32],
@@ -229,7 +238,7 @@ pub fn winograd(
     let across = columns.div_ceil(TILE);
     let tiles = lines.len().div_ceil(TILE) * across;
     let width = block.width();
-    assert!(product_of([tiles, depth]) < OUTSIDE as usize, "a block of too many tiles");
+    assert!(product_of([tiles, depth]) < OUTSIDE as usize, "the block has too many tiles");
     let (offsets, work) = work.split_at_mut(tiles);
     let offsets: &mut [u32] = bytemuck::cast_slice_mut(offsets);
     for (tile, offset) in offsets.iter_mut().enumerate() {
@@ -251,24 +260,25 @@ pub fn winograd(
     isa.run(Collect { results, bias, grid: &grid, epilogue, block });
 }
 
-/// The tiles of a block, line of tiles by line of tiles.
+/// The tiles of a block, in row-major order.
 struct Grid<'a> {
     window: &'a Window,
-    /// Lines of the output.
+    /// The lines of the output that the block covers.
     lines: Range<usize>,
-    /// Tiles of a line.
+    /// The number of tiles per line of tiles.
     across: usize,
     tiles: usize,
 }
 
 impl Grid<'_> {
-    /// The line and column of a tile's first output pixel.
+    /// Returns the line and the column of the first output pixel of a tile.
     fn corner(&self, tile: usize) -> (usize, usize) {
         (self.lines.start + tile / self.across * TILE, tile % self.across * TILE)
     }
 }
 
-/// Input tiles to `B' d B`: `patches` are `[places]([tiles][depth] gap)`.
+/// Transforms input tiles to `B' d B`. `patches` holds a matrix `[tiles][depth]` for each place, each
+/// followed by [`GAP`] elements.
 struct Spread<'a, 'b> {
     x: &'a [f32],
     depth: usize,
@@ -284,10 +294,10 @@ impl Vectorised for Spread<'_, '_> {
         let whole = self.depth / S::WIDTH * S::WIDTH;
         let [height, width] = self.grid.window.input;
         let [above, left] = self.grid.window.before;
-        let apart = self.grid.tiles * self.depth + GAP;
+        let distance = self.grid.tiles * self.depth + GAP;
         for tile in 0..self.grid.tiles {
             let (line, column) = self.grid.corner(tile);
-            // Where each pixel of the patch is, if it is inside.
+            // The offset of each pixel of the tile in `x`; `None` for pixels in the padding.
             let mut pixels = [None; PLACES];
             for (place, pixel) in pixels.iter_mut().enumerate() {
                 let y = (line + place / PATCH).wrapping_add_signed(-above);
@@ -297,26 +307,28 @@ impl Vectorised for Spread<'_, '_> {
                 }
             }
             let to = &mut self.patches[tile * self.depth..];
-            // SAFETY: pixels lie in the image, whose pixels have `depth` channels; the last place
-            // of `to` is `tile * depth + (PLACES - 1) * apart + depth` from the first, within.
+            // SAFETY: the pixels lie in the image, and each has `depth` channels. The last place of the
+            // tile ends `(PLACES - 1) * distance + depth` elements after the start of `to`, which is
+            // inside `patches`.
             unsafe {
                 let mut channel = 0;
                 while channel < whole {
-                    spread(s, self.x, &pixels, channel, to, apart);
+                    spread(s, self.x, &pixels, channel, to, distance);
                     channel += S::WIDTH;
                 }
                 if channel < self.depth {
-                    spread(s.narrow(), self.x, &pixels, channel, to, apart);
+                    spread(s.narrow(), self.x, &pixels, channel, to, distance);
                 }
             }
         }
     }
 }
 
-/// One vector of channels of one patch.
+/// Transforms one vector of channels, from `channel` on, of one input tile.
 ///
 /// # Safety
-/// `x` has a vector at every pixel and `to` at every place, from `channel` on.
+/// `x` has a vector from `channel` on at each pixel, and `to` has one at each place. The places are
+/// `distance` elements apart.
 #[inline(always)]
 unsafe fn spread<S: Simd>(
     s: S,
@@ -324,7 +336,7 @@ unsafe fn spread<S: Simd>(
     pixels: &[Option<usize>; PLACES],
     channel: usize,
     to: &mut [f32],
-    apart: usize,
+    distance: usize,
 ) {
     let mut half = [[s.splat(0.0); PATCH]; PATCH];
     for column in 0..PATCH {
@@ -342,13 +354,13 @@ unsafe fn spread<S: Simd>(
     for (row, half) in half.into_iter().enumerate() {
         for (column, d) in times_b(s, half).into_iter().enumerate() {
             let place = row * PATCH + column;
-            // SAFETY: the caller guarantees that `to` has a vector at every place.
-            unsafe { s.store(to.as_mut_ptr().add(place * apart + channel), d) };
+            // SAFETY: the caller guarantees that `to` has a vector at the place.
+            unsafe { s.store(to.as_mut_ptr().add(place * distance + channel), d) };
         }
     }
 }
 
-/// `B' d` for a column of the patch.
+/// Returns `B' d` for a column `d` of an input tile.
 #[inline(always)]
 fn times_b<S: Simd>(s: S, d: [S::Vector; PATCH]) -> [S::Vector; PATCH] {
     let (four, five, two) = (s.splat(4.0), s.splat(5.0), s.splat(2.0));
@@ -366,7 +378,7 @@ fn times_b<S: Simd>(s: S, d: [S::Vector; PATCH]) -> [S::Vector; PATCH] {
     ]
 }
 
-/// Products to output pixels: `A' m A`, the bias and the epilogue.
+/// Transforms products `m` to output pixels: `A' m A`, then adds the bias and applies the epilogue.
 struct Collect<'a, 'b, 'c> {
     results: &'a [f32],
     bias: &'a [f32],
@@ -383,7 +395,7 @@ impl Vectorised for Collect<'_, '_, '_> {
         let Range { start, end } = self.block.columns();
         for tile in 0..self.grid.tiles {
             let mut channel = start;
-            // SAFETY: the tile is one of the grid, the channels are the block's.
+            // SAFETY: the grid has the tile, and the block contains the channels.
             unsafe {
                 while channel + S::WIDTH <= end {
                     self.tile(s, tile, channel);
@@ -398,46 +410,50 @@ impl Vectorised for Collect<'_, '_, '_> {
 }
 
 impl Collect<'_, '_, '_> {
-    /// One vector of channels of one tile.
+    /// Computes one vector of output channels, from `channel` on, of one tile.
     ///
     /// # Safety
-    /// The tile is one of the grid, and the channels are the block's.
+    /// The grid has the tile, and the block contains the channels.
     #[inline(always)]
     unsafe fn tile<S: Simd>(&mut self, s: S, tile: usize, channel: usize) {
         let width = self.block.width();
         let (line, column) = self.grid.corner(tile);
         let output = self.grid.window.output[1];
         let from = self.results[tile * width..].as_ptr();
-        let apart = self.grid.tiles * width + GAP;
+        let distance = self.grid.tiles * width + GAP;
         let mut half = [[s.splat(0.0); PATCH]; TILE];
         for place in 0..PATCH {
             let mut m = [s.splat(0.0); PATCH];
             for (row, m) in m.iter_mut().enumerate() {
-                // SAFETY: each place has a result for every tile and channel.
-                *m = unsafe { s.load(from.add((row * PATCH + place) * apart + channel)) };
+                // SAFETY: each place has a result for each tile and each channel of the block.
+                *m = unsafe { s.load(from.add((row * PATCH + place) * distance + channel)) };
             }
             for (half, m) in half.iter_mut().zip(times_a(s, m)) {
                 half[place] = m;
             }
         }
-        // SAFETY: the bias is as wide as the block.
+        // SAFETY: the bias is as wide as the block, as `winograd` asserted.
         let bias = unsafe { s.load(self.bias.as_ptr().add(channel)) };
         let lines = TILE.min(self.grid.lines.end - line);
         for (row, half) in half.into_iter().enumerate().take(lines) {
             let sums = times_a(s, half);
-            // No `map`, which would be a call for other instructions than these.
+            // Not `map`: its closure would be compiled without the instruction set's features.
             let mut y = [[bias]; TILE];
             for (y, sum) in y.iter_mut().zip(sums) {
                 *y = [s.add(sum, bias)];
             }
             let pixel = (line + row) * output + column;
-            // SAFETY: lines and columns that are stored are the block's.
+            // SAFETY: `take` and the comparison below restrict the pixels to those of the block.
             unsafe {
                 if column + TILE <= output {
-                    self.epilogue.finish(s, y, Place::of(self.block, pixel, channel));
+                    self.epilogue.finish(s, y, Place::in_block(self.block, pixel, channel));
                 } else {
                     for (i, y) in y.into_iter().enumerate().take(output - column) {
-                        self.epilogue.finish(s, [y], Place::of(self.block, pixel + i, channel));
+                        self.epilogue.finish(
+                            s,
+                            [y],
+                            Place::in_block(self.block, pixel + i, channel),
+                        );
                     }
                 }
             }
@@ -445,7 +461,7 @@ impl Collect<'_, '_, '_> {
     }
 }
 
-/// `A' m` for a column of the products.
+/// Returns `A' m` for a column `m` of the products of a tile.
 #[inline(always)]
 fn times_a<S: Simd>(s: S, m: [S::Vector; PATCH]) -> [S::Vector; TILE] {
     let (two, four, eight) = (s.splat(2.0), s.splat(4.0), s.splat(8.0));
@@ -472,7 +488,7 @@ mod tests {
         (0..len).map(|i| (i as f32 * frequency).sin()).collect()
     }
 
-    fn agrees_with_the_direct_way(isa: Isa) {
+    fn agrees_with_the_direct_algorithm(isa: Isa) {
         for (height, width, channels, outputs, row_blocks, column_blocks) in [
             (1, 1, 16, 8, 1, 1),
             (5, 7, 17, 24, 1, 1),
@@ -490,7 +506,7 @@ mod tests {
             };
             let (depth, row) = (padded(channels), padded(outputs));
             let pixels = height * width;
-            let x = Guarded::of(&wave(window.input[0] * window.input[1] * depth, 0.37));
+            let x = Guarded::from_numbers(&wave(window.input[0] * window.input[1] * depth, 0.37));
             let weight = wave(outputs * channels * 9, 0.61);
             let bias = wave(outputs, 1.7);
             let after = wave(pixels * row, 0.9);
@@ -527,10 +543,10 @@ mod tests {
             for pixel in 0..pixels {
                 for c in 0..outputs {
                     let (got, want) = (got[pixel * row + c], want[pixel * row + c]);
-                    let place = format!("{height}x{width}, {channels} to {outputs}");
+                    let case = format!("{height}x{width}, {channels} to {outputs}");
                     assert!(
                         (got - want).abs() <= 2e-5 * scale,
-                        "{got} and not {want} at {pixel}, {c} of {place} on {}",
+                        "expected {want}, found {got} at {pixel}, {c} of {case} on {}",
                         isa.name()
                     );
                 }
@@ -541,8 +557,8 @@ mod tests {
         }
     }
 
-    /// [`agrees_with_the_direct_way`] on each instruction set.
-    mod agrees_with_the_direct_way {
-        crate::simd::testing::isa_tests!(super::agrees_with_the_direct_way);
+    /// [`agrees_with_the_direct_algorithm`] on each instruction set.
+    mod agrees_with_the_direct_algorithm {
+        crate::simd::testing::isa_tests!(super::agrees_with_the_direct_algorithm);
     }
 }

@@ -1,4 +1,4 @@
-//! Bytes behind a tensor: owned, shared, or borrowed from a mapped file.
+//! The bytes of tensors: owned, shared, or borrowed from a mapped file.
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, handle_alloc_error};
@@ -10,15 +10,15 @@ use memmap2::MmapMut;
 
 use super::Element;
 
-/// The alignment of owned buffers, and of tensor data in native weight files, in bytes: a cache
-/// line, and the widest vector load there is.
+/// The alignment of owned buffers and of tensor data in native weight files, in bytes: the size of a
+/// cache line and of the widest vectors.
 pub const ALIGNMENT: usize = 64;
 
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(64))]
 struct Line([u8; ALIGNMENT]);
 
-/// The size of large pages, where the system has them.
+/// The size of large pages, in bytes, on systems that have them.
 const LARGE_PAGE: usize = 1 << 21;
 
 /// A zero-initialised buffer that starts on a 64-byte boundary.
@@ -29,12 +29,12 @@ pub struct AlignedBuffer {
 
 enum Memory {
     Lines(Vec<Line>),
-    /// Where the system has large pages, touching new memory costs a fraction.
+    /// Large pages, if the system has them, make the first access to new memory much cheaper.
     Pages(MmapMut),
 }
 
 impl AlignedBuffer {
-    /// A buffer of `len` zero bytes.
+    /// Returns a buffer of `len` zero bytes. Aborts the program if the allocation fails.
     pub fn zeroed(len: usize) -> Self {
         Self::try_zeroed(len).unwrap_or_else(|| {
             let layout = Layout::from_size_align(len, ALIGNMENT);
@@ -42,13 +42,13 @@ impl AlignedBuffer {
         })
     }
 
-    /// A buffer of `len` zero bytes; `None` where the system does not have so many.
+    /// Returns a buffer of `len` zero bytes; `None` if the allocation fails.
     pub fn try_zeroed(len: usize) -> Option<Self> {
         let pages =
             (len >= LARGE_PAGE / 2).then(|| MmapMut::map_anon(len.next_multiple_of(LARGE_PAGE)));
         let memory = match pages {
             Some(Ok(pages)) => {
-                // A wish: without large pages, small ones do.
+                // Advice only: if it fails, the system uses small pages.
                 #[cfg(target_os = "linux")]
                 let _ = pages.advise(memmap2::Advice::HugePage);
                 Memory::Pages(pages)
@@ -58,7 +58,7 @@ impl AlignedBuffer {
         Some(AlignedBuffer { memory, len })
     }
 
-    /// The bytes, to be written.
+    /// Returns the bytes for writing.
     pub fn as_mut_bytes(&mut self) -> &mut [u8] {
         let bytes = match &mut self.memory {
             Memory::Lines(lines) => bytemuck::cast_slice_mut(lines),
@@ -80,14 +80,14 @@ impl AsRef<[u8]> for AlignedBuffer {
 
 struct TypedVec<T>(Vec<T>);
 
-/// Numbers that start on a 64-byte boundary.
+/// An owned slice of numbers that starts on a 64-byte boundary.
 pub struct Aligned<T> {
     bytes: AlignedBuffer,
     numbers: PhantomData<T>,
 }
 
 impl<T: Element> Aligned<T> {
-    /// So many zeros.
+    /// Returns `len` zeros.
     pub fn zeroed(len: usize) -> Self {
         Aligned { bytes: AlignedBuffer::zeroed(len * size_of::<T>()), numbers: PhantomData }
     }
@@ -123,7 +123,8 @@ impl<T: Element> DerefMut for Aligned<T> {
     }
 }
 
-/// Numbers on a 64-byte boundary that never change: owned, or borrowed from a mapped file.
+/// An immutable slice of numbers that starts on a 64-byte boundary: owned, or borrowed from a mapped
+/// file.
 #[derive(Clone)]
 pub struct Numbers<T> {
     storage: Storage,
@@ -131,21 +132,21 @@ pub struct Numbers<T> {
 }
 
 impl<T: Element> Numbers<T> {
-    /// The numbers in `storage`, which are copied where they lie on no boundary; `None` where that
-    /// holds no whole number of them.
-    pub(super) fn over(storage: Storage) -> Option<Self> {
+    /// Returns the numbers in `storage`, as a copy if `storage` does not start on a 64-byte boundary;
+    /// `None` if the length of `storage` is not a multiple of the size of a number.
+    pub(super) fn from_storage(storage: Storage) -> Option<Self> {
         let whole = storage.len().is_multiple_of(size_of::<T>());
         whole.then(|| Numbers { storage: storage.aligned_to(ALIGNMENT), numbers: PhantomData })
     }
 
-    /// A part of them, without a copy if it begins on a boundary.
+    /// Returns the numbers in `range`, without a copy if they start on a 64-byte boundary.
     ///
     /// # Panics
-    /// Where `range` leaves them.
+    /// Panics if `range` is not inside the slice.
     pub fn slice(&self, range: Range<usize>) -> Self {
         let bytes = range.start * size_of::<T>()..range.end * size_of::<T>();
-        let part = self.storage.slice(bytes).and_then(Self::over);
-        part.expect("the caller's range is inside")
+        let part = self.storage.slice(bytes).and_then(Self::from_storage);
+        part.expect("the range is inside the slice")
     }
 
     pub(super) fn storage(&self) -> &Storage {
@@ -167,57 +168,57 @@ impl<T: Element> Deref for Numbers<T> {
     }
 }
 
-/// Bytes that are made when they are first read.
+/// Bytes that are computed when they are first read.
 struct Deferred {
     len: usize,
-    make: Make,
-    made: OnceLock<AlignedBuffer>,
+    source: Source,
+    bytes: OnceLock<AlignedBuffer>,
 }
 
-/// How deferred bytes are made.
-enum Make {
-    /// A copy of others, which lie on no boundary.
+/// Where deferred bytes come from.
+enum Source {
+    /// Copied from a storage that is not aligned.
     Copy(Storage),
-    /// The result of a function.
+    /// Written by a function.
     Write(Box<WriteBytes>),
 }
 
-/// Writes all bytes of a buffer.
+/// A function that writes all bytes of a buffer.
 type WriteBytes = dyn Fn(&mut [u8]) + Send + Sync;
 
 impl Deferred {
-    fn storage(len: usize, make: Make) -> Storage {
-        let deferred = Deferred { len, make, made: OnceLock::new() };
+    fn storage(len: usize, source: Source) -> Storage {
+        let deferred = Deferred { len, source, bytes: OnceLock::new() };
         Storage { owner: Owner::Deferred(Arc::new(deferred)), range: 0..len }
     }
 
-    fn make(&self, bytes: &mut [u8]) {
-        match &self.make {
-            Make::Copy(from) => bytes.copy_from_slice(from.bytes()),
-            Make::Write(write) => write(bytes),
+    fn write_to(&self, bytes: &mut [u8]) {
+        match &self.source {
+            Source::Copy(from) => bytes.copy_from_slice(from.bytes()),
+            Source::Write(write) => write(bytes),
         }
     }
 }
 
 impl AsRef<[u8]> for Deferred {
     fn as_ref(&self) -> &[u8] {
-        let make = || {
+        let compute = || {
             let mut bytes = AlignedBuffer::zeroed(self.len);
-            self.make(bytes.as_mut_bytes());
+            self.write_to(bytes.as_mut_bytes());
             bytes
         };
-        self.made.get_or_init(make).as_ref()
+        self.bytes.get_or_init(compute).as_ref()
     }
 }
 
-/// A range of bytes that some shared owner (a vector, a mapped file) keeps alive.
+/// A range of the bytes of a shared owner, such as a vector or a mapped file, which it keeps alive.
 #[derive(Clone)]
 pub struct Storage {
     owner: Owner,
     range: Range<usize>,
 }
 
-/// Bytes that stay where they are: what a [`Storage`] borrows from.
+/// An owner of bytes that do not move or change, for a [`Storage`].
 ///
 /// # Safety
 ///
@@ -257,52 +258,51 @@ enum Owner {
 }
 
 impl Storage {
-    /// All bytes of `owner`.
+    /// Returns all bytes of `owner`.
     pub fn new(owner: Arc<dyn StableBytes>) -> Self {
         let range = 0..owner.stable_bytes().len();
         Storage { owner: Owner::Shared(owner), range }
     }
 
-    /// The bytes of `data`, which is taken and not copied.
+    /// Returns the bytes of `data`, without a copy.
     pub fn from_vec<T: Element>(data: Vec<T>) -> Self {
         Self::new(Arc::new(TypedVec(data)))
     }
 
-    /// `len` bytes, all of which `make` writes when they are first read, to a buffer on a 64-byte
-    /// boundary that may hold anything.
-    pub fn deferred(len: usize, make: impl Fn(&mut [u8]) + Send + Sync + 'static) -> Self {
-        Deferred::storage(len, Make::Write(Box::new(make)))
+    /// Returns `len` bytes that `write` computes when they are first read. `write` gets a buffer of `len`
+    /// bytes on a 64-byte boundary, the contents of which are unspecified, and must write all of it.
+    pub fn deferred(len: usize, write: impl Fn(&mut [u8]) + Send + Sync + 'static) -> Self {
+        Deferred::storage(len, Source::Write(Box::new(write)))
     }
 
-    /// The bytes for a caller that reads them once: deferred bytes that have not been made are
-    /// made in `scratch` and not kept.
+    /// Returns the bytes for a single read: deferred bytes that have not been computed yet are computed
+    /// in `scratch` and not kept.
     pub fn read_once<'a>(&'a self, scratch: &'a mut AlignedBuffer) -> &'a [u8] {
         match &self.owner {
-            Owner::Deferred(deferred) if deferred.made.get().is_none() => {
+            Owner::Deferred(deferred) if deferred.bytes.get().is_none() => {
                 if scratch.len < deferred.len {
                     *scratch = AlignedBuffer::zeroed(deferred.len);
                 }
                 let bytes = &mut scratch.as_mut_bytes()[..deferred.len];
-                deferred.make(bytes);
+                deferred.write_to(bytes);
                 &bytes[self.range.clone()]
             }
             _ => self.bytes(),
         }
     }
 
-    /// As [`read_once`](Self::read_once), but at any address: bytes that are on no boundary are not
-    /// copied to one.
+    /// As [`read_once`](Self::read_once), but at any address: unaligned bytes are not copied.
     pub fn read_anywhere<'a>(&'a self, scratch: &'a mut AlignedBuffer) -> &'a [u8] {
         match &self.owner {
-            Owner::Deferred(deferred) => match &deferred.make {
-                Make::Copy(from) => &from.bytes()[self.range.clone()],
-                Make::Write(_) => self.read_once(scratch),
+            Owner::Deferred(deferred) => match &deferred.source {
+                Source::Copy(from) => &from.bytes()[self.range.clone()],
+                Source::Write(_) => self.read_once(scratch),
             },
             Owner::Shared(_) => self.bytes(),
         }
     }
 
-    /// A part of these bytes, without a copy; `None` where `range` leaves them.
+    /// Returns the bytes in `range`, without a copy; `None` if `range` is not inside the storage.
     pub fn slice(&self, range: Range<usize>) -> Option<Self> {
         if range.start > range.end || range.end > self.len() {
             return None;
@@ -312,7 +312,7 @@ impl Storage {
         Some(Storage { owner: self.owner.clone(), range })
     }
 
-    /// The bytes.
+    /// Returns the bytes. Deferred bytes are computed first and kept.
     pub fn bytes(&self) -> &[u8] {
         let bytes = match &self.owner {
             Owner::Shared(owner) => owner.stable_bytes(),
@@ -321,28 +321,28 @@ impl Storage {
         &bytes[self.range.clone()]
     }
 
-    /// The number of bytes.
+    /// Returns the number of bytes.
     pub fn len(&self) -> usize {
         self.range.len()
     }
 
-    /// Whether there are no bytes.
+    /// Returns whether there are no bytes.
     pub fn is_empty(&self) -> bool {
         self.range.is_empty()
     }
 
-    /// These bytes at an address that is a multiple of `alignment`, which is at most [`ALIGNMENT`]:
-    /// themselves where they already are, else a copy that is made when it is first read.
+    /// Returns the bytes at an address that is a multiple of `alignment`, at most [`ALIGNMENT`]. If they
+    /// are not aligned, the result is a copy, made when it is first read.
     pub fn aligned_to(self, alignment: usize) -> Self {
         let address = match &self.owner {
             Owner::Shared(owner) => owner.stable_bytes().as_ptr().addr() + self.range.start,
-            // They will be made on a boundary.
+            // Deferred bytes are written to a buffer that is aligned.
             Owner::Deferred(_) => self.range.start,
         };
         if address.is_multiple_of(alignment) {
             return self;
         }
-        Deferred::storage(self.len(), Make::Copy(self))
+        Deferred::storage(self.len(), Source::Copy(self))
     }
 }
 
@@ -363,36 +363,36 @@ mod tests {
     }
 
     #[test]
-    fn deferred_bytes_are_made_once() {
-        static MADE: AtomicUsize = AtomicUsize::new(0);
+    fn deferred_bytes_are_computed_once() {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
         let s = Storage::deferred(3, |bytes| {
-            MADE.fetch_add(1, Ordering::Relaxed);
+            COUNT.fetch_add(1, Ordering::Relaxed);
             bytes.fill(0);
         });
         let part = s.slice(1..3).unwrap();
-        assert_eq!((s.len(), part.len(), MADE.load(Ordering::Relaxed)), (3, 2, 0));
+        assert_eq!((s.len(), part.len(), COUNT.load(Ordering::Relaxed)), (3, 2, 0));
         assert_eq!((s.bytes(), part.bytes()), (&[0; 3][..], &[0; 2][..]));
-        assert_eq!(MADE.load(Ordering::Relaxed), 1);
+        assert_eq!(COUNT.load(Ordering::Relaxed), 1);
     }
 
     #[test]
     fn bytes_that_are_read_once_are_not_kept() {
-        static MADE: AtomicUsize = AtomicUsize::new(0);
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
         let s = Storage::deferred(3, |bytes| {
-            MADE.fetch_add(1, Ordering::Relaxed);
+            COUNT.fetch_add(1, Ordering::Relaxed);
             bytes.copy_from_slice(&[1, 2, 3]);
         });
-        // One that is larger than it has to be, and holds something.
+        // A scratch buffer that is larger than needed and not zero.
         let mut scratch = AlignedBuffer::zeroed(5);
         scratch.as_mut_bytes().fill(9);
         for _ in 0..2 {
             assert_eq!(s.slice(1..3).unwrap().read_once(&mut scratch), [2, 3]);
         }
         assert_eq!(s.read_once(&mut AlignedBuffer::zeroed(0)), [1, 2, 3]);
-        assert_eq!(MADE.load(Ordering::Relaxed), 3);
+        assert_eq!(COUNT.load(Ordering::Relaxed), 3);
         s.bytes();
         assert_eq!(s.read_once(&mut scratch).as_ptr(), s.bytes().as_ptr());
-        assert_eq!(MADE.load(Ordering::Relaxed), 4);
+        assert_eq!(COUNT.load(Ordering::Relaxed), 4);
     }
 
     #[test]
@@ -400,11 +400,11 @@ mod tests {
         let numbers: Numbers<f32> = Aligned::from(&[1.0, 2.0, 3.0][..]).into();
         assert_eq!(numbers.slice(1..3)[..], [2.0, 3.0]);
         assert_eq!(numbers.slice(1..3).as_ptr().addr() % ALIGNMENT, 0);
-        assert!(Numbers::<f32>::over(Storage::from_vec(vec![0u8; 6])).is_none());
+        assert!(Numbers::<f32>::from_storage(Storage::from_vec(vec![0u8; 6])).is_none());
     }
 
     #[test]
-    fn misaligned_bytes_are_copied_to_a_boundary() {
+    fn unaligned_bytes_are_copied_to_a_boundary() {
         let mut b = AlignedBuffer::zeroed(65);
         b.as_mut_bytes()[1] = 7;
         let s = Storage::new(Arc::new(b));

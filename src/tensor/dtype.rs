@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::Tensor;
 use crate::error::Result;
 
-/// The type of a tensor's elements. Arithmetic is done in f32, i64 and i32; the others are for
-/// storage and conversion.
+/// The type of the elements of a tensor. Arithmetic is done in f32, i64 and i32; the other types are
+/// for storage and conversion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -18,7 +18,7 @@ pub enum DType {
     F64,
     /// IEEE half precision.
     F16,
-    /// The upper half of an f32.
+    /// bfloat16: the upper 16 bits of an f32.
     BF16,
     /// 64-bit signed integer.
     I64,
@@ -28,12 +28,12 @@ pub enum DType {
     I8,
     /// 8-bit unsigned integer.
     U8,
-    /// Truth value, a byte each.
+    /// Boolean, one byte per element: zero is false, everything else true.
     Bool,
 }
 
 impl DType {
-    /// The size of an element in bytes.
+    /// Returns the size of an element, in bytes.
     pub const fn size(self) -> usize {
         match self {
             DType::F64 | DType::I64 => 8,
@@ -43,7 +43,7 @@ impl DType {
         }
     }
 
-    /// Whether elements are floating-point numbers.
+    /// Returns whether elements are floating-point numbers.
     pub const fn is_float(self) -> bool {
         matches!(self, DType::F32 | DType::F64 | DType::F16 | DType::BF16)
     }
@@ -65,15 +65,16 @@ impl std::fmt::Display for DType {
     }
 }
 
-/// A Rust type that a tensor can hold. (`bool` is not among them, since not every byte is one:
-/// see [`Tensor::from_bools`].) No other types can implement it.
+/// A Rust type that a tensor can hold. This trait is sealed.
+///
+/// `bool` does not implement it because not every byte is a valid `bool`: see [`Tensor::from_bools`].
 pub trait Element: sealed::Sealed {
-    /// The element type's name.
+    /// The element type of tensors that hold this type.
     const DTYPE: DType;
 }
 
 mod sealed {
-    // Nobody else may name it.
+    // Public but unnameable, so that no other crate can implement `Element`.
     #[allow(unnameable_types)]
     pub trait Sealed: bytemuck::Pod + Send + Sync {}
 }
@@ -86,7 +87,7 @@ macro_rules! element {
 }
 element!(f32 => F32, f64 => F64, f16 => F16, bf16 => BF16, i64 => I64, i32 => I32, i8 => I8, u8 => U8);
 
-/// Calls `$body` with `$v` iterating over the elements of `$tensor`, whatever their type.
+/// Evaluates `$body` with `$v` as an iterator over the elements of `$tensor`, for each element type.
 macro_rules! each_element {
     ($tensor:expr, $v:ident => $body:expr) => {
         match $tensor.dtype() {
@@ -126,7 +127,7 @@ macro_rules! each_element {
     };
 }
 
-// Among the types that an element may have is the one that it is cast to.
+// The macro also casts each element type to itself.
 #[allow(clippy::unnecessary_cast)]
 pub(super) fn cast(t: &Tensor, to: DType) -> Result<Tensor> {
     if to == t.dtype() {

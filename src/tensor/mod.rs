@@ -1,4 +1,4 @@
-//! Dense tensors: element types, shapes, layouts, and storage that may be borrowed from a file.
+//! Dense tensors: element types, shapes, layouts, and storage, which may be borrowed from a file.
 
 mod arena;
 mod buffer;
@@ -17,14 +17,16 @@ use half::slice::HalfFloatSliceExt;
 
 use crate::error::{Error, Result};
 
-/// The number of elements of `shape`, or `None` where it does not fit in `usize`, or would not if
-/// axes of size 0 had size 1: products of some of the axes are needed too.
+/// Returns the number of elements of `shape`; `None` if it overflows.
+///
+/// Axes of size 0 count as size 1 in the check for overflow, so that products over some of the axes do
+/// not overflow either.
 pub fn num_elements(shape: &[usize]) -> Option<usize> {
-    let others = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d.max(1)))?;
-    Some(if shape.contains(&0) { 0 } else { others })
+    let product = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d.max(1)))?;
+    Some(if shape.contains(&0) { 0 } else { product })
 }
 
-/// Row-major strides, in elements, of a dense tensor of `shape`.
+/// Returns the row-major strides, in elements, of a dense tensor of `shape`.
 pub fn strides(shape: &[usize]) -> Vec<usize> {
     let mut strides = vec![1; shape.len()];
     for axis in (1..shape.len()).rev() {
@@ -42,36 +44,41 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// A tensor of `shape` over `data`, which is taken and not copied.
+    /// Returns a tensor of `shape` with the elements `data`, without a copy.
     ///
     /// # Errors
-    /// `Shape` where `data` does not have as many elements as `shape` says.
+    /// [`Shape`](crate::ErrorKind::Shape) if the length of `data` is not the number of elements of
+    /// `shape`.
     pub fn new<T: Element>(shape: &[usize], data: Vec<T>) -> Result<Self> {
         Self::from_storage(T::DTYPE, shape, Storage::from_vec(data))
     }
 
-    /// A tensor without axes that holds `value`.
+    /// Returns a tensor without axes that holds `value`.
     pub fn scalar<T: Element>(value: T) -> Self {
         Tensor { dtype: T::DTYPE, shape: Vec::new(), storage: Storage::from_vec(vec![value]) }
     }
 
-    /// A tensor with one axis over `data`.
+    /// Returns a tensor with one axis and the elements `data`, without a copy.
     pub fn vector<T: Element>(data: Vec<T>) -> Self {
         Tensor { dtype: T::DTYPE, shape: vec![data.len()], storage: Storage::from_vec(data) }
     }
 
-    /// A tensor of truth values, stored a byte each.
+    /// Returns a tensor of booleans, stored as one byte each.
+    ///
+    /// # Errors
+    /// [`Shape`](crate::ErrorKind::Shape) if the length of `data` is not the number of elements of
+    /// `shape`.
     pub fn from_bools(shape: &[usize], data: impl IntoIterator<Item = bool>) -> Result<Self> {
         let bytes: Vec<u8> = data.into_iter().map(u8::from).collect();
         Self::from_storage(DType::Bool, shape, Storage::from_vec(bytes))
     }
 
-    /// A tensor of `shape` and `dtype` over raw little-endian `storage`.
+    /// Returns a tensor of `shape` and `dtype` over the little-endian bytes of `storage`.
     ///
     /// Storage that is not aligned for `dtype` is copied when it is first read.
     ///
     /// # Errors
-    /// `Shape` where the number of bytes is not that of `shape` and `dtype`.
+    /// [`Shape`](crate::ErrorKind::Shape) if the length of `storage` does not match `shape` and `dtype`.
     #[doc(hidden)]
     pub fn from_storage(dtype: DType, shape: &[usize], storage: Storage) -> Result<Self> {
         let expected = num_elements(shape).and_then(|n| n.checked_mul(dtype.size()));
@@ -86,21 +93,21 @@ impl Tensor {
         Ok(Tensor { dtype, shape: shape.to_vec(), storage })
     }
 
-    /// These numbers, without a copy, with one axis.
+    /// Returns a tensor with one axis and the elements `numbers`, without a copy.
     #[doc(hidden)]
-    pub fn of_numbers<T: Element>(numbers: &Numbers<T>) -> Self {
+    pub fn from_numbers<T: Element>(numbers: &Numbers<T>) -> Self {
         let shape = vec![numbers.len()];
         Tensor { dtype: T::DTYPE, shape, storage: numbers.storage().clone() }
     }
 
-    /// The elements as numbers on a boundary; `None` where they have another type.
+    /// Returns the elements, aligned to 64 bytes; `None` if they are not of type `T`.
     #[doc(hidden)]
     pub fn to_numbers<T: Element>(&self) -> Option<Numbers<T>> {
-        Numbers::over(self.storage.clone()).filter(|_| self.dtype == T::DTYPE)
+        Numbers::from_storage(self.storage.clone()).filter(|_| self.dtype == T::DTYPE)
     }
 
-    /// Half-precision elements as f32, widened when somebody first looks at them; others as they
-    /// are.
+    /// Converts half-precision elements to f32, when they are first read. Tensors of other types are
+    /// returned unchanged.
     #[doc(hidden)]
     pub fn widened(self) -> Self {
         if self.dtype != DType::F16 {
@@ -115,68 +122,69 @@ impl Tensor {
         Tensor { dtype: DType::F32, shape, storage }
     }
 
-    /// A tensor of `shape` whose elements `make` writes, all of them, when they are first read.
+    /// Returns a tensor of `shape` with elements that `write` computes when they are first read. `write`
+    /// must write all elements of the slice that it gets.
     ///
     /// # Errors
-    /// `Shape` where no memory holds so many elements.
+    /// [`Shape`](crate::ErrorKind::Shape) if the size in bytes overflows.
     #[doc(hidden)]
     pub fn deferred<T: Element>(
         shape: &[usize],
-        make: impl Fn(&mut [T]) + Send + Sync + 'static,
+        write: impl Fn(&mut [T]) + Send + Sync + 'static,
     ) -> Result<Self> {
         let bytes = num_elements(shape).and_then(|count| count.checked_mul(size_of::<T>()));
         let bytes = bytes.ok_or_else(|| Error::shape(format!("shape {shape:?} is too large")))?;
-        let storage = Storage::deferred(bytes, move |made| make(bytemuck::cast_slice_mut(made)));
+        let storage = Storage::deferred(bytes, move |bytes| write(bytemuck::cast_slice_mut(bytes)));
         Ok(Tensor { dtype: T::DTYPE, shape: shape.to_vec(), storage })
     }
 
-    /// The elements for a caller that reads them once: those that are yet to be made, such as
-    /// copies of misaligned bytes of a file, are made in `scratch` and not kept.
+    /// Returns the elements for a single read: elements that have not been computed yet, such as copies of
+    /// unaligned bytes of a file, are computed in `scratch` and not kept.
     ///
     /// # Errors
-    /// `Shape` where the tensor is not of type `T`.
+    /// [`Shape`](crate::ErrorKind::Shape) if the elements are not of type `T`.
     #[doc(hidden)]
     pub fn read_once<'a, T: Element>(&'a self, scratch: &'a mut AlignedBuffer) -> Result<&'a [T]> {
         self.expect::<T>()?;
         Ok(bytemuck::cast_slice(self.storage.read_once(scratch)))
     }
 
-    /// The element type.
+    /// Returns the element type.
     pub fn dtype(&self) -> DType {
         self.dtype
     }
 
-    /// The sizes of the axes, outermost first.
+    /// Returns the sizes of the axes, outermost first.
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
 
-    /// The number of elements.
+    /// Returns the number of elements.
     pub fn len(&self) -> usize {
         self.storage.len() / self.dtype.size()
     }
 
-    /// Whether there are no elements.
+    /// Returns whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.storage.len() == 0
     }
 
-    /// The bytes of all elements.
+    /// Returns the bytes of all elements, in row-major order.
     pub fn bytes(&self) -> &[u8] {
         self.storage.bytes()
     }
 
-    /// The elements, in row-major order.
+    /// Returns the elements, in row-major order.
     ///
     /// # Errors
-    /// `Shape` where the tensor is not of type `T`.
+    /// [`Shape`](crate::ErrorKind::Shape) if the elements are not of type `T`.
     pub fn as_slice<T: Element>(&self) -> Result<&[T]> {
         self.expect::<T>()?;
         Ok(bytemuck::cast_slice(self.bytes()))
     }
 
-    /// The bytes of all elements for a caller that reads them once, at any address: bytes of a file
-    /// that are misaligned for the element type are not copied.
+    /// Returns the bytes of all elements for a single read, at any address: bytes of a file that are not
+    /// aligned for the element type are not copied.
     #[doc(hidden)]
     pub fn bytes_once<'a>(&'a self, scratch: &'a mut AlignedBuffer) -> &'a [u8] {
         self.storage.read_anywhere(scratch)
@@ -194,18 +202,18 @@ impl Tensor {
         Ok(())
     }
 
-    /// The elements as f32, in row-major order; shorthand for `as_slice::<f32>`.
+    /// Returns the elements as f32, in row-major order: shorthand for `as_slice::<f32>`.
     ///
     /// # Errors
-    /// `Shape` where the tensor is not of type f32.
+    /// [`Shape`](crate::ErrorKind::Shape) if the elements are not f32.
     pub fn as_f32(&self) -> Result<&[f32]> {
         self.as_slice()
     }
 
-    /// Truth values as a vector.
+    /// Returns the elements of a tensor of booleans.
     ///
     /// # Errors
-    /// `Shape` where the tensor is not of type bool.
+    /// [`Shape`](crate::ErrorKind::Shape) if the elements are not booleans.
     pub fn to_bools(&self) -> Result<Vec<bool>> {
         if self.dtype != DType::Bool {
             return Err(Error::shape(format!("expected a bool tensor, found {}", self.dtype)));
@@ -213,10 +221,10 @@ impl Tensor {
         Ok(self.bytes().iter().map(|&b| b != 0).collect())
     }
 
-    /// Integer elements (i32, i64 or u8 and the like) widened to i64.
+    /// Returns integer or boolean elements, converted to i64.
     ///
     /// # Errors
-    /// `Shape` where the elements are not integers.
+    /// [`Shape`](crate::ErrorKind::Shape) if the elements are floating-point numbers.
     pub fn to_i64s(&self) -> Result<Vec<i64>> {
         match self.dtype {
             DType::I64 => Ok(self.as_slice::<i64>()?.to_vec()),
@@ -227,10 +235,10 @@ impl Tensor {
         }
     }
 
-    /// The same elements under another shape, without a copy.
+    /// Returns a tensor with the same elements and another shape, without a copy.
     ///
     /// # Errors
-    /// `Shape` where the numbers of elements differ.
+    /// [`Shape`](crate::ErrorKind::Shape) if the shapes differ in the number of elements.
     pub fn reshape(&self, shape: &[usize]) -> Result<Self> {
         if num_elements(shape) != Some(self.len()) {
             return Err(Error::shape(format!(
@@ -242,8 +250,8 @@ impl Tensor {
         Ok(Tensor { dtype: self.dtype, shape: shape.to_vec(), storage: self.storage.clone() })
     }
 
-    /// The elements converted to `to`, as C converts them (truncation toward zero, saturating at
-    /// the ends of integer types; anything but zero is true).
+    /// Returns the elements converted to `to`, as Rust's `as` converts numbers: from floating point to
+    /// integer toward zero and saturating, between integers wrapping. Everything except zero is true.
     pub fn cast(&self, to: DType) -> Result<Self> {
         dtype::cast(self, to)
     }

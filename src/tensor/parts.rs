@@ -1,13 +1,13 @@
-//! A slice that threads get parts of.
+//! A slice that is handed out to threads in parts.
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The most parts that a slice is handed out in.
+/// The largest number of parts of a slice.
 pub const MOST_PARTS: usize = 64;
 
-/// Parts of equal length of one slice. Each is handed out once.
+/// Disjoint parts of equal length of a slice. Each is handed out once.
 pub struct Parts<'a> {
     first: *mut f32,
     len: usize,
@@ -16,30 +16,30 @@ pub struct Parts<'a> {
     borrow: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: each part is handed out once and parts are disjoint, so that no two threads reach the
-// same element; the pointer is not given to anyone else.
+// SAFETY: the parts are disjoint and each is handed out once, so that no two threads access the same
+// element. The pointer is not exposed.
 unsafe impl Sync for Parts<'_> {}
 
 impl<'a> Parts<'a> {
-    /// The first `count` parts of `len` elements of a slice.
+    /// Splits the start of `slice` into `count` parts of `len` elements.
     ///
     /// # Panics
-    /// Panics if the slice has fewer elements, or if `count` is larger than [`MOST_PARTS`].
+    /// Panics if the slice has fewer than `count * len` elements, or if `count` exceeds [`MOST_PARTS`].
     pub fn new(slice: &'a mut [f32], len: usize, count: usize) -> Self {
-        assert!(count <= MOST_PARTS, "{count} parts");
-        let fits = len.checked_mul(count).is_some_and(|all| all <= slice.len());
-        assert!(fits, "{count} parts of {len} elements, found {} elements", slice.len());
+        assert!(count <= MOST_PARTS, "{count} parts exceed {MOST_PARTS}");
+        let fits = len.checked_mul(count).is_some_and(|needed| needed <= slice.len());
+        assert!(fits, "{count} parts of {len} elements do not fit in {} elements", slice.len());
         let taken = [const { AtomicBool::new(false) }; MOST_PARTS];
         Parts { first: slice.as_mut_ptr(), len, taken, count, borrow: PhantomData }
     }
 
-    /// Part `i`; `None` if it was taken before or is not there.
+    /// Returns part `i`; `None` if it has been taken already or does not exist.
     pub fn take(&self, i: usize) -> Option<&'a mut [f32]> {
         if i >= self.count || self.taken[i].swap(true, Ordering::Relaxed) {
             return None;
         }
-        // SAFETY: `new` checked that the slice, which is borrowed for as long, has `count` parts;
-        // the swap lets one caller through, so that the part has no other borrower.
+        // SAFETY: `new` asserted that the slice, which is borrowed for `'a`, has `count` parts. The swap
+        // lets a single caller through, so that the part is borrowed once.
         Some(unsafe { std::slice::from_raw_parts_mut(self.first.add(i * self.len), self.len) })
     }
 }
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "parts of")]
-    fn parts_that_are_not_there_are_refused() {
+    fn parts_beyond_the_slice_are_refused() {
         Parts::new(&mut [0.0; 10], usize::MAX / 2, 3);
     }
 }

@@ -1,9 +1,9 @@
-//! Register tiles of every size: a row has the same bits in whichever tile it is computed.
+//! Register tiles of every size: the bits of a row do not depend on the tile that computes it.
 
 use super::super::epilogue::{Activation, Epilogue};
 use super::*;
 
-/// Epilogues that are applied to registers, and one that is a pass over memory.
+/// Returns epilogues that are applied in registers, and one that is a pass over memory.
 fn epilogues(extras: &Extras) -> Vec<Epilogue<'_>> {
     let row = extras.coefficients.len() / (2 * MOST_PIECES);
     let two_pieces = Epilogue {
@@ -60,9 +60,9 @@ fn products_of_every_height_and_width(isa: Isa) {
                 let (together, sums) = run(1);
                 assert_eq!(bits(&together), bits(&alone), "{case}");
                 let want = |row: usize, o: usize| {
-                    let of =
+                    let product =
                         |c| f64::from(weight[o * channels + c]) * f64::from(x[row * channels + c]);
-                    let sum = f64::from(bias[o]) + (0..channels).map(of).sum::<f64>();
+                    let sum = f64::from(bias[o]) + (0..channels).map(product).sum::<f64>();
                     finished(epilogue, sum, row, o, outputs)
                 };
                 check((&together, &sums), (rows, outputs, 1), want, &case);
@@ -99,7 +99,7 @@ fn depthwise_convolutions_of_every_width(isa: Isa) {
                     f64::from(weight[c * kernel * kernel + tap])
                         * f64::from(x[pixel * channels + c])
                 };
-                f64::from(bias[c]) + seen(&window, row).map(of_tap).sum::<f64>()
+                f64::from(bias[c]) + taps_inside(&window, row).map(of_tap).sum::<f64>()
             };
             for (e, epilogue) in epilogues(&extras).iter().enumerate() {
                 let case = format!(
