@@ -7,6 +7,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use dyrelu::graph::Op;
 use dyrelu::kernels::Block;
 use dyrelu::kernels::Window;
 use dyrelu::kernels::conv::{ConvWeights, Image, conv};
@@ -14,9 +15,10 @@ use dyrelu::kernels::depthwise::{DepthwiseWeights, depthwise};
 use dyrelu::kernels::epilogue::Epilogue;
 use dyrelu::kernels::max_affine::{max_affine_nchw, max_affine_nhwc};
 use dyrelu::kernels::winograd::{WinogradWeights, winograd};
+use dyrelu::plan::MatrixProduct;
 use dyrelu::simd::{Isa, padded};
 use dyrelu::tensor::{Aligned, Layout};
-use dyrelu::{DynamicRelu, Linear};
+use dyrelu::{DynamicRelu, Linear, Tensor, reference};
 
 fn wave(len: usize, frequency: f32) -> Vec<f32> {
     (0..len).map(|i| (i as f32 * frequency).sin()).collect()
@@ -120,6 +122,31 @@ fn gemm(x: &[f32], weight: &[f32], y: &mut [f32], rows: usize) {
             false,
             gemm::Parallelism::None,
         );
+    }
+}
+
+/// Products that are no layers: as steps of a plan, and by the reference.
+fn plain_products(c: &mut Criterion) {
+    let mut group = c.benchmark_group("products");
+    for (a, b) in [
+        ([1, 1, 1280], [1, 1280, 1000]),
+        ([1, 49, 320], [1, 320, 1280]),
+        ([8, 196, 64], [8, 64, 196]),
+    ] {
+        let tensor = |shape: [usize; 3], frequency: f32| {
+            Tensor::new(&shape, wave(shape.iter().product(), frequency)).expect("as many elements")
+        };
+        let (x, weight) = (tensor(a, 0.37), tensor(b, 0.61));
+        let inputs = [Some(&x), Some(&weight)];
+        let product = || MatrixProduct::MatMul.run(&inputs).expect("the sizes fit");
+        let reference = || reference::evaluate(&Op::MatMul, &inputs, 1).expect("the sizes fit");
+        let (found, expected) = (product(), reference());
+        let pairs = found.as_f32().expect("f32").iter().zip(expected[0].as_f32().expect("f32"));
+        pairs.for_each(|(&found, &expected)| check("product", found, expected));
+        let shape = format!("{} x {}x{}x{}", a[0], a[1], a[2], b[2]);
+        group.throughput(Throughput::Elements((a[0] * a[1] * a[2] * b[2]) as u64));
+        group.bench_function(format!("step/{shape}"), |b| b.iter(|| black_box(product())));
+        group.bench_function(format!("reference/{shape}"), |b| b.iter(|| black_box(reference())));
     }
 }
 
@@ -273,6 +300,7 @@ criterion_group!(
     benches,
     reading,
     pointwise,
+    plain_products,
     depthwise_convolutions,
     three_by_three,
     dynamic_relu,

@@ -1,8 +1,7 @@
-//! Whole networks, from the file to the first result and run after run:
-//! `cargo bench --bench networks`.
+//! Whole networks: the time from opening the file to the first result, and the time of later runs.
 //!
-//! The network that ships, and every ONNX or native file in the folder that `DYRELU_BENCH_MODELS`
-//! names. Each result is checked against the reference first.
+//! `cargo bench --bench networks` measures the networks in `models/`, and every ONNX or native file in
+//! the folder that `DYRELU_BENCH_MODELS` names. Each result is first checked against the reference.
 
 use std::path::{Path, PathBuf};
 
@@ -11,9 +10,9 @@ use dyrelu::{Model, Session, Tensor, reference};
 
 fn files() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
-    let more = std::env::var_os("DYRELU_BENCH_MODELS").map(PathBuf::from);
+    let other_folder = std::env::var_os("DYRELU_BENCH_MODELS").map(PathBuf::from);
     let mut files = Vec::new();
-    for folder in [Some(folder), more].into_iter().flatten() {
+    for folder in [Some(folder), other_folder].into_iter().flatten() {
         let entries = std::fs::read_dir(&folder).expect("the folder can be read");
         files.extend(entries.map(|entry| entry.expect("the folder can be read").path()));
     }
@@ -22,7 +21,7 @@ fn files() -> Vec<PathBuf> {
     files
 }
 
-/// Something to look at, 224 pixels wide where the network leaves that open.
+/// A synthetic input, of 224 by 224 pixels if the network leaves the size free.
 fn image(model: &Model, batch: usize) -> Tensor {
     let ty = model.inputs()[0].ty.as_ref().expect("inputs have types");
     let size = |(axis, dim): (usize, &dyrelu::graph::Dim)| match axis {
@@ -32,14 +31,15 @@ fn image(model: &Model, batch: usize) -> Tensor {
     let shape: Vec<usize> = ty.dims.iter().enumerate().map(size).collect();
     let count = shape.iter().product();
     let data = (0..count).map(|i: usize| (i as f32 * 0.37).sin()).collect::<Vec<f32>>();
-    Tensor::new(&shape, data).expect("as many elements")
+    Tensor::new(&shape, data).expect("the number of elements is that of the shape")
 }
 
-fn check(model: &Model, x: &Tensor, got: &Tensor) {
-    let want = reference::run(model.graph(), std::slice::from_ref(x)).expect("the reference runs");
-    let (got, want) = (got.as_f32().expect("f32"), want[0].as_f32().expect("f32"));
-    let scale = want.iter().fold(0f32, |m, x| m.max(x.abs()));
-    assert!(got.iter().zip(want).all(|(a, b)| (a - b).abs() <= 1e-4 * scale));
+fn check(model: &Model, x: &Tensor, output: &Tensor) {
+    let expected =
+        reference::run(model.graph(), std::slice::from_ref(x)).expect("the reference runs");
+    let (output, expected) = (output.as_f32().expect("f32"), expected[0].as_f32().expect("f32"));
+    let scale = expected.iter().fold(0f32, |m, x| m.max(x.abs()));
+    assert!(output.iter().zip(expected).all(|(a, b)| (a - b).abs() <= 1e-4 * scale));
 }
 
 fn networks(c: &mut Criterion) {
@@ -51,9 +51,9 @@ fn networks(c: &mut Criterion) {
         for (threads, batch) in [(1, 1), (2, 1), (1, 8), (2, 8)] {
             let x = image(&model, batch);
             let mut session = Session::with_threads(&model, threads).expect("threads start");
-            let got = session.run(std::slice::from_ref(&x)).expect("the network runs");
+            let outputs = session.run(std::slice::from_ref(&x)).expect("the network runs");
             if batch == 1 {
-                check(&model, &x, &got[0]);
+                check(&model, &x, &outputs[0]);
             }
             group.bench_function(format!("{threads} threads, batch {batch}"), |b| {
                 b.iter(|| session.run(std::slice::from_ref(&x)).expect("the network runs"));

@@ -231,14 +231,7 @@ fn circle(uses: &BTreeMap<String, BTreeSet<String>>) -> BTreeSet<String> {
 }
 
 /// Rooms in which no modules of a folder import each other in a circle.
-const ROOMS_WITHOUT_CIRCLES: &[&str] = &["plan", "compile"];
-
-/// Folders in which they still do, with the modules that are in a circle.
-const KNOWN_CIRCLES: &[(&str, &[&str])] = &[
-    ("compile", &["lower", "pipeline"]),
-    ("compile/lower", &["build", "choose", "group", "merge", FOLDER]),
-    ("compile/recognise", &["maxima", FOLDER, "single", "two_slopes"]),
-];
+const ROOMS_WITHOUT_CIRCLES: &[&str] = &["plan", "compile", "kernels"];
 
 #[test]
 fn modules_of_a_folder_form_no_circle() {
@@ -258,11 +251,7 @@ fn modules_of_a_folder_form_no_circle() {
             circles.insert(folder.join("/"), circle);
         }
     }
-    let known = KNOWN_CIRCLES.iter().map(|(folder, modules)| {
-        (folder.to_string(), modules.iter().map(|name| name.to_string()).collect())
-    });
-    let known: BTreeMap<String, BTreeSet<String>> = known.collect();
-    assert_eq!(circles, known, "circles that are found, and those that are known:\n{drawing}");
+    assert!(circles.is_empty(), "modules import each other in a circle:\n{drawing}");
     // The test reads imports: without these it would have read nothing.
     let plan = uses_inside(&["plan".to_string()], &modules);
     for (user, used) in [("run", "memory"), ("memory", "plan"), ("plan", "steps")] {

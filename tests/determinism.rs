@@ -1,5 +1,5 @@
-//! Results are the same to the last bit on any number of threads, and for an image alone or
-//! anywhere in a batch.
+//! The result of an image has the same bits on any number of threads, alone and at any place in a
+//! batch.
 #![cfg(feature = "onnx")]
 
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ fn wave(shape: &[usize]) -> Tensor {
     Tensor::new(shape, data).unwrap()
 }
 
-/// One of the images of a batch.
+/// Image `i` of a batch.
 fn image(batch: &Tensor, i: usize) -> Tensor {
     let mut shape = batch.shape().to_vec();
     let len = batch.len() / shape[0];
@@ -24,26 +24,27 @@ fn image(batch: &Tensor, i: usize) -> Tensor {
 }
 
 fn bits(outputs: &[Tensor]) -> Vec<Vec<u32>> {
-    let of = |t: &Tensor| t.as_f32().unwrap().iter().map(|x| x.to_bits()).collect();
-    outputs.iter().map(of).collect()
+    let bits = |t: &Tensor| t.as_f32().unwrap().iter().map(|x| x.to_bits()).collect();
+    outputs.iter().map(bits).collect()
 }
 
+/// Asserts that all runs give each image the bits of a run of this image alone on one thread.
 fn check(name: &str, model: &Arc<Model>, shape: &[usize]) {
     let batch = wave(&[&[IMAGES], shape].concat());
-    let mut alone = Session::new(model);
-    let each: Vec<_> = (0..IMAGES).map(|i| alone.run(&[image(&batch, i)]).unwrap()).collect();
+    let mut session = Session::new(model);
+    let expected: Vec<_> = (0..IMAGES).map(|i| session.run(&[image(&batch, i)]).unwrap()).collect();
     for threads in [1, 2, 3, 7] {
         let mut session = Session::with_threads(model, threads).unwrap();
         for i in [0, IMAGES - 1] {
-            let one = session.run(&[image(&batch, i)]).unwrap();
-            assert_eq!(bits(&one), bits(&each[i]), "{name}: image {i} on {threads} threads");
+            let alone = session.run(&[image(&batch, i)]).unwrap();
+            assert_eq!(bits(&alone), bits(&expected[i]), "{name}: image {i} on {threads} threads");
         }
-        let together = session.run(std::slice::from_ref(&batch)).unwrap();
-        for (output, whole) in together.iter().enumerate() {
-            for (i, one) in each.iter().enumerate() {
-                let (whole, one) = (image(whole, i), &one[output]);
+        let outputs = session.run(std::slice::from_ref(&batch)).unwrap();
+        for (number, output) in outputs.iter().enumerate() {
+            for (i, expected) in expected.iter().enumerate() {
+                let expected = bits(std::slice::from_ref(&expected[number]));
                 let place = format!("{name}: image {i} of {IMAGES} on {threads} threads");
-                assert_eq!(bits(&[whole]), bits(std::slice::from_ref(one)), "{place}");
+                assert_eq!(bits(&[image(output, i)]), expected, "{place}");
             }
         }
     }
@@ -54,7 +55,7 @@ fn repository() -> &'static Path {
 }
 
 #[test]
-fn small_networks_of_every_style() {
+fn every_activation_style_is_deterministic() {
     let files = std::fs::read_dir(repository().join("tests/dialects")).unwrap();
     let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
     files.sort();
@@ -72,7 +73,7 @@ fn small_networks_of_every_style() {
 }
 
 #[test]
-fn the_network_that_ships() {
+fn a_shipped_network_is_deterministic() {
     let path = repository().join("models/mobilenetv2-x0.5-dyrelu-b-imagenette.safetensors");
     check("shipped", &Model::open(path).unwrap(), &[3, 128, 128]);
 }

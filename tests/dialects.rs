@@ -1,7 +1,7 @@
-//! Dynamic ReLUs in every style of published code, as PyTorch's exporters and the usual optimisers
-//! write them: recognised, and equal to PyTorch's output.
+//! Dynamic ReLUs in every style of published code, as PyTorch's exporters and common optimisers
+//! write them, are recognised and give PyTorch's output.
 //!
-//! `tools/dyrelu_tools/goldens.py` made the files.
+//! `tools/dyrelu_tools/goldens.py` writes the files.
 #![cfg(feature = "onnx")]
 
 use std::path::{Path, PathBuf};
@@ -14,13 +14,15 @@ use dyrelu::graph::Graph;
 use dyrelu::{Model, Options, Session, Tensor, format, reference};
 use serde::Deserialize;
 
-/// The largest error that passes, as a share of the largest element.
+/// The largest accepted error, relative to the largest magnitude.
 const TOLERANCE: f32 = 1e-4;
 
+/// An entry of `cases.json`: a file, and what the compiler is expected to report for it.
 #[derive(Deserialize)]
 struct Case {
     file: String,
     style: String,
+    /// The batch of the goldens to compare with.
     batch: usize,
     found: Vec<Expected>,
     unrecognised: usize,
@@ -51,7 +53,7 @@ fn cases() -> Vec<Case> {
     serde_json::from_str(&text).unwrap()
 }
 
-/// What PyTorch was given and what it computed.
+/// Inputs of the networks, and PyTorch's outputs.
 struct Goldens(Vec<u8>);
 
 impl Goldens {
@@ -67,15 +69,16 @@ impl Goldens {
     }
 }
 
-/// The largest difference as a share of the largest element.
-fn error(found: &Tensor, expected: &Tensor) -> f32 {
-    assert_eq!(found.shape(), expected.shape());
-    let (found, expected) = (found.as_f32().unwrap(), expected.as_f32().unwrap());
+/// The largest difference, divided by the largest magnitude.
+fn error(output: &Tensor, expected: &Tensor) -> f32 {
+    assert_eq!(output.shape(), expected.shape());
+    let (output, expected) = (output.as_f32().unwrap(), expected.as_f32().unwrap());
     let scale = expected.iter().fold(0f32, |m, x| m.max(x.abs()));
-    let worst = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
-    worst.fold(0.0, |m, d| if d.is_nan() || d > m { d } else { m }) / scale
+    let differences = output.iter().zip(expected).map(|(a, b)| (a - b).abs());
+    differences.fold(0.0, |m, d| if d.is_nan() || d > m { d } else { m }) / scale
 }
 
+/// Runs a case. Returns one sentence per failure.
 fn check(case: &Case, goldens: &Goldens) -> Vec<String> {
     let mut failures = Vec::new();
     let graph: Graph = match format::open(folder().join(&case.file)) {
@@ -85,14 +88,14 @@ fn check(case: &Case, goldens: &Goldens) -> Vec<String> {
     let input = goldens.tensor(&format!("{}.input.{}", case.style, case.batch));
     let output = goldens.tensor(&format!("{}.output.{}", case.style, case.batch));
     let inputs = [input];
-    let mut compare = |what: &str, result: dyrelu::Result<Vec<Tensor>>| match result {
-        Ok(found) => {
-            let e = error(&found[0], &output);
+    let mut compare = |executor: &str, result: dyrelu::Result<Vec<Tensor>>| match result {
+        Ok(outputs) => {
+            let e = error(&outputs[0], &output);
             if e.is_nan() || e > TOLERANCE {
-                failures.push(format!("{what}: error {e:.1e}"));
+                failures.push(format!("{executor}: error {e:.1e}"));
             }
         }
-        Err(e) => failures.push(format!("{what}: {e}")),
+        Err(e) => failures.push(format!("{executor}: {e}")),
     };
     compare("reference", reference::run(&graph, &inputs));
     let model = match Model::from_graph(graph, Options::default()) {
@@ -124,10 +127,10 @@ fn every_style_is_recognised_and_equals_pytorch() {
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
 }
 
-/// A native file holds the recognised network: the same activations, and bit for bit the same
-/// results, packed or not.
+/// A native file keeps the recognised activations, and gives results with the same bits, with and
+/// without packed weights.
 #[test]
-fn native_files_keep_networks_as_they_are() {
+fn native_files_keep_activations_and_bits() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("net.safetensors");
     let goldens = Goldens::open();
@@ -135,24 +138,23 @@ fn native_files_keep_networks_as_they_are() {
         let model = Model::open(folder().join(&case.file)).unwrap();
         let inputs = [goldens.tensor(&format!("{}.input.2", case.style))];
         let run = |model: &Arc<Model>| Session::new(model).run(&inputs).unwrap();
-        for packs in [false, true] {
+        for packed in [false, true] {
             let unrecognised = &model.report().unrecognised;
-            let prepared = packs.then(|| compile::prepare(model.graph(), unrecognised).unwrap());
+            let prepared = packed.then(|| compile::prepare(model.graph(), unrecognised).unwrap());
             write(model.graph(), prepared, &path, WeightStorage::F32).unwrap();
             let opened = format::open_with(&path, None, Access::read()).unwrap();
-            assert_eq!(opened.prepared.is_some(), packs);
+            assert_eq!(opened.prepared.is_some(), packed);
             let native = Model::open(&path).unwrap();
-            let kept = &native.report().dynamic_activations;
-            assert_eq!(*kept, model.report().dynamic_activations, "{}", case.file);
+            let activations = &native.report().dynamic_activations;
+            assert_eq!(*activations, model.report().dynamic_activations, "{}", case.file);
             assert_eq!(run(&native)[0].bytes(), run(&model)[0].bytes(), "{}", case.file);
         }
     }
 }
 
-/// Activations with constant coefficients are named too, whatever exporters and rewriters made of
-/// them, and in a native file.
+/// Activations with constant coefficients are reported too, from ONNX and from native files.
 #[test]
-fn static_relatives_are_named() {
+fn static_activations_are_recognised() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("net.safetensors");
     let mut checked = 0;
@@ -166,18 +168,17 @@ fn static_relatives_are_named() {
     ] {
         for case in cases().iter().filter(|c| c.style == style) {
             let model = Model::open(folder().join(&case.file)).unwrap();
-            let named = &model.report().static_activations;
-            let found: Vec<_> = named.iter().map(|a| (a.form, a.k, a.channels)).collect();
-            assert_eq!(found, [(form, k, 8)], "{}", case.file);
+            let reported = &model.report().static_activations;
+            let forms: Vec<_> = reported.iter().map(|a| (a.form, a.k, a.channels)).collect();
+            assert_eq!(forms, [(form, k, 8)], "{}", case.file);
             write(model.graph(), None, &path, WeightStorage::F32).unwrap();
-            assert_eq!(Model::open(&path).unwrap().report().static_activations, *named);
+            assert_eq!(Model::open(&path).unwrap().report().static_activations, *reported);
             checked += 1;
         }
     }
     assert!(checked >= 20, "only {checked} files");
 }
 
-/// An image's result depends neither on the number of threads nor on the batch that it is in.
 #[test]
 fn results_do_not_depend_on_threads_or_batch() {
     let goldens = Goldens::open();
@@ -201,7 +202,7 @@ fn results_do_not_depend_on_threads_or_batch() {
     }
 }
 
-/// A batch that an exporter fixed to 1 is free, in the ONNX file and in what it is converted to.
+/// A batch that an exporter fixed to 1 is free in the opened model and in a native file of it.
 #[test]
 fn a_fixed_batch_is_freed_and_gives_the_bits_of_single_runs() {
     let directory = tempfile::tempdir().unwrap();
@@ -210,7 +211,7 @@ fn a_fixed_batch_is_freed_and_gives_the_bits_of_single_runs() {
     for case in cases().iter().filter(|c| c.file.ends_with("-fixed.onnx")) {
         let model = Model::open(folder().join(&case.file)).unwrap();
         assert_eq!(model.report().fixed_batch, None, "{}", case.file);
-        let batch = three(&goldens, &case.style);
+        let batch = three_images(&goldens, &case.style);
         let together = session_run(&model, &batch);
         let size = together.bytes().len() / 3;
         for (i, bytes) in together.bytes().chunks_exact(size).enumerate() {
@@ -227,15 +228,15 @@ fn a_fixed_batch_is_freed_and_gives_the_bits_of_single_runs() {
     }
 }
 
-/// Three images that PyTorch was given, one after two.
-fn three(goldens: &Goldens, style: &str) -> Tensor {
+/// The input of two images and the input of one image, concatenated.
+fn three_images(goldens: &Goldens, style: &str) -> Tensor {
     let parts = [2, 1].map(|n| goldens.tensor(&format!("{style}.input.{n}")));
     let data = parts.iter().flat_map(|t| t.as_f32().unwrap().to_vec()).collect::<Vec<f32>>();
     let shape = [&[3], &parts[0].shape()[1..]].concat();
     Tensor::new(&shape, data).unwrap()
 }
 
-/// One image of a batch.
+/// Image `i` of a batch.
 fn image(batch: &Tensor, i: usize) -> Tensor {
     let shape = [&[1], &batch.shape()[1..]].concat();
     let size = batch.len() / batch.shape()[0];

@@ -1,5 +1,4 @@
-//! Networks and inputs at the edge of sense: the engine gives what the reference gives, or a
-//! sentence.
+//! Extreme networks and inputs: the engine gives the result of the reference executor, or an error.
 
 use dyrelu::graph::{
     Binary, Bindings, Conv, Dim, Gemm, Graph, HiddenActivation, Hyperfunction, MaxAffine, Op,
@@ -14,10 +13,11 @@ fn wave(shape: &[usize]) -> Tensor {
     Tensor::new(shape, (0..count).map(|i: usize| (i as f32 * 0.7).sin()).collect()).unwrap()
 }
 
-/// What makes an output of an input.
+/// Adds operators to a graph. Takes the input and returns the output.
 type Build<'a> = dyn Fn(&mut Graph, ValueId) -> ValueId + 'a;
 
-/// A network of one input of these sizes; what is no number is free.
+/// A network with one input of the given sizes, separated by spaces. A word is the symbol of a free
+/// size.
 fn network(sizes: &str, build: impl FnOnce(&mut Graph, ValueId) -> ValueId) -> Graph {
     let mut g = Graph::new("t");
     let dim = |word: &str| word.parse::<i64>().map_or_else(|_| Dim::symbol(word), Dim::from);
@@ -44,21 +44,23 @@ fn run(graph: &Graph, x: &Tensor) -> Result<Tensor> {
     Ok(Session::with_threads(&model, 2)?.run(std::slice::from_ref(x))?.remove(0))
 }
 
+/// Asserts that the engine gives the result of the reference.
 #[track_caller]
-fn agrees(graph: &Graph, x: &Tensor) {
+fn assert_agrees(graph: &Graph, x: &Tensor) {
     let expected = reference::run(graph, std::slice::from_ref(x)).unwrap().remove(0);
-    let found = run(graph, x).unwrap();
-    assert_eq!(found.shape(), expected.shape());
-    let (found, expected) = (found.as_f32().unwrap(), expected.as_f32().unwrap());
+    let output = run(graph, x).unwrap();
+    assert_eq!(output.shape(), expected.shape());
+    let (output, expected) = (output.as_f32().unwrap(), expected.as_f32().unwrap());
     let scale = expected.iter().fold(1f32, |scale, x| scale.max(x.abs()));
-    for (a, b) in found.iter().zip(expected) {
-        let same = a == b || (a.is_nan() && b.is_nan());
-        assert!(same || (a - b).abs() <= 1e-4 * scale, "{a} and {b}");
+    for (a, b) in output.iter().zip(expected) {
+        let equal = a == b || (a.is_nan() && b.is_nan());
+        assert!(equal || (a - b).abs() <= 1e-4 * scale, "{a} and {b}");
     }
 }
 
+/// Asserts that opening or running the network fails with an error that contains `words`.
 #[track_caller]
-fn refused(graph: &Graph, x: &Tensor, words: &str) {
+fn assert_refused(graph: &Graph, x: &Tensor, words: &str) {
     let error = run(graph, x).expect_err(words).to_string();
     assert!(error.contains(words), "{words:?} in {error:?}");
 }
@@ -73,25 +75,25 @@ fn classifier() -> Graph {
 }
 
 #[test]
-fn no_images_have_no_results() {
-    agrees(&classifier(), &wave(&[0, 3, 9, 7]));
-    agrees(&classifier(), &wave(&[2, 3, 9, 7]));
+fn an_empty_batch_has_an_empty_result() {
+    assert_agrees(&classifier(), &wave(&[0, 3, 9, 7]));
+    assert_agrees(&classifier(), &wave(&[2, 3, 9, 7]));
 }
 
 #[test]
-fn nothing_repeated_often_is_nothing() {
+fn an_empty_tensor_may_be_tiled_any_number_of_times() {
     let graph = network("N 3", |g, x| {
         let repeats = g.add_constant("repeats", Tensor::vector(vec![1i64 << 40, 1]));
         g.apply("tile", Op::Tile, &[x, repeats])
     });
-    agrees(&graph, &wave(&[0, 3]));
-    refused(&graph, &wave(&[1, 3]), "larger than");
+    assert_agrees(&graph, &wave(&[0, 3]));
+    assert_refused(&graph, &wave(&[1, 3]), "larger than");
 }
 
 #[test]
 fn images_without_pixels_are_refused() {
-    refused(&classifier(), &wave(&[2, 3, 0, 7]), "too small");
-    refused(
+    assert_refused(&classifier(), &wave(&[2, 3, 0, 7]), "too small");
+    assert_refused(
         &classifier(),
         &Tensor::new(&[0, 3, 1 << 40, 1], vec![0f32; 0]).unwrap(),
         "larger than",
@@ -109,11 +111,11 @@ fn images_without_pixels_are_refused() {
         };
         g.apply("pool", Op::Pool(pool), &[x])
     });
-    refused(&pool, &wave(&[1, 3, 2, 7]), "too small");
-    agrees(&pool, &wave(&[1, 3, 3, 3]));
+    assert_refused(&pool, &wave(&[1, 3, 2, 7]), "too small");
+    assert_agrees(&pool, &wave(&[1, 3, 3, 3]));
 }
 
-/// A map of one pixel an image is a row of a matrix, but not for a layer that moves or pads.
+/// Feature maps of one pixel are computed as rows of a matrix, but not for a layer with padding.
 #[test]
 fn layers_over_single_pixels_may_have_strides_and_padding() {
     for (strides, pads) in [([1, 1], [0; 4]), ([2, 1], [0; 4]), ([3, 3], [1, 0, 0, 1])] {
@@ -121,105 +123,105 @@ fn layers_over_single_pixels_may_have_strides_and_padding() {
             let pooled = g.apply("pool", Op::GlobalPool(PoolKind::Average), &[x]);
             convolve(g, pooled, convolution(1, strides, pads))
         });
-        agrees(&graph, &wave(&[4, 3, 5, 5]));
+        assert_agrees(&graph, &wave(&[4, 3, 5, 5]));
     }
 }
 
 #[test]
-fn steps_that_leave_every_image_are_refused() {
-    let far = usize::MAX >> 1;
-    for (strides, pads) in [([1, far], [0; 4]), ([1, 1], [0, i64::MAX / 4, 0, 0])] {
+fn strides_and_padding_beyond_any_image_are_refused() {
+    let huge = usize::MAX >> 1;
+    for (strides, pads) in [([1, huge], [0; 4]), ([1, 1], [0, i64::MAX / 4, 0, 0])] {
         let graph = network("N 3 8 8", |g, x| convolve(g, x, convolution(1, strides, pads)));
-        refused(&graph, &wave(&[1, 3, 8, 8]), "must not exceed");
+        assert_refused(&graph, &wave(&[1, 3, 8, 8]), "must not exceed");
     }
     let graph = network("N 3 8 8", |g, x| convolve(g, x, convolution(1, [50, 1000], [0; 4])));
-    agrees(&graph, &wave(&[2, 3, 8, 8]));
+    assert_agrees(&graph, &wave(&[2, 3, 8, 8]));
 }
 
-/// Sizes that follow from the image are known when it comes, and may be too large then.
+/// The sizes of these feature maps depend on the image, so they are checked in each run.
 #[test]
-fn maps_that_no_memory_holds_are_refused() {
-    let far = [1 << 24; 4];
+fn feature_maps_larger_than_memory_are_refused() {
+    let huge = [1 << 24; 4];
     for (channels, filters, kernel) in [(3, 5, 1), (20, 40, 3), (20, 1000, 1)] {
         let graph = network(&format!("N {channels} H W"), |g, x| {
             let weight = g.add_constant("w", wave(&[filters, channels, kernel, kernel]));
-            g.apply("dense", of_groups(&far, 1), &[x, weight])
+            g.apply("dense", convolution_op(&huge, 1), &[x, weight])
         });
-        refused(&graph, &wave(&[1, channels, 8, 8]), "memory");
+        assert_refused(&graph, &wave(&[1, channels, 8, 8]), "memory");
         let graph = network(&format!("N {channels} H W"), |g, x| {
             let weight = g.add_constant("w", wave(&[filters, channels, 1, 1]));
-            let y = g.apply("dense", of_groups(&[], 1), &[x, weight]);
+            let y = g.apply("dense", convolution_op(&[], 1), &[x, weight]);
             let taps = g.add_constant("taps", wave(&[filters, 1, kernel, kernel]));
-            let y = g.apply("depthwise", of_groups(&far, filters), &[y, taps]);
+            let y = g.apply("depthwise", convolution_op(&huge, filters), &[y, taps]);
             g.apply("mean", Op::GlobalPool(PoolKind::Average), &[y])
         });
-        refused(&graph, &wave(&[1, channels, 8, 8]), "memory");
+        assert_refused(&graph, &wave(&[1, channels, 8, 8]), "memory");
     }
 }
 
-/// A bias that differs from row to row is added to as many images as it has rows, and to no others.
+/// A bias of shape `[rows, 1]` fits a batch of as many images and no other.
 #[test]
-fn biases_by_rows_are_not_taken_for_biases_by_columns() {
+fn a_bias_per_row_is_not_a_bias_per_column() {
     let graph = network("N 3", |g, x| {
         let (weight, bias) =
             (g.add_constant("w", wave(&[3, 4])), g.add_constant("b", wave(&[4, 1])));
         let gemm = Gemm { alpha: 1.0, beta: 1.0, trans_a: false, trans_b: false };
         g.apply("fc", Op::Gemm(gemm), &[x, weight, bias])
     });
-    agrees(&graph, &wave(&[4, 3]));
-    refused(&graph, &wave(&[2, 3]), "broadcast");
+    assert_agrees(&graph, &wave(&[4, 3]));
+    assert_refused(&graph, &wave(&[2, 3]), "broadcast");
 }
 
-fn of_groups(pads: &[i64], groups: usize) -> Op {
+fn convolution_op(pads: &[i64], groups: usize) -> Op {
     let padding = Padding::Explicit(pads.to_vec());
     Op::Conv(Conv { padding, strides: vec![], dilations: vec![], groups })
 }
 
-/// Padding may move the map and keep its size.
+/// Padding and cropping together may shift a feature map and keep its size.
 #[test]
-fn windows_of_one_element_may_look_aside() {
+fn convolutions_of_one_tap_may_shift_their_input() {
     let shifts = [[0, -1, 0, 1], [-1, 0, 1, 0], [1, -1, -1, 1], [2, 0, -2, 0], [0, 1, 0, 0]];
     for pads in shifts {
         for (channels, filters) in [(8, 8), (15, 3), (16, 1), (16, 8), (24, 17)] {
             let graph = network(&format!("N {channels} 5 6"), |g, x| {
                 let weight = g.add_constant("w", wave(&[filters, channels, 1, 1]));
-                g.apply("y", of_groups(&pads, 1), &[x, weight])
+                g.apply("y", convolution_op(&pads, 1), &[x, weight])
             });
-            agrees(&graph, &wave(&[2, channels, 5, 6]));
-            // An activation before it, and a depthwise convolution before and after.
+            assert_agrees(&graph, &wave(&[2, channels, 5, 6]));
+            // The same between activations and depthwise convolutions, which may be fused with it.
             let graph = network(&format!("N {channels} 5 6"), |g, x| {
                 let taps = g.add_constant("taps", wave(&[channels, 1, 1, 1]));
-                let x = g.apply("aside", of_groups(&pads, channels), &[x, taps]);
+                let x = g.apply("shifted", convolution_op(&pads, channels), &[x, taps]);
                 let x = g.apply("sigmoid", Op::Unary(Unary::Sigmoid), &[x]);
                 let weight = g.add_constant("w", wave(&[filters, channels, 1, 1]));
-                let y = g.apply("conv", of_groups(&pads, 1), &[x, weight]);
+                let y = g.apply("conv", convolution_op(&pads, 1), &[x, weight]);
                 let y = g.apply("relu", Op::Unary(Unary::Relu), &[y]);
                 let taps = g.add_constant("more", wave(&[filters, 1, 3, 3]));
-                g.apply("y", of_groups(&[1, 1, 1, 1], filters), &[y, taps])
+                g.apply("y", convolution_op(&[1, 1, 1, 1], filters), &[y, taps])
             });
-            agrees(&graph, &wave(&[2, channels, 5, 6]));
+            assert_agrees(&graph, &wave(&[2, channels, 5, 6]));
         }
     }
-    // A map that is large enough for its lines to be computed a few at a time.
+    // A feature map that is large enough to be computed a few rows at a time.
     for pads in shifts {
         let graph = network("N 16 60 64", |g, x| {
             let weight = g.add_constant("w", wave(&[40, 16, 1, 1]));
-            let y = g.apply("conv", of_groups(&pads, 1), &[x, weight]);
+            let y = g.apply("conv", convolution_op(&pads, 1), &[x, weight]);
             let taps = g.add_constant("taps", wave(&[40, 1, 3, 3]));
-            g.apply("y", of_groups(&pads.map(|pad| pad + 1), 40), &[y, taps])
+            g.apply("y", convolution_op(&pads.map(|pad| pad + 1), 40), &[y, taps])
         });
-        agrees(&graph, &wave(&[1, 16, 60, 64]));
+        assert_agrees(&graph, &wave(&[1, 16, 60, 64]));
     }
 }
 
-/// Whatever reads the network's input sees the images as they were given.
+/// The input of these networks is read by each kind of layer, in its own layout.
 #[test]
 fn images_of_single_pixels_may_feed_any_operator() {
     for (channels, filters) in [(1, 4), (3, 3), (8, 5), (15, 15), (16, 1), (17, 4), (4097, 2)] {
         let sizes = format!("N {channels} 1 1");
         let dense = |g: &mut Graph, x: ValueId| {
             let weight = g.add_constant("w", wave(&[filters, channels, 1, 1]));
-            g.apply("dense", of_groups(&[], 1), &[x, weight])
+            g.apply("dense", convolution_op(&[], 1), &[x, weight])
         };
         let layers: &[&Build] = &[
             &dense,
@@ -230,16 +232,16 @@ fn images_of_single_pixels_may_feed_any_operator() {
             &|g, x| {
                 let y = dense(g, x);
                 let weight = g.add_constant("back", wave(&[channels, filters, 1, 1]));
-                let y = g.apply("second", of_groups(&[], 1), &[y, weight]);
+                let y = g.apply("second", convolution_op(&[], 1), &[y, weight]);
                 g.apply("add", Op::Binary(Binary::Add), &[y, x])
             },
             &|g, x| {
                 let taps = g.add_constant("taps", wave(&[channels, 1, 3, 3]));
-                g.apply("depthwise", of_groups(&[1, 1, 1, 1], channels), &[x, taps])
+                g.apply("depthwise", convolution_op(&[1, 1, 1, 1], channels), &[x, taps])
             },
             &|g, x| {
                 let weight = g.add_constant("w", wave(&[filters, channels, 3, 3]));
-                g.apply("wide", of_groups(&[1, 1, 1, 1], 1), &[x, weight])
+                g.apply("wide", convolution_op(&[1, 1, 1, 1], 1), &[x, weight])
             },
             &|g, x| {
                 let y = g.apply("mean", Op::GlobalPool(PoolKind::Average), &[x]);
@@ -254,18 +256,18 @@ fn images_of_single_pixels_may_feed_any_operator() {
         ];
         for build in layers {
             for images in [1, 2, 5] {
-                agrees(&network(&sizes, build), &wave(&[images, channels, 1, 1]));
+                assert_agrees(&network(&sizes, build), &wave(&[images, channels, 1, 1]));
             }
-            // The batch of one that the file states is freed.
+            // A batch that is fixed to 1 is freed, and gives the same bits.
             let fixed = network(&format!("1 {channels} 1 1"), build);
-            let found = run(&fixed, &wave(&[5, channels, 1, 1])).unwrap();
+            let freed = run(&fixed, &wave(&[5, channels, 1, 1])).unwrap();
             let expected = run(&network(&sizes, build), &wave(&[5, channels, 1, 1])).unwrap();
-            assert_eq!(found.as_f32().unwrap(), expected.as_f32().unwrap());
+            assert_eq!(freed.as_f32().unwrap(), expected.as_f32().unwrap());
         }
     }
 }
 
-/// A context and the map that it belongs to, both given.
+/// The context of a dynamic ReLU is an input of the network, as is its feature map.
 #[test]
 fn a_context_may_be_an_input() {
     for (channels, hidden) in [(3, 4), (8, 2), (16, 5), (20, 4)] {
@@ -278,12 +280,12 @@ fn a_context_may_be_an_input() {
             let dims: Vec<Dim> = dims.split(' ').map(dim).collect();
             let shape: Vec<usize> = dims.iter().map(|dim| dim.as_size().unwrap_or(3)).collect();
             let context = g.add_input("context", TensorType { dtype: DType::F32, dims });
-            let mut of = |name: &str, shape: &[usize]| g.add_constant(name, wave(shape));
+            let mut weight = |name: &str, shape: &[usize]| g.add_constant(name, wave(shape));
             let weights = [
-                of("w1", &[hidden, channels]),
-                of("b1", &[hidden]),
-                of("w2", &[4 * channels, hidden]),
-                of("b2", &[4 * channels]),
+                weight("w1", &[hidden, channels]),
+                weight("b1", &[hidden]),
+                weight("w2", &[4 * channels, hidden]),
+                weight("b2", &[4 * channels]),
             ];
             let op = Hyperfunction {
                 k: 2,
@@ -299,17 +301,17 @@ fn a_context_may_be_an_input() {
             let inputs = [wave(&[3, channels, 4, 3]), wave(&shape)];
             let expected = reference::run(&g, &inputs).unwrap();
             let model = Model::from_graph(g, Options::default()).unwrap();
-            let found = Session::with_threads(&model, 2).unwrap().run(&inputs).unwrap();
-            for (a, b) in found[0].as_f32().unwrap().iter().zip(expected[0].as_f32().unwrap()) {
+            let outputs = Session::with_threads(&model, 2).unwrap().run(&inputs).unwrap();
+            for (a, b) in outputs[0].as_f32().unwrap().iter().zip(expected[0].as_f32().unwrap()) {
                 assert!((a - b).abs() <= 1e-4, "{a} and {b}");
             }
         }
     }
 }
 
-/// A map without pixels has some again once padding surrounds it.
+/// A feature map without pixels has pixels once it is padded.
 #[test]
-fn padding_fills_empty_maps() {
+fn feature_maps_without_pixels_may_be_padded() {
     let pool = |kind, count_include_pad| {
         Op::Pool(Pool {
             kind,
@@ -325,28 +327,28 @@ fn padding_fills_empty_maps() {
     for (channels, filters, sizes) in
         [(3, 5, [0, 7]), (17, 17, [4, 0]), (20, 33, [0, 0]), (16, 1, [0, 3])]
     {
-        let around = [2, 2, 2, 2];
+        let pads = [2, 2, 2, 2];
         let layers: &[&Build] = &[
             &|g, x| {
                 let weight = g.add_constant("w", wave(&[filters, channels, 3, 3]));
                 let bias = g.add_constant("b", wave(&[filters]));
-                g.apply("dense", of_groups(&around, 1), &[x, weight, bias])
+                g.apply("dense", convolution_op(&pads, 1), &[x, weight, bias])
             },
             &|g, x| {
                 let weight = g.add_constant("w", wave(&[filters, channels, 1, 1]));
-                let y = g.apply("pointwise", of_groups(&around, 1), &[x, weight]);
+                let y = g.apply("pointwise", convolution_op(&pads, 1), &[x, weight]);
                 let taps = g.add_constant("taps", wave(&[filters, 1, 3, 3]));
-                g.apply("depthwise", of_groups(&around, filters), &[y, taps])
+                g.apply("depthwise", convolution_op(&pads, filters), &[y, taps])
             },
             &|g, x| {
                 let x = g.apply("sigmoid", Op::Unary(Unary::Sigmoid), &[x]);
                 let taps = g.add_constant("taps", wave(&[channels, 1, 3, 3]));
-                g.apply("depthwise", of_groups(&around, channels), &[x, taps])
+                g.apply("depthwise", convolution_op(&pads, channels), &[x, taps])
             },
-            &|g, x| g.apply("most", pool(PoolKind::Max, false), &[x]),
+            &|g, x| g.apply("max", pool(PoolKind::Max, false), &[x]),
             &|g, x| g.apply("mean", pool(PoolKind::Average, false), &[x]),
-            &|g, x| g.apply("sum", pool(PoolKind::Average, true), &[x]),
-            // The mean of nothing is not a number.
+            &|g, x| g.apply("mean", pool(PoolKind::Average, true), &[x]),
+            // The mean of no pixels is NaN.
             &|g, x| {
                 let x = g.apply("relu", Op::Unary(Unary::Relu), &[x]);
                 g.apply("context", Op::GlobalPool(PoolKind::Average), &[x])
@@ -354,15 +356,14 @@ fn padding_fills_empty_maps() {
         ];
         for build in layers {
             let x = wave(&[2, channels, sizes[0], sizes[1]]);
-            agrees(&network(&format!("N {channels} H W"), build), &x);
-            agrees(&network(&format!("2 {channels} {} {}", sizes[0], sizes[1]), build), &x);
+            assert_agrees(&network(&format!("N {channels} H W"), build), &x);
+            assert_agrees(&network(&format!("2 {channels} {} {}", sizes[0], sizes[1]), build), &x);
         }
     }
 }
 
-/// Maps without channels pass through whatever takes them.
 #[test]
-fn maps_without_channels_have_results() {
+fn feature_maps_without_channels_have_results() {
     let layers: &[&Build] = &[
         &|g, x| {
             let slope = g.add_constant("slope", wave(&[0, 1, 1]));
@@ -370,43 +371,42 @@ fn maps_without_channels_have_results() {
         },
         &|g, x| {
             let weight = g.add_constant("w", wave(&[5, 0, 1, 1]));
-            let y = g.apply("dense", of_groups(&[], 1), &[x, weight]);
+            let y = g.apply("dense", convolution_op(&[], 1), &[x, weight]);
             let context = g.apply("context", Op::GlobalPool(PoolKind::Average), &[y]);
             g.apply("scaled", Op::Binary(Binary::Mul), &[y, context])
         },
         &|g, x| {
             let weight = g.add_constant("w", wave(&[0, 0, 3, 3]));
-            g.apply("dense", of_groups(&[1, 1, 1, 1], 1), &[x, weight])
+            g.apply("dense", convolution_op(&[1, 1, 1, 1], 1), &[x, weight])
         },
-        // A squeeze-and-excite block, and a dynamic ReLU that uses its context.
+        // A squeeze-and-excite block and a dynamic ReLU that use the same context.
         &|g, x| {
             let context = g.apply("context", Op::GlobalPool(PoolKind::Average), &[x]);
             let down = g.add_constant("down", wave(&[2, 0, 1, 1]));
-            let y = g.apply("fc1", of_groups(&[], 1), &[context, down]);
+            let y = g.apply("fc1", convolution_op(&[], 1), &[context, down]);
             let y = g.apply("relu", Op::Unary(Unary::Relu), &[y]);
             let up = g.add_constant("up", wave(&[0, 2, 1, 1]));
-            let y = g.apply("fc2", of_groups(&[], 1), &[y, up]);
+            let y = g.apply("fc2", convolution_op(&[], 1), &[y, up]);
             let gate = g.apply("gate", Op::Unary(Unary::Sigmoid), &[y]);
             let scaled = g.apply("scaled", Op::Binary(Binary::Mul), &[x, gate]);
             let shifted = g.apply("shifted", Op::Binary(Binary::Add), &[scaled, gate]);
             g.apply("y", Op::Variadic(Variadic::Max), &[shifted, scaled])
         },
         &|g, x| {
-            let all = wave(&[0]);
-            let norm: Vec<ValueId> =
-                ["s", "b", "m", "v"].map(|name| g.add_constant(name, all.clone())).to_vec();
+            let parameters =
+                ["scale", "bias", "mean", "variance"].map(|name| g.add_constant(name, wave(&[0])));
             let op = Op::BatchNormalization { epsilon: 1e-5 };
-            g.apply("norm", op, &[x, norm[0], norm[1], norm[2], norm[3]])
+            g.apply("norm", op, &[&[x], &parameters[..]].concat())
         },
     ];
     for build in layers {
-        agrees(&network("N 0 4 3", build), &wave(&[2, 0, 4, 3]));
+        assert_agrees(&network("N 0 4 3", build), &wave(&[2, 0, 4, 3]));
     }
 }
 
-/// A panic in a watching closure is the caller's affair; the session goes on.
+/// After a panic in an observer, the session can be used again and gives the same bits.
 #[test]
-fn a_session_survives_whoever_watches_it() {
+fn a_session_survives_a_panic_in_its_observer() {
     let graph = network("N 3 64 64", |g, x| {
         let map = convolve(g, x, convolution(3, [1, 1], [1, 1, 1, 1]));
         let map = g.apply("relu", Op::Unary(Unary::Relu), &[map]);
@@ -417,20 +417,20 @@ fn a_session_survives_whoever_watches_it() {
     for threads in [1, 2] {
         let mut session = Session::with_threads(&model, threads).unwrap();
         let expected = session.run(&x).unwrap();
-        for last in 1..3 {
+        for calls_to_panic in 1..3 {
             let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                let mut seen = 0;
+                let mut calls = 0;
                 session.run_observed(&x, &mut |_, _| {
-                    seen += 1;
-                    assert!(seen < last, "enough has been seen");
+                    calls += 1;
+                    assert!(calls < calls_to_panic, "the observer panics on purpose");
                 })
             }));
-            assert!(panicked.is_err(), "{last}");
-            let found = session.run(&x).unwrap();
-            assert_eq!(found[0].as_f32().unwrap(), expected[0].as_f32().unwrap());
+            assert!(panicked.is_err(), "{calls_to_panic}");
+            let outputs = session.run(&x).unwrap();
+            assert_eq!(outputs[0].as_f32().unwrap(), expected[0].as_f32().unwrap());
         }
     }
-    // Whoever takes times watches the first steps image by image.
+    // An observer of times is called within the steps that run image by image.
     let mut runner = Runner::new(Team::alone(), Isa::get());
     let inputs = [Input::Tensor(&x[0])];
     let mut run = |watch: &mut Watch| {
@@ -444,9 +444,9 @@ fn a_session_survives_whoever_watches_it() {
     };
     let expected = run(&mut Watch::Nobody).unwrap();
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        run(&mut Watch::Times(&mut |_| panic!("enough has been seen")))
+        run(&mut Watch::Times(&mut |_| panic!("the observer panics on purpose")))
     }));
     assert!(panicked.is_err());
-    let found = run(&mut Watch::Nobody).unwrap();
-    assert_eq!(found.as_f32().unwrap(), expected.as_f32().unwrap());
+    let output = run(&mut Watch::Nobody).unwrap();
+    assert_eq!(output.as_f32().unwrap(), expected.as_f32().unwrap());
 }

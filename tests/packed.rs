@@ -1,4 +1,5 @@
-//! Native files whose packed weights are not what the network needs: the plain ones are used instead.
+//! Packed weights in a native file that do not fit the network are ignored, and the plain weights are
+//! used.
 
 use std::path::Path;
 
@@ -68,7 +69,7 @@ fn layers(graph: &Graph) -> Vec<Layer> {
     packed.iter().map(|(value, kind, parts)| (value, kind.into(), parts.to_vec())).collect()
 }
 
-/// Writes the network with these packs, and runs what is read.
+/// Writes the network with these packed layers, reads it back and runs it.
 fn scores(graph: &Graph, layers: &[Layer], path: &Path) -> Vec<u8> {
     let mut packed = PackedTensors::default();
     for (value, kind, parts) in layers {
@@ -80,14 +81,14 @@ fn scores(graph: &Graph, layers: &[Layer], path: &Path) -> Vec<u8> {
     session.run(&[wave(&[2, 3, 12, 12])]).unwrap()[0].bytes().to_vec()
 }
 
-/// What parts may become that are not those of their layer.
+/// Variants of a layer's parts that do not fit the layer.
 fn damaged(parts: &[Tensor]) -> Vec<Vec<Tensor>> {
     let zeros = |count: usize| Tensor::vector(vec![0f32; count]);
-    let mut all = vec![vec![], vec![zeros(0); 2], vec![zeros(0); 3], vec![zeros(8); 2]];
-    all.push(parts.iter().chain(&parts[..1]).cloned().collect());
-    all.push(parts.iter().rev().cloned().collect());
+    let mut variants = vec![vec![], vec![zeros(0); 2], vec![zeros(0); 3], vec![zeros(8); 2]];
+    variants.push(parts.iter().chain(&parts[..1]).cloned().collect());
+    variants.push(parts.iter().rev().cloned().collect());
     for (i, part) in parts.iter().enumerate() {
-        let others = [
+        let replacements = [
             None,
             Some(zeros(0)),
             Some(zeros(part.len() - 1)),
@@ -95,17 +96,17 @@ fn damaged(parts: &[Tensor]) -> Vec<Vec<Tensor>> {
             Some(Tensor::vector(vec![0i64; part.len()])),
             Some(Tensor::vector(vec![0u8; part.bytes().len()])),
         ];
-        for other in others {
+        for replacement in replacements {
             let mut changed = parts.to_vec();
-            changed.splice(i..=i, other);
-            all.push(changed);
+            changed.splice(i..=i, replacement);
+            variants.push(changed);
         }
     }
-    all
+    variants
 }
 
 #[test]
-fn packed_weights_that_do_not_fit_are_passed_over() {
+fn packed_weights_that_do_not_fit_are_ignored() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("net.safetensors");
     let graph = network();
@@ -123,7 +124,7 @@ fn packed_weights_that_do_not_fit_are_passed_over() {
             changed[at].2 = parts;
             assert_eq!(scores(&graph, &changed, &path), expected, "{kind}, case {case}");
         }
-        // Those of another layer.
+        // The parts of another layer.
         for other in &layers {
             if other.2.iter().map(Tensor::len).ne(parts.iter().map(Tensor::len)) {
                 let mut changed = layers.clone();
@@ -132,13 +133,13 @@ fn packed_weights_that_do_not_fit_are_passed_over() {
             }
         }
     }
-    // Those that fit are used: the test would see if they were not looked at.
+    // Packed weights that fit are used, or this test would show nothing.
     let mut changed = layers.clone();
     changed[0].2[0] = Tensor::vector(vec![0f32; changed[0].2[0].len()]);
     assert_ne!(scores(&graph, &changed, &path), expected);
 }
 
-/// A byte that is changed in the header gives a network, which runs, or an error.
+/// A header with one changed byte gives an error or a network that runs.
 #[test]
 fn damaged_headers_never_panic() {
     let folder = tempfile::tempdir().unwrap();
@@ -151,7 +152,7 @@ fn damaged_headers_never_panic() {
     let mut opened = 0;
     for at in (8..header).step_by(11).chain(prepared..header) {
         let mut damaged = whole.clone();
-        // Digits and letters become others, so that the file is often still read.
+        // Digits and letters become other digits and letters, so that many files are still valid.
         damaged[at] ^= 1 << (at % 3);
         std::fs::write(&path, &damaged).unwrap();
         if let Ok(model) = Model::open(&path) {
@@ -159,5 +160,5 @@ fn damaged_headers_never_panic() {
             let _ = Session::new(&model).run(&[wave(&[1, 3, 12, 12])]);
         }
     }
-    assert!(opened > 100, "{opened} were opened");
+    assert!(opened > 100, "only {opened} files could be opened");
 }

@@ -1,4 +1,4 @@
-//! Decoding a photo takes no more memory than it is allowed.
+//! Decoding a photo allocates no more memory than its limit.
 #![cfg(feature = "vision")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -8,24 +8,25 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use dyrelu::vision::DecodeOptions;
 use image::{DynamicImage, ImageFormat, RgbImage};
 
-static TAKEN: AtomicUsize = AtomicUsize::new(0);
-static MOST: AtomicUsize = AtomicUsize::new(0);
+/// The bytes that are allocated now, and the peak since the last reset.
+static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
 
-/// Counts what is taken and not yet given back. This file has one test, so it is that test's.
+/// The system's allocator, which counts allocated bytes. They belong to the one test of this file.
 struct Counting;
 
-// SAFETY: everything is left to the system's allocator.
+// SAFETY: both functions forward to the system's allocator, which satisfies the contract.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let taken = TAKEN.fetch_add(layout.size(), Relaxed) + layout.size();
-        MOST.fetch_max(taken, Relaxed);
-        // SAFETY: the caller's.
+        let allocated = ALLOCATED.fetch_add(layout.size(), Relaxed) + layout.size();
+        PEAK.fetch_max(allocated, Relaxed);
+        // SAFETY: the caller guarantees that the layout has a size other than 0.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        TAKEN.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: the caller's.
+        ALLOCATED.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: the caller guarantees that `alloc` returned the block for this layout.
         unsafe { System.dealloc(block, layout) }
     }
 }
@@ -33,20 +34,23 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// Whether `bytes` decode with `max_memory`, and how much that took beside the file.
-fn decoded(bytes: &[u8], max_memory: usize) -> (bool, usize) {
+/// Decodes `bytes` with a memory limit. Returns whether that succeeded, and the peak of the memory
+/// that it allocated.
+fn decode(bytes: &[u8], max_memory: usize) -> (bool, usize) {
     let options = DecodeOptions::default().max_memory(max_memory as u64);
-    let before = TAKEN.load(Relaxed);
-    MOST.store(before, Relaxed);
+    let before = ALLOCATED.load(Relaxed);
+    PEAK.store(before, Relaxed);
     let photo = options.decode(bytes);
-    (photo.is_ok(), MOST.load(Relaxed) - before)
+    (photo.is_ok(), PEAK.load(Relaxed) - before)
 }
 
-/// What decoders take whatever the size of an image: less than a byte a pixel of this test's.
+/// The memory that decoders use for images of any size, which the limit does not count. It is less
+/// than a byte per pixel of the images below.
 const FIXED: usize = 1 << 19;
 
+/// Searches for the least limit with which each photo decodes, and checks the peak at every try.
 #[test]
-fn the_least_memory_with_which_a_photo_decodes_is_enough_for_it() {
+fn decoding_allocates_at_most_its_limit() {
     let image = RgbImage::from_fn(1000, 701, |x, y| {
         image::Rgb([(x * 7 + y * 3) as u8, (x * x / 64 + y) as u8, (x ^ y) as u8])
     });
@@ -56,7 +60,7 @@ fn the_least_memory_with_which_a_photo_decodes_is_enough_for_it() {
         DynamicImage::from(image.clone()).into_rgb16().into(),
         DynamicImage::from(image).into_luma8().into(),
     ];
-    let mut tried = 0;
+    let mut photos = 0;
     for format in [
         ImageFormat::Jpeg,
         ImageFormat::Png,
@@ -67,27 +71,27 @@ fn the_least_memory_with_which_a_photo_decodes_is_enough_for_it() {
     ] {
         for image in &images {
             let mut bytes = Cursor::new(Vec::new());
-            // Not every format has every kind.
+            // Not every format has every type of pixels.
             if image.write_to(&mut bytes, format).is_err() {
                 continue;
             }
             let mut bytes = bytes.into_inner();
             if format == ImageFormat::Jpeg {
-                // A camera that was turned: the photo is copied once more.
+                // An orientation other than upright, for which the decoder copies the photo.
                 let exif = b"\xff\xe1\0\x22Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
                 bytes.splice(2..2, *exif);
             }
-            let (mut little, mut enough) = (bytes.len(), 64 << 20);
-            assert!(decoded(&bytes, enough).0, "{format:?} {:?}", image.color());
-            while enough - little > 50_000 {
-                let middle = little.midpoint(enough);
-                let (fits, most) = decoded(&bytes, middle);
-                let allowed = middle - bytes.len() + FIXED;
-                assert!(most <= allowed, "{format:?} {:?}: {most} of {middle}", image.color());
-                *if fits { &mut enough } else { &mut little } = middle;
+            let (mut too_small, mut enough) = (bytes.len(), 64 << 20);
+            assert!(decode(&bytes, enough).0, "{format:?} {:?}", image.color());
+            while enough - too_small > 50_000 {
+                let limit = too_small.midpoint(enough);
+                let (fits, peak) = decode(&bytes, limit);
+                let allowed = limit - bytes.len() + FIXED;
+                assert!(peak <= allowed, "{format:?} {:?}: {peak} of {limit}", image.color());
+                *if fits { &mut enough } else { &mut too_small } = limit;
             }
-            tried += 1;
+            photos += 1;
         }
     }
-    assert!(tried > 12, "only {tried}");
+    assert!(photos > 12, "only {photos} photos");
 }

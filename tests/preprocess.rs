@@ -1,6 +1,6 @@
-//! Photos are decoded and prepared as Pillow and torchvision do it.
+//! Photos are decoded and prepared as by Pillow and torchvision.
 //!
-//! `tools/dyrelu_tools/goldens_images.py` made the files, with Pillow 13.
+//! `tools/dyrelu_tools/goldens_images.py` writes the files, with Pillow 13.
 #![cfg(feature = "vision")]
 
 use std::path::{Path, PathBuf};
@@ -17,17 +17,17 @@ struct Case {
     preprocess: Value,
 }
 
-/// How many levels of 255 a pixel may be off, and all pixels in the mean.
+/// The accepted differences, in levels of 255.
 struct Tolerance {
-    worst: u8,
+    max: u8,
     mean: f64,
 }
 
-/// Both resamplers work with rounded weights and round each of the two passes.
-const RESIZED: Tolerance = Tolerance { worst: 1, mean: 0.02 };
-const NEAREST: Tolerance = Tolerance { worst: 0, mean: 0.0 };
-/// The JPEG decoder computes what Pillow's does.
-const DECODED: Tolerance = Tolerance { worst: 0, mean: 0.0 };
+/// Both resamplers use rounded weights and round the result of each of the two passes.
+const RESIZED: Tolerance = Tolerance { max: 1, mean: 0.02 };
+const NEAREST: Tolerance = Tolerance { max: 0, mean: 0.0 };
+/// The JPEG decoder computes the same pixels as Pillow's.
+const DECODED: Tolerance = Tolerance { max: 0, mean: 0.0 };
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images/preprocess")
@@ -38,7 +38,7 @@ fn cases() -> Vec<Case> {
     serde_json::from_str(&text).unwrap()
 }
 
-/// What the settings of a case make of its source, in levels of 255.
+/// The source of a case, prepared by its settings, in levels of 255.
 fn prepared(case: &Case) -> RgbImage {
     let mut settings = case.preprocess.clone();
     (settings["mean"], settings["std"]) = (json!([0, 0, 0]), json!([1, 1, 1]));
@@ -56,13 +56,13 @@ fn prepared(case: &Case) -> RgbImage {
 
 fn differences(case: &Case) -> Vec<u8> {
     let golden = image::open(folder().join(format!("{}.png", case.name))).unwrap().into_rgb8();
-    let found = prepared(case);
-    assert_eq!(found.dimensions(), golden.dimensions(), "{}", case.name);
-    found.as_raw().iter().zip(golden.as_raw()).map(|(a, b)| a.abs_diff(*b)).collect()
+    let image = prepared(case);
+    assert_eq!(image.dimensions(), golden.dimensions(), "{}", case.name);
+    image.as_raw().iter().zip(golden.as_raw()).map(|(a, b)| a.abs_diff(*b)).collect()
 }
 
 #[test]
-fn pixels_are_those_of_pillow() {
+fn pixels_equal_those_of_pillow() {
     let mut failures = Vec::new();
     let cases = cases();
     for case in &cases {
@@ -71,12 +71,13 @@ fn pixels_are_those_of_pillow() {
             Some("nearest") => NEAREST,
             Some(_) => RESIZED,
         };
-        let off = differences(case);
-        let worst = off.iter().copied().max().unwrap();
-        let mean = off.iter().map(|&d| f64::from(d)).sum::<f64>() / off.len() as f64;
-        let line = format!("{}: off by at most {worst}, {mean:.4} in the mean", case.name);
+        let differences = differences(case);
+        let max = differences.iter().copied().max().unwrap();
+        let sum: f64 = differences.iter().map(|&d| f64::from(d)).sum();
+        let mean = sum / differences.len() as f64;
+        let line = format!("{}: differences of at most {max}, {mean:.4} on average", case.name);
         println!("{line}");
-        if worst > tolerance.worst || mean > tolerance.mean {
+        if max > tolerance.max || mean > tolerance.mean {
             failures.push(line);
         }
     }

@@ -1,4 +1,4 @@
-//! What shape inference says of networks with free sizes is what the reference executor finds.
+//! Shape inference on networks with free sizes gives the shapes of a run of the reference executor.
 
 use dyrelu::graph::infer::infer;
 use dyrelu::graph::*;
@@ -100,7 +100,7 @@ impl Net {
     }
 }
 
-/// Builds what is tested on an image `[N, 8, H, W]`.
+/// Adds the operators of a test to a network with an input of shape `[N, 8, H, W]`.
 type Build = fn(&mut Net, ValueId) -> ValueId;
 
 const NETWORKS: &[(&str, Build)] = &[
@@ -111,7 +111,9 @@ const NETWORKS: &[(&str, Build)] = &[
     ("pools that round down", |n, x| n.pool(x, 3, &[1; 4], false)),
     ("pools that round up", |n, x| n.pool(x, 3, &[], true)),
     ("pools with padding that round up", |n, x| n.pool(x, 2, &[1; 4], true)),
-    ("pools that would begin in the padding", |n, x| n.pool(x, 1, &[0, 0, 1, 1], true)),
+    ("pools whose last window would begin in the padding", |n, x| {
+        n.pool(x, 1, &[0, 0, 1, 1], true)
+    }),
     ("transposed", |n, x| n.transposed(x, Padding::Explicit(vec![]), 0)),
     ("transposed, padded", |n, x| n.transposed(x, Padding::Explicit(vec![1; 4]), 1)),
     ("transposed, same padding", |n, x| n.transposed(x, Padding::SameUpper, 0)),
@@ -136,7 +138,7 @@ const NETWORKS: &[(&str, Build)] = &[
     ("rows in the middle", |n, x| n.slice(x, 3, -3, 1)),
     ("rows from the end to the middle", |n, x| n.slice(x, -2, 2, -2)),
     ("every row backward", |n, x| n.slice(x, i64::MAX, i64::MIN, -3)),
-    ("rows that may not be there", |n, x| n.slice(x, -9, 6, 2)),
+    ("rows beyond the end", |n, x| n.slice(x, -9, 6, 2)),
     ("thirds", |n, x| {
         let inputs = vec![Some(x)];
         let outputs: Vec<_> = (0..3).map(|i| n.graph.add_value(format!("third{i}"))).collect();
@@ -153,9 +155,9 @@ const NETWORKS: &[(&str, Build)] = &[
     }),
     ("channels shuffled", |n, x| {
         let (shape, groups) = (n.shape(x), n.ints(&[0, 2, 4, -1]));
-        let apart = n.reshape(x, groups);
-        let turned = n.apply(Op::Transpose { perm: vec![0, 2, 1, 3] }, &[apart]);
-        n.reshape(turned, shape)
+        let grouped = n.reshape(x, groups);
+        let transposed = n.apply(Op::Transpose { perm: vec![0, 2, 1, 3] }, &[grouped]);
+        n.reshape(transposed, shape)
     }),
     ("half the positions", |n, x| {
         let (shape, two, four) = (n.shape(x), n.ints(&[2]), n.ints(&[4]));
@@ -166,8 +168,8 @@ const NETWORKS: &[(&str, Build)] = &[
     }),
     ("positions counted", |n, x| {
         let shape = n.shape(x);
-        let all = Reduce { kind: ReduceKind::Prod, keep_dims: false, noop_with_empty_axes: false };
-        let count = n.apply(Op::Reduce(all), &[shape]);
+        let op = Reduce { kind: ReduceKind::Prod, keep_dims: false, noop_with_empty_axes: false };
+        let count = n.apply(Op::Reduce(op), &[shape]);
         let (zero, step) = (n.constant(Tensor::scalar(0i64)), n.constant(Tensor::scalar(7i64)));
         n.apply(Op::Range, &[zero, count, step])
     }),
@@ -194,7 +196,7 @@ const SIZES: [[usize; 3]; 6] =
 #[test]
 fn inference_agrees_with_execution() {
     let mut failures = Vec::new();
-    for (what, build) in NETWORKS {
+    for (name, build) in NETWORKS {
         let mut net = Net { graph: Graph::new("test"), count: 0 };
         let dims = vec![Dim::symbol("N"), 8.into(), Dim::symbol("H"), Dim::symbol("W")];
         let image = net.graph.add_input("x", TensorType { dtype: DType::F32, dims });
@@ -205,7 +207,7 @@ fn inference_agrees_with_execution() {
         let types = match infer(&graph) {
             Ok(types) => types,
             Err(e) => {
-                failures.push(format!("{what}: {e}"));
+                failures.push(format!("{name}: {e}"));
                 continue;
             }
         };
@@ -215,24 +217,25 @@ fn inference_agrees_with_execution() {
                 Bindings::from([("N".into(), batch), ("H".into(), height), ("W".into(), width)]);
             let zeros = vec![0f32; batch * 8 * height * width];
             let image = Tensor::new(&[batch, 8, height, width], zeros).unwrap();
-            let place = format!("{what} at {batch}x{height}x{width}");
+            let case = format!("{name} at {batch}x{height}x{width}");
             let run = reference::trace(&graph, &[image], &mut |id, tensor| {
                 let ty = types.get(id).expect("all ranks are known");
                 let evaluate = |dim: &Dim| dim.evaluate(&bindings).map(|v| v as usize).ok();
-                let shape: Vec<_> = ty.dims.iter().map(evaluate).collect();
-                let found: Vec<_> = tensor.shape().iter().copied().map(Some).collect();
-                if shape != found || ty.dtype != tensor.dtype() {
-                    failures.push(format!("{place}: inferred {ty} = {shape:?}, found {tensor:?}"));
+                let inferred: Vec<_> = ty.dims.iter().map(evaluate).collect();
+                let computed: Vec<_> = tensor.shape().iter().copied().map(Some).collect();
+                if inferred != computed || ty.dtype != tensor.dtype() {
+                    let inferred = format!("{ty} = {inferred:?}");
+                    failures.push(format!("{case}: inferred {inferred}, computed {tensor:?}"));
                 }
                 let contents = types.contents(id).into_iter().flatten();
-                for (inferred, found) in contents.zip(tensor.to_i64s().unwrap_or_default()) {
-                    if inferred.evaluate(&bindings).ok() != Some(found) {
-                        failures.push(format!("{place}: inferred {inferred}, found {found}"));
+                for (inferred, computed) in contents.zip(tensor.to_i64s().unwrap_or_default()) {
+                    if inferred.evaluate(&bindings).ok() != Some(computed) {
+                        failures.push(format!("{case}: inferred {inferred}, computed {computed}"));
                     }
                 }
             });
             if let Err(e) = run {
-                failures.push(format!("{place}: {e}"));
+                failures.push(format!("{case}: {e}"));
             }
         }
     }

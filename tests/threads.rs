@@ -1,7 +1,7 @@
-//! Runs end, with the same bits, on any number of threads: with more threads than processors, in a
-//! pool that sessions share and that has other work, and from threads of that pool.
+//! Runs end, and give the same bits, on any number of threads: with more threads than processors, in
+//! a pool that sessions share with other work, and from threads of that pool.
 //!
-//! `DYRELU_THREAD_RUNS=1000000 cargo test --release --test threads` makes a million runs of them.
+//! `DYRELU_THREAD_RUNS=1000000 cargo test --release --test threads` makes about a million runs.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Once};
@@ -11,18 +11,19 @@ use dyrelu::graph::{Conv, Dim, Graph, Op, Padding, TensorType, Unary};
 use dyrelu::{DType, Model, Options, Session, Tensor};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-/// A run that takes longer than this hangs.
+/// A run that takes longer than this counts as a hang.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Runs of all tests together, a tenth of which is for each of the smaller ones.
-fn wanted_runs() -> usize {
+/// The number of runs of all tests together. Each test makes a fixed share of them.
+fn total_runs() -> usize {
     let variable = std::env::var("DYRELU_THREAD_RUNS");
     variable.map_or(1500, |runs| runs.parse().expect("a number of runs"))
 }
 
 static RUNS: AtomicUsize = AtomicUsize::new(0);
 
-/// Ends the process if no run of any test ends for a while: a thread that hangs cannot be stopped.
+/// Starts a thread that aborts the process if no run of any test ends within [`LIMIT`]. A thread that
+/// hangs cannot be stopped otherwise.
 fn watch() {
     static WATCH: Once = Once::new();
     WATCH.call_once(|| {
@@ -49,7 +50,7 @@ fn wave(shape: &[usize], frequency: f32) -> Tensor {
     Tensor::new(shape, data).unwrap()
 }
 
-/// A network of which every convolution is large enough to be shared among threads.
+/// A network whose convolutions are all large enough to be divided among threads.
 fn network() -> Arc<Model> {
     let mut graph = Graph::new("threads");
     let dims = vec![Dim::symbol("N"), 16.into(), 24.into(), 24.into()];
@@ -74,7 +75,7 @@ fn network() -> Arc<Model> {
     Model::from_graph(graph, Options::default()).unwrap()
 }
 
-/// A network, inputs of one and of three images, and the bits that they give on one thread.
+/// A network, inputs of one and of three images, and the bits of their results on one thread.
 struct Case {
     model: Arc<Model>,
     inputs: [Tensor; 2],
@@ -90,16 +91,16 @@ impl Case {
         watch();
         let model = network();
         let inputs = [1, 3].map(|images| wave(&[images, 16, 24, 24], 0.37));
-        let mut alone = Session::new(&model);
-        let bits = inputs.each_ref().map(|x| bits(&alone.run(std::slice::from_ref(x)).unwrap()));
+        let mut session = Session::new(&model);
+        let bits = inputs.each_ref().map(|x| bits(&session.run(std::slice::from_ref(x)).unwrap()));
         Case { model, inputs, bits }
     }
 
-    /// One run; every fifth is of three images.
+    /// Makes one run and checks its bits. Every fifth run is on three images, the others on one.
     fn run(&self, session: &mut Session, number: usize) {
-        let which = usize::from(number % 5 == 4);
-        let y = session.run(std::slice::from_ref(&self.inputs[which])).unwrap();
-        assert!(bits(&y) == self.bits[which], "run {number} differs");
+        let input = usize::from(number % 5 == 4);
+        let y = session.run(std::slice::from_ref(&self.inputs[input])).unwrap();
+        assert!(bits(&y) == self.bits[input], "run {number} differs");
         RUNS.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -109,11 +110,11 @@ fn pool(threads: usize) -> Arc<ThreadPool> {
 }
 
 #[test]
-fn with_threads_of_its_own() {
+fn a_session_runs_on_threads_of_its_own() {
     let case = Case::new();
     let counts = [1, 2, 3, 4, 6, 8, 16, 64];
     for threads in counts {
-        let runs = wanted_runs() * 6 / 10 / counts.len();
+        let runs = total_runs() * 6 / 10 / counts.len();
         for first in (0..runs).step_by(100) {
             let mut session = Session::with_threads(&case.model, threads).unwrap();
             (first..runs.min(first + 100)).for_each(|i| case.run(&mut session, i));
@@ -121,10 +122,10 @@ fn with_threads_of_its_own() {
     }
 }
 
-/// Whoever is told about the steps gets the same bits, whether all threads share an image or each
-/// has one of its own. The network has steps with a workspace.
+/// A timed run gives the same bits, both where all threads share an image and where each thread has
+/// its own image. The network has steps with a workspace.
 #[test]
-fn with_times_of_the_steps() {
+fn timed_runs_give_the_same_bits() {
     let file = "models/mobilenetv2-x0.35-dyrelu-b-imagenette.safetensors";
     let model = Model::open(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
     for threads in [1, 2, 3] {
@@ -140,11 +141,11 @@ fn with_times_of_the_steps() {
 }
 
 #[test]
-fn in_a_pool_of_eight_sessions_that_has_other_work() {
+fn eight_sessions_share_a_pool_with_other_work() {
     let case = Case::new();
     for threads in [2, 5] {
         let (pool, done) = (pool(threads), Arc::new(AtomicBool::new(false)));
-        let others = std::thread::spawn({
+        let other_work = std::thread::spawn({
             let (pool, done) = (pool.clone(), done.clone());
             move || {
                 while !done.load(Ordering::Relaxed) {
@@ -157,17 +158,17 @@ fn in_a_pool_of_eight_sessions_that_has_other_work() {
             for _ in 0..8 {
                 scope.spawn(|| {
                     let mut session = Session::with_pool(&case.model, pool.clone());
-                    (0..wanted_runs() / 80).for_each(|i| case.run(&mut session, i));
+                    (0..total_runs() / 80).for_each(|i| case.run(&mut session, i));
                 });
             }
         });
         done.store(true, Ordering::Relaxed);
-        others.join().unwrap();
+        other_work.join().unwrap();
     }
 }
 
 #[test]
-fn from_threads_of_the_same_pool() {
+fn sessions_run_on_threads_of_their_own_pool() {
     let case = Case::new();
     for threads in [1, 3] {
         let pool = pool(threads);
@@ -175,7 +176,7 @@ fn from_threads_of_the_same_pool() {
             for _ in 0..10 {
                 scope.spawn(|_| {
                     let mut session = Session::with_pool(&case.model, pool.clone());
-                    (0..wanted_runs() / 200).for_each(|i| case.run(&mut session, i));
+                    (0..total_runs() / 200).for_each(|i| case.run(&mut session, i));
                 });
             }
         });
@@ -183,7 +184,7 @@ fn from_threads_of_the_same_pool() {
 }
 
 #[test]
-fn a_long_job_of_a_shared_pool_does_not_hold_a_run() {
+fn a_long_job_in_a_shared_pool_does_not_delay_a_run() {
     let case = Case::new();
     let pool = pool(2);
     let mut session = Session::with_pool(&case.model, pool.clone());
@@ -197,13 +198,13 @@ fn a_long_job_of_a_shared_pool_does_not_hold_a_run() {
             }
         });
     }
-    // The jobs end only after the runs: a run that waits for either of them never ends.
+    // The jobs end after the runs only. A run that waits for a job never ends.
     (0..10).for_each(|i| case.run(&mut session, i));
     release.store(true, Ordering::Relaxed);
 }
 
 #[test]
-fn jobs_of_a_shared_pool_are_done_while_runs_go_on() {
+fn jobs_in_a_shared_pool_are_executed_between_runs() {
     let case = Case::new();
     let pool = pool(2);
     let mut session = Session::with_pool(&case.model, pool.clone());

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Unpacks, into a folder, what builds for 64-bit ARM and runs it on this machine: Debian's rustc with
-# its aarch64 standard library, a cross linker, and QEMU for other processors. Nothing is installed.
+# Unpacks into FOLDER the programs that build for 64-bit ARM and run the result on this machine: Debian's rustc
+# with its aarch64 standard library, a cross linker, and QEMU for other processors. Installs nothing.
 #
 #   tools/setup-aarch64.sh FOLDER
 #   . FOLDER/env
@@ -15,7 +15,7 @@ if [ $# -ne 1 ]; then
 fi
 for tool in apt-get apt-cache dpkg; do
     if ! command -v "$tool" >/dev/null; then
-        echo "$tool is missing: this needs a Debian system" >&2
+        echo "$tool is missing; this script needs a Debian system" >&2
         exit 3
     fi
 done
@@ -25,7 +25,7 @@ if [ -f "$folder/env" ]; then
     exit 0
 fi
 
-# An apt of its own, that knows both architectures and leaves the system's lists alone.
+# A separate configuration of apt has both architectures, and does not change the lists of the system.
 mkdir -p "$folder"/apt/{lists/partial,cache/archives/partial} "$folder/packages" "$folder/root"
 cat >"$folder/apt/conf" <<EOF
 Dir::State::Lists "$folder/apt/lists";
@@ -36,7 +36,7 @@ EOF
 export APT_CONFIG="$folder/apt/conf"
 apt-get update -qq
 
-# Two names carry a version: they are what the unversioned packages depend on.
+# The names of two packages contain a version. They are dependencies of packages without a version.
 first_dependency() {
     apt-cache depends "$1" | sed -n "s/^ *Depends: \($2\).*/\1/p" | head -n 1
 }
@@ -60,7 +60,7 @@ llvm=$(first_dependency "$std:amd64" 'libllvm[0-9]*')
 rm -r "$folder/packages" "$folder/apt"
 
 usr=$folder/root/usr
-# The programs look for their libraries where Debian would have installed them.
+# The programs search for their libraries in the system's folders, so each has a wrapper.
 wrap() {
     local name=$1
     shift

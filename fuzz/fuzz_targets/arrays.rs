@@ -1,4 +1,5 @@
-//! Arrays in .npy files, as the command reads them, and written again.
+//! Reads .npy files with the code of the command line. An array that is written again must be read
+//! back unchanged.
 #![no_main]
 #![allow(dead_code)]
 
@@ -8,11 +9,11 @@ mod arrays;
 mod npy;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let path = dyrelu_fuzz::file_of(bytes);
+    let path = dyrelu_fuzz::file_with(bytes);
     if let Ok(array) = arrays::read(&path) {
-        let header = npy::written(array.dtype(), array.shape()).expect("it was read from such");
+        let header = npy::header(array.dtype(), array.shape()).expect("the type was read");
         let file = [&header, array.bytes()].concat();
-        let again = arrays::read(&dyrelu_fuzz::file_of(&file)).expect("it was written");
-        assert_eq!((array.shape(), array.bytes()), (again.shape(), again.bytes()));
+        let copy = arrays::read(&dyrelu_fuzz::file_with(&file)).expect("the file is valid");
+        assert_eq!((array.shape(), array.bytes()), (copy.shape(), copy.bytes()));
     }
 });

@@ -1,4 +1,4 @@
-//! Random networks: the engine against the reference.
+//! Compares the engine with the reference executor on random networks.
 #![no_main]
 
 #[path = "../../tests/differential/compare/mod.rs"]
@@ -7,10 +7,10 @@ mod compare;
 mod graphs;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let case = graphs::of_bytes(bytes);
+    let case = graphs::from_bytes(bytes);
     if let Some(difference) = compare::difference(&case) {
         let part = compare::shrink(&case);
-        let of_part = compare::difference(&part).unwrap_or_default();
-        panic!("{difference}\nits smallest part that differs {of_part}\n{part}");
+        let part_difference = compare::difference(&part).unwrap_or_default();
+        panic!("{difference}\nthe smallest part of it that differs {part_difference}\n{part}");
     }
 });

@@ -1,4 +1,4 @@
-//! Native weight files: opened and compiled, or refused.
+//! Opens, compiles and runs native weight files, or refuses them.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

@@ -1,5 +1,5 @@
-//! Native files with packed weights, in which everything may be changed that stands in the header:
-//! types, shapes, places, the network and what is said of its packed weights.
+//! Opens and runs native files with packed weights after changes to their header: types, shapes,
+//! offsets, the network, and the descriptions of its packed weights.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -52,7 +52,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     dyrelu_fuzz::open_and_run(&file);
 });
 
-/// Changes one value somewhere in a tree.
+/// Changes a value at a random place in a tree.
 fn change(value: &mut Value, choices: &mut Unstructured) {
     let inner: usize = match value {
         Value::Array(list) => list.len(),
@@ -63,7 +63,7 @@ fn change(value: &mut Value, choices: &mut Unstructured) {
         let at = choices.choose_index(inner).unwrap_or(0);
         match value {
             Value::Array(list) if choices.int_in_range(0..=19).unwrap_or(0) == 19 => {
-                // One more or one less.
+                // Remove or repeat an element.
                 if choices.arbitrary().unwrap_or(false) {
                     list.remove(at);
                 } else {

@@ -1,4 +1,4 @@
-//! Photos of any kind: decoded within limits that are small enough to be held to, or refused.
+//! Decodes photos within small limits of pixels and memory, or refuses them.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

@@ -1,4 +1,4 @@
-//! What the targets share: a file of the process's own, and the run of a network that was opened.
+//! Code that the targets share: a temporary file, and opening and running a network.
 
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
@@ -9,27 +9,29 @@ use dyrelu::graph::*;
 use dyrelu::{DType, Model, Session, Tensor, compile};
 use tempfile::TempDir;
 
-/// The most elements of a value of a network that is run: larger ones are legal, and slow.
-const MOST_ELEMENTS: usize = 1 << 12;
+/// Networks with a value of more elements are not run, because they are slow.
+const MAX_ELEMENTS: usize = 1 << 12;
 
-/// A file that holds `bytes` until the next call. In memory, where the system has such a folder.
-pub fn file_of(bytes: &[u8]) -> PathBuf {
+/// Writes `bytes` to a file, which is valid until the next call. The file is in memory if the system
+/// has `/dev/shm`.
+pub fn file_with(bytes: &[u8]) -> PathBuf {
     static FOLDER: LazyLock<TempDir> = LazyLock::new(|| {
-        tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder")
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        folder.expect("a temporary folder can be created")
     });
     let path = FOLDER.path().join("input");
-    std::fs::write(&path, bytes).expect("a file in a folder of its own");
+    std::fs::write(&path, bytes).expect("a file can be written");
     path
 }
 
-/// Opens the network in `bytes`, and runs it where it is small.
+/// Opens the network in `bytes`, and runs it if its values are small.
 pub fn open_and_run(bytes: &[u8]) {
-    let Ok(model) = Model::open(file_of(bytes)) else { return };
+    let Ok(model) = Model::open(file_with(bytes)) else { return };
     let Some(inputs) = inputs(&model) else { return };
     let _ = Session::new(&model).run(&inputs);
 }
 
-/// Inputs of ones, free sizes 2; `None` where some value would be large.
+/// Inputs of ones. Free sizes are 2. Returns `None` if a value of the network would be large.
 fn inputs(model: &Arc<Model>) -> Option<Vec<Tensor>> {
     let graph = model.graph();
     let mut sizes = Bindings::new();
@@ -46,8 +48,7 @@ fn inputs(model: &Arc<Model>) -> Option<Vec<Tensor>> {
         inputs.push(Tensor::new(&shape, vec![1f32; count]).ok()?.cast(ty.dtype).ok()?);
     }
     let types = infer(graph).ok()?;
-    let made = graph.nodes().iter().flat_map(|node| node.outputs.iter().flatten());
-    for &value in made {
+    for &value in graph.nodes().iter().flat_map(|node| node.outputs.iter().flatten()) {
         let dims = &types.get(value)?.dims;
         let shape: Option<Vec<usize>> =
             dims.iter().map(|dim| usize::try_from(dim.evaluate(&sizes).ok()?).ok()).collect();
@@ -56,32 +57,31 @@ fn inputs(model: &Arc<Model>) -> Option<Vec<Tensor>> {
     Some(inputs)
 }
 
-/// The number of elements, where they are few.
+/// The number of elements. Returns `None` if there are more than [`MAX_ELEMENTS`].
 fn count(shape: &[usize]) -> Option<usize> {
     let count = shape.iter().try_fold(1usize, |n, &size| n.checked_mul(size))?;
-    (count <= MOST_ELEMENTS).then_some(count)
+    (count <= MAX_ELEMENTS).then_some(count)
 }
 
-/// A native file with the packed weights of a network that has every kind of layer that is packed.
+/// A native file with packed weights. Its network has every kind of layer that is packed.
 pub fn packed_file() -> Vec<u8> {
     let mut graph = network();
-    let path = file_of(&[]);
+    let path = file_with(&[]);
     let converted = compile::optimise(&mut graph)
         .and_then(|report| compile::prepare(&graph, &report.unrecognised))
         .and_then(|prepared| write(&graph, Some(prepared), &path, WeightStorage::F32));
     converted.expect("the network is valid");
-    std::fs::read(path).expect("it was written")
+    std::fs::read(path).expect("the file was written")
 }
 
-/// A dense convolution, one by Winograd's algorithm, a depthwise one, a pointwise one, a dynamic ReLU
-/// and a fully connected layer.
+/// Dense, Winograd, depthwise and pointwise convolutions, a dynamic ReLU and a fully connected layer.
 fn network() -> Graph {
     const CHANNELS: usize = 16;
     let mut graph = Graph::new("packed");
     let weights = |graph: &mut Graph, shape: &[usize]| {
         let count = shape.iter().product();
         let wave = (0..count).map(|i: usize| (i as f32).sin()).collect();
-        let tensor = Tensor::new::<f32>(shape, wave).expect("as many as the shape says");
+        let tensor = Tensor::new::<f32>(shape, wave).expect("the number of elements fits");
         graph.add_constant(format!("weight{}", graph.values().len()), tensor)
     };
     let conv = |graph: &mut Graph, name: &str, x, outputs, depth, kernel, stride, groups| {

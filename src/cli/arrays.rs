@@ -1,4 +1,4 @@
-//! Tensors in .npy files.
+//! Reads and writes tensors as .npy files.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -8,43 +8,44 @@ use dyrelu::format::{Replacement, read_regular};
 use dyrelu::tensor::{Storage, num_elements};
 use dyrelu::{DType, Error, Result, Tensor};
 
-/// Reads the array in the file at `path`, or from standard input for `-`.
+/// Reads the array in the file at `path`, or from standard input if `path` is `-`.
 pub(super) fn read(path: &Path) -> Result<Tensor> {
-    let file = if path.as_os_str() == "-" {
-        let mut file = Vec::new();
-        let stdin = std::io::stdin().lock().read_to_end(&mut file);
+    let bytes = if path.as_os_str() == "-" {
+        let mut bytes = Vec::new();
+        let stdin = std::io::stdin().lock().read_to_end(&mut bytes);
         stdin.map_err(|e| Error::io("standard input", e))?;
-        file
+        bytes
     } else {
         read_regular(path)?
     };
-    tensor(&file).map_err(|e| e.in_file(path))
+    tensor(&bytes).map_err(|e| e.in_file(path))
 }
 
+/// The tensor in the contents of a .npy file. Bytes after the array are ignored, as numpy does.
 fn tensor(file: &[u8]) -> Result<Tensor> {
-    let (Header { dtype, native, shape, by_columns }, start) = npy::read(file)?;
+    let (Header { dtype, native, shape, fortran_order }, start) = npy::read(file)?;
     let size = dtype.size();
     let length = num_elements(&shape).and_then(|count| count.checked_mul(size));
-    // What lies behind the array is nobody's business, as in numpy.
     let data = length.and_then(|length| file.get(start..start.checked_add(length)?));
-    let data = data
-        .ok_or_else(|| Error::format(format!("the file is too short for an array of {shape:?}")))?;
+    let data = data.ok_or_else(|| {
+        Error::format(format!("the file is too short for an array of shape {shape:?}"))
+    })?;
     if dtype == DType::Bool && data.iter().any(|&byte| byte > 1) {
         return Err(Error::format("an element of type bool is neither 0 nor 1"));
     }
-    let mut data = if by_columns { in_rows(data, &shape, size) } else { data.to_vec() };
+    let mut data = if fortran_order { row_major(data, &shape, size) } else { data.to_vec() };
     if !native {
         data.chunks_exact_mut(size).for_each(<[u8]>::reverse);
     }
     Tensor::from_storage(dtype, &shape, Storage::from_vec(data))
 }
 
-/// Elements of `size` bytes that lie column after column, row after row.
-fn in_rows(data: &[u8], shape: &[usize], size: usize) -> Vec<u8> {
+/// Reorders elements of `size` bytes from column-major to row-major order.
+fn row_major(data: &[u8], shape: &[usize], size: usize) -> Vec<u8> {
     if data.is_empty() {
         return Vec::new();
     }
-    let mut places = vec![0usize];
+    let mut offsets = vec![0usize];
     let mut stride = 1;
     let mut strides = Vec::new();
     for &size in shape {
@@ -52,14 +53,16 @@ fn in_rows(data: &[u8], shape: &[usize], size: usize) -> Vec<u8> {
         stride *= size;
     }
     for (&size, &stride) in shape.iter().zip(&strides) {
-        places = places.iter().flat_map(|&p| (0..size).map(move |i| p + i * stride)).collect();
+        offsets = offsets.iter().flat_map(|&o| (0..size).map(move |i| o + i * stride)).collect();
     }
-    places.into_iter().flat_map(|place| &data[place * size..][..size]).copied().collect()
+    offsets.into_iter().flat_map(|offset| &data[offset * size..][..size]).copied().collect()
 }
 
-/// Writes a tensor to what will be the file at `path` once it is kept.
+/// Writes a tensor to a temporary file, which [`Replacement::keep`] moves to `path`.
+///
+/// Types that .npy files do not have are converted to f32.
 pub(super) fn write(path: &Path, tensor: &Tensor) -> Result<Replacement> {
-    let Some(header) = npy::written(tensor.dtype(), tensor.shape()) else {
+    let Some(header) = npy::header(tensor.dtype(), tensor.shape()) else {
         return write(path, &tensor.cast(DType::F32)?);
     };
     let mut file = Replacement::of(path)?;
@@ -73,8 +76,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arrays_are_read_in_any_order() {
-        let head = |descr: &str, fortran: &str, shape: &str| {
+    fn arrays_of_either_memory_and_byte_order_are_read() {
+        let header = |descr: &str, fortran: &str, shape: &str| {
             let text =
                 format!("{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': {shape}}}\n");
             let mut file = b"\x93NUMPY\x01\x00".to_vec();
@@ -84,15 +87,14 @@ mod tests {
         };
         let rows = [[1i32, 2, 3], [4, 5, 6]];
         let expected = rows.as_flattened();
-        let mut plain = head("<i4", "False", "(2, 3)");
-        plain.extend(expected.iter().flat_map(|x| x.to_le_bytes()));
-        // What follows the array does not matter.
-        plain.extend(b"more");
-        let mut turned = head(">i4", "True", "(2, 3)");
+        let mut c_order = header("<i4", "False", "(2, 3)");
+        c_order.extend(expected.iter().flat_map(|x| x.to_le_bytes()));
+        c_order.extend(b"bytes after the array are ignored");
+        let mut fortran_order = header(">i4", "True", "(2, 3)");
         for column in 0..3 {
-            turned.extend(rows.iter().flat_map(|row| row[column].to_be_bytes()));
+            fortran_order.extend(rows.iter().flat_map(|row| row[column].to_be_bytes()));
         }
-        for file in [plain, turned] {
+        for file in [c_order, fortran_order] {
             let tensor = tensor(&file).unwrap();
             assert_eq!(
                 (tensor.shape(), tensor.as_slice::<i32>().unwrap()),
@@ -100,14 +102,14 @@ mod tests {
             );
         }
         for (file, words) in [
-            (head("<i4", "False", "(2, 3)"), "too short"),
-            (head("<f4", "True", "(1099511627776, 1099511627776, 0)"), "too short"),
-            ([head("|b1", "False", "(1,)"), vec![2]].concat(), "neither 0 nor 1"),
+            (header("<i4", "False", "(2, 3)"), "too short"),
+            (header("<f4", "True", "(1099511627776, 1099511627776, 0)"), "too short"),
+            ([header("|b1", "False", "(1,)"), vec![2]].concat(), "neither 0 nor 1"),
         ] {
             let error = tensor(&file).expect_err(words).to_string();
             assert!(error.contains(words), "{error}");
         }
-        let empty = tensor(&head("<f4", "True", "(1099511627776, 0)")).unwrap();
+        let empty = tensor(&header("<f4", "True", "(1099511627776, 0)")).unwrap();
         assert!(empty.is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! `dyrelu bench`: how long a network takes.
+//! `dyrelu bench`: measures how long a network takes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
@@ -22,51 +22,51 @@ Examples:
   dyrelu bench net.onnx --batch 8 --format json
   dyrelu bench net.onnx --input x.npy")]
 pub(super) struct Arguments {
-    /// The network, a file or a name from `dyrelu models`; the one that ships by default.
+    /// Network: a file, or a name from `dyrelu models`; by default the one that ships with dyrelu.
     model: Option<PathBuf>,
-    /// Images a run.
+    /// Number of images per run.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive)]
     batch: usize,
-    /// Threads to run on; all that this process may use by default.
+    /// Number of threads; by default all that this process may use.
     #[arg(long, value_name = "N", value_parser = positive)]
     threads: Option<usize>,
-    /// How long to measure, in seconds.
+    /// Duration of the measurement in seconds.
     #[arg(long, default_value_t = 5.0, value_parser = not_negative)]
     seconds: f64,
-    /// The size that stands for free sizes of the input beyond the batch.
+    /// Size of every input axis that the network leaves free, other than the batch.
     #[arg(long, value_name = "PIXELS", default_value_t = 224, value_parser = positive)]
     size: usize,
-    /// An array for an input, in place of a made-up one; several in the order of the inputs.
+    /// Array for an input instead of a synthetic one; give it once per input, in order.
     #[arg(long, value_name = "FILE.npy", conflicts_with_all = ["batch", "size"])]
     input: Vec<PathBuf>,
-    /// Lists every step, not only the slowest.
+    /// List every step instead of the slowest only.
     #[arg(long)]
     steps: bool,
-    /// How the result is printed.
+    /// Format of the result.
     #[arg(long, value_enum, default_value = "text")]
     format: TextOrJson,
-    /// Leaves the first output here, then measures when told to on standard input.
+    /// Write the first output to this file, then measure on each request on standard input.
     #[arg(long, value_name = "FILE.npy", hide = true)]
     serve: Option<PathBuf>,
     #[command(flatten)]
     engine: models::Engine,
 }
 
-/// Times are for one image.
+/// The result of a measurement. Times are per image.
 #[derive(Serialize)]
-struct Measured {
+struct Measurement {
     median_ms: f64,
     p90_ms: f64,
-    /// From opening the file until the model is there.
+    /// Time of opening the file and compiling the network.
     open_ms: f64,
-    /// From opening the file to the end of the first run.
+    /// Time from opening the file to the end of the first run.
     first_result_ms: f64,
-    /// The most memory that the process had until then, beyond what it had before opening the
-    /// file; absent where the system does not say.
+    /// Peak memory of the process until the first result, without its memory before opening the
+    /// file. Absent if the system does not report it.
     first_result_peak_bytes: Option<u64>,
-    /// Bytes of packed weights.
+    /// Size of the packed weights.
     packed_bytes: usize,
-    /// Bytes of working memory of a run.
+    /// Size of the working memory of a run.
     arena_bytes: usize,
     images_per_s: f64,
     gmacs_per_s: f64,
@@ -74,29 +74,28 @@ struct Measured {
     threads: usize,
     batch: usize,
     runs: usize,
-    /// Multiply-adds a second that one thread can do at best, measured.
+    /// The measured peak of one thread.
     peak_gmacs_per_s: f64,
-    /// The share of the time that goes to steps which do nothing but compute coefficients and
-    /// attention or apply them.
+    /// Share of the time in steps that only compute or apply dynamic coefficients and attention.
     activation_share: f64,
     share_by_operation: BTreeMap<String, f64>,
-    steps: Vec<StepMeasured>,
+    steps: Vec<StepMeasurement>,
 }
 
-/// One step, for one image.
+/// The part of one step in a measurement. Times and counts are per image.
 #[derive(Serialize)]
-struct StepMeasured {
+struct StepMeasurement {
     name: String,
     op: String,
     median_us: f64,
     share: f64,
-    /// Those of the direct way, where Winograd's has fewer.
+    /// Multiply-adds of the direct algorithm, also where Winograd's needs fewer.
     macs: f64,
     gmacs_per_s: f64,
     weight_bytes: usize,
 }
 
-/// What a step is called that only serves an activation.
+/// The names of the steps that only serve an activation.
 const ACTIVATION_STEPS: [&str; 4] =
     ["Hyperfunction", "GlobalAveragePool", "SpatialAttention", "MaxAffine"];
 
@@ -107,7 +106,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     let model = models::open(arguments.model.as_deref(), &arguments.engine)?;
     let open = start.elapsed();
     let inputs = match arguments.input.as_slice() {
-        [] => made_up(&model, arguments.batch, arguments.size)?,
+        [] => synthetic_inputs(&model, arguments.batch, arguments.size)?,
         files => files.iter().map(|file| arrays::read(file)).collect::<Result<_>>()?,
     };
     let batch = *inputs.first().and_then(|x| x.shape().first()).unwrap_or(&1);
@@ -116,7 +115,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     let outputs = session.run(&inputs)?;
     let first_result = open + start.elapsed();
     let first_peak = memory_of_process("VmHWM").zip(before);
-    let first_peak = first_peak.map(|(most, before)| most.saturating_sub(before));
+    let first_peak = first_peak.map(|(peak, before)| peak.saturating_sub(before));
     for _ in 0..3 {
         session.run(&inputs)?;
     }
@@ -124,9 +123,9 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
         let output = outputs.first().ok_or_else(|| Error::input("the network has no output"))?;
         arrays::write(file, output)?.keep()?;
         serve::serve(&mut session, &inputs, &outputs)?;
-        return Ok(Outcome::Fine);
+        return Ok(Outcome::Success);
     }
-    // Clocks between steps would be in the figure, so that steps are measured in runs of their own.
+    // Reading the clock between steps takes time, so steps are measured in separate runs.
     let seconds = arguments.seconds.clamp(0.1, 3600.0);
     let mut times = Vec::new();
     let end = Instant::now() + Duration::from_secs_f64(0.75 * seconds);
@@ -145,7 +144,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     let activation_share =
         ACTIVATION_STEPS.iter().filter_map(|op| by_operation.get(*op)).fold(0.0, |a, b| a + b);
     let median = quantile(&times, 0.5);
-    let measured = Measured {
+    let measurement = Measurement {
         median_ms: 1e3 * median / images,
         p90_ms: 1e3 * quantile(&times, 0.9) / images,
         open_ms: 1e3 * open.as_secs_f64(),
@@ -165,25 +164,26 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
         steps,
     };
     match arguments.format {
-        TextOrJson::Json => print(&(to_json(&measured)? + "\n"))?,
-        TextOrJson::Text => print(&as_text(&measured, arguments.steps))?,
+        TextOrJson::Json => print(&(to_json(&measurement)? + "\n"))?,
+        TextOrJson::Text => print(&as_text(&measurement, arguments.steps))?,
     }
-    Ok(Outcome::Fine)
+    Ok(Outcome::Success)
 }
 
-/// What the system says of the memory of this process in bytes under `key`, on Linux.
+/// The entry `key` of `/proc/self/status` in bytes. Returns `None` on systems other than Linux.
 fn memory_of_process(key: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
     line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kilobytes| 1024 * kilobytes)
 }
 
-/// The value below which a share `q` of sorted `values` lies.
+/// The `q`-quantile of `values`, which are sorted.
 fn quantile(values: &[f64], q: f64) -> f64 {
     values[((values.len() - 1) as f64 * q).round() as usize]
 }
 
-fn made_up(model: &Model, batch: usize, size: usize) -> Result<Vec<Tensor>> {
+/// Inputs with the values of a sine wave.
+fn synthetic_inputs(model: &Model, batch: usize, size: usize) -> Result<Vec<Tensor>> {
     let tensor = |(shape, port): (Vec<usize>, &Port)| {
         if shape.first() != Some(&batch) {
             return Err(Error::input(format!(
@@ -202,43 +202,44 @@ fn made_up(model: &Model, batch: usize, size: usize) -> Result<Vec<Tensor>> {
     shapes.into_iter().zip(model.inputs()).map(tensor).collect()
 }
 
-/// The multiply-adds of a whole run.
+/// The number of multiply-adds of a run.
 fn macs(model: &Model, inputs: &[Tensor]) -> Result<u64> {
     let mut graph = model.graph().clone();
     for (i, tensor) in inputs.iter().enumerate() {
         let id = graph.inputs()[i];
-        graph.value_mut(id).input = Some(dyrelu::graph::TensorType::of(tensor));
+        graph.value_mut(id).input = Some(dyrelu::graph::TensorType::from_tensor(tensor));
     }
     let types = infer::infer(&graph)?;
     let macs = graph.nodes().iter().map(|node| cost::multiply_adds(&types, node));
     Ok(macs.fold(0, u64::saturating_add))
 }
 
-/// The steps of a run, in order; those that run image by image once.
+/// Measures the steps of a run, in order. A step that runs once per image is listed once, with the
+/// sum of its times.
 fn measure_steps(
     session: &mut Session,
     inputs: &[Tensor],
     seconds: f64,
     images: f64,
-) -> Result<Vec<StepMeasured>> {
+) -> Result<Vec<StepMeasurement>> {
     let mut steps: Vec<(StepTime, Vec<f64>)> = Vec::new();
-    let mut places: HashMap<(String, String), usize> = HashMap::new();
+    let mut positions: HashMap<(String, String), usize> = HashMap::new();
     let end = Instant::now() + Duration::from_secs_f64(seconds);
     let mut runs = 0;
     while Instant::now() < end || runs < 5 {
         let (_, times) = session.run_timed(inputs)?;
         for time in times {
             let key = (time.name.clone(), time.op.clone());
-            // A hyperfunction is two steps of one name.
+            // The two layers of a hyperfunction are steps with the same name and operator.
             let key = match time.weight_bytes {
                 0 => key,
                 bytes => (key.0, format!("{} {bytes}", key.1)),
             };
-            let place = *places.entry(key).or_insert_with(|| {
+            let position = *positions.entry(key).or_insert_with(|| {
                 steps.push((time.clone(), Vec::new()));
                 steps.len() - 1
             });
-            let (first, seconds) = &mut steps[place];
+            let (first, seconds) = &mut steps[position];
             match seconds.get_mut(runs) {
                 Some(sum) => {
                     *sum += time.seconds;
@@ -253,9 +254,9 @@ fn measure_steps(
         times.sort_by(f64::total_cmp);
         quantile(times, 0.5) / images
     };
-    let measured = |(step, mut times): (StepTime, Vec<f64>)| {
+    let measurement = |(step, mut times): (StepTime, Vec<f64>)| {
         let (median, macs) = (median(&mut times), step.macs as f64 / images);
-        StepMeasured {
+        StepMeasurement {
             name: step.name,
             op: step.op,
             median_us: 1e6 * median,
@@ -265,23 +266,23 @@ fn measure_steps(
             weight_bytes: step.weight_bytes,
         }
     };
-    let mut steps: Vec<_> = steps.into_iter().map(measured).collect();
-    let all: f64 = steps.iter().map(|step| step.share).sum();
-    steps.iter_mut().for_each(|step| step.share /= all);
+    let mut steps: Vec<_> = steps.into_iter().map(measurement).collect();
+    let total: f64 = steps.iter().map(|step| step.share).sum();
+    steps.iter_mut().for_each(|step| step.share /= total);
     Ok(steps)
 }
 
-/// Steps that are listed where not all are asked for.
-const MOST_LISTED: usize = 8;
+/// The number of steps that are listed without `--steps`.
+const SLOWEST_STEPS: usize = 8;
 
-fn list_steps(text: &mut String, m: &Measured, all: bool) {
-    let mut listed: Vec<&StepMeasured> = m.steps.iter().collect();
-    if !all {
+fn list_steps(text: &mut String, m: &Measurement, all_steps: bool) {
+    let mut listed: Vec<&StepMeasurement> = m.steps.iter().collect();
+    if !all_steps {
         listed.sort_by(|a, b| b.share.total_cmp(&a.share));
-        listed.truncate(MOST_LISTED);
+        listed.truncate(SLOWEST_STEPS);
     }
-    let what = if all { "steps" } else { "slowest steps, --steps lists all" };
-    let _ = writeln!(text, "{what}: microseconds, share, of the peak, weights");
+    let title = if all_steps { "steps" } else { "slowest steps (--steps lists all)" };
+    let _ = writeln!(text, "{title}: microseconds, share, share of the peak, weights");
     for step in listed {
         let of_peak = match step.macs {
             0.0 => "     -".to_string(),
@@ -294,17 +295,17 @@ fn list_steps(text: &mut String, m: &Measured, all: bool) {
     }
 }
 
-fn as_text(m: &Measured, all_steps: bool) -> String {
+fn as_text(m: &Measurement, all_steps: bool) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "{:.3} ms an image (median of {} runs), 90% below {:.3} ms",
+        "{:.3} ms per image (median of {} runs), 90% of runs below {:.3} ms",
         m.median_ms, m.runs, m.p90_ms
     );
     let _ = writeln!(
         text,
-        "{:.3} ms from opening the file to the first result, {:.3} of them to open it",
+        "{:.3} ms from opening the file to the first result, of which {:.3} ms are opening",
         m.first_result_ms, m.open_ms
     );
     let megabytes = |bytes: f64| bytes / 1e6;
@@ -314,7 +315,7 @@ fn as_text(m: &Measured, all_steps: bool) -> String {
         megabytes(m.packed_bytes as f64),
         megabytes(m.arena_bytes as f64),
         m.first_result_peak_bytes.map_or(String::new(), |peak| {
-            format!(", at most {:.1} MB until the first result", megabytes(peak as f64))
+            format!(", peak of {:.1} MB until the first result", megabytes(peak as f64))
         })
     );
     let _ = writeln!(
@@ -325,7 +326,7 @@ fn as_text(m: &Measured, all_steps: bool) -> String {
     let of_peak = 100.0 * m.gmacs_per_s / m.peak_gmacs_per_s / m.threads as f64;
     let _ = writeln!(
         text,
-        "{of_peak:.0}% of the peak, which is {:.1} G multiply-adds/s a thread",
+        "{of_peak:.0}% of the peak, which is {:.1} G multiply-adds/s per thread",
         m.peak_gmacs_per_s
     );
     let activations = 100.0 * m.activation_share;

@@ -1,4 +1,4 @@
-//! `dyrelu classify`: names what is in photos.
+//! `dyrelu classify`: classifies photos.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::photos::{self, Photos, Sources};
-use super::{Outcome, models, output_failed, positive, print, say, threads, to_json};
+use super::{Outcome, models, output_failed, positive, print, print_stderr, threads, to_json};
 use dyrelu::format::read_text;
 use dyrelu::vision::{Classifier, DecodeOptions, Labels, Prediction, Preprocess};
 use dyrelu::{Error, ErrorKind, Result, Session};
@@ -22,36 +22,38 @@ Examples:
   dyrelu classify --model net.onnx --preprocess imagenet --labels labels.txt photo.jpg
   find . -name '*.jpg' | dyrelu classify --format json -")]
 pub(super) struct Arguments {
-    /// The network, a file or a name from `dyrelu models`; the one that ships by default.
+    /// Network: a file, or a name from `dyrelu models`; by default the one that ships with dyrelu.
     #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
-    /// How many guesses to print for each photo.
+    /// Number of predictions per photo.
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = positive)]
     top: usize,
-    /// How results are printed. CSV has the header path,rank,class,label,score; JSON is one object
-    /// a line, with path and predictions, or error. A path that is no valid text is printed with
-    /// replacement characters; JSON then has path_hex as well, the path's bytes in hexadecimal.
+    /// Format of the results.
+    ///
+    /// CSV has the header path,rank,class,label,score. JSON has one object per line, with path and
+    /// either predictions or error. A path that is not valid Unicode is printed with replacement
+    /// characters; JSON then adds path_hex, its bytes in hexadecimal.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
-    /// Threads to run on; all that this process may use by default.
+    /// Number of threads; by default all that this process may use.
     #[arg(long, value_name = "N", value_parser = positive)]
     threads: Option<usize>,
-    /// How many photos to run at once.
+    /// Number of photos per run of the network.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = positive)]
     batch: usize,
-    /// How photos are prepared, for a model file that does not say: `imagenet` for torchvision's usual
-    /// way, or a file of JSON.
+    /// Preparation of photos, for a model file without one: `imagenet` for torchvision's usual one, or
+    /// a JSON file.
     #[arg(long, value_name = "imagenet|FILE.json")]
     preprocess: Option<PathBuf>,
-    /// Class names, one per line, for a model file that has none.
+    /// Class names, one per line, for a model file without them.
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
-    /// Also take photos whose file is cut off or damaged, with grey or black for what is missing;
-    /// of WebP files nothing can be read then.
+    /// Accept photos whose file is truncated or damaged, with grey or black for the missing part.
+    /// A truncated WebP file is an error nevertheless.
     #[arg(long)]
     allow_truncated: bool,
-    /// The most pixels of a photo; a larger one is refused before it is decoded. Decoding takes up
-    /// to 16 bytes a pixel on each thread.
+    /// Largest number of pixels of a photo; a larger photo is refused before it is decoded.
+    /// Decoding takes up to 16 bytes per pixel on each thread.
     #[arg(long, value_name = "N", default_value_t = DecodeOptions::DEFAULT_MAX_PIXELS)]
     max_pixels: u64,
     #[command(flatten)]
@@ -72,7 +74,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     if photos.is_empty()
         && let Some(last) = failures.pop()
     {
-        failures.iter().for_each(|e| say(format_args!("error: {e}")));
+        failures.iter().for_each(|e| print_stderr(format_args!("error: {e}")));
         return Err(last);
     }
     let model = models::open(arguments.model.as_deref(), &arguments.engine)?;
@@ -89,7 +91,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
         .map_err(|e| Error::new(ErrorKind::Io, format!("cannot start {threads} threads: {e}")))?;
     let mut printer = Printer::new(arguments.format)?;
     let progress = progress(photos.len());
-    failures.iter().for_each(|e| progress.suspend(|| say(format_args!("error: {e}"))));
+    failures.iter().for_each(|e| progress.suspend(|| print_stderr(format_args!("error: {e}"))));
     let mut failed = 0;
     for paths in photos.chunks(arguments.batch) {
         let prepared = preparers.install(|| paths.par_iter().map(prepare).collect());
@@ -98,7 +100,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
             let result = result.map_err(|e| e.in_file(path));
             if let Err(e) = &result {
                 failed += 1;
-                progress.suspend(|| say(format_args!("error: {e}")));
+                progress.suspend(|| print_stderr(format_args!("error: {e}")));
             }
             progress.suspend(|| printer.print(path, &result))?;
         }
@@ -106,12 +108,12 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     }
     progress.finish_and_clear();
     if failed > 0 {
-        say(format_args!("{failed} of {} images could not be classified", photos.len()));
+        print_stderr(format_args!("{failed} of {} images could not be classified", photos.len()));
     }
-    Ok(if failed > 0 || !failures.is_empty() { Outcome::Partial } else { Outcome::Fine })
+    Ok(if failed > 0 || !failures.is_empty() { Outcome::Partial } else { Outcome::Success })
 }
 
-/// A bar on standard error where that is a terminal, and there is something to wait for.
+/// A progress bar on standard error, hidden if that is not a terminal or there is only one photo.
 fn progress(count: usize) -> ProgressBar {
     if count < 2 {
         return ProgressBar::hidden();
@@ -121,7 +123,7 @@ fn progress(count: usize) -> ProgressBar {
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-/// The classifier of a session. Arguments come before what the model file states.
+/// The classifier of a session. Arguments override what the model file states.
 fn classifier(session: Session, arguments: &Arguments) -> Result<Classifier> {
     let model = session.model();
     let preprocess = match &arguments.preprocess {
@@ -129,9 +131,10 @@ fn classifier(session: Session, arguments: &Arguments) -> Result<Classifier> {
         None if model.metadata("preprocess").is_some() => Preprocess::from_model(model)?,
         None => {
             return Err(Error::input(
-                "the model file does not say how photos are prepared; add --preprocess imagenet, \
-                 or FILE.json with the like of {\"resize\": {\"shorter_side\": 256}, \"center_crop\": \
-                 [224, 224], \"mean\": [0.485, 0.456, 0.406], \"std\": [0.229, 0.224, 0.225]}",
+                "the model file does not state how photos are prepared; add --preprocess imagenet, \
+                 or a JSON file with, for example, {\"resize\": {\"shorter_side\": 256}, \
+                 \"center_crop\": [224, 224], \"mean\": [0.485, 0.456, 0.406], \"std\": [0.229, \
+                 0.224, 0.225]}",
             ));
         }
     };
@@ -152,7 +155,7 @@ fn decode_options(arguments: &Arguments) -> DecodeOptions {
     if arguments.max_pixels <= DecodeOptions::DEFAULT_MAX_PIXELS {
         return options;
     }
-    // Memory for larger photos, at the same number of bytes per pixel.
+    // The limit of memory grows with the limit of pixels.
     options.max_memory(arguments.max_pixels.saturating_mul(16))
 }
 
@@ -166,7 +169,7 @@ enum Printer {
 #[derive(Serialize)]
 struct Line<'a> {
     path: &'a str,
-    /// The bytes of a path that is no valid text, by which it can be told from others.
+    /// The bytes of a path that is not valid Unicode, which distinguish it from others.
     #[serde(skip_serializing_if = "Option::is_none")]
     path_hex: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

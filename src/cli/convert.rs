@@ -1,8 +1,8 @@
-//! `dyrelu convert`: ONNX to a native weight file.
+//! `dyrelu convert`: converts an ONNX file to a native weight file.
 
 use std::path::{Path, PathBuf};
 
-use super::{Outcome, models, print, say};
+use super::{Outcome, models, print, print_stderr};
 use dyrelu::compile::Report;
 use dyrelu::format::read_text;
 use dyrelu::format::safetensors::{WeightStorage, Written, stored, write};
@@ -17,38 +17,38 @@ Examples:
   dyrelu convert net.onnx net.safetensors --weights f16 \\
       --preprocess imagenet --labels labels.txt
   dyrelu convert net.onnx net.safetensors --note top1='83.0% of 3,925 photos'
-  dyrelu convert net.onnx net.safetensors --pack     # twice the size, loads in a tenth of the time")]
+  dyrelu convert net.onnx net.safetensors --pack     # twice the size, a tenth of the loading time")]
 pub(super) struct Arguments {
-    /// The network to convert.
+    /// Network to convert.
     input: PathBuf,
-    /// The file to write.
+    /// File to write.
     output: PathBuf,
-    /// How weights are stored; f16 halves the file and rounds them.
+    /// Type of the stored weights; f16 halves the file and rounds the weights.
     #[arg(long, value_enum, default_value = "f32")]
     weights: Weights,
-    /// Keep the weights a second time, in the layout that kernels read: loading then does nothing
-    /// but map the file.
+    /// Also store the weights in the layout that the kernels read, so that loading only maps the
+    /// file.
     #[arg(long)]
     pack: bool,
-    /// How photos are prepared, to be kept in the file: `imagenet` for torchvision's usual way, or a
-    /// file of JSON.
+    /// Preparation of photos to store in the file: `imagenet` for torchvision's usual one, or a JSON
+    /// file.
     #[arg(long, value_name = "imagenet|FILE.json")]
     preprocess: Option<PathBuf>,
-    /// Class names, one per line, to be kept in the file.
+    /// Class names, one per line, to store in the file.
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
-    /// A fact about the network to be kept in the file; `dyrelu models` shows top1.
+    /// Note about the network to store in the file; `dyrelu models` shows the one with key top1.
     #[arg(long, value_name = "KEY=TEXT", value_parser = note)]
     note: Vec<(String, String)>,
     #[command(flatten)]
     files: models::Files,
 }
 
-/// Splits a note, whose key must not be one that the format gives a meaning.
+/// Parses `KEY=TEXT`. Refuses keys that have a meaning in the file format.
 fn note(text: &str) -> std::result::Result<(String, String), String> {
     let (key, text) = text.split_once('=').ok_or("expected KEY=TEXT")?;
     if key.is_empty() || key.starts_with("dyrelu.") || ["preprocess", "labels"].contains(&key) {
-        return Err(format!("{key:?} cannot be the key of a note"));
+        return Err(format!("{key:?} is empty or reserved by the file format"));
     }
     Ok((key.to_string(), text.to_string()))
 }
@@ -92,22 +92,22 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     ))?;
     if written.flushed > 0 {
         let count = written.flushed;
-        say(format_args!("note: {count} weights too small for normal numbers became zero"));
+        print_stderr(format_args!("note: {count} subnormal weights were stored as zero"));
     }
     for place in &report.unrecognised {
-        say(format_args!("note: {:?} was not recognised: {}", place.name, place.reason));
+        print_stderr(format_args!("note: {:?} was not recognised: {}", place.name, place.reason));
     }
-    Ok(Outcome::Fine)
+    Ok(Outcome::Success)
 }
 
-/// Writes a network and its packed weights.
+/// Writes a network with its packed weights.
 fn write_packed(
     graph: &Graph,
     report: &Report,
     output: &Path,
     weights: WeightStorage,
 ) -> Result<Written> {
-    // What is packed are the weights as they are stored.
+    // The packed weights are those that a reader of the file would pack: rounded to f16 or not.
     let (stored, flushed) = stored(graph, weights)?;
     let prepared = compile::prepare(&stored, &report.unrecognised)?;
     let written = write(&stored, Some(prepared), output, weights)?;

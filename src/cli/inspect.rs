@@ -1,4 +1,4 @@
-//! `dyrelu inspect`: what a network is made of.
+//! `dyrelu inspect`: shows the layers, costs and activations of a network.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -17,22 +17,22 @@ use dyrelu::{Error, Model, Result};
 Examples:
   dyrelu inspect net.onnx
   dyrelu inspect net.onnx --shape 1,3,320,320
-  dyrelu inspect net.onnx --plan                     # what runs, fused how, where in memory
+  dyrelu inspect net.onnx --plan                     # steps, fusion, places in memory
   dyrelu inspect net.onnx --format json | jq .dynamic_activations")]
 pub(super) struct Arguments {
-    /// The network, a file or a name from `dyrelu models`; the one that ships by default.
+    /// Network: a file, or a name from `dyrelu models`; by default the one that ships with dyrelu.
     model: Option<PathBuf>,
-    /// How the description is printed.
+    /// Format of the description.
     #[arg(long, value_enum, default_value = "text")]
     format: TextOrJson,
-    /// Shows the steps of a run in place of the layers.
+    /// Show the steps of a run instead of the layers.
     #[arg(long)]
     plan: bool,
-    /// Threads that memory and plan are for.
+    /// Number of threads to plan memory and steps for.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive)]
     threads: usize,
-    /// The sizes of the first input, where the file leaves some free; costs are those of one image
-    /// of 224 by 224 otherwise.
+    /// Shape of the first input; by default that of one image, of 224 by 224 where the network
+    /// leaves the size free.
     #[arg(long, value_name = "N,C,H,W", value_delimiter = ',')]
     shape: Option<Vec<usize>>,
     #[command(flatten)]
@@ -47,17 +47,17 @@ struct Description<'a> {
     macs: u64,
     parameters: u64,
     weight_bytes: u64,
-    /// Absent where the sizes cannot be guessed.
+    /// Absent if the network does not accept images of the assumed size.
     working_memory: Option<WorkingMemory>,
     layers: Vec<Layer>,
     dynamic_activations: &'a [DynamicActivation],
     static_activations: &'a [StaticActivation],
     unrecognised: &'a [Unrecognised],
-    /// Absent where the batch is free.
+    /// Absent if the batch is free.
     fixed_batch: Option<&'a FixedBatch>,
 }
 
-/// What a run needs besides the weights.
+/// The memory of a run, without the weights.
 #[derive(Serialize)]
 struct WorkingMemory {
     inputs: Vec<Vec<usize>>,
@@ -74,7 +74,7 @@ struct Layer {
     parameters: u64,
 }
 
-/// Height and width of images where the file leaves them free and the user does not say.
+/// The assumed height and width of images if the network leaves them free and `--shape` is absent.
 const LIKELY_SIDE: usize = 224;
 
 pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
@@ -86,7 +86,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
             TextOrJson::Json => print(&(to_json(&plan)? + "\n"))?,
             TextOrJson::Text => print(&plan::as_text(&plan))?,
         }
-        return Ok(Outcome::Fine);
+        return Ok(Outcome::Success);
     }
     let mut graph = model.graph().clone();
     if let Some(shape) = &arguments.shape {
@@ -98,10 +98,10 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
         TextOrJson::Json => print(&(to_json(&description)? + "\n"))?,
         TextOrJson::Text => print(&as_text(&description))?,
     }
-    Ok(Outcome::Fine)
+    Ok(Outcome::Success)
 }
 
-/// The memory of a run at the sizes given, or at likely ones.
+/// The memory of a run at the given shape of the first input, or at the assumed one.
 fn working_memory(
     model: &Model,
     shape: Option<&[usize]>,
@@ -113,14 +113,14 @@ fn working_memory(
         Ok(WorkingMemory { inputs, threads, arena_bytes })
     };
     match (bind(), shape) {
-        (Ok(found), _) => Ok(Some(found)),
+        (Ok(memory), _) => Ok(Some(memory)),
         (Err(e), Some(_)) => Err(e),
-        // The network may take images of other sizes.
+        // The network may not accept images of the assumed size.
         (Err(_), None) => Ok(None),
     }
 }
 
-/// Gives the first input the sizes that it leaves free.
+/// Sets the shape of the first input. Sizes that the network fixes must agree.
 pub(super) fn fix_shape(graph: &mut Graph, shape: &[usize]) -> Result<()> {
     let Some(&input) = graph.inputs().first() else { return Ok(()) };
     let value = graph.value_mut(input);
@@ -128,7 +128,7 @@ pub(super) fn fix_shape(graph: &mut Graph, shape: &[usize]) -> Result<()> {
     let fits = ty.dims.len() == shape.len()
         && ty.dims.iter().zip(shape).all(|(d, &s)| d.as_size().is_none_or(|d| d == s));
     if !fits {
-        return Err(Error::input(format!("shape {shape:?} does not fit the input, {ty}")));
+        return Err(Error::input(format!("shape {shape:?} does not fit the input of type {ty}")));
     }
     ty.dims = shape.iter().map(|&d| Dim::from(d)).collect();
     Ok(())
@@ -173,7 +173,7 @@ fn describe<'a>(
     })
 }
 
-/// The types of a run for one image, with likely sizes in the place of free ones.
+/// The types of a run on one image. Free sizes are replaced by assumed ones.
 fn one_image(model: &Model, graph: &Graph) -> Result<Types> {
     let mut graph = graph.clone();
     for (port, id) in model.inputs().iter().zip(graph.inputs().to_vec()) {
@@ -188,7 +188,7 @@ fn one_image(model: &Model, graph: &Graph) -> Result<Types> {
             }
         }
     }
-    // The network may take images of other sizes.
+    // The network may not accept images of the assumed size.
     infer::infer(&graph).or_else(|_| infer::infer(model.graph()))
 }
 
@@ -196,12 +196,12 @@ fn as_text(d: &Description) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(text, "{}", if d.name.is_empty() { "(unnamed network)" } else { d.name });
-    for (what, ports) in [("input", &d.inputs), ("output", &d.outputs)] {
+    for (kind, ports) in [("input", &d.inputs), ("output", &d.outputs)] {
         for port in ports {
-            let _ = writeln!(text, "  {what:6}  {port}");
+            let _ = writeln!(text, "  {kind:6}  {port}");
         }
     }
-    let _ = writeln!(text, "  {:.1} M multiply-adds an image", d.macs as f64 / 1e6);
+    let _ = writeln!(text, "  {:.1} M multiply-adds per image", d.macs as f64 / 1e6);
     let _ = writeln!(
         text,
         "  {:.2} M parameters, {:.1} MB in memory",
@@ -212,7 +212,7 @@ fn as_text(d: &Description) -> String {
         let megabytes = *arena_bytes as f64 / 1e6;
         let _ = writeln!(
             text,
-            "  {megabytes:.2} MB of working memory for inputs of {inputs:?}, threads: {threads}"
+            "  {megabytes:.2} MB of working memory for inputs of shapes {inputs:?}, threads: {threads}"
         );
     }
     let _ = writeln!(text, "  runs on {}\n", dyrelu::simd::Isa::get().name());
@@ -239,8 +239,8 @@ fn as_text(d: &Description) -> String {
         for activation in d.static_activations {
             *forms.entry((activation.form, activation.k)).or_default() += 1;
         }
-        let each = forms.into_iter().map(|((form, k), count)| format!("{count} {form}, K = {k}"));
-        let list = each.collect::<Vec<_>>().join("; ");
+        let counts = forms.into_iter().map(|((form, k), count)| format!("{count} {form}, K = {k}"));
+        let list = counts.collect::<Vec<_>>().join("; ");
         let _ = writeln!(text, "{} static activations: {list}", d.static_activations.len());
     }
     for place in d.unrecognised {

@@ -1,9 +1,9 @@
-//! Signals that end the program: unfinished files are removed first.
+//! Handles signals that end the program: unfinished files are removed first.
 
 use dyrelu::Result;
 
-/// Has SIGINT and SIGTERM remove the files that are not complete, then end the program with the exit
-/// code of a shell, 128 and the signal's number.
+/// Starts a thread that waits for SIGINT or SIGTERM, removes unfinished files, and ends the program
+/// with exit code 128 + the number of the signal, as shells report it.
 #[cfg(unix)]
 pub(super) fn listen() -> Result<()> {
     use dyrelu::{Error, ErrorKind, format};
@@ -25,7 +25,7 @@ pub(super) fn listen() -> Result<()> {
     Ok(())
 }
 
-/// Other systems end the program themselves.
+/// Does nothing: other systems end the program themselves.
 #[cfg(not(unix))]
 pub(super) fn listen() -> Result<()> {
     Ok(())

@@ -1,4 +1,4 @@
-//! The command line. Each command is a file; what they share is here.
+//! The command line: one file per command. This file has what several commands share.
 
 mod arrays;
 mod bench;
@@ -25,8 +25,8 @@ use dyrelu::{Error, ErrorKind, Result, simd};
 
 /// Run convolutional networks with dynamic ReLU on CPUs.
 ///
-/// Reads ONNX files and dyrelu's own weight files. Dynamic activations are recognised however the
-/// network was written, and run as one operation.
+/// Reads ONNX files and native weight files. Recognises dynamic activations however the network
+/// was written, and runs each as one operation.
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true, after_help = EXIT_CODES)]
 struct Arguments {
@@ -36,46 +36,48 @@ struct Arguments {
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  everything went well
-  1  the command ran, but some image or folder failed or a verification was off
-  2  nothing could be done: a wrong argument, or a file that cannot be used
+  0  success
+  1  the command ran, but an image, a folder or a verification failed
+  2  nothing was done: an argument is wrong, or a file cannot be used
   130, 143  stopped by SIGINT (Ctrl-C) or SIGTERM; no unfinished file is left";
 
 #[derive(Subcommand)]
 enum Command {
-    /// Name what is in photos.
+    /// Classify photos.
     Classify(classify::Arguments),
-    /// Run a network on tensors from .npy files.
+    /// Run a network on arrays from .npy files.
     Run(run::Arguments),
-    /// Show a network's layers, costs and dynamic activations.
+    /// Show the layers, costs and dynamic activations of a network.
     Inspect(inspect::Arguments),
-    /// Compare the engine with the plain reference, and with expected outputs.
+    /// Compare the results of the engine with the reference executor, and with expected outputs.
     Verify(verify::Arguments),
     /// Convert an ONNX file to a native weight file.
     Convert(convert::Arguments),
     /// Measure how long a network takes.
     Bench(bench::Arguments),
-    /// List the networks that can be named in place of a file.
+    /// List the networks that commands accept by name instead of a file.
     Models(zoo::Arguments),
 }
 
-/// How a command that could be run ended.
+/// The outcome of a command that did not end with an error. It decides the exit code.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Outcome {
-    Fine,
+    /// Exit code 0.
+    Success,
+    /// Exit code 1: part of the work failed.
     Partial,
 }
 
-/// How results are printed.
+/// The format of printed results.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum TextOrJson {
-    /// For people.
+    /// Tables and sentences for people.
     Text,
-    /// For programs.
+    /// JSON for programs.
     Json,
 }
 
-/// Runs the command that the arguments ask for.
+/// Runs the command that the program's arguments name.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let ready = instruction_set().and_then(|()| interrupt::listen());
@@ -89,39 +91,38 @@ pub fn main() -> ExitCode {
         Command::Models(a) => zoo::run(a),
     });
     match outcome {
-        Ok(Outcome::Fine) => ExitCode::SUCCESS,
+        Ok(Outcome::Success) => ExitCode::SUCCESS,
         Ok(Outcome::Partial) => ExitCode::from(1),
         Err(e) if is_broken_pipe(&e) => ExitCode::SUCCESS,
         Err(e) => {
-            say(format_args!("error: {e}"));
+            print_stderr(format_args!("error: {e}"));
             ExitCode::from(2)
         }
     }
 }
 
-/// Whether `DYRELU_ISA`, where it is set, names instructions that this processor has.
+/// Checks that `DYRELU_ISA`, if it is set, names an instruction set that this processor has.
 fn instruction_set() -> Result<()> {
-    let Some(wanted) = simd::unavailable_choice() else { return Ok(()) };
+    let Some(choice) = simd::unavailable_choice() else { return Ok(()) };
     let names: Vec<_> = simd::Isa::available().iter().map(|isa| isa.name()).collect();
     Err(Error::input(format!(
-        "DYRELU_ISA is {wanted:?}, which this processor does not have or dyrelu does not know; it \
-         may be {}",
+        "DYRELU_ISA is {choice:?}, which is not an instruction set of this processor; expected {}",
         names.join(" or ")
     )))
 }
 
-/// Writes text to standard output as one piece.
+/// Writes text to standard output and flushes it.
 fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(output_failed)
 }
 
-/// A refusal to write results.
+/// The error for results that could not be written.
 fn output_failed(e: std::io::Error) -> Error {
     Error::new(ErrorKind::Io, format!("cannot write to standard output: {e}")).because(e)
 }
 
-/// Whether the reader of our output went away, as `head` does when it has seen enough.
+/// Whether writing failed because the reader of the output closed it, as `head` does.
 fn is_broken_pipe(e: &Error) -> bool {
     let source = std::error::Error::source(e);
     source
@@ -129,12 +130,12 @@ fn is_broken_pipe(e: &Error) -> bool {
         .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-/// The number of threads to run on: as asked for, or as many as this process may use.
-fn threads(asked: Option<usize>) -> usize {
-    asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+/// The number of threads to run on: `option` if it is given, else as many as this process may use.
+fn threads(option: Option<usize>) -> usize {
+    option.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// Reads a number of things of which there is at least one.
+/// Parses the value of an option that must be at least 1.
 fn positive(text: &str) -> std::result::Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("must be at least 1".into()),
@@ -143,7 +144,7 @@ fn positive(text: &str) -> std::result::Result<usize, String> {
     }
 }
 
-/// Reads a quantity.
+/// Parses the value of an option that must be finite and at least 0.
 fn not_negative(text: &str) -> std::result::Result<f64, String> {
     match text.parse::<f64>() {
         Ok(number) if number >= 0.0 && number.is_finite() => Ok(number),
@@ -152,13 +153,13 @@ fn not_negative(text: &str) -> std::result::Result<f64, String> {
     }
 }
 
-/// Says something to the user beside the results. Where nobody listens, nothing is said.
-fn say(text: impl std::fmt::Display) {
+/// Writes a line to standard error. A write that fails is ignored: there is nowhere to report it.
+fn print_stderr(text: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// `value` as JSON.
+/// Serialises a result of a command.
 fn to_json(value: &impl serde::Serialize) -> Result<String> {
     serde_json::to_string(value)
-        .map_err(|e| Error::new(ErrorKind::Format, format!("cannot be written as JSON: {e}")))
+        .map_err(|e| Error::new(ErrorKind::Format, format!("cannot write the result as JSON: {e}")))
 }

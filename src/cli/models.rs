@@ -1,4 +1,4 @@
-//! Opening the model that a command is to use.
+//! Opens the model that a command uses.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,31 +9,32 @@ use dyrelu::graph::{Graph, TensorType};
 use dyrelu::vision::{Labels, Preprocess};
 use dyrelu::{Error, Model, Options, Port, Result};
 
-/// Where the parts of a model may lie, whatever the command.
+/// The options for reading a model file, shared by all commands.
 #[derive(clap::Args)]
 pub(super) struct Files {
-    /// A folder to which links beside an ONNX file may lead for its external data.
+    /// Folder outside of the ONNX file's own to which links to its external data may lead.
     #[arg(long, value_name = "DIR")]
     external_data_root: Option<PathBuf>,
 }
 
 impl Files {
-    /// Reads the network in the file at `path`, as it is written there.
+    /// Reads the network in the file at `path` without optimising it.
     pub fn read(&self, path: &Path) -> Result<Graph> {
-        // SAFETY: a command reads the models that its user names, and SECURITY.md asks the user not to
-        // change them in place meanwhile. That cannot be checked.
+        // SAFETY: the file must not be changed while it is mapped. A command only maps models that its
+        // user names, and SECURITY.md requires of the user not to change them in place.
         let access = unsafe { Access::map() };
         let root = self.external_data_root.as_deref();
         format::open_with(path, root, access).map(|opened| opened.graph)
     }
 }
 
-/// How a model is run, whatever the command.
+/// The options for running a model, shared by all commands.
 #[derive(clap::Args)]
 pub(super) struct Engine {
     #[command(flatten)]
     pub files: Files,
-    /// Computes every convolution in the direct way: slower, and rounded a little less.
+    /// Compute every convolution directly instead of by Winograd's algorithm: slower, with smaller
+    /// rounding errors.
     #[arg(long)]
     no_winograd: bool,
 }
@@ -48,7 +49,7 @@ impl Engine {
     }
 }
 
-/// Opens the model of a path or a name, or the one that ships.
+/// Opens the model at a path or of a name, or by default the one that ships with dyrelu.
 pub(super) fn open(model: Option<&Path>, engine: &Engine) -> Result<Arc<Model>> {
     open_mapped(&zoo::find(model)?, engine.options())
 }
@@ -59,8 +60,8 @@ pub(super) fn open_mapped(path: &Path, options: Options) -> Result<Arc<Model>> {
     unsafe { Model::open_mapped(path, options) }
 }
 
-/// A shape for each input, with `batch` and `size` where the network leaves sizes free; `first`, if
-/// given, is that of the first one.
+/// The shape of each input. A free first axis is `batch`, any other free axis is `size`. `first`,
+/// if given, is the whole shape of the first input.
 pub(super) fn input_shapes(
     model: &Model,
     first: Option<&[usize]>,
@@ -69,7 +70,7 @@ pub(super) fn input_shapes(
 ) -> Result<Vec<Vec<usize>>> {
     let shape = |(number, port): (usize, &Port)| {
         let ty = port.ty.as_ref().filter(|ty| ty.dtype.is_float()).ok_or_else(|| {
-            Error::input(format!("input {:?} does not hold floating-point numbers", port.name))
+            Error::input(format!("input {:?} is not of a floating-point type", port.name))
         })?;
         if let (0, Some(first)) = (number, first) {
             return Ok(first.to_vec());
@@ -81,7 +82,7 @@ pub(super) fn input_shapes(
     model.inputs().iter().enumerate().map(shape).collect()
 }
 
-/// The preparation of photos that an argument names: `imagenet`, or a file of JSON.
+/// The preparation of photos that an argument names: `imagenet`, or a JSON file.
 pub(super) fn preprocess(argument: &Path) -> Result<Preprocess> {
     if argument == Path::new("imagenet") {
         return Ok(Preprocess::imagenet());
@@ -89,7 +90,8 @@ pub(super) fn preprocess(argument: &Path) -> Result<Preprocess> {
     Preprocess::from_json(&read_text(argument)?).map_err(|e| e.in_file(argument))
 }
 
-/// Reads class names, one per line, for a network that gives scores of type `scores`.
+/// Parses class names, one per line. There must be as many as classes in `scores`, the type of the
+/// network's first output.
 pub(super) fn labels(lines: &str, scores: Option<&TensorType>) -> Result<Labels> {
     let labels = Labels::from_lines(lines);
     labels.check(scores)?;

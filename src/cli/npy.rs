@@ -1,43 +1,48 @@
-//! The header of .npy files, as numpy.lib.format describes it: a dictionary written in Python.
+//! The header of .npy files, a Python dictionary literal, as `numpy.lib.format` specifies it.
 
 use dyrelu::{DType, Error, Result};
 
-/// What a header says of the array behind it.
+/// The header of an array.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub dtype: DType,
     /// Whether the bytes of each element are in the order of this processor.
     pub native: bool,
     pub shape: Vec<usize>,
-    /// Whether the first axis is the one whose elements lie side by side.
-    pub by_columns: bool,
+    /// Whether the array is stored in column-major order.
+    pub fortran_order: bool,
 }
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
-/// The longest header that is read; numpy itself warns from 10,000 bytes on.
-const LONGEST: usize = 1 << 16;
+/// The longest header that is read, in bytes. By default numpy refuses more than 10,000.
+const MAX_HEADER_BYTES: usize = 1 << 16;
 
-/// The header at the beginning of `file`, and where the data begins.
+/// Reads the header at the beginning of `file`. Returns it with the offset of the data.
 ///
 /// # Errors
-/// `Format` for what is no .npy file, `Unsupported` for elements that no tensor has.
+/// [`ErrorKind::Format`](dyrelu::ErrorKind::Format) if the bytes are not a .npy file or its header
+/// is malformed, [`ErrorKind::Unsupported`](dyrelu::ErrorKind::Unsupported) for a type of elements
+/// that tensors do not have.
 pub(super) fn read(file: &[u8]) -> Result<(Header, usize)> {
-    let foreign = || Error::format("this is no .npy file, or a damaged one");
-    let rest = file.strip_prefix(MAGIC).ok_or_else(foreign)?;
+    let not_npy = || Error::format("this is not a .npy file, or it is damaged");
+    let rest = file.strip_prefix(MAGIC).ok_or_else(not_npy)?;
     let (length, start) = match *rest {
         [1, _, a, b, ..] => (usize::from(u16::from_le_bytes([a, b])), 10),
         [2 | 3, _, a, b, c, d, ..] => (u32::from_le_bytes([a, b, c, d]) as usize, 12),
-        _ => return Err(foreign()),
+        _ => return Err(not_npy()),
     };
-    let text = file.get(start..start + length.min(LONGEST)).filter(|_| length <= LONGEST);
-    let text = text.and_then(|text| std::str::from_utf8(text).ok()).ok_or_else(foreign)?;
-    let Some(Entries { kind, by_columns, shape }) = entries(text) else {
-        return Err(Error::format("the header of this .npy file cannot be read"));
+    if length > MAX_HEADER_BYTES {
+        return Err(not_npy());
+    }
+    let text = file.get(start..start + length);
+    let text = text.and_then(|text| std::str::from_utf8(text).ok()).ok_or_else(not_npy)?;
+    let Some(Entries { descr, fortran_order, shape }) = entries(text) else {
+        return Err(Error::format("the header of this .npy file is malformed"));
     };
-    let kind = kind.ok_or_else(|| Error::unsupported("arrays of structures"))?;
-    let (order, letter) = kind.split_at_checked(1).unwrap_or_default();
-    let dtype = match letter {
+    let descr = descr.ok_or_else(|| Error::unsupported("arrays of structures"))?;
+    let (order, kind) = descr.split_at_checked(1).unwrap_or_default();
+    let dtype = match kind {
         "f2" => DType::F16,
         "f4" => DType::F32,
         "f8" => DType::F64,
@@ -48,7 +53,7 @@ pub(super) fn read(file: &[u8]) -> Result<(Header, usize)> {
         "b1" => DType::Bool,
         _ => {
             return Err(Error::unsupported(format!(
-                "arrays of type {kind}; expected f2, f4, f8, i1, i4, i8, u1 or b1"
+                "arrays of type {descr}; expected f2, f4, f8, i1, i4, i8, u1 or b1"
             )));
         }
     };
@@ -57,13 +62,14 @@ pub(super) fn read(file: &[u8]) -> Result<(Header, usize)> {
         ">" => cfg!(target_endian = "big"),
         _ => true,
     };
-    Ok((Header { dtype, native, shape, by_columns }, start + length))
+    Ok((Header { dtype, native, shape, fortran_order }, start + length))
 }
 
-/// The header of an array of `shape`, row after row, whose elements are in the order of this
-/// processor; `None` where no array has such elements.
-pub(super) fn written(dtype: DType, shape: &[usize]) -> Option<Vec<u8>> {
-    let letter = match dtype {
+/// The header of a row-major array whose elements are in the byte order of this processor.
+///
+/// Returns `None` for a type that .npy files do not have.
+pub(super) fn header(dtype: DType, shape: &[usize]) -> Option<Vec<u8>> {
+    let kind = match dtype {
         DType::F16 => "f2",
         DType::F32 => "f4",
         DType::F64 => "f8",
@@ -82,11 +88,11 @@ pub(super) fn written(dtype: DType, shape: &[usize]) -> Option<Vec<u8>> {
         '>'
     };
     let sizes: String = shape.iter().map(|size| format!("{size}, ")).collect();
-    // A tuple of one needs its comma, others do well without the last.
+    // In Python, a tuple of one element keeps its trailing comma.
     let sizes = if shape.len() == 1 { sizes.trim_end() } else { sizes.trim_end_matches(", ") };
     let mut text =
-        format!("{{'descr': '{order}{letter}', 'fortran_order': False, 'shape': ({sizes}), }}");
-    // Spaces and a line's end bring the data to a boundary.
+        format!("{{'descr': '{order}{kind}', 'fortran_order': False, 'shape': ({sizes}), }}");
+    // Spaces and a newline align the data to 64 bytes, as numpy does.
     let total = (12 + text.len() + 1).next_multiple_of(64);
     text.extend(std::iter::repeat_n(' ', total - 12 - text.len() - 1));
     text.push('\n');
@@ -95,28 +101,30 @@ pub(super) fn written(dtype: DType, shape: &[usize]) -> Option<Vec<u8>> {
     Some(header)
 }
 
+/// The entries of the dictionary, named by their keys.
 struct Entries<'t> {
-    /// The type of the elements; absent for structures.
-    kind: Option<&'t str>,
-    by_columns: bool,
+    /// The type of the elements, such as `<f4`. Absent for structures.
+    descr: Option<&'t str>,
+    fortran_order: bool,
     shape: Vec<usize>,
 }
 
+/// Parses the dictionary. Returns `None` if it is malformed.
 fn entries(text: &str) -> Option<Entries<'_>> {
     let mut text = Cursor(text);
-    let (mut kind, mut by_columns, mut shape) = (None, None, None);
+    let (mut descr, mut fortran_order, mut shape) = (None, None, None);
     text.expect("{")?;
     while text.expect("}").is_none() {
         let key = text.quoted()?;
         text.expect(":")?;
         match key {
-            // A structure is a list, which nobody needs to read to its end.
+            // A structure is a list. Structures are refused, so the rest is not parsed.
             "descr" if text.expect("[").is_some() => {
-                return Some(Entries { kind: None, by_columns: false, shape: Vec::new() });
+                return Some(Entries { descr: None, fortran_order: false, shape: Vec::new() });
             }
-            "descr" => kind = Some(text.quoted()?),
-            "fortran_order" if text.expect("True").is_some() => by_columns = Some(true),
-            "fortran_order" => by_columns = text.expect("False").map(|()| false),
+            "descr" => descr = Some(text.quoted()?),
+            "fortran_order" if text.expect("True").is_some() => fortran_order = Some(true),
+            "fortran_order" => fortran_order = text.expect("False").map(|()| false),
             "shape" => shape = Some(text.tuple()?),
             _ => return None,
         }
@@ -125,10 +133,11 @@ fn entries(text: &str) -> Option<Entries<'_>> {
             break;
         }
     }
-    Some(Entries { kind: Some(kind?), by_columns: by_columns?, shape: shape? })
+    Some(Entries { descr: Some(descr?), fortran_order: fortran_order?, shape: shape? })
 }
 
-/// What has not been read yet.
+/// The part of the text that is not parsed yet. Each method skips spaces, then consumes what it
+/// returns; it returns `None` if something else comes next.
 struct Cursor<'t>(&'t str);
 
 impl<'t> Cursor<'t> {
@@ -152,7 +161,7 @@ impl<'t> Cursor<'t> {
             self.0 = self.0.trim_start();
             let end = self.0.find(|c: char| !c.is_ascii_digit())?;
             sizes.push(self.0[..end].parse().ok()?);
-            // Python 2 wrote some of its numbers with a letter.
+            // Python 2 wrote long integers with a trailing L.
             self.0 = self.0[end..].strip_prefix('L').unwrap_or(&self.0[end..]);
             if self.expect(",").is_none() {
                 self.expect(")")?;
@@ -174,31 +183,31 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn a_written_header_is_read_back() {
         for shape in [&[][..], &[3], &[0, 5], &[2, 3, 224, 224]] {
             for dtype in [DType::F32, DType::F64, DType::I64, DType::Bool, DType::U8] {
-                let bytes = written(dtype, shape).unwrap();
+                let bytes = header(dtype, shape).unwrap();
                 assert_eq!(bytes.len() % 64, 0);
-                let (header, start) = read(&bytes).unwrap();
+                let (parsed, start) = read(&bytes).unwrap();
                 let expected =
-                    Header { dtype, native: true, shape: shape.to_vec(), by_columns: false };
-                assert_eq!((header, start), (expected, bytes.len()));
+                    Header { dtype, native: true, shape: shape.to_vec(), fortran_order: false };
+                assert_eq!((parsed, start), (expected, bytes.len()));
             }
         }
-        assert_eq!(written(DType::BF16, &[3]), None);
+        assert_eq!(header(DType::BF16, &[3]), None);
     }
 
     #[test]
-    fn headers_of_all_sorts_are_read() {
+    fn spacing_quotes_and_the_order_of_keys_do_not_matter() {
         let text = "{\"shape\": (2L,3 ,), 'fortran_order':True,'descr': '>f4'}  \n";
-        let (header, start) = read(&file(text)).unwrap();
+        let (parsed, start) = read(&file(text)).unwrap();
         let native = cfg!(target_endian = "big");
-        let expected = Header { dtype: DType::F32, native, shape: vec![2, 3], by_columns: true };
-        assert_eq!((header, start), (expected, 10 + text.len()));
+        let expected = Header { dtype: DType::F32, native, shape: vec![2, 3], fortran_order: true };
+        assert_eq!((parsed, start), (expected, 10 + text.len()));
     }
 
     #[test]
-    fn other_headers_are_refused() {
+    fn malformed_and_unsupported_headers_are_refused() {
         let with = |descr: &str, shape: &str| {
             file(&format!("{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}\n"))
         };
@@ -206,16 +215,16 @@ mod tests {
         let mut long = with("'<f4'", "(2, 3)");
         long.splice(6..10, [2, 0, 0xf0, 0xff, 0xff, 0xff]);
         for (bytes, words) in [
-            (b"PK\x03\x04".to_vec(), "no .npy file"),
-            (b"\x93NUMPY".to_vec(), "no .npy file"),
-            (with("'<f4'", "(2, 3)")[..40].to_vec(), "no .npy file"),
-            (long, "no .npy file"),
-            (file("{'descr': '<f4', 'fortran_order': False, }\n"), "cannot be read"),
-            (with("'<f4'", "(-1, 3)"), "cannot be read"),
-            (with("'<f4'", "(18446744073709551616,)"), "cannot be read"),
-            (with("'<f4'", "(2 3)"), "cannot be read"),
-            (with("'<f4', 'extra': 1", "(2, 3)"), "cannot be read"),
-            (with("<f4", "(2, 3)"), "cannot be read"),
+            (b"PK\x03\x04".to_vec(), "not a .npy file"),
+            (b"\x93NUMPY".to_vec(), "not a .npy file"),
+            (with("'<f4'", "(2, 3)")[..40].to_vec(), "not a .npy file"),
+            (long, "not a .npy file"),
+            (file("{'descr': '<f4', 'fortran_order': False, }\n"), "malformed"),
+            (with("'<f4'", "(-1, 3)"), "malformed"),
+            (with("'<f4'", "(18446744073709551616,)"), "malformed"),
+            (with("'<f4'", "(2 3)"), "malformed"),
+            (with("'<f4', 'extra': 1", "(2, 3)"), "malformed"),
+            (with("<f4", "(2, 3)"), "malformed"),
             (with("'<c8'", "(2, 3)"), "arrays of type <c8"),
             (with("''", "(2, 3)"), "arrays of type"),
             (with("'|O'", "(2, 3)"), "arrays of type |O"),

@@ -1,23 +1,23 @@
-//! The photos that arguments, lists and folders name.
+//! Collects the photos that arguments, lists and folders name.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use walkdir::{DirEntry, WalkDir};
 
-use super::say;
+use super::print_stderr;
 use dyrelu::format::{read_regular, strip_mark};
 use dyrelu::{Error, ErrorKind, Result};
 
 #[derive(clap::Args)]
 pub(super) struct Sources {
-    /// A file with one path a line, in UTF-8 or as the system has it; - is standard input.
+    /// File with one path per line, in UTF-8 or in the encoding of the system; - is standard input.
     #[arg(long, value_name = "FILE")]
     list: Option<PathBuf>,
-    /// Searches folders that are links, too.
+    /// Also search folders that are reached through symbolic links.
     #[arg(long)]
     follow: bool,
-    /// Photos, and folders that are searched for photos; - reads paths from standard input.
+    /// Photos, and folders to search for photos; - reads paths from standard input.
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
 }
@@ -25,20 +25,21 @@ pub(super) struct Sources {
 /// Photos to classify.
 #[derive(Default)]
 pub(super) struct Photos {
-    /// In the order in which they were named; those of a folder by name.
+    /// In the order of the arguments. The photos of a folder are sorted by name.
     pub paths: Vec<PathBuf>,
-    /// Folders without photos or that cannot be read.
+    /// One error per folder that has no photos or cannot be read.
     pub failures: Vec<Error>,
 }
 
-/// Endings of the files that are taken from folders.
-const ENDINGS: [&str; 10] =
+/// The extensions of files that count as photos in a folder.
+const EXTENSIONS: [&str; 10] =
     ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "gif", "tif", "tiff"];
 
-/// All photos that the arguments name.
+/// Collects the photos that the arguments name.
 ///
 /// # Errors
-/// `Io` and `Input` where a list cannot be read or nothing at all was named.
+/// [`ErrorKind::Io`] or [`ErrorKind::Format`] if a list cannot be read, [`ErrorKind::Input`] if
+/// nothing was named.
 pub(super) fn collect(sources: &Sources) -> Result<Photos> {
     let mut named = Vec::new();
     let lists = sources.list.iter().map(|list| (list, true));
@@ -70,14 +71,14 @@ pub(super) fn collect(sources: &Sources) -> Result<Photos> {
 }
 
 impl Photos {
-    /// Adds the photos in a folder and in those under it.
+    /// Adds the photos in a folder and its subfolders.
     fn search(&mut self, folder: &Path, follow: bool) {
         let (photos, failures) = (self.paths.len(), self.failures.len());
         for entry in WalkDir::new(folder).follow_links(follow).sort_by_file_name() {
             match entry {
                 Ok(entry) if is_photo(&entry) => self.paths.push(entry.into_path()),
-                Ok(entry) if is_linked_folder(&entry) => say(format_args!(
-                    "note: {} is a link to a folder and was left out; --follow searches it",
+                Ok(entry) if is_linked_folder(&entry) => print_stderr(format_args!(
+                    "note: {} is a link to a folder and was skipped; --follow searches it",
                     entry.path().display()
                 )),
                 Ok(_) => {}
@@ -85,15 +86,15 @@ impl Photos {
             }
         }
         if self.paths.len() == photos && self.failures.len() == failures {
-            let none = Error::input("there are no photos in this folder");
-            self.failures.push(none.in_file(folder));
+            let empty = Error::input("there are no photos in this folder");
+            self.failures.push(empty.in_file(folder));
         }
     }
 }
 
 fn is_photo(entry: &DirEntry) -> bool {
-    let ending = entry.path().extension().map(|end| end.to_string_lossy().to_lowercase());
-    ending.is_some_and(|end| ENDINGS.contains(&end.as_str()))
+    let extension = entry.path().extension().map(|e| e.to_string_lossy().to_lowercase());
+    extension.is_some_and(|e| EXTENSIONS.contains(&e.as_str()))
         && !entry.file_type().is_dir()
         && !is_linked_folder(entry)
 }
@@ -102,10 +103,11 @@ fn is_linked_folder(entry: &DirEntry) -> bool {
     entry.path_is_symlink() && !entry.file_type().is_dir() && entry.path().is_dir()
 }
 
+/// The error for an entry of `folder` that could not be read.
 fn unreadable(folder: &Path, e: walkdir::Error) -> Error {
     let path = e.path().unwrap_or(folder).to_path_buf();
-    if let Some(around) = e.loop_ancestor() {
-        let message = format!("this link leads back to {}, which it is in", around.display());
+    if let Some(ancestor) = e.loop_ancestor() {
+        let message = format!("this link leads back to {}, which contains it", ancestor.display());
         return Error::input(message).in_file(path);
     }
     match e.into_io_error() {
@@ -114,14 +116,14 @@ fn unreadable(folder: &Path, e: walkdir::Error) -> Error {
     }
 }
 
-/// The paths in a list, one a line.
+/// The paths in a list, one per line. Empty lines are skipped.
 fn paths_in(list: &[u8]) -> Result<Vec<PathBuf>> {
     let lines = strip_mark(list)?.split(|&byte| byte == b'\n');
     let lines = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     lines.filter(|line| !line.is_empty()).map(as_path).collect()
 }
 
-/// A path as the system has it, which need not be text.
+/// The path with these bytes, which on Unix need not be UTF-8.
 #[cfg(unix)]
 fn as_path(bytes: &[u8]) -> Result<PathBuf> {
     use std::os::unix::ffi::OsStrExt;
@@ -131,5 +133,5 @@ fn as_path(bytes: &[u8]) -> Result<PathBuf> {
 #[cfg(not(unix))]
 fn as_path(bytes: &[u8]) -> Result<PathBuf> {
     let text = std::str::from_utf8(bytes);
-    text.map(PathBuf::from).map_err(|_| Error::format("a path in the list is no valid text"))
+    text.map(PathBuf::from).map_err(|_| Error::format("a path in the list is not valid UTF-8"))
 }

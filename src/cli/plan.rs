@@ -1,5 +1,5 @@
-//! What `dyrelu inspect --plan` shows: the steps that a run consists of, what was fused into each,
-//! and where its output lies in memory.
+//! `dyrelu inspect --plan`: shows the steps of a run, the operators fused into each, and the place
+//! of its outputs in memory.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -11,7 +11,7 @@ use dyrelu::plan::{Slot, SlotKind, Step};
 use dyrelu::simd::Isa;
 use dyrelu::{Model, Result};
 
-/// A plan for inputs of given shapes on a number of threads.
+/// A plan for given shapes of the inputs and a given number of threads.
 #[derive(Serialize)]
 pub(super) struct Description {
     isa: &'static str,
@@ -26,22 +26,22 @@ pub(super) struct Description {
 #[derive(Serialize)]
 struct StepDescription {
     name: String,
-    /// What computes it; "general" for the plain operators.
+    /// The kernel, or "general" for operators without one.
     kernel: &'static str,
-    /// The operators that it computes, joined by `+`.
+    /// The operators of the step, joined by `+`.
     computes: String,
-    /// The values that it reads, weights aside.
+    /// The values that the step reads, without weights.
     reads: Vec<String>,
     outputs: Vec<Buffer>,
     weight_bytes: usize,
 }
 
-/// A value that lives between steps.
+/// A value that one step writes and later steps read.
 #[derive(Serialize)]
 struct Buffer {
     name: String,
     shape: Vec<usize>,
-    /// First byte in the arena, and one past the last; absent outside of the arena.
+    /// The first byte in the arena and one past the last. Absent if the value is not in the arena.
     place: Option<[usize; 2]>,
 }
 
@@ -91,8 +91,8 @@ pub(super) fn as_text(d: &Description) -> String {
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "{} steps for inputs of {:?}, threads: {}, {}\n\
-         {:.2} MB of working memory, {:.2} of them workspace; {:.1} MB of weights\n",
+        "{} steps for inputs of shapes {:?}, threads: {}, {}\n\
+         {:.2} MB of working memory, of which {:.2} MB are workspace; {:.1} MB of weights\n",
         d.steps.len(),
         d.inputs,
         d.threads,
@@ -101,14 +101,14 @@ pub(super) fn as_text(d: &Description) -> String {
         megabytes(d.workspace_bytes),
         megabytes(d.weight_bytes)
     );
-    // Values are named by the step that makes them.
-    let mut makers: HashMap<&str, usize> = HashMap::new();
+    // The table shows the number of the step that writes a value instead of the value's name.
+    let mut writers: HashMap<&str, usize> = HashMap::new();
     let mut rows = Vec::new();
     for (i, step) in d.steps.iter().enumerate() {
-        let maker =
-            |name: &String| makers.get(name.as_str()).map_or(name.clone(), usize::to_string);
-        // Partial sums come from the step that makes their map.
-        let mut reads: Vec<_> = step.reads.iter().map(maker).collect();
+        let writer =
+            |name: &String| writers.get(name.as_str()).map_or(name.clone(), usize::to_string);
+        let mut reads: Vec<_> = step.reads.iter().map(writer).collect();
+        // A feature map and its partial sums come from the same step.
         reads.dedup();
         let first = step.outputs.first();
         let place = first.and_then(|output| output.place);
@@ -125,7 +125,7 @@ pub(super) fn as_text(d: &Description) -> String {
             step.name.clone(),
         ]);
         for output in &step.outputs {
-            makers.insert(&output.name, i);
+            writers.insert(&output.name, i);
         }
     }
     let header =

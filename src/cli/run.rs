@@ -1,4 +1,4 @@
-//! `dyrelu run`: tensors in, tensors out.
+//! `dyrelu run`: runs a network on arrays from files.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -15,18 +15,19 @@ Examples:
   dyrelu run net.onnx --input image=x.npy --input size=s.npy --output boxes=b.npy
   dyrelu run net.onnx --input x.npy --output y.npy --layout nhwc")]
 pub(super) struct Arguments {
-    /// The network: an ONNX file or a native weight file.
+    /// Network: a file, or a name from `dyrelu models`.
     model: PathBuf,
-    /// An array for an input; with NAME= for networks with several. The file - is standard input.
+    /// Array for an input; give it once per input, by name or in order. The file - is standard
+    /// input.
     #[arg(long, value_name = "[NAME=]FILE.npy")]
     input: Vec<OsString>,
-    /// Where an output goes; with NAME= for networks with several.
+    /// File to write an output to; give it once per output, by name or in order.
     #[arg(long, value_name = "[NAME=]FILE.npy", required = true)]
     output: Vec<OsString>,
-    /// The layout of the feature maps (arrays with four axes) in the files.
+    /// Layout of the feature maps (arrays with four axes) in the files.
     #[arg(long, value_enum, default_value = "nchw")]
     layout: LayoutName,
-    /// Threads to run on; all that this process may use by default.
+    /// Number of threads; by default all that this process may use.
     #[arg(long, value_name = "N", value_parser = positive)]
     threads: Option<usize>,
     #[command(flatten)]
@@ -48,8 +49,8 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     let sources = assign(&arguments.input, model.inputs(), "input")?;
     let targets = assign(&arguments.output, model.outputs(), "output")?;
     let mut seen = HashSet::new();
-    if let Some(twice) = targets.iter().flatten().find(|&target| !seen.insert(target)) {
-        return Err(Error::input("two outputs cannot go to one file").in_file(twice));
+    if let Some(duplicate) = targets.iter().flatten().find(|&target| !seen.insert(target)) {
+        return Err(Error::input("two outputs cannot go to one file").in_file(duplicate));
     }
     let mut inputs = Vec::new();
     for (port, source) in model.inputs().iter().zip(&sources) {
@@ -65,22 +66,23 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     }
     let mut session = Session::with_threads(&model, threads(arguments.threads))?;
     let outputs = session.run(&inputs).map_err(|e| e.in_file(&arguments.model))?;
-    // All files or none.
-    let mut written = Vec::new();
+    // No file appears under its name before all are written.
+    let mut replacements = Vec::new();
     for (tensor, target) in outputs.iter().zip(&targets) {
         let Some(target) = target else { continue };
-        written.push(if tensor.shape().len() == 4 && layout == Layout::Nhwc {
+        replacements.push(if tensor.shape().len() == 4 && layout == Layout::Nhwc {
             arrays::write(target, &tensor.to_layout(Layout::Nchw, layout)?)?
         } else {
             arrays::write(target, tensor)?
         });
     }
-    written.into_iter().try_for_each(Replacement::keep)?;
-    Ok(Outcome::Fine)
+    replacements.into_iter().try_for_each(Replacement::keep)?;
+    Ok(Outcome::Success)
 }
 
-/// Which file belongs to which port. Without a name, files go to the ports in order.
-fn assign(files: &[OsString], ports: &[Port], what: &str) -> Result<Vec<Option<PathBuf>>> {
+/// Assigns files to ports. A file without a name goes to the first port that has none yet. `kind` is
+/// `input` or `output`.
+fn assign(files: &[OsString], ports: &[Port], kind: &str) -> Result<Vec<Option<PathBuf>>> {
     let names: Vec<&str> = ports.iter().map(|port| port.name.as_str()).collect();
     let mut assigned: Vec<Option<PathBuf>> = vec![None; names.len()];
     for file in files {
@@ -90,30 +92,32 @@ fn assign(files: &[OsString], ports: &[Port], what: &str) -> Result<Vec<Option<P
                 if file.to_str().is_some_and(|text| text.contains('=')) && !Path::new(file).exists()
                 {
                     return Err(Error::input(format!(
-                        "the network has no {what} for {file:?}; it has {names:?}"
+                        "the network has no {kind} for {file:?}; it has {names:?}"
                     )));
                 }
                 let free = assigned.iter().position(Option::is_none).ok_or_else(|| {
-                    Error::input(format!("the network has {} {what}s: {names:?}", names.len()))
+                    Error::input(format!(
+                        "there are more files than the network has {kind}s: {names:?}"
+                    ))
                 })?;
                 (free, file.as_os_str())
             }
         };
         if assigned[at].replace(path.into()).is_some() {
-            return Err(Error::input(format!("{what} {:?} was given twice", names[at])));
+            return Err(Error::input(format!("{kind} {:?} was given twice", names[at])));
         }
     }
     Ok(assigned)
 }
 
-/// The number of the port and the path of `NAME=PATH`. Both may contain an equals sign: the longest name
-/// counts.
+/// The index of the port and the path in `NAME=PATH`.
+///
+/// Names and paths may contain an equals sign. If several names match, the longest counts.
 fn named<'f>(file: &'f OsStr, names: &[&str]) -> Option<(usize, &'f str)> {
-    // What is no text cannot begin with a name.
     let text = file.to_str()?;
     let path = |name: &str| text.strip_prefix(name)?.strip_prefix('=');
-    let fitting = names.iter().enumerate().filter_map(|(at, name)| Some((at, path(name)?)));
-    fitting.min_by_key(|(_, path)| path.len())
+    let matches = names.iter().enumerate().filter_map(|(at, name)| Some((at, path(name)?)));
+    matches.min_by_key(|(_, path)| path.len())
 }
 
 #[cfg(test)]
@@ -123,7 +127,7 @@ mod tests {
     #[test]
     fn names_and_paths_may_contain_an_equals_sign() {
         let names = ["a", "a=b", "c"];
-        for (text, want) in [
+        for (text, expected) in [
             ("a=x.npy", Some((0, "x.npy"))),
             ("a=b=x.npy", Some((1, "x.npy"))),
             ("c=d=x.npy", Some((2, "d=x.npy"))),
@@ -131,7 +135,7 @@ mod tests {
             ("x.npy", None),
             ("a", None),
         ] {
-            assert_eq!(named(OsStr::new(text), &names), want, "{text}");
+            assert_eq!(named(OsStr::new(text), &names), expected, "{text}");
         }
     }
 }

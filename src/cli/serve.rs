@@ -1,6 +1,7 @@
-//! `dyrelu bench --serve`: runs when another program says so, which lets several engines take turns.
+//! `dyrelu bench --serve`: runs the network on request, so that another program can measure several
+//! engines in turns.
 //!
-//! The other end, and what is said, is `tools/dyrelu_tools/compare_engines/protocol.py`.
+//! The protocol and its other end are in `tools/dyrelu_tools/compare_engines/protocol.py`.
 
 use std::io::BufRead;
 use std::time::Instant;
@@ -9,17 +10,19 @@ use dyrelu::{Error, Result, Session, Tensor};
 
 use super::print;
 
-/// Says `ready`, then answers `run N` with the seconds of N runs, until `quit` or the end of input.
+/// Prints `ready`, then answers each line `run N` with the times of N runs in seconds. Returns after
+/// `quit` or at the end of standard input.
 ///
-/// Inputs and outputs, which are as long as these `outputs`, stay where they are from run to run, as
-/// the other engines are given theirs: a large one that is new at every run would cost page faults.
+/// Inputs and outputs stay in the same buffers for all runs, as for the other engines: new buffers
+/// would add page faults to every run. `outputs` are those of an earlier run, for their sizes.
 ///
 /// # Errors
-/// `Input` where some are not of type f32, or what is said is something else.
+/// [`ErrorKind::Input`](dyrelu::ErrorKind::Input) if an input is not of type f32 or a request is
+/// malformed.
 pub(super) fn serve(session: &mut Session, inputs: &[Tensor], outputs: &[Tensor]) -> Result<()> {
     let views = inputs.iter().map(|x| Ok((x.shape(), x.as_f32()?))).collect::<Result<Vec<_>>>()?;
-    let mut room: Vec<_> = outputs.iter().map(|y| vec![0.0; y.len()]).collect();
-    let mut room: Vec<&mut [f32]> = room.iter_mut().map(Vec::as_mut_slice).collect();
+    let mut buffers: Vec<_> = outputs.iter().map(|y| vec![0.0; y.len()]).collect();
+    let mut buffers: Vec<&mut [f32]> = buffers.iter_mut().map(Vec::as_mut_slice).collect();
     print("ready\n")?;
     for line in std::io::stdin().lock().lines() {
         let line = line.map_err(|e| Error::input(format!("standard input: {e}")))?;
@@ -28,7 +31,7 @@ pub(super) fn serve(session: &mut Session, inputs: &[Tensor], outputs: &[Tensor]
             Some(("run", Ok(count))) => {
                 let times = (0..count).map(|_| {
                     let start = Instant::now();
-                    session.run_into(&views, &mut room)?;
+                    session.run_into(&views, &mut buffers)?;
                     Ok(start.elapsed().as_secs_f64().to_string())
                 });
                 print(&(times.collect::<Result<Vec<_>>>()?.join(" ") + "\n"))?;

@@ -1,8 +1,9 @@
-//! Tables of text.
+//! Prints tables as text.
 
 use std::fmt::Write;
 
-/// Columns wide enough for their contents; those in `right` are aligned to the right.
+/// Formats a table whose columns are as wide as their contents. The columns whose indices are in
+/// `right` are aligned to the right.
 pub(super) fn table<const N: usize>(
     header: [String; N],
     rows: Vec<[String; N]>,

@@ -1,4 +1,4 @@
-//! `dyrelu verify`: the engine against the reference, and against what is expected.
+//! `dyrelu verify`: compares the engine with the reference executor, and with expected outputs.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -13,21 +13,21 @@ Examples:
   dyrelu verify net.onnx
   dyrelu verify net.onnx --input x.npy --expect y.npy")]
 pub(super) struct Arguments {
-    /// The network, a file or a name from `dyrelu models`; the one that ships by default.
+    /// Network: a file, or a name from `dyrelu models`; by default the one that ships with dyrelu.
     model: Option<PathBuf>,
-    /// An array for each input, in order; random numbers by default.
+    /// Array for an input instead of random numbers; give it once per input, in order.
     #[arg(long, value_name = "FILE.npy")]
     input: Vec<PathBuf>,
-    /// What each output should be, in order.
+    /// Expected array of an output; give it once per output, in order.
     #[arg(long, value_name = "FILE.npy")]
     expect: Vec<PathBuf>,
-    /// The largest error that passes, as a share of the largest element.
+    /// Largest accepted error, relative to the largest magnitude in the array.
     #[arg(long, default_value_t = 1e-4, value_parser = not_negative)]
     tolerance: f64,
-    /// The size that stands for free sizes of random inputs beyond the batch.
+    /// Size of every axis of random inputs that the network leaves free, other than the batch.
     #[arg(long, value_name = "PIXELS", default_value_t = 224, value_parser = positive)]
     size: usize,
-    /// Threads to run on; all that this process may use by default.
+    /// Number of threads; by default all that this process may use.
     #[arg(long, value_name = "N", value_parser = positive)]
     threads: Option<usize>,
     #[command(flatten)]
@@ -43,19 +43,20 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     } else {
         arguments.input.iter().map(|path| arrays::read(path)).collect::<Result<_>>()?
     };
-    // Values are compared by name: passes that replace a value keep its name.
-    let mut engine: HashMap<String, Tensor> = HashMap::new();
+    // Values are compared by name: a pass that replaces a value keeps its name.
+    let mut engine_values: HashMap<String, Tensor> = HashMap::new();
     let mut session = Session::with_threads(&model, threads(arguments.threads))?;
     let outputs = session.run_observed(&inputs, &mut |name, tensor| {
-        engine.insert(name.to_string(), tensor.clone());
+        engine_values.insert(name.to_string(), tensor.clone());
     })?;
     let mut worst: Option<(f64, String)> = None;
     let mut compared = 0;
     let mut failure = None;
     let expected = reference::trace(&graph, &inputs, &mut |id, tensor| {
         let name = &graph.value(id).name;
-        let Some(found) = engine.get(name).filter(|t| t.dtype() == DType::F32) else { return };
-        match relative_error(name, found, tensor) {
+        let computed = engine_values.get(name).filter(|t| t.dtype() == DType::F32);
+        let Some(computed) = computed else { return };
+        match relative_error(name, computed, tensor) {
             Ok(error) => {
                 compared += 1;
                 if worst.as_ref().is_none_or(|(w, _)| error > *w || error.is_nan()) {
@@ -69,58 +70,66 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
         return Err(e);
     }
     let mut passed = true;
-    let mut line = |what: &str, error: f64| {
-        let good = error <= arguments.tolerance;
-        passed &= good;
+    let mut print_line = |comparison: &str, error: f64| {
+        let accepted = error <= arguments.tolerance;
+        passed &= accepted;
         print(&format!(
-            "{}  {what}: error {error:.2e} of the scale\n",
-            if good { "ok  " } else { "OFF " }
+            "{}  {comparison}: relative error {error:.2e}\n",
+            if accepted { "ok  " } else { "FAIL" }
         ))
     };
     if let Some((error, name)) = worst {
-        line(&format!("{compared} values against the reference, the worst is {name:?}"), error)?;
+        let comparison = format!("{compared} values against the reference, the worst is {name:?}");
+        print_line(&comparison, error)?;
     }
-    for (i, (found, expected)) in outputs.iter().zip(&expected).enumerate() {
+    for (i, (output, expected)) in outputs.iter().zip(&expected).enumerate() {
         let name = &model.outputs()[i].name;
-        line(
+        print_line(
             &format!("output {name:?} against the reference"),
-            relative_error(name, found, expected)?,
+            relative_error(name, output, expected)?,
         )?;
     }
     if arguments.expect.len() > outputs.len() {
-        return Err(Error::input(format!("the network has {} outputs", outputs.len())));
+        return Err(Error::input(format!(
+            "--expect was given {} times, but the network has {} outputs",
+            arguments.expect.len(),
+            outputs.len()
+        )));
     }
     for (i, path) in arguments.expect.iter().enumerate() {
         let name = &model.outputs()[i].name;
         let expected = arrays::read(path)?;
-        line(
+        print_line(
             &format!("output {name:?} against {}", path.display()),
             relative_error(name, &outputs[i], &expected)?,
         )?;
     }
-    Ok(if passed { Outcome::Fine } else { Outcome::Partial })
+    Ok(if passed { Outcome::Success } else { Outcome::Partial })
 }
 
-/// The largest difference as a share of the largest element; NaN where only one side has one.
-fn relative_error(name: &str, found: &Tensor, expected: &Tensor) -> Result<f64> {
-    if found.shape() != expected.shape() {
+/// The largest difference, divided by the largest magnitude among the expected elements.
+///
+/// Equal infinities and pairs of NaN count as equal. NaN or an infinity on one side only makes the
+/// result NaN.
+fn relative_error(name: &str, computed: &Tensor, expected: &Tensor) -> Result<f64> {
+    if computed.shape() != expected.shape() {
         return Err(Error::shape(format!(
             "{name:?} has shape {:?}, expected {:?}",
-            found.shape(),
+            computed.shape(),
             expected.shape()
         )));
     }
-    // What is rounded to half precision may be rounded the other way.
-    let unit = match found.dtype() {
+    // In half precision, two results that differ slightly may round to neighbouring numbers.
+    let unit = match computed.dtype() {
         DType::F16 => 1.0 / f64::from(1 << 10),
         DType::BF16 => 1.0 / f64::from(1 << 7),
         _ => 0.0,
     };
-    let (found, expected) = (found.cast(DType::F64)?, expected.cast(DType::F64)?);
-    let (found, expected) = (found.as_slice::<f64>()?, expected.as_slice::<f64>()?);
+    let (computed, expected) = (computed.cast(DType::F64)?, expected.cast(DType::F64)?);
+    let (computed, expected) = (computed.as_slice::<f64>()?, expected.as_slice::<f64>()?);
     let mut scale = f64::MIN_POSITIVE;
     let mut worst = 0f64;
-    for (&a, &b) in found.iter().zip(expected) {
+    for (&a, &b) in computed.iter().zip(expected) {
         let is_neighbour = b.is_finite() && (a - b).abs() <= unit * b.abs();
         if a == b || is_neighbour || (a.is_nan() && b.is_nan()) {
             scale = if b.is_finite() { scale.max(b.abs()) } else { scale };
@@ -135,11 +144,11 @@ fn relative_error(name: &str, found: &Tensor, expected: &Tensor) -> Result<f64> 
     Ok(worst / scale)
 }
 
-/// Normally distributed numbers, the same at every call.
+/// Inputs of approximately normally distributed numbers, the same at every call.
 fn random_inputs(graph: &Graph, size: usize) -> Result<Vec<Tensor>> {
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     let mut uniform = move || {
-        // SplitMix64.
+        // SplitMix64
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -151,7 +160,7 @@ fn random_inputs(graph: &Graph, size: usize) -> Result<Vec<Tensor>> {
         let Some(ty) = &value.input else { return Err(Error::graph("an input without a type")) };
         if !ty.dtype.is_float() {
             return Err(Error::input(format!(
-                "input {:?} is of type {}: give its values with --input",
+                "input {:?} is of type {}, which has no random values; add --input FILE.npy",
                 value.name, ty.dtype
             )));
         }

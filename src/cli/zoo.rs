@@ -1,4 +1,4 @@
-//! `dyrelu models`: the networks that can be named in place of a file, and where they are found.
+//! `dyrelu models`: lists and finds the networks that commands accept by name.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::table::table;
-use super::{Outcome, TextOrJson, inspect, models, print, say, to_json};
+use super::{Outcome, TextOrJson, inspect, models, print, print_stderr, to_json};
 use dyrelu::compile::DynamicActivation;
 use dyrelu::graph::{cost, infer};
 use dyrelu::vision::Preprocess;
 use dyrelu::{Error, Model, Options, Result};
 
-/// The network that is used where none is named.
+/// The name of the network that commands use by default.
 const DEFAULT: &str = "efficientnet-lite0-dyrelu-b";
 
-/// What the name of a network's file may end in.
+/// The extensions of network files.
 const EXTENSIONS: [&str; 2] = ["safetensors", "onnx"];
 
 #[derive(clap::Args)]
@@ -25,20 +25,21 @@ Examples:
   dyrelu models --format json | jq -r '.[].name'
   dyrelu classify --model NAME photo.jpg             # a name from the list
 
-Networks are files in the folder that DYRELU_MODELS names, in `models` under the current folder or near
-the program, and where the program was built; the first of a name counts.")]
+Networks are searched for in the folder that DYRELU_MODELS names, in the folder `models` of the current
+folder, of the program's folder and of those above it, and where the program was built. Of several with the
+same name, the first is used.")]
 pub(super) struct Arguments {
-    /// How the list is printed.
+    /// Format of the list.
     #[arg(long, value_enum, default_value = "text")]
     format: TextOrJson,
 }
 
-/// One line of the list. What the file does not say is absent.
+/// One row of the list. An optional field is absent if the file does not state it.
 #[derive(Serialize)]
 struct Entry {
     name: String,
     path: PathBuf,
-    /// Kinds of dynamic activations, the most frequent first.
+    /// The forms of the dynamic activations, most frequent first.
     forms: Vec<String>,
     input: Option<Vec<usize>>,
     classes: Option<usize>,
@@ -51,12 +52,12 @@ struct Entry {
 
 pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     let mut entries = Vec::new();
-    let mut outcome = Outcome::Fine;
-    for (name, path) in named() {
+    let mut outcome = Outcome::Success;
+    for (name, path) in networks() {
         match describe(&name, &path) {
             Ok(entry) => entries.push(entry),
             Err(e) => {
-                say(format_args!("error: {e}"));
+                print_stderr(format_args!("error: {e}"));
                 outcome = Outcome::Partial;
             }
         }
@@ -68,22 +69,22 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// The file that is meant: a path, the name of a network, or none for the one that ships.
-pub(super) fn find(wanted: Option<&Path>) -> Result<PathBuf> {
-    let path = wanted.unwrap_or(Path::new(DEFAULT));
+/// The file of a network given by its path or name, or of the default network.
+pub(super) fn find(model: Option<&Path>) -> Result<PathBuf> {
+    let path = model.unwrap_or(Path::new(DEFAULT));
     let is_path = path.components().count() != 1 || has_extension(path);
-    if wanted.is_some() && (is_path || path.exists()) {
+    if model.is_some() && (is_path || path.exists()) {
         return Ok(path.to_path_buf());
     }
-    let mut known = named();
+    let mut networks = networks();
     let name = path.to_string_lossy();
-    known.remove(&*name).ok_or_else(|| {
-        let names: Vec<_> = known.into_keys().collect();
-        let others = match names.as_slice() {
-            [] => "none was found; DYRELU_MODELS may name a folder with models".to_string(),
+    networks.remove(&*name).ok_or_else(|| {
+        let names: Vec<_> = networks.into_keys().collect();
+        let known = match names.as_slice() {
+            [] => "none was found; set DYRELU_MODELS to a folder with networks".to_string(),
             names => format!("there are {}", names.join(", ")),
         };
-        Error::input(format!("no network of the name {name:?}: {others}"))
+        Error::input(format!("there is no network named {name:?}: {known}"))
     })
 }
 
@@ -91,9 +92,9 @@ fn has_extension(path: &Path) -> bool {
     path.extension().is_some_and(|end| EXTENSIONS.iter().any(|e| end.eq_ignore_ascii_case(e)))
 }
 
-/// The networks that can be named.
-fn named() -> BTreeMap<String, PathBuf> {
-    let mut found = BTreeMap::new();
+/// The networks that have a name, with their paths.
+fn networks() -> BTreeMap<String, PathBuf> {
+    let mut networks = BTreeMap::new();
     for folder in folders() {
         let Ok(files) = std::fs::read_dir(folder) else { continue };
         let mut paths: Vec<_> = files.filter_map(|file| Some(file.ok()?.path())).collect();
@@ -101,13 +102,13 @@ fn named() -> BTreeMap<String, PathBuf> {
         paths.sort();
         for path in paths {
             let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-            name.map(|name| found.entry(name).or_insert(path));
+            name.map(|name| networks.entry(name).or_insert(path));
         }
     }
-    found
+    networks
 }
 
-/// Where networks may be, the nearest to the user first.
+/// The folders to search for networks, in order of precedence.
 fn folders() -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = Vec::new();
     folders.extend(std::env::var_os("DYRELU_MODELS").map(PathBuf::from));
@@ -144,7 +145,8 @@ fn describe(name: &str, path: &Path) -> Result<Entry> {
     })
 }
 
-/// Channels, height and width of an image, by what the file says of photos or by the graph alone.
+/// Channels, height and width of an image. Sizes that the graph leaves free are those to which the
+/// file prepares photos.
 fn input(model: &Model) -> Result<Option<Vec<usize>>> {
     let ty = model.inputs().first().and_then(|port| port.ty.as_ref());
     let Some(dims) = ty.map(|ty| ty.dims.as_slice()).filter(|dims| dims.len() == 4) else {

@@ -5,6 +5,7 @@
 //! kernels and builds the plan, whose weights `pack` packs. `tuning` has the thresholds.
 
 mod lower;
+mod options;
 mod pack;
 mod pipeline;
 mod recognise;
@@ -15,7 +16,8 @@ mod static_activations;
 mod tests;
 mod tuning;
 
-pub use pipeline::{Compiled, Options, compile, optimise, prepare};
+pub use options::Options;
+pub use pipeline::{Compiled, compile, optimise, prepare};
 pub use recognise::Unrecognised;
 pub use report::{DynamicActivation, Report};
 pub use rewrite::FixedBatch;

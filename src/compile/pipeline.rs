@@ -1,8 +1,7 @@
 //! All passes of the compiler, in order.
 
-use std::path::PathBuf;
-
-use super::lower::Network;
+use super::lower::{self, Network};
+use super::options::Options;
 use super::pack::PREPARATION;
 use super::recognise::{Unrecognised, recognise};
 use super::report::Report;
@@ -12,43 +11,6 @@ use crate::format::{Opened, PackedTensors, Prepared};
 use crate::graph::infer::Types;
 use crate::graph::{Graph, Rewriter, in_single_precision};
 use crate::plan::Plan;
-
-/// How a network is opened and computed.
-///
-/// ```
-/// let options = dyrelu::Options::default().winograd(false);
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Options {
-    pub(crate) external_data_root: Option<PathBuf>,
-    pub(crate) winograd: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options { external_data_root: None, winograd: true }
-    }
-}
-
-impl Options {
-    /// Allows links to lead to `folder` for the external data of an ONNX file. By default there is no
-    /// such folder.
-    ///
-    /// External data lies in the folder of its model or under it. A link there that leads elsewhere is
-    /// refused, unless it leads to `folder` or under it.
-    pub fn external_data_root(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.external_data_root = Some(folder.into());
-        self
-    }
-
-    /// Sets whether 3x3 convolutions of large maps may use Winograd's algorithm, which is faster and
-    /// rounds a little more. By default they may.
-    pub fn winograd(mut self, allow: bool) -> Self {
-        self.winograd = allow;
-        self
-    }
-}
 
 /// A network that is ready to run.
 pub struct Compiled {
@@ -82,7 +44,8 @@ pub fn compile(opened: Opened, options: &Options) -> Result<Compiled> {
         }
     };
     let (types, links) = rewriter.finish()?;
-    let plan = Network::new(&graph, &types, &links, options).lower(&packed, &files);
+    let network = Network::new(&graph, &types, &links, options);
+    let plan = lower::lower(&network, &packed, &files);
     Ok(Compiled { graph, plan, types, report })
 }
 
@@ -101,7 +64,8 @@ fn usable(prepared: Prepared) -> Option<(Vec<Unrecognised>, PackedTensors)> {
 pub fn prepare(graph: &Graph, unrecognised: &[Unrecognised]) -> Result<Prepared> {
     let mut graph = graph.clone();
     let (types, links) = Rewriter::new(&mut graph)?.finish()?;
-    let packed = Network::new(&graph, &types, &links, &Options::default()).packed();
+    let options = Options::default();
+    let packed = lower::packed(&Network::new(&graph, &types, &links, &options));
     let notes = serde_json::to_value(unrecognised);
     let notes = notes.map_err(|e| Error::format(format!("notes cannot be stored: {e}")))?;
     Ok(Prepared { version: PREPARATION, notes, packed })

@@ -7,11 +7,11 @@ use super::{Bindings, Dim, Graph, TensorType};
 use crate::error::{Error, Result};
 use crate::tensor::DType;
 
-/// Checks that there is one tensor an input, given by element type and sizes, of the declared element
-/// type and sizes, and notes in `bindings` which size each symbol stands for.
+/// Checks that `tensors`, given by element type and sizes, are one per input and have the types
+/// that the graph declares. Adds the size that each symbol stands for to `bindings`.
 ///
 /// # Errors
-/// `Input`, naming the input, what it wants and what it was given.
+/// [`Input`](crate::ErrorKind::Input), naming the input, its declared type and the type found.
 pub fn bind_inputs<'a>(
     graph: &Graph,
     tensors: impl ExactSizeIterator<Item = (DType, &'a [usize])>,
@@ -31,7 +31,7 @@ pub fn bind_inputs<'a>(
         let wrong = || {
             let hint = fixed_batch_hint(ty, dtype, shape);
             Error::input(format!(
-                "input {:?} wants {ty}, found {dtype} {shape:?}{hint}",
+                "input {:?} must be {ty}, found {dtype} {shape:?}{hint}",
                 value.name
             ))
         };
@@ -54,7 +54,7 @@ pub fn bind_inputs<'a>(
     Ok(())
 }
 
-/// What to say of a tensor that fits but for the number of images.
+/// Returns an addition to the message about a tensor of which only the number of images is wrong.
 fn fixed_batch_hint(ty: &TensorType, dtype: DType, shape: &[usize]) -> String {
     let Some((batch, sizes)) = ty.dims.split_first() else { return String::new() };
     let fits = |(dim, &size): (&Dim, &usize)| dim.as_size().is_none_or(|wanted| wanted == size);

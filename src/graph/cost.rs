@@ -1,16 +1,16 @@
-//! What a network costs: multiply-adds, parameters, memory.
+//! The cost of a network: multiply-adds and parameters.
 
 use super::infer::Types;
 use super::{Graph, Node, Op};
 
-/// The size of a value with every free size counted as one, as for a single image.
+/// Returns the number of elements of a value for a single image: every free size counts as 1.
 fn elements(types: &Types, value: super::ValueId) -> Option<u64> {
     let sizes = types.get(value)?.dims.iter().map(|d| d.as_size().unwrap_or(1) as u64);
     Some(sizes.fold(1, u64::saturating_mul))
 }
 
-/// The multiply-adds of a node's matrix products for one image; free sizes other than the batch
-/// should have been fixed.
+/// Returns the multiply-adds of a node's matrix products for one image. Every free size counts as
+/// 1, so that sizes other than the batch should have been fixed before.
 pub fn multiply_adds(types: &Types, node: &Node) -> u64 {
     let size = |i: usize| node.input(i).and_then(|id| elements(types, id)).unwrap_or(0);
     let dim = |i: usize, axis: usize| {
@@ -31,13 +31,14 @@ pub fn multiply_adds(types: &Types, node: &Node) -> u64 {
     }
 }
 
-/// The number of constants that a node reads, as a count of elements.
+/// Returns the number of elements of the constants that a node reads.
 pub fn parameters(graph: &Graph, node: &Node) -> u64 {
     let inputs = node.inputs.iter().flatten();
     inputs.filter_map(|&id| graph.constant(id)).map(|t| t.len() as u64).sum()
 }
 
-/// The number of weights of the whole network, each counted once.
+/// Returns the number of floating-point elements of all constants; a constant that several nodes
+/// read counts once.
 pub fn total_parameters(graph: &Graph) -> u64 {
     let constants = graph.values().iter().filter_map(|v| v.constant.as_ref());
     constants.filter(|t| t.dtype().is_float()).map(|t| t.len() as u64).sum()

@@ -1,8 +1,8 @@
-//! Sizes that are known only at run time: polynomials over named symbols.
+//! Sizes that are known only at run time, as polynomials over named symbols.
 //!
-//! A network exported with a free batch computes shapes such as `N * 4C / C`. Keeping a size as a
-//! polynomial with whole coefficients makes equal sizes structurally equal, so that a pass can
-//! see that a reshape keeps the batch axis without knowing how long it is.
+//! A network exported with a free batch computes shapes such as `N * 4C / C`. As polynomials with
+//! integer coefficients, equal sizes are structurally equal: a pass can see that a reshape keeps
+//! the batch axis without knowing its size.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,26 +11,30 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 
-/// What a product may contain besides a number.
+/// A factor of a term, besides its coefficient.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Atom {
     Symbol(Arc<str>),
     FloorDiv(Dim, Dim),
-    /// Of two or more, sorted.
+    /// The minimum of two or more sizes, which are sorted.
     Min(Vec<Dim>),
-    /// Of two or more, sorted.
+    /// The maximum of two or more sizes, which are sorted.
     Max(Vec<Dim>),
 }
 
-/// The most terms of a polynomial, and the most factors of a term: more than any network needs,
-/// few enough that a hostile one cannot make sizes explode.
+/// The most terms of a polynomial. Like [`MAX_DEGREE`], it is more than any network needs, and
+/// keeps hostile ones from making sizes that take too long to handle.
 const MAX_TERMS: usize = 256;
+
+/// The most factors of a term.
 const MAX_DEGREE: usize = 32;
 
-/// What the names of sizes that depend on data begin with.
+/// The first character of the names of sizes that depend on data.
 const UNKNOWN: char = '?';
 
-/// The size of an axis, or an integer computed from sizes: a sum of products of symbols.
+/// The size of an axis, or an integer computed from sizes.
+///
+/// It is a polynomial: from the factors of each term, sorted, to its coefficient, which is never 0.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Dim(BTreeMap<Vec<Atom>, i64>);
 
@@ -38,13 +42,13 @@ pub struct Dim(BTreeMap<Vec<Atom>, i64>);
 pub type Bindings = BTreeMap<Arc<str>, usize>;
 
 impl Dim {
-    /// A size that has a name and no value yet, such as `N`.
+    /// Returns a size with a name, such as `N`, that has no value before a run.
     pub fn symbol(name: &str) -> Self {
         Self::atom(Atom::Symbol(name.into()))
     }
 
-    /// A size that depends on data and may be 0: a symbol named by `number`, with a question mark
-    /// before it.
+    /// Returns a size that depends on data and may be 0. It is a symbol whose name is a question
+    /// mark and `number`.
     pub fn unknown(number: usize) -> Self {
         Self::symbol(&format!("{UNKNOWN}{number}"))
     }
@@ -53,7 +57,7 @@ impl Dim {
         Dim(BTreeMap::from([(vec![atom], 1)]))
     }
 
-    /// The value, where it is known.
+    /// Returns the value, if it is known.
     pub fn as_const(&self) -> Option<i64> {
         match self.0.len() {
             0 => Some(0),
@@ -62,12 +66,12 @@ impl Dim {
         }
     }
 
-    /// The value as a size, where it is known and not negative.
+    /// Returns the value as a size, if it is known and not negative.
     pub fn as_size(&self) -> Option<usize> {
         self.as_const().and_then(|v| usize::try_from(v).ok())
     }
 
-    /// The atom, where this is one and nothing else.
+    /// Returns the atom, if the polynomial is a single one.
     fn as_atom(&self) -> Option<&Atom> {
         match self.0.iter().next() {
             Some((atoms, 1)) if self.0.len() == 1 => match atoms.as_slice() {
@@ -78,7 +82,7 @@ impl Dim {
         }
     }
 
-    /// The name, where this is one symbol and nothing else.
+    /// Returns the name, if the polynomial is a single symbol.
     pub fn as_symbol(&self) -> Option<&str> {
         match self.as_atom() {
             Some(Atom::Symbol(name)) => Some(name),
@@ -86,7 +90,7 @@ impl Dim {
         }
     }
 
-    /// The sum; `None` where a coefficient overflows or the polynomial becomes too long.
+    /// Returns the sum, or `None` if a coefficient overflows or the polynomial becomes too long.
     pub fn checked_add(&self, other: &Dim) -> Option<Dim> {
         let mut sum = self.0.clone();
         for (atoms, &coefficient) in &other.0 {
@@ -99,12 +103,12 @@ impl Dim {
         (sum.len() <= MAX_TERMS).then_some(Dim(sum))
     }
 
-    /// The difference; `None` as with [`checked_add`](Self::checked_add).
+    /// Returns the difference, or `None` as [`checked_add`](Self::checked_add) does.
     pub fn checked_sub(&self, other: &Dim) -> Option<Dim> {
         self.checked_add(&other.checked_mul(&Dim::from(-1))?)
     }
 
-    /// The product; `None` as with [`checked_add`](Self::checked_add).
+    /// Returns the product, or `None` as [`checked_add`](Self::checked_add) does.
     pub fn checked_mul(&self, other: &Dim) -> Option<Dim> {
         let mut product = BTreeMap::new();
         for (a, &x) in &self.0 {
@@ -120,12 +124,13 @@ impl Dim {
         fits.then_some(Dim(product))
     }
 
-    /// The product of several; `None` as with [`checked_add`](Self::checked_add).
+    /// Returns the product of all `dims`, or `None` as [`checked_add`](Self::checked_add) does.
     pub fn product<'a>(dims: impl IntoIterator<Item = &'a Dim>) -> Option<Dim> {
         dims.into_iter().try_fold(Dim::from(1), |product, dim| product.checked_mul(dim))
     }
 
-    /// How many symbols and numbers it is written with: a measure of how much it costs to handle.
+    /// Returns the number of symbols and numbers in the formula, a measure of the cost of handling
+    /// it.
     pub fn weight(&self) -> usize {
         let of_all = |dims: &[Dim]| dims.iter().map(Dim::weight).sum::<usize>();
         let of_atom = |atom: &Atom| match atom {
@@ -136,8 +141,9 @@ impl Dim {
         self.0.keys().map(|atoms| 1 + atoms.iter().map(of_atom).sum::<usize>()).sum()
     }
 
-    /// Inclusive bounds, where there are any, given that every symbol stands for 1 or more, and
-    /// for 0 or more where it [depends on data](Self::unknown).
+    /// Returns the lower and the upper bound, both inclusive, as far as they are known.
+    ///
+    /// A symbol stands for at least 1, or for at least 0 if it [depends on data](Self::unknown).
     pub fn bounds(&self) -> (Option<i64>, Option<i64>) {
         let mut sum = (Some(0i64), Some(0i64));
         let add = |a: Option<i64>, b: Option<i64>| a?.checked_add(b?);
@@ -146,7 +152,7 @@ impl Dim {
             let mut product = (Some(1), Some(1));
             for atom in atoms {
                 let (low, high) = atom.bounds();
-                // With a factor that may be negative nothing can be said.
+                // A factor that may be negative leaves the product without bounds.
                 let low = low.filter(|low| *low >= 0);
                 let high = high.filter(|_| low.is_some());
                 product = (mul(product.0, low), mul(product.1, high));
@@ -160,8 +166,9 @@ impl Dim {
         sum
     }
 
-    /// Whether this is never less than `other`, as far as can be told from the
-    /// [`bounds`](Self::bounds) of the difference and from what minima and maxima are made of.
+    /// Returns whether the size is known to be at least `other` in every run: from the
+    /// [`bounds`](Self::bounds) of the difference, or because one is among the operands of the
+    /// other's minimum or maximum.
     pub fn is_at_least(&self, other: &Dim) -> bool {
         match (self.as_atom(), other.as_atom()) {
             (Some(Atom::Max(dims)), _) if dims.contains(other) => return true,
@@ -171,14 +178,14 @@ impl Dim {
         self.checked_sub(other).is_some_and(|d| d.bounds().0.is_some_and(|low| low >= 0))
     }
 
-    /// The term that long division starts with. The order of terms is one that multiplication
-    /// keeps: by degree, then by the sorted factors.
+    /// Returns the leading term, with which long division starts. Terms are ordered by degree, then
+    /// by their sorted factors; multiplication keeps this order.
     fn leading(&self) -> Option<(&Vec<Atom>, i64)> {
         let term = self.0.iter().max_by_key(|(atoms, _)| (atoms.len(), *atoms));
         term.map(|(atoms, &coefficient)| (atoms, coefficient))
     }
 
-    /// The quotient, where `divisor` divides this without a remainder.
+    /// Returns the quotient, if the division leaves no remainder.
     pub fn div_exact(&self, divisor: &Dim) -> Option<Dim> {
         let (by, factor) = divisor.leading()?;
         let (mut quotient, mut rest) = (Dim::default(), self.clone());
@@ -198,8 +205,8 @@ impl Dim {
         Some(quotient)
     }
 
-    /// The quotient rounded toward minus infinity. A divisor of zero gives zero: shape inference
-    /// rejects it where it matters.
+    /// Returns the quotient rounded toward minus infinity. A divisor of 0 gives 0; shape inference
+    /// checks divisors itself.
     pub fn floor_div(&self, divisor: &Dim) -> Dim {
         if let Some(exact) = self.div_exact(divisor) {
             return exact;
@@ -214,8 +221,9 @@ impl Dim {
         }
     }
 
-    /// The quotient by a positive number in a form that is the same however it was come by: what
-    /// `by` divides stands outside, and quotients of quotients are one.
+    /// Returns the quotient by a positive number, rounded down, in a normal form: parts that `by`
+    /// divides are outside of the division, common factors are cancelled, and a quotient of a
+    /// quotient is a single one. Equal quotients thus are structurally equal.
     fn floor_div_by(&self, mut by: i64) -> Dim {
         let (mut whole, mut rest) = (BTreeMap::new(), BTreeMap::new());
         for (atoms, &coefficient) in &self.0 {
@@ -231,7 +239,8 @@ impl Dim {
         rest.values_mut().for_each(|coefficient| *coefficient /= common);
         let mut constant = constant / common;
         if by == 1 {
-            // The constant was below `common`, which divides everything else.
+            // The remainder of the constant vanishes: it was less than `common`, which divides the
+            // rest.
             return &Dim(whole) + &Dim(rest);
         }
         let mut dividend = Dim(rest);
@@ -248,7 +257,7 @@ impl Dim {
         &Dim(whole) + &Self::atom(Atom::FloorDiv(dividend, by.into()))
     }
 
-    /// The smaller of two.
+    /// Returns the smaller of two sizes.
     pub fn minimum(&self, other: &Dim) -> Dim {
         let operands = |dim: &Dim| match dim.as_atom() {
             Some(Atom::Min(dims)) => dims.clone(),
@@ -258,7 +267,7 @@ impl Dim {
         <[Dim; 1]>::try_from(kept).map_or_else(|k| Self::atom(Atom::Min(k)), |[only]| only)
     }
 
-    /// The larger of two.
+    /// Returns the larger of two sizes.
     pub fn maximum(&self, other: &Dim) -> Dim {
         let operands = |dim: &Dim| match dim.as_atom() {
             Some(Atom::Max(dims)) => dims.clone(),
@@ -268,10 +277,11 @@ impl Dim {
         <[Dim; 1]>::try_from(kept).map_or_else(|k| Self::atom(Atom::Max(k)), |[only]| only)
     }
 
-    /// The value under `bindings`.
+    /// Returns the value for the sizes that `bindings` has for symbols.
     ///
     /// # Errors
-    /// `Shape` where a symbol is not bound or the value does not fit in an `i64`.
+    /// [`Shape`](crate::ErrorKind::Shape) if a symbol is not bound or the value does not fit in an
+    /// `i64`.
     pub fn evaluate(&self, bindings: &Bindings) -> Result<i64> {
         let overflow = || Error::shape(format!("the size {self} is too large"));
         let mut sum = 0i64;
@@ -330,7 +340,7 @@ impl Atom {
     }
 }
 
-/// The operands of a minimum or maximum that count, sorted: those that no other `beats`.
+/// Returns those operands of a minimum or maximum that no other operand `beats`, sorted.
 fn undominated(mut kept: Vec<Dim>, more: Vec<Dim>, beats: impl Fn(&Dim, &Dim) -> bool) -> Vec<Dim> {
     for dim in more {
         if !kept.iter().any(|k| beats(k, &dim)) {
@@ -374,7 +384,7 @@ impl From<i32> for Dim {
     }
 }
 
-/// What arithmetic gives that cannot be carried out: a size that no run can bind.
+/// Returns the result of arithmetic that overflows: a size for which no run has a value.
 fn unknowable() -> Dim {
     Dim::symbol("too large")
 }

@@ -1,12 +1,17 @@
-//! The arithmetic of sizes that shape inference and every executor share, on sizes that are known.
+//! Arithmetic of known sizes, shared by shape inference and by everything that runs a graph.
 //!
-//! All of it is checked: attributes and contents come from files that may be hostile.
+//! All of it is checked for overflow, because attributes and contents come from files that may be
+//! hostile.
 
 mod fraction;
+mod places;
+mod products;
 mod resize;
 mod windows;
 
 pub(crate) use fraction::Fraction;
+pub(crate) use places::{broadcast_places, strided_places};
+pub(crate) use products::{BatchedProduct, ProductSizes, gemm, matmul};
 pub(crate) use resize::{ResizeAxis, resize, resized_axes, scaled};
 pub(crate) use windows::{
     WindowAxis, WindowSpec, is_dense_pointwise, transposed_spec, transposed_window,
@@ -16,15 +21,15 @@ pub(crate) use windows::{
 use crate::error::{Error, Result};
 use crate::tensor::{DType, num_elements};
 
-/// The largest tensor that is made, in bytes: far above any feature map, far below what would
-/// bring the process down by its mere allocation.
+/// The size in bytes of the largest tensor that is allocated: far above that of any feature map,
+/// and small enough for the allocation to succeed.
 const MAX_TENSOR_BYTES: usize = 1 << 33;
 
-/// The number of elements of a tensor that is about to be made.
+/// Returns the number of elements of a tensor of `shape` that is to be allocated.
 ///
 /// # Errors
-/// `Shape` where it would be too large to make. An axis of size 0 is no excuse for others of any
-/// size: whoever goes through them one by one would not come to an end.
+/// [`Shape`](crate::ErrorKind::Shape) if it is larger than allowed. Axes of size 0 count as 1,
+/// because code that loops over the other axes would not end.
 pub(crate) fn element_count(shape: &[usize], dtype: DType) -> Result<usize> {
     let filled: Vec<usize> = shape.iter().map(|&size| size.max(1)).collect();
     num_elements(&filled)
@@ -38,13 +43,13 @@ pub(crate) fn element_count(shape: &[usize], dtype: DType) -> Result<usize> {
         })
 }
 
-/// Whether all elements of `shape` lie along its last axis: whether a bias that is broadcast to a
-/// matrix is the same for every row.
+/// Returns whether all axes of `shape` but the last have size 1. A bias of such a shape is the same
+/// for every row of the matrix that it is broadcast to.
 pub(crate) fn is_row(shape: &[usize]) -> bool {
     shape.iter().rev().skip(1).all(|&size| size == 1)
 }
 
-/// The axis that `axis` names among `rank` axes; negative ones count from the end.
+/// Returns the index of `axis` among `rank` axes; a negative one counts from the end.
 pub(crate) fn axis(axis: i64, rank: usize) -> Result<usize> {
     let from_start = if axis < 0 { axis.saturating_add_unsigned(rank as u64) } else { axis };
     usize::try_from(from_start).ok().filter(|&a| a < rank).ok_or_else(|| {
@@ -52,24 +57,24 @@ pub(crate) fn axis(axis: i64, rank: usize) -> Result<usize> {
     })
 }
 
-/// The axes that `axes` names among `rank`, in the order given.
+/// Returns the indices of `axes` among `rank` axes, in the order given.
 ///
 /// # Errors
-/// `Shape` where one does not exist or is named twice.
+/// [`Shape`](crate::ErrorKind::Shape) if an axis does not exist or is named twice.
 pub(crate) fn axes(axes: &[i64], rank: usize) -> Result<Vec<usize>> {
     let mut seen = vec![false; rank];
-    let mut found = Vec::new();
+    let mut indices = Vec::new();
     for &name in axes {
         let a = axis(name, rank)?;
         if std::mem::replace(&mut seen[a], true) {
             return Err(Error::shape(format!("axis {a} is named twice in {axes:?}")));
         }
-        found.push(a);
+        indices.push(a);
     }
-    Ok(found)
+    Ok(indices)
 }
 
-/// The shape to which all `shapes` broadcast by ONNX's (numpy's) rules.
+/// Returns the shape to which all `shapes` broadcast by the rules of numpy, which are ONNX's.
 pub(crate) fn broadcast(shapes: &[&[usize]]) -> Result<Vec<usize>> {
     let rank = shapes.iter().map(|s| s.len()).max().unwrap_or(0);
     let mut result = vec![1; rank];
@@ -99,21 +104,21 @@ fn signed(size: usize) -> Result<i64> {
     i64::try_from(size).map_err(|_| too_large("the size"))
 }
 
-/// The part of one axis that a slice takes: elements `start`, `start + step`, ... `len` of them.
+/// The entries of one axis that a slice selects: `len` of them, `start`, `start + step` and so on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SliceAxis {
-    /// The first element; meaningless where `len` is 0.
+    /// The first entry; without meaning if `len` is 0.
     pub start: usize,
-    /// The distance, perhaps negative, never zero.
+    /// The distance between entries, which may be negative and is not 0.
     pub step: i64,
-    /// How many.
+    /// The number of entries.
     pub len: usize,
 }
 
-/// The elements of an axis of size `size` from `start` to before `end`.
+/// Resolves a slice of an axis of size `size`, from `start` to before `end`.
 ///
 /// # Errors
-/// `Shape` where the step is zero.
+/// [`Shape`](crate::ErrorKind::Shape) if the step is 0.
 pub(crate) fn slice(size: usize, start: i64, end: i64, step: i64) -> Result<SliceAxis> {
     if step == 0 {
         return Err(Error::shape("a slice needs a step that is not 0"));
@@ -122,7 +127,7 @@ pub(crate) fn slice(size: usize, start: i64, end: i64, step: i64) -> Result<Slic
     if size == 0 {
         return Ok(SliceAxis { start: 0, step, len: 0 });
     }
-    // Going backward, one before the first element is a possible end.
+    // A slice with a negative step may end one before the first entry.
     let (low, high) = if step > 0 { (0, size) } else { (-1, size - 1) };
     let from_front = |bound: i64| if bound < 0 { bound + size } else { bound };
     let (start, end) = (from_front(start).clamp(0, high), from_front(end).clamp(low, high));
@@ -131,20 +136,20 @@ pub(crate) fn slice(size: usize, start: i64, end: i64, step: i64) -> Result<Slic
     Ok(SliceAxis { start: start as usize, step, len })
 }
 
-/// The elements before and after every axis that `Pad` adds, or takes where negative, and the
-/// padded shape.
+/// The padding of every axis, and the padded shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Padded {
-    /// (before, after) for every axis.
+    /// The entries added before and after every axis; negative numbers remove some.
     pub pads: Vec<(i64, i64)>,
     /// The sizes of the result.
     pub shape: Vec<usize>,
 }
 
-/// Resolves the `pads` of `Pad`, which belong to `axes` or to all.
+/// Resolves the `pads` of `Pad` for the axes that `names` lists, or for all axes.
 ///
 /// # Errors
-/// `Shape` where there are not two for every axis, or more is taken than is there.
+/// [`Shape`](crate::ErrorKind::Shape) if there are not two for every axis, or if they remove more
+/// than there is.
 pub(crate) fn pad(shape: &[usize], pads: &[i64], names: Option<&[i64]>) -> Result<Padded> {
     let pads = pads_of_axes(shape.len(), pads, names)?;
     let sizes =
@@ -152,17 +157,18 @@ pub(crate) fn pad(shape: &[usize], pads: &[i64], names: Option<&[i64]>) -> Resul
     Ok(Padded { shape: sizes.collect::<Result<_>>()?, pads })
 }
 
-/// The size of an axis after `before` and `after` are added, or taken where negative.
+/// Returns the size of an axis with `before` and `after` added; negative numbers remove entries.
 pub(crate) fn padded(size: usize, before: i64, after: i64) -> Result<usize> {
     let kept = signed(size)?.checked_add(before.min(0)).and_then(|n| n.checked_add(after.min(0)));
     let kept = kept.and_then(|n| usize::try_from(n).ok());
     let added = before.max(0).checked_add(after.max(0)).map(|n| n as usize);
     kept.zip(added).and_then(|(kept, added)| kept.checked_add(added)).ok_or_else(|| {
-        Error::shape(format!("an axis of size {size} cannot take padding {before} + {after}"))
+        Error::shape(format!("an axis of size {size} cannot be padded by {before} and {after}"))
     })
 }
 
-/// The (before, after) of each of `rank` axes, from a list of all before and then all after.
+/// Returns the padding before and after each of `rank` axes, from a list that has all before and
+/// then all after.
 pub(crate) fn pads_of_axes<T: Clone + From<i64>>(
     rank: usize,
     pads: &[T],
@@ -187,10 +193,11 @@ pub(crate) fn pads_of_axes<T: Clone + From<i64>>(
     Ok(result)
 }
 
-/// The sizes that `Reshape` gives a tensor of `shape`.
+/// Returns the shape that `Reshape` gives a tensor of `shape`.
 ///
 /// # Errors
-/// `Shape` where the numbers of elements differ or the -1 cannot be resolved.
+/// [`Shape`](crate::ErrorKind::Shape) if the numbers of elements differ or if a -1 cannot be
+/// resolved.
 pub(crate) fn reshape(shape: &[usize], wanted: &[i64], allow_zero: bool) -> Result<Vec<usize>> {
     let misfit = || Error::shape(format!("shape {shape:?} cannot be viewed as {wanted:?}"));
     let mut sizes = Vec::new();
@@ -218,11 +225,11 @@ pub(crate) fn reshape(shape: &[usize], wanted: &[i64], allow_zero: bool) -> Resu
     Ok(sizes)
 }
 
-/// The sizes of the `count` parts into which an axis of size `size` is cut when none are given:
-/// equal, the last perhaps smaller.
+/// Returns the sizes of the parts into which `Split` cuts an axis if it does not state them:
+/// `count` equal parts, of which the last may be smaller.
 ///
 /// # Errors
-/// `Shape` where there are not enough elements for that many parts.
+/// [`Shape`](crate::ErrorKind::Shape) if the axis has too few entries for so many parts.
 pub(crate) fn equal_parts(size: usize, count: usize) -> Result<Vec<usize>> {
     let part = size.div_ceil(count.max(1));
     match part.checked_mul(count.saturating_sub(1)).and_then(|n| size.checked_sub(n)) {

@@ -1,8 +1,8 @@
-//! Who produces and who reads each value.
+//! The producer and the readers of each value.
 
 use super::{Graph, Node, NodeId, ValueId};
 
-/// Who produces and who reads each value of a graph, and which values the graph gives.
+/// The producer and the readers of each value of a graph, and which values are the graph's outputs.
 #[derive(Clone, Debug, Default)]
 pub struct Links {
     producers: Vec<Option<NodeId>>,
@@ -11,8 +11,8 @@ pub struct Links {
 }
 
 impl Links {
-    /// The links of `graph` as it stands.
-    pub(super) fn of(graph: &Graph) -> Self {
+    /// Collects the links of `graph`.
+    pub(super) fn new(graph: &Graph) -> Self {
         let mut links = Links::default();
         links.grow(graph.values().len());
         for id in graph.node_ids() {
@@ -24,22 +24,23 @@ impl Links {
         links
     }
 
-    /// The node that produces `value`, if a node does.
+    /// Returns the node that produces `value`, if there is one.
     pub fn producer(&self, value: ValueId) -> Option<NodeId> {
         self.producers[value.0]
     }
 
-    /// The nodes that read `value`, once for every time they read it.
+    /// Returns the nodes that read `value`. A node that reads it several times occurs as often.
     pub fn consumers(&self, value: ValueId) -> &[NodeId] {
         &self.consumers[value.0]
     }
 
-    /// Whether the graph gives `value`.
+    /// Returns whether `value` is an output of the graph.
     pub fn is_output(&self, value: ValueId) -> bool {
         self.is_output[value.0]
     }
 
-    /// The node that reads `value`, where one alone reads it, once, and the graph does not give it.
+    /// Returns the only reader of `value`: the node that reads it, if no other node does, the node
+    /// reads it once, and it is no output of the graph.
     pub fn only_reader(&self, value: ValueId) -> Option<NodeId> {
         match *self.consumers(value) {
             [reader] if !self.is_output(value) => Some(reader),
@@ -47,7 +48,7 @@ impl Links {
         }
     }
 
-    /// Makes room for `values` values.
+    /// Extends the tables to `values` values.
     pub(super) fn grow(&mut self, values: usize) {
         self.producers.resize(values, None);
         self.consumers.resize(values, Vec::new());
@@ -63,8 +64,8 @@ impl Links {
         }
     }
 
-    /// Follows a change of the inputs of a node. Those that stay cost nothing, however many nodes
-    /// read them.
+    /// Updates the links after a change of the inputs of a node. The cost of inputs that stay does
+    /// not depend on their number of readers.
     pub(super) fn reconnect(
         &mut self,
         id: NodeId,
@@ -89,7 +90,7 @@ impl Links {
         }
     }
 
-    /// Gives the readers of `old` to `new`, and returns them.
+    /// Makes the readers of `old` readers of `new`, and returns them.
     pub(super) fn hand_over(&mut self, old: ValueId, new: ValueId) -> Vec<NodeId> {
         let readers = std::mem::take(&mut self.consumers[old.0]);
         self.consumers[new.0].extend(&readers);

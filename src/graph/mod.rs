@@ -1,4 +1,5 @@
-//! What a network means: values, nodes and their shapes, free of file formats and of speed.
+//! What a network means: values, nodes and their shapes, independent of file formats and of how it
+//! runs.
 
 mod bind;
 pub mod cost;
@@ -26,16 +27,16 @@ pub use single_precision::in_single_precision;
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Tensor};
 
-/// Names a value of one graph.
+/// The identity of a value in its graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ValueId(pub(crate) usize);
 
-/// Names a node of one graph; changes when the graph is pruned.
+/// The identity of a node in its graph. It changes when the graph is pruned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub(crate) usize);
 
 impl ValueId {
-    /// Its number, for tables that run parallel to a graph's values.
+    /// Returns the index among the graph's values.
     pub fn index(self) -> usize {
         self.0
     }
@@ -51,13 +52,13 @@ pub struct TensorType {
 }
 
 impl TensorType {
-    /// The type of a tensor at hand.
-    pub fn of(tensor: &Tensor) -> Self {
+    /// Returns the type of a tensor.
+    pub fn from_tensor(tensor: &Tensor) -> Self {
         let dims = tensor.shape().iter().map(|&d| d.into()).collect();
         TensorType { dtype: tensor.dtype(), dims }
     }
 
-    /// The sizes, where all are known.
+    /// Returns the sizes, if all are known.
     pub fn fixed_shape(&self) -> Option<Vec<usize>> {
         self.dims.iter().map(Dim::as_size).collect()
     }
@@ -69,14 +70,14 @@ impl std::fmt::Display for TensorType {
     }
 }
 
-/// Something that flows along the edges of a graph.
+/// A value of a graph: an input, a constant, or an output of a node.
 #[derive(Clone, Debug)]
 pub struct Value {
     /// Its name, unique in the graph.
     pub name: String,
-    /// The tensor, where the value is a constant.
+    /// The tensor, if the value is a constant.
     pub constant: Option<Tensor>,
-    /// The type, where the value is an input of the graph.
+    /// The type, if the value is an input of the graph.
     pub input: Option<TensorType>,
 }
 
@@ -87,34 +88,33 @@ pub struct Node {
     pub name: String,
     /// What it computes.
     pub op: Op,
-    /// What it reads; `None` for an optional input that is absent.
+    /// The values that it reads; `None` for an optional input that is absent.
     pub inputs: Vec<Option<ValueId>>,
-    /// What it produces; `None` for an optional output that nobody wants.
+    /// The values that it produces; `None` for an optional output that nothing reads.
     pub outputs: Vec<Option<ValueId>>,
 }
 
 impl Node {
-    /// Input `i`, where present.
+    /// Returns input `i`, if it is present.
     pub fn input(&self, i: usize) -> Option<ValueId> {
         self.inputs.get(i).copied().flatten()
     }
 
-    /// The first output.
+    /// Returns the first output.
     ///
     /// # Panics
-    /// Where the first output is absent, which [`Graph::validate`] rejects.
+    /// Panics if the first output is absent, which [`Graph::validate`] rejects.
     pub fn output(&self) -> ValueId {
         self.outputs.first().copied().flatten().expect("a valid node has its first output")
     }
 }
 
-/// A network: nodes in single-assignment form over named values.
+/// A network: nodes over named values, each of which is assigned once.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
     /// The network's name.
     pub name: String,
-    /// What travels with the network without changing its meaning: preprocessing, class names,
-    /// origin.
+    /// Data that does not change the meaning of the network: preprocessing, class names, origin.
     pub metadata: BTreeMap<String, String>,
     values: Vec<Value>,
     nodes: Vec<Node>,
@@ -123,18 +123,18 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// An empty graph.
+    /// Creates an empty graph.
     pub fn new(name: impl Into<String>) -> Self {
         Graph { name: name.into(), ..Graph::default() }
     }
 
-    /// A new value that nothing produces yet.
+    /// Adds a value that nothing produces yet.
     pub fn add_value(&mut self, name: impl Into<String>) -> ValueId {
         self.values.push(Value { name: name.into(), constant: None, input: None });
         ValueId(self.values.len() - 1)
     }
 
-    /// A new input of the graph.
+    /// Adds an input of the graph.
     pub fn add_input(&mut self, name: impl Into<String>, ty: TensorType) -> ValueId {
         let id = self.add_value(name);
         self.values[id.0].input = Some(ty);
@@ -142,20 +142,20 @@ impl Graph {
         id
     }
 
-    /// A new constant.
+    /// Adds a constant.
     pub fn add_constant(&mut self, name: impl Into<String>, tensor: Tensor) -> ValueId {
         let id = self.add_value(name);
         self.values[id.0].constant = Some(tensor);
         id
     }
 
-    /// A new node.
+    /// Adds a node.
     pub fn add_node(&mut self, node: Node) -> NodeId {
         self.nodes.push(node);
         NodeId(self.nodes.len() - 1)
     }
 
-    /// A new node with one output, which gets the node's name.
+    /// Adds a node with one output, which gets the node's name. Returns the output.
     pub fn apply(&mut self, name: impl Into<String>, op: Op, inputs: &[ValueId]) -> ValueId {
         let name = name.into();
         let output = self.add_value(name.clone());
@@ -164,77 +164,78 @@ impl Graph {
         output
     }
 
-    /// Says which values the graph gives.
+    /// Sets the outputs of the graph.
     pub fn set_outputs(&mut self, outputs: Vec<ValueId>) {
         self.outputs = outputs;
     }
 
-    /// What the graph takes.
+    /// Returns the inputs of the graph.
     pub fn inputs(&self) -> &[ValueId] {
         &self.inputs
     }
 
-    /// What the graph gives.
+    /// Returns the outputs of the graph.
     pub fn outputs(&self) -> &[ValueId] {
         &self.outputs
     }
 
-    /// All nodes. Those of a validated graph are in an order in which they can run.
+    /// Returns all nodes; in a validated graph, in an order in which they can run.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
 
-    /// The identities of all nodes, in order.
+    /// Returns the identities of all nodes, in order.
     pub fn node_ids(&self) -> impl Iterator<Item = NodeId> + use<> {
         (0..self.nodes.len()).map(NodeId)
     }
 
-    /// One node.
+    /// Returns a node.
     pub fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.0]
     }
 
-    /// One node, to be changed.
+    /// Returns a node for editing.
     pub fn node_mut(&mut self, id: NodeId) -> &mut Node {
         &mut self.nodes[id.0]
     }
 
-    /// All values.
+    /// Returns all values.
     pub fn values(&self) -> &[Value] {
         &self.values
     }
 
-    /// One value.
+    /// Returns a value.
     pub fn value(&self, id: ValueId) -> &Value {
         &self.values[id.0]
     }
 
-    /// One value, to be changed.
+    /// Returns a value for editing.
     pub fn value_mut(&mut self, id: ValueId) -> &mut Value {
         &mut self.values[id.0]
     }
 
-    /// The tensor, where the value is a constant.
+    /// Returns the tensor, if the value is a constant.
     pub fn constant(&self, id: ValueId) -> Option<&Tensor> {
         self.values[id.0].constant.as_ref()
     }
 
-    /// Who produces and who reads each value, as the graph stands now.
+    /// Collects the producer and the readers of each value.
     pub fn links(&self) -> Links {
-        Links::of(self)
+        Links::new(self)
     }
 
-    /// Drops the nodes that no output depends on and puts the others into an order in which they
-    /// can run, which keeps to the given order where that is free. Tensors of constants that
-    /// nobody reads are released.
+    /// Drops the nodes that no output depends on, and sorts the others into an order in which they
+    /// can run. The sort keeps the given order as far as possible. Drops the tensors of constants
+    /// that no node reads.
     ///
     /// # Errors
-    /// `Graph` where nodes wait for each other in a circle.
+    /// [`Graph`](crate::ErrorKind::Graph) if the graph has a cycle.
     pub fn prune(&mut self) -> Result<()> {
         self.prune_with(&self.links()).map(|_| ())
     }
 
-    /// As [`prune`](Self::prune); returns the new identity of every node that is left.
+    /// Prunes the graph as [`prune`](Self::prune) does. Returns the new identity of every node that
+    /// is left.
     fn prune_with(&mut self, links: &Links) -> Result<Vec<Option<NodeId>>> {
         let order = self.running_order(links)?;
         let mut places = vec![None; self.nodes.len()];
@@ -255,7 +256,7 @@ impl Graph {
         Ok(places)
     }
 
-    /// The nodes that an output depends on, in an order in which they can run.
+    /// Returns the nodes that an output depends on, in an order in which they can run.
     fn running_order(&self, links: &Links) -> Result<Vec<NodeId>> {
         let mut wanted = vec![false; self.nodes.len()];
         let mut open: Vec<ValueId> = self.outputs.clone();
@@ -267,7 +268,7 @@ impl Graph {
             }
         }
 
-        // Kahn's algorithm; a heap keyed by position keeps the given order.
+        // Kahn's algorithm, with a heap of nodes by position to keep the given order.
         let mut missing = vec![0usize; self.nodes.len()];
         let mut ready = std::collections::BinaryHeap::new();
         for id in self.node_ids().filter(|id| wanted[id.0]) {

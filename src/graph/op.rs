@@ -1,15 +1,15 @@
 //! The operators of a [`Graph`](super::Graph).
 //!
-//! Names and meanings are ONNX's, in the form of the newest opset: what once was an attribute and
-//! now is an input (axes, pads, clip bounds) is an input here, and a reader of older files turns
-//! the one into the other. Optional inputs may be absent. Feature maps are NCHW.
+//! Names and meanings are those of ONNX in its newest opset. What was an attribute in older opsets
+//! and is an input now (axes, pads, bounds of a clip) is an input here; readers of older files
+//! convert it. Optional inputs may be absent. Feature maps are NCHW.
 
 use serde::{Deserialize, Serialize};
 
 use crate::tensor::{DType, Tensor};
 
-/// What a node computes. The inputs of each operator are listed in order; those in brackets are
-/// optional.
+/// What a node computes. The inputs of each operator are listed in order; optional ones are in
+/// brackets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 #[non_exhaustive]
@@ -27,22 +27,22 @@ pub enum Op {
         /// Added to the variance.
         epsilon: f32,
     },
-    /// Statistics over the axes after the channel, for every image and channel.
+    /// Normalisation over the axes after the channel, for each image and channel.
     /// Inputs `x`, `scale [C]`, `bias [C]`.
     InstanceNormalization {
         /// Added to the variance.
         epsilon: f32,
     },
-    /// Statistics over the axes from `axis` on. Inputs `x`, `scale`, `[bias]`.
+    /// Normalisation over the axes from `axis` on. Inputs `x`, `scale`, `[bias]`.
     LayerNormalization {
-        /// First of the axes that are normalised.
+        /// The first normalised axis.
         axis: i64,
         /// Added to the variance.
         epsilon: f32,
     },
-    /// Statistics over groups of channels. Inputs `x`, `scale [C]`, `bias [C]`.
+    /// Normalisation over groups of channels. Inputs `x`, `scale [C]`, `bias [C]`.
     GroupNormalization {
-        /// How many groups the channels form.
+        /// The number of groups.
         num_groups: usize,
         /// Added to the variance.
         epsilon: f32,
@@ -65,7 +65,7 @@ pub enum Op {
     LogSoftmax(Softmax),
     /// Input `x [N,C,..]`.
     Pool(Pool),
-    /// Over all axes after the channel, which stay with size 1. Input `x [N,C,..]`.
+    /// Pooling over all axes after the channel, which are kept with size 1. Input `x [N,C,..]`.
     GlobalPool(PoolKind),
     /// Inputs `x`, `[axes]`.
     Reduce(Reduce),
@@ -90,12 +90,12 @@ pub enum Op {
     },
     /// Inputs `x`, `shape`.
     Reshape {
-        /// Whether a 0 in `shape` means a size of zero and not "as in x".
+        /// Whether a 0 in `shape` means a size of 0, rather than the size that `x` has.
         allow_zero: bool,
     },
-    /// To two axes. Input `x`.
+    /// Reshapes to a matrix. Input `x`.
     Flatten {
-        /// The first axis that goes to the second of the two.
+        /// The first axis that belongs to the columns of the matrix.
         axis: i64,
     },
     /// Inputs `x`, `[axes]`.
@@ -115,7 +115,7 @@ pub enum Op {
     Resize(Resize),
     /// Inputs `x`, `pads`, `[value]`, `[axes]`.
     Pad {
-        /// What the new elements are.
+        /// How the new elements are computed.
         mode: PadMode,
     },
     /// Rearranges channels into space. Input `x`.
@@ -163,7 +163,7 @@ pub enum Op {
     SpatialAttention(SpatialAttention),
 }
 
-/// A number with its element type, so that it can stand in JSON.
+/// A number with its element type, in a form that can be written as JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scalar {
     /// Its element type.
@@ -173,10 +173,10 @@ pub struct Scalar {
 }
 
 impl Scalar {
-    /// A tensor of `shape` in which every element is this number.
+    /// Returns a tensor of `shape` in which every element is this number.
     ///
     /// # Errors
-    /// `Shape` where so many elements cannot exist.
+    /// [`Shape`](crate::ErrorKind::Shape) if the tensor is too large.
     pub fn fill(self, shape: &[usize]) -> crate::error::Result<Tensor> {
         let count = crate::tensor::num_elements(shape)
             .filter(|n| n.checked_mul(8).is_some_and(|bytes| bytes <= isize::MAX as usize))
@@ -185,7 +185,7 @@ impl Scalar {
     }
 }
 
-/// How a window operator treats the border.
+/// The padding of a convolution or of pooling.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Padding {
@@ -207,24 +207,26 @@ pub struct Conv {
     pub strides: Vec<usize>,
     /// Distance of the taps along each spatial axis.
     pub dilations: Vec<usize>,
-    /// Groups of channels that do not see each other.
+    /// The number of groups of channels that are convolved separately.
     pub groups: usize,
 }
 
-/// Attributes of a transposed convolution. Empty vectors are ones (strides, dilations) or zeros.
+/// Attributes of a transposed convolution. Empty `strides` and `dilations` are all ones, an empty
+/// `output_padding` is all zeros.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ConvTranspose {
-    /// Treatment of the border: what is cut from the full output.
+    /// The elements that are cut off the full output.
     pub padding: Padding,
     /// Step of the output along each spatial axis.
     pub strides: Vec<usize>,
     /// Distance of the taps along each spatial axis.
     pub dilations: Vec<usize>,
-    /// Groups of channels that do not see each other.
+    /// The number of groups of channels that are convolved separately.
     pub groups: usize,
     /// Elements added at the end of each spatial axis of the output.
     pub output_padding: Vec<usize>,
-    /// Spatial sizes of the output, which then determine the padding; empty to compute them.
+    /// Spatial sizes of the output, which then determine the padding; if empty, the padding
+    /// determines the sizes.
     pub output_shape: Vec<usize>,
 }
 
@@ -309,7 +311,7 @@ pub enum Variadic {
     Mean,
 }
 
-/// Attributes of softmax.
+/// Attributes of softmax and of its logarithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Softmax {
     /// The axis that is normalised.
@@ -318,7 +320,7 @@ pub struct Softmax {
     pub flatten: bool,
 }
 
-/// What a pooling window gives.
+/// What pooling computes from a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PoolKind {
     /// The largest element.
@@ -330,7 +332,7 @@ pub enum PoolKind {
 /// Attributes of a pooling window. Empty `strides` and `dilations` are all ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pool {
-    /// What the window gives.
+    /// What is computed from a window.
     pub kind: PoolKind,
     /// Size of the window along each spatial axis.
     pub kernel: Vec<usize>,
@@ -342,9 +344,10 @@ pub struct Pool {
     pub padding: Padding,
     /// Whether the output size rounds up.
     pub ceil_mode: bool,
-    /// Whether padding counts in a mean.
+    /// Whether a mean divides by the size of the window including its padding.
     pub count_include_pad: bool,
-    /// Whether the positions of maxima, the second output, count columns and not rows.
+    /// Whether the positions of maxima, the second output, are counted column by column rather than
+    /// row by row.
     #[serde(default)]
     pub column_major: bool,
 }
@@ -370,24 +373,24 @@ pub enum ReduceKind {
 pub struct Reduce {
     /// What is computed.
     pub kind: ReduceKind,
-    /// Whether reduced axes stay with size 1.
+    /// Whether reduced axes are kept with size 1.
     pub keep_dims: bool,
-    /// Whether empty or absent axes mean none and not all.
+    /// Whether empty or absent axes mean no axis, rather than all.
     pub noop_with_empty_axes: bool,
 }
 
 /// Attributes of `ArgMax`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArgMax {
-    /// The axis that is searched.
+    /// The axis along which the maximum is taken.
     pub axis: i64,
-    /// Whether it stays with size 1.
+    /// Whether the axis is kept with size 1.
     pub keep_dims: bool,
-    /// Whether the last of equal elements counts.
+    /// Whether the last among equal elements is selected, rather than the first.
     pub select_last: bool,
 }
 
-/// How a resize finds an element's value.
+/// How a resize interpolates.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResizeMode {
@@ -402,7 +405,7 @@ pub enum ResizeMode {
     },
 }
 
-/// Which element is the nearest.
+/// How a resize to the nearest element rounds positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)] // ONNX's names.
 pub enum NearestRounding {
@@ -410,8 +413,8 @@ pub enum NearestRounding {
     RoundPreferCeil,
     Floor,
     Ceil,
-    /// `Floor` where an axis grows, `Ceil` where it shrinks: `Resize` of opset 10, which had no
-    /// attribute for it. The tests of ONNX 1.5 show it.
+    /// `Floor` for an axis that grows, `Ceil` for one that shrinks: `Resize` of opset 10, which had
+    /// no attribute for it. The source is the tests of ONNX 1.5.
     FloorOrCeil,
 }
 
@@ -427,7 +430,7 @@ pub enum CoordinateTransform {
     TfCropAndResize,
 }
 
-/// What the scales or sizes of a resize mean when the aspect ratio changes.
+/// Whether the sizes of a resize are limits within which the aspect ratio is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)] // ONNX's names.
 pub enum AspectRatioPolicy {
@@ -439,13 +442,13 @@ pub enum AspectRatioPolicy {
 /// Attributes of a resize.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Resize {
-    /// How values are found.
+    /// The interpolation.
     pub mode: ResizeMode,
-    /// How coordinates map.
+    /// How output coordinates map to input coordinates.
     pub coordinates: CoordinateTransform,
-    /// The axes to which scales or sizes belong; empty for all.
+    /// The axes that scales or sizes are for; empty for all.
     pub axes: Vec<i64>,
-    /// Whether the filter widens when shrinking.
+    /// Whether the filter is stretched over more of the input if that shrinks.
     pub antialias: bool,
     /// Whether cubic weights outside the image are dropped and the others rescaled.
     pub exclude_outside: bool,
@@ -455,20 +458,20 @@ pub struct Resize {
     pub keep_aspect_ratio: AspectRatioPolicy,
 }
 
-/// What padding consists of.
+/// How padding continues an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PadMode {
-    /// A given value, zero by default.
+    /// By a value, which is 0 by default.
     Constant,
-    /// The mirror image without the border element.
+    /// By reflection at the border element, which is not repeated.
     Reflect,
-    /// The border element.
+    /// By the border element.
     Edge,
-    /// The other end.
+    /// By the elements at the other end.
     Wrap,
 }
 
-/// Which part of the channel number is the position in the block.
+/// How the number of a channel is composed of its position in the block and its depth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DepthOrder {
     /// Depth, column, row.
@@ -477,7 +480,7 @@ pub enum DepthOrder {
     Crd,
 }
 
-/// The function that keeps the deltas of coefficients bounded.
+/// The function that bounds the deviations of coefficients from their initial values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -542,7 +545,8 @@ pub struct SpatialAttention {
 }
 
 impl Op {
-    /// ONNX's name of the operator, or ours for those that ONNX does not know.
+    /// Returns the name of the operator in ONNX, or this crate's own for those that ONNX does not
+    /// have.
     pub fn name(&self) -> &'static str {
         match self {
             Op::Conv(_) => "Conv",
@@ -608,7 +612,7 @@ impl Op {
         }
     }
 
-    /// The smallest and largest number of inputs, and of outputs.
+    /// Returns the allowed numbers of inputs and outputs.
     pub fn arity(&self) -> Arity {
         let many = usize::MAX;
         let (inputs, outputs) = match self {
@@ -649,7 +653,7 @@ impl Op {
         Arity { inputs, outputs }
     }
 
-    /// The input numbers that may be absent although a later one is present.
+    /// Returns the indices of inputs that may be absent although a later one is present.
     pub fn optional_inputs(&self) -> &'static [usize] {
         match self {
             Op::Clip | Op::Reduce(_) | Op::Squeeze | Op::Split { .. } => &[1, 2],
@@ -665,11 +669,11 @@ impl Op {
     }
 }
 
-/// How many inputs and outputs an operator has.
+/// The allowed numbers of inputs and outputs of an operator.
 pub struct Arity {
-    /// Inputs, fewest to most.
+    /// The numbers of inputs.
     pub inputs: std::ops::RangeInclusive<usize>,
-    /// Outputs, fewest to most.
+    /// The numbers of outputs.
     pub outputs: std::ops::RangeInclusive<usize>,
 }
 

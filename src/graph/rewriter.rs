@@ -1,9 +1,10 @@
-//! Edits a graph and keeps what is known about it current.
+//! Editing a graph while its types and links stay current.
 //!
-//! Links follow each edit at once. Types are those of before the edits until [`Rewriter::commit`],
-//! which drops what nobody needs any more and infers again only what an edit can have changed: the
-//! nodes that were edited, and from there on as far as types differ. A pass thus costs what it
-//! looks at and what it changes, whatever the size of the network.
+//! Each edit updates the links at once. Types stay as they were before the edits until
+//! [`Rewriter::commit`]. It drops nodes that have become unused, and infers again only the types
+//! that an edit can have changed: those of edited nodes, and of later nodes as long as the types of
+//! their inputs differ. The cost of a pass thus depends on what it reads and edits, and not on the
+//! size of the network.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
@@ -14,67 +15,67 @@ use super::{Graph, Links, Node, NodeId, Op, ValueId};
 use crate::error::Result;
 use crate::tensor::Tensor;
 
-/// A graph that is edited, with its types and its links.
+/// A graph that is being edited, with its types and its links.
 pub struct Rewriter<'g> {
     graph: &'g mut Graph,
     inference: Inference,
     links: Links,
-    /// Nodes whose operator or inputs are not those that types were inferred for.
+    /// Nodes whose operator or inputs have changed since types were inferred.
     stale: BTreeSet<NodeId>,
-    /// What stands for values that have been replaced since the last commit.
+    /// The replacements of values that were replaced since the last commit.
     replaced: HashMap<ValueId, ValueId>,
     edited: bool,
 }
 
 impl<'g> Rewriter<'g> {
-    /// Begins to edit a validated graph.
+    /// Creates a rewriter of a validated graph.
     ///
     /// # Errors
-    /// `Shape` where the graph contradicts itself.
+    /// [`Shape`](crate::ErrorKind::Shape) if inputs of a node do not fit together.
     pub fn new(graph: &'g mut Graph) -> Result<Self> {
-        let (inference, links) = (Inference::of(graph)?, graph.links());
+        let (inference, links) = (Inference::new(graph)?, graph.links());
         let (stale, replaced) = (BTreeSet::new(), HashMap::new());
         Ok(Rewriter { graph, inference, links, stale, replaced, edited: false })
     }
 
-    /// The graph as it stands.
+    /// Returns the graph with all edits so far.
     pub fn graph(&self) -> &Graph {
         self.graph
     }
 
-    /// The types of all values, as they were at the last [`commit`](Self::commit); those of new
-    /// constants too.
+    /// Returns the types of all values as of the last [`commit`](Self::commit), and those of
+    /// constants that were added since.
     pub fn types(&self) -> &Types {
         self.inference.types()
     }
 
-    /// Who produces and who reads each value, as the graph stands.
+    /// Returns the producer and the readers of each value, with all edits so far.
     pub fn links(&self) -> &Links {
         &self.links
     }
 
-    /// How often inference has looked at a node.
+    /// Returns the number of times that the types of a node were inferred.
     pub fn visits(&self) -> usize {
         self.inference.visits()
     }
 
-    /// A new constant.
+    /// Adds a constant.
     pub fn add_constant(&mut self, name: impl Into<String>, tensor: Tensor) -> ValueId {
         let id = self.graph.add_constant(name, tensor);
         self.links.grow(id.0 + 1);
-        // What a tensor at hand is too large for is refused where a node reads it.
+        // A tensor that is larger than allowed is refused when a node reads it.
         let _ = self.inference.given(self.graph, id);
         id
     }
 
-    /// A new node with one output, which gets the node's name. A pass may name values that it has
-    /// replaced since it looked at them: the node reads what stands for them now.
+    /// Adds a node with one output, which gets the node's name. A pass may name inputs that were
+    /// replaced since it read the graph: the node reads their replacements.
     pub fn apply(&mut self, name: impl Into<String>, op: Op, inputs: &[ValueId]) -> ValueId {
         let inputs = inputs.iter().map(|&id| Some(id)).collect();
         self.apply_to(name, op, inputs)
     }
 
-    /// As [`apply`](Self::apply), where optional inputs may be absent.
+    /// Adds a node as [`apply`](Self::apply) does, with optional inputs that may be absent.
     pub fn apply_to(
         &mut self,
         name: impl Into<String>,
@@ -92,7 +93,7 @@ impl<'g> Rewriter<'g> {
         output
     }
 
-    /// What stands for `value`.
+    /// Returns the replacement of `value`, or `value` itself if it was not replaced.
     fn current(&self, mut value: ValueId) -> ValueId {
         while let Some(&new) = self.replaced.get(&value) {
             value = new;
@@ -100,7 +101,7 @@ impl<'g> Rewriter<'g> {
         value
     }
 
-    /// Changes the operator or the inputs of a node; its outputs stay.
+    /// Changes the operator or the inputs of a node, and keeps its outputs.
     pub fn edit(&mut self, id: NodeId, change: impl FnOnce(&mut Node)) {
         let node = self.graph.node_mut(id);
         let before = node.inputs.clone();
@@ -109,7 +110,7 @@ impl<'g> Rewriter<'g> {
         self.touch(id);
     }
 
-    /// Makes everyone who reads `old` (the graph's outputs too) read `new`.
+    /// Replaces `old` by `new` in the inputs of all nodes and in the outputs of the graph.
     pub fn replace_uses(&mut self, old: ValueId, new: ValueId) {
         if self.links.is_output(old) {
             self.graph.outputs.iter_mut().filter(|id| **id == old).for_each(|id| *id = new);
@@ -124,7 +125,7 @@ impl<'g> Rewriter<'g> {
         self.edited = true;
     }
 
-    /// Makes `new` stand where `old` stood, under the name that `old` had.
+    /// Replaces `old` by `new`, which gets the name of `old`.
     pub fn take_over(&mut self, old: ValueId, new: ValueId) {
         self.replace_uses(old, new);
         let name = std::mem::take(&mut self.graph.value_mut(old).name);
@@ -137,7 +138,7 @@ impl<'g> Rewriter<'g> {
         self.graph.value_mut(value).name = name.into();
     }
 
-    /// Has another graph, of which this is what inference knows, take the place of this one.
+    /// Replaces the whole graph by `graph`, whose types are in `inference`.
     pub(crate) fn adopt(&mut self, graph: Graph, inference: Inference) {
         self.links = graph.links();
         *self.graph = graph;
@@ -152,14 +153,15 @@ impl<'g> Rewriter<'g> {
         self.edited = true;
     }
 
-    /// Drops what no output depends on, puts the nodes into an order in which they can run (which
-    /// gives them new identities), and brings types up to date. Returns the nodes that were edited
-    /// or whose inputs have other types than before, and those that read what these produce, in
-    /// order.
+    /// Drops the nodes that no output depends on, sorts the others into an order in which they can
+    /// run, and updates types. Nodes get new identities.
+    ///
+    /// Returns, in order, the nodes that were edited or whose inputs have other types than before,
+    /// and the readers of their outputs.
     ///
     /// # Errors
-    /// `Graph` where nodes wait for each other in a circle, `Shape` where the graph has come to
-    /// contradict itself.
+    /// [`Graph`](crate::ErrorKind::Graph) if the graph has a cycle,
+    /// [`Shape`](crate::ErrorKind::Shape) if inputs of a node do not fit together after the edits.
     pub fn commit(&mut self) -> Result<Vec<NodeId>> {
         if !std::mem::take(&mut self.edited) {
             return Ok(Vec::new());
@@ -173,7 +175,8 @@ impl<'g> Rewriter<'g> {
         let mut touched = BTreeSet::new();
         let mut last = None;
         while let Some(Reverse(id)) = open.pop() {
-            // Readers come later than what they read: a node that is done does not come again.
+            // Readers come after what they read, so that a node that was inferred is not queued
+            // again.
             if last.replace(id) == Some(id) {
                 continue;
             }
@@ -191,17 +194,17 @@ impl<'g> Rewriter<'g> {
         Ok(touched.into_iter().collect())
     }
 
-    /// Ends editing.
+    /// Commits the last edits and returns the types and links of the graph.
     ///
     /// # Errors
-    /// As [`commit`](Self::commit).
+    /// Those of [`commit`](Self::commit).
     pub fn finish(mut self) -> Result<(Types, Links)> {
         self.commit()?;
         Ok((self.inference.into_types(), self.links))
     }
 }
 
-/// What is only read is read from the graph.
+/// The methods of the graph that do not edit it.
 impl Deref for Rewriter<'_> {
     type Target = Graph;
 

@@ -1,17 +1,17 @@
-//! Networks of half and double precision, computed in single precision.
+//! Conversion of networks in half and double precision to single precision.
 //!
-//! A network takes and gives the element types that its file declares. What is between is computed
-//! in f32, whichever floating-point type the file states: `Cast` nodes stand at the inputs and
-//! outputs, constants are converted, and casts between floating-point types vanish. Half precision
-//! thereby gains digits, as it does in any engine that adds up in f32, and what would have
-//! overflowed past 65,504 does not. Double precision loses digits, and numbers beyond 3.4e38 become
-//! infinite.
+//! Inputs and outputs keep the element types that the file declares. Everything between them is
+//! computed in f32: inputs and outputs get `Cast` nodes, constants are converted, and casts between
+//! floating-point types vanish. Networks in half precision thereby gain digits, as in every engine
+//! that sums in f32, and do not overflow at 65,504. Networks in double precision lose digits, and
+//! numbers above 3.4e38 become infinite.
 //!
-//! A network that is all double precision and has no layer, only arithmetic by elements, stays as it
-//! is: no kernel is for it, and the plain executor computes it exactly.
+//! Two kinds of calculations in double precision stay as they are:
 //!
-//! Calculations in double precision with nothing but sizes and constants stay as they are: their
-//! results are sizes, which must not depend on rounding.
+//! - a network that consists of elementwise arithmetic in double precision alone: there are no
+//!   kernels for it, and the reference executor computes it exactly;
+//! - calculations with nothing but sizes and constants: their results are sizes, which must not
+//!   depend on rounding.
 
 use std::collections::{HashMap, HashSet};
 
@@ -20,19 +20,20 @@ use super::{Graph, Node, NodeId, Op, Value, ValueId};
 use crate::error::Result;
 use crate::tensor::DType;
 
-/// `graph`, which is validated, with the floating-point types between its inputs and its outputs
-/// turned into f32; `None` where they are already.
+/// Converts a validated graph: all floating-point types between its inputs and its outputs become
+/// f32. Returns `None` if there is nothing to convert.
 ///
 /// # Errors
-/// `Shape` where the graph contradicts itself, such as by mixing types.
+/// [`Shape`](crate::ErrorKind::Shape) if inputs of a node do not fit together, for example in their
+/// element types.
 pub fn in_single_precision(graph: &Graph) -> Result<Option<Graph>> {
-    let plan = Conversion::of(graph);
-    if plan.is_nothing_to_do(graph) {
+    let conversion = Conversion::new(graph);
+    if conversion.is_empty(graph) {
         return Ok(None);
     }
     infer(graph)?;
     let mut converted = graph.clone();
-    plan.apply(&mut converted)?;
+    conversion.apply(&mut converted)?;
     Ok(Some(converted))
 }
 
@@ -40,25 +41,25 @@ fn is_other_float(dtype: DType) -> bool {
     dtype.is_float() && dtype != DType::F32
 }
 
-/// Whether a node reads any type as it is, so that what it reads needs no conversion.
+/// Returns whether an operator accepts every element type, so that its inputs need no conversion.
 fn reads_any_type(op: &Op) -> bool {
     matches!(op, Op::Cast { .. } | Op::Shape { .. } | Op::Size)
 }
 
-/// Whether all floating-point values are in double precision and nothing but arithmetic by elements
-/// is done with them.
+/// Returns whether all floating-point values are in double precision and all nodes are elementwise
+/// arithmetic.
 fn stays_double(graph: &Graph, types: &[Option<DType>]) -> bool {
-    let by_elements = |op: &Op| {
+    let is_elementwise = |op: &Op| {
         matches!(
             op,
             Op::Unary(_) | Op::Binary(_) | Op::Variadic(_) | Op::Where | Op::Clip | Op::Identity
         )
     };
     let is_double = |ty: &Option<DType>| ty.is_none_or(|ty| !ty.is_float() || ty == DType::F64);
-    graph.nodes().iter().all(|node| by_elements(&node.op)) && types.iter().all(is_double)
+    graph.nodes().iter().all(|node| is_elementwise(&node.op)) && types.iter().all(is_double)
 }
 
-/// The element type of output `i`, where it follows from the inputs alone.
+/// Returns the element type of output `i` of a node whose inputs have the types `input`.
 fn output_type(node: &Node, i: usize, input: impl Fn(usize) -> Option<DType>) -> Option<DType> {
     use super::Binary::*;
     match &node.op {
@@ -75,7 +76,8 @@ fn output_type(node: &Node, i: usize, input: impl Fn(usize) -> Option<DType>) ->
     }
 }
 
-/// The element type of every value, as far as it follows from those of inputs and constants.
+/// Returns the element type of every value, if it follows from those of the graph's inputs and
+/// constants.
 pub(crate) fn element_types(graph: &Graph) -> Vec<Option<DType>> {
     let given = |value: &Value| {
         let declared = value.input.as_ref().map(|ty| ty.dtype);
@@ -92,22 +94,22 @@ pub(crate) fn element_types(graph: &Graph) -> Vec<Option<DType>> {
     types
 }
 
-/// What is to be converted.
+/// Which values are to be converted.
 struct Conversion {
     /// The element type that each value has in the file.
     types: Vec<Option<DType>>,
-    /// Which values become f32, of those that are another floating-point type.
+    /// Whether each value becomes f32 from another floating-point type.
     converted: Vec<bool>,
 }
 
 impl Conversion {
-    fn of(graph: &Graph) -> Self {
+    fn new(graph: &Graph) -> Self {
         let count = graph.values().len();
         let types = element_types(graph);
         if stays_double(graph, &types) {
             return Conversion { types, converted: vec![false; count] };
         }
-        // Which values do not depend on the data: constants, sizes, and what they make.
+        // Whether each value depends on constants and sizes alone, and not on data.
         let mut free = vec![false; count];
         let mut converted = vec![false; count];
         for (i, value) in graph.values().iter().enumerate() {
@@ -130,7 +132,7 @@ impl Conversion {
             for &output in node.outputs.iter().flatten() {
                 let dtype = types[output.index()];
                 free[output.index()] = is_free;
-                // A cast at the end gives what the file declares.
+                // A cast to an output gives the type that the file declares.
                 converted[output.index()] = !is_last(node, output)
                     && dtype.is_some_and(|dtype| {
                         is_half(dtype) || (dtype == DType::F64 && (!is_free || reads_converted))
@@ -148,27 +150,29 @@ impl Conversion {
         self.types.get(value.index()).copied().flatten().is_some_and(is_other_float)
     }
 
-    /// Whether a node computes in f32 what the file has it compute in another type.
+    /// Returns whether a node that the file has in another type is computed in f32.
     fn computes_single(&self, node: &Node) -> bool {
         let values = node.inputs.iter().chain(&node.outputs).flatten();
         !reads_any_type(&node.op) && { values }.any(|&id| self.is_converted(id))
     }
 
-    fn is_nothing_to_do(&self, graph: &Graph) -> bool {
+    /// Returns whether nothing needs to be converted.
+    fn is_empty(&self, graph: &Graph) -> bool {
         graph.nodes().iter().all(|node| {
             !self.computes_single(node)
                 && !node.outputs.iter().flatten().any(|&id| self.is_converted(id))
         }) && !graph.outputs().iter().any(|&id| self.needs_cast_back(graph, id))
     }
 
-    /// Whether an output of the graph has become f32.
+    /// Returns whether an output of the graph has been converted, so that it needs a cast to its
+    /// type.
     fn needs_cast_back(&self, graph: &Graph, output: ValueId) -> bool {
         let is_given = graph.value(output).input.is_some() || graph.constant(output).is_some();
         self.is_converted(output) && !is_given
     }
 
     fn apply(&self, graph: &mut Graph) -> Result<()> {
-        let mut singles = Singles::of(self, graph);
+        let mut singles = Singles::new(self, graph);
         for id in graph.node_ids() {
             let node = graph.node(id);
             if self.computes_single(node) {
@@ -206,27 +210,27 @@ fn is_half(dtype: DType) -> bool {
     matches!(dtype, DType::F16 | DType::BF16)
 }
 
-/// The f32 values that stand for those of other types.
+/// The f32 copies of values of other floating-point types.
 struct Singles {
-    of: HashMap<ValueId, ValueId>,
-    /// What somebody needs as the file has it.
+    copies: HashMap<ValueId, ValueId>,
+    /// The values that some node or output needs in the type of the file.
     needed: HashSet<ValueId>,
 }
 
 impl Singles {
-    fn of(conversion: &Conversion, graph: &Graph) -> Self {
-        let as_they_are = graph.nodes().iter().filter(|node| !conversion.computes_single(node));
-        let read = as_they_are.flat_map(|node| node.inputs.iter().flatten());
+    fn new(conversion: &Conversion, graph: &Graph) -> Self {
+        let unconverted = graph.nodes().iter().filter(|node| !conversion.computes_single(node));
+        let read = unconverted.flat_map(|node| node.inputs.iter().flatten());
         let needed = read.chain(graph.outputs()).copied().collect();
-        Singles { of: HashMap::new(), needed }
+        Singles { copies: HashMap::new(), needed }
     }
 
-    /// Has a node read f32 wherever it reads another floating-point type that stays.
+    /// Makes a node read the f32 copies of those of its inputs that stay in another type.
     fn redirect(&mut self, conversion: &Conversion, graph: &mut Graph, node: NodeId) {
         for i in 0..graph.node(node).inputs.len() {
             let Some(input) = graph.node(node).inputs[i] else { continue };
             let value = graph.value(input);
-            // What a node makes in f32 is read as it is.
+            // The converted output of a node is f32 itself.
             let is_given = value.constant.is_some() || value.input.is_some();
             let stays = is_given || !conversion.is_converted(input);
             if conversion.is_other_float(input) && stays {
@@ -237,7 +241,7 @@ impl Singles {
     }
 
     fn single(&mut self, graph: &mut Graph, value: ValueId) -> ValueId {
-        if let Some(&single) = self.of.get(&value) {
+        if let Some(&single) = self.copies.get(&value) {
             return single;
         }
         let name = format!("{}.f32", graph.value(value).name);
@@ -253,7 +257,7 @@ impl Singles {
             Some(Ok(tensor)) => graph.add_constant(name, tensor),
             _ => graph.apply(name, Op::Cast { to: DType::F32 }, &[value]),
         };
-        self.of.insert(value, single);
+        self.copies.insert(value, single);
         single
     }
 }

@@ -1,4 +1,4 @@
-//! Checks that a graph does not contradict itself, before anything relies on it.
+//! Checks of a graph's structure, on which everything else relies.
 
 use std::collections::HashSet;
 
@@ -6,12 +6,12 @@ use super::{Graph, Op};
 use crate::error::{Error, Result};
 
 impl Graph {
-    /// Prunes the graph and checks that every node has as many inputs and outputs as its operator
-    /// wants, that every value that is read exists, and that none is produced twice. Shapes are
-    /// the business of [`infer`](super::infer::infer).
+    /// Prunes the graph and checks its structure: the number of inputs and outputs of every node,
+    /// that every value that is read exists, and that no value is produced twice. Shapes are
+    /// checked by [`infer`](super::infer::infer).
     ///
     /// # Errors
-    /// `Graph`, naming the node.
+    /// [`Graph`](crate::ErrorKind::Graph), with the name of the node.
     pub fn validate(&mut self) -> Result<()> {
         self.check_single_assignment()?;
         for node in self.nodes() {
@@ -40,19 +40,19 @@ impl Graph {
 
     fn check_arity(&self, node: &super::Node) -> Result<()> {
         let arity = node.op.arity();
-        let wanted = |range: &std::ops::RangeInclusive<usize>| match (*range.start(), *range.end())
-        {
-            (low, usize::MAX) => format!("{low} or more"),
-            (low, high) if low == high => low.to_string(),
-            (low, high) => format!("{low} to {high}"),
-        };
+        let describe =
+            |range: &std::ops::RangeInclusive<usize>| match (*range.start(), *range.end()) {
+                (low, usize::MAX) => format!("{low} or more"),
+                (low, high) if low == high => low.to_string(),
+                (low, high) => format!("{low} to {high}"),
+            };
         if !arity.inputs.contains(&node.inputs.len()) {
-            let (want, found) = (wanted(&arity.inputs), node.inputs.len());
-            return Err(Error::graph(format!("expected {want} inputs, found {found}")));
+            let (expected, found) = (describe(&arity.inputs), node.inputs.len());
+            return Err(Error::graph(format!("expected {expected} inputs, found {found}")));
         }
         if !arity.outputs.contains(&node.outputs.len()) || node.outputs[0].is_none() {
-            let (want, found) = (wanted(&arity.outputs), node.outputs.len());
-            return Err(Error::graph(format!("expected {want} outputs, found {found}")));
+            let (expected, found) = (describe(&arity.outputs), node.outputs.len());
+            return Err(Error::graph(format!("expected {expected} outputs, found {found}")));
         }
         let optional = node.op.optional_inputs();
         for (i, input) in node.inputs.iter().enumerate() {
@@ -64,7 +64,7 @@ impl Graph {
             check_pieces(h.k)?;
             if h.init.len() != 2 * h.k || h.lambda.len() != 2 * h.k {
                 return Err(Error::graph(format!(
-                    "K = {} wants {} values of init and lambda, found {} and {}",
+                    "K = {} needs {} values of init and of lambda, found {} and {}",
                     h.k,
                     2 * h.k,
                     h.init.len(),

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::fits::product_of;
+use super::sizes::product_of;
 use crate::tensor::MOST_PARTS;
 
 /// Columns are cut at multiples of this.

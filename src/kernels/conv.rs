@@ -9,12 +9,13 @@ use std::ops::Range;
 use super::Window;
 use super::block::Block;
 use super::epilogue::Epilogue;
-use super::fits::{input_len, product_of};
+use super::fits::input_len;
 use super::packing::{PartSize, Unaligned, fill_bias, pack_alone};
 use super::product::{
     MOST_ZEROS, OUTSIDE, Packed, Rows, fill_panels, fill_panels_transposed, product,
 };
 use super::scalar_product::{SingleOutput, scalar_products};
+use super::sizes::product_of;
 use super::transform::transform;
 use crate::simd::{Isa, LANES, Simd, Vectorised, padded};
 use crate::tensor::{Layout, Tensor};

@@ -6,9 +6,10 @@ use std::ops::Range;
 use super::Window;
 use super::block::Block;
 use super::epilogue::Epilogue;
-use super::fits::{input_len, product_of};
+use super::fits::input_len;
 use super::packing::{PartSize, Unaligned, fill_bias, pack_alone};
 use super::place::Place;
+use super::sizes::product_of;
 use crate::simd::{Isa, Simd, Vectorised, padded};
 use crate::tensor::{Numbers, Tensor};
 

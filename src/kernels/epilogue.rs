@@ -382,7 +382,7 @@ impl Epilogue<'_> {
             }
             Activation::GeluTanh => {
                 // `(1 + tanh(z)) / 2` is the sigmoid of `2 z`.
-                let (twice_root, cubic) = (s.splat(1.595_769_1), s.splat(0.044_715));
+                let (twice_root, cubic) = (s.splat(1.595_769), s.splat(0.044_715));
                 each!(x, |x| {
                     let inner = s.mul_add(s.mul(cubic, s.mul(x, x)), x, x);
                     s.mul(x, sigmoid(s, s.mul(twice_root, inner)))

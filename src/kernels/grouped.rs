@@ -11,9 +11,10 @@ use super::Window;
 use super::block::{Block, COLUMN_UNIT};
 use super::conv::find_taps;
 use super::epilogue::Epilogue;
-use super::fits::{input_len, product_of};
+use super::fits::input_len;
 use super::packing::{PartSize, Unaligned, fill_bias, pack_alone};
 use super::product::{Columns, OUTSIDE, Packed, Rows, fill_panels, product_of_columns};
+use super::sizes::product_of;
 use crate::simd::{Isa, padded};
 use crate::tensor::{Numbers, Tensor};
 

@@ -9,8 +9,9 @@
 use half::f16;
 
 use super::block::Block;
-use super::fits::{assert_whole_vectors, product_of};
+use super::fits::assert_whole_vectors;
 use super::packing::{PartSize, Unaligned, pack_alone, transpose_rows};
+use super::sizes::product_of;
 use crate::simd::{Isa, LANES, Simd, Vectorised, padded, tanh};
 use crate::tensor::{DType, Numbers, Tensor};
 

@@ -1,4 +1,5 @@
-//! Kernels: one operation per file, on slices, single-threaded and without allocation.
+//! Kernels: one operation per file, on slices, single-threaded and, except for [`gemm`], without
+//! allocation.
 //!
 //! Feature maps are NHWC. The channels of a pixel are padded to a multiple of eight; the values of the
 //! padding are unspecified and do not affect results. A kernel computes one [`Block`] of its output
@@ -6,11 +7,13 @@
 
 pub mod attention;
 mod block;
+pub mod channels;
 pub mod context;
 pub mod conv;
 pub mod depthwise;
 pub mod epilogue;
 mod fits;
+pub mod gemm;
 pub mod grouped;
 pub mod hyperfunction;
 pub mod layout;
@@ -20,6 +23,7 @@ mod place;
 pub mod pool;
 pub mod product;
 pub mod scalar_product;
+mod sizes;
 pub mod transform;
 pub mod winograd;
 

@@ -3,7 +3,8 @@
 
 use super::Window;
 use super::block::Block;
-use super::fits::{input_len, product_of};
+use super::fits::input_len;
+use super::sizes::product_of;
 use crate::simd::{Isa, LANES, Simd, Vectorised};
 
 /// The function that pools the elements of a window.

@@ -10,9 +10,10 @@ use std::ops::Range;
 
 use super::block::{Block, COLUMN_UNIT};
 use super::epilogue::Epilogue;
-use super::fits::{assert_rows_fit, assert_whole_panels, product_of};
+use super::fits::{assert_rows_fit, assert_whole_panels};
 use super::packing::{Unaligned, transpose_rows};
 use super::place::Place;
+use super::sizes::product_of;
 use crate::simd::{Isa, LANES, Simd, Vectorised, Wider, padded};
 use crate::tensor::Numbers;
 

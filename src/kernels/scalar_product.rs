@@ -4,8 +4,9 @@
 
 use super::block::Block;
 use super::epilogue::Epilogue;
-use super::fits::{assert_rows_fit, product_of};
+use super::fits::assert_rows_fit;
 use super::place::Place;
+use super::sizes::product_of;
 use crate::simd::{Isa, LANES, Simd, Vectorised};
 use crate::tensor::Numbers;
 

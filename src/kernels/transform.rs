@@ -3,8 +3,9 @@
 
 use super::block::Block;
 use super::epilogue::Epilogue;
-use super::fits::{assert_rows_fit, product_of};
+use super::fits::assert_rows_fit;
 use super::place::Place;
+use super::sizes::product_of;
 use crate::simd::{Isa, Simd, Vectorised};
 
 /// Applies `epilogue` to the rows of `x` that `block` covers, and writes the results to `block`. `x` is

@@ -12,10 +12,11 @@ use std::ops::Range;
 use super::Window;
 use super::block::Block;
 use super::epilogue::Epilogue;
-use super::fits::{assert_rows_fit, assert_whole_panels, input_len, product_of};
+use super::fits::{assert_rows_fit, assert_whole_panels, input_len};
 use super::packing::{PartSize, Unaligned, fill_bias, pack_alone};
 use super::place::Place;
 use super::product::{OUTSIDE, Packed, Rows, panel_columns, product};
+use super::sizes::product_of;
 use crate::simd::{Isa, LANES, Simd, Vectorised, padded};
 use crate::tensor::{Aligned, Numbers, Tensor};
 

@@ -1,6 +1,6 @@
 //! Plans: networks lowered to steps over slots.
 
-use super::steps::Primitive;
+use super::steps::{MatrixProduct, Primitive};
 use crate::graph::{Dim, Op};
 use crate::tensor::Tensor;
 
@@ -26,7 +26,7 @@ pub enum SlotKind {
     /// A map in the arena with partial sums over the pixels of the map in this slot. The step that
     /// computes that map also computes its sums.
     Sums(Slot),
-    /// A tensor that a general operator allocates.
+    /// A tensor that a matrix product or a general operator allocates.
     Tensor,
     /// Nothing: the value exists only inside a step.
     Fused,
@@ -45,6 +45,8 @@ pub struct SlotInfo {
 pub enum StepKind {
     /// By a primitive, from maps to maps.
     Primitive(Box<dyn Primitive>),
+    /// By a matrix product, from tensors to a tensor.
+    Product(MatrixProduct),
     /// By the reference executor, from tensors to tensors.
     General(Op),
     /// By copying a tensor or an input of the network to a map.
@@ -56,6 +58,7 @@ impl StepKind {
     pub fn name(&self) -> &'static str {
         match self {
             StepKind::Primitive(primitive) => primitive.name(),
+            StepKind::Product(_) => "product",
             StepKind::General(_) => "general",
             StepKind::Import => "import",
         }
@@ -65,7 +68,7 @@ impl StepKind {
     pub fn weight_bytes(&self) -> usize {
         match self {
             StepKind::Primitive(primitive) => primitive.weight_bytes(),
-            StepKind::General(_) | StepKind::Import => 0,
+            StepKind::Product(_) | StepKind::General(_) | StepKind::Import => 0,
         }
     }
 }

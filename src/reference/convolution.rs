@@ -6,7 +6,8 @@ use crate::graph::geometry::{self, WindowAxis, WindowSpec};
 use crate::graph::{Conv, ConvTranspose};
 use crate::tensor::{DType, Tensor, strides};
 
-/// Sizes of `x [N,C,..]` and `weight [A,B,..]`, and the checked number of groups.
+/// Checks that `x [N,C,..]` and `weight [A,B,..]` have as many axes, and that their channels form
+/// `groups` groups.
 fn check_ranks(x: &Tensor, weight: &Tensor, groups: usize) -> Result<()> {
     let (x, weight) = (x.shape(), weight.shape());
     if x.len() < 3 || weight.len() != x.len() {
@@ -23,7 +24,7 @@ fn check_ranks(x: &Tensor, weight: &Tensor, groups: usize) -> Result<()> {
     Ok(())
 }
 
-fn bias_of(bias: Option<&Tensor>, filters: usize) -> Result<Vec<f64>> {
+fn bias_or_zeros(bias: Option<&Tensor>, filters: usize) -> Result<Vec<f64>> {
     let bias = bias.map_or_else(|| Ok(vec![0.0; filters]), floats)?;
     if bias.len() != filters {
         return Err(Error::shape(format!("expected a bias of {filters}, found {}", bias.len())));
@@ -31,21 +32,24 @@ fn bias_of(bias: Option<&Tensor>, filters: usize) -> Result<Vec<f64>> {
     Ok(bias)
 }
 
-/// Every tap of a window: its number along each axis.
+/// Returns the taps of a window, each as its index along every axis.
 fn taps(kernel: &[usize]) -> Vec<Vec<usize>> {
     let mut taps = vec![Vec::new()];
     for &size in kernel {
-        let longer = taps.iter().flat_map(|tap: &Vec<usize>| {
+        let extended = taps.iter().flat_map(|tap: &Vec<usize>| {
             (0..size).map(move |i| tap.iter().copied().chain([i]).collect())
         });
-        taps = longer.collect();
+        taps = extended.collect();
     }
     taps
 }
 
-/// For one tap, calls `visit` with the start of every run of positions along the last axis that
-/// the tap connects: place in the strided plane, place in the dense plane, and length. The strided
-/// plane is the input of a convolution, or the output of a transposed one.
+/// Calls `visit` for every run of positions along the last axis that a tap connects, with the place
+/// where the run starts in the strided plane, the place where it starts in the dense plane, and its
+/// length.
+///
+/// The strided plane is the input of a convolution and the output of a transposed one. The tap of
+/// dense position `i` is at strided position `i * stride + tap * dilation - before`.
 fn for_runs(
     axes: &[WindowAxis],
     tap: &[usize],
@@ -54,7 +58,7 @@ fn for_runs(
     visit: &mut dyn FnMut(usize, usize, usize),
 ) {
     let (strided_steps, dense_steps) = (strides(strided), strides(dense));
-    // Along each axis, the dense positions whose strided position exists.
+    // Along each axis: the dense positions whose strided position lies in the plane.
     let ranges: Vec<(usize, usize, i64)> = (0..axes.len())
         .map(|i| {
             let axis = &axes[i];
@@ -73,13 +77,13 @@ fn for_runs(
     for i in 0..last {
         let (first, end, offset) = ranges[i];
         let (strided_step, dense_step) = (strided_steps[i], dense_steps[i]);
-        let longer = starts.iter().flat_map(|&(s, d)| {
+        let extended = starts.iter().flat_map(|&(s, d)| {
             (first..end).map(move |at| {
                 let place = (at as i64 * axes[i].stride as i64 + offset) as usize;
                 (s + place * strided_step, d + at * dense_step)
             })
         });
-        starts = longer.collect();
+        starts = extended.collect();
     }
     let (first, end, offset) = ranges[last];
     if end > first {
@@ -90,7 +94,8 @@ fn for_runs(
     }
 }
 
-/// `y[n,o] = bias[o] + sum over c and taps of weight[o,c,tap] * x[n,c]` at the tap's position.
+/// Computes `y[n,o] = bias[o] + sum over c and taps of weight[o,c,tap] * x[n,c]`, with `x` taken at
+/// the position of the tap.
 pub(super) fn conv(
     op: &Conv,
     x: &Tensor,
@@ -102,18 +107,18 @@ pub(super) fn conv(
     let depth = channels / op.groups;
     if weight.shape()[1] != depth {
         return Err(Error::shape(format!(
-            "the weight {:?} takes {} channels a group, the input {:?} has {depth}",
+            "the weight {:?} takes {} channels per group, the input {:?} has {depth}",
             weight.shape(),
             weight.shape()[1],
             x.shape()
         )));
     }
     let (input, kernel) = (&x.shape()[2..], &weight.shape()[2..]);
-    let axes = geometry::windows(input, WindowSpec::of(op, kernel), false)?;
+    let axes = geometry::windows(input, WindowSpec::from_conv(op, kernel), false)?;
     let output: Vec<usize> = axes.iter().map(|a| a.output).collect();
     let shape = [&[images, filters], output.as_slice()].concat();
     let (count, dtype) = (geometry::element_count(&shape, DType::F64)?, x.dtype());
-    let (x, weight, bias) = (floats(x)?, floats(weight)?, bias_of(bias, filters)?);
+    let (x, weight, bias) = (floats(x)?, floats(weight)?, bias_or_zeros(bias, filters)?);
     let (source, plane) = (input.iter().product::<usize>(), output.iter().product::<usize>());
     let taps = taps(kernel);
     let step = axes[axes.len() - 1].stride;
@@ -142,7 +147,8 @@ pub(super) fn conv(
     Numbers::Float(y).into_tensor(&shape, dtype)
 }
 
-/// Every input element adds `weight * x` to the output elements under its window.
+/// Computes a transposed convolution: every input element adds `weight * x` to the output elements
+/// under its window.
 pub(super) fn conv_transpose(
     op: &ConvTranspose,
     x: &Tensor,
@@ -167,7 +173,7 @@ pub(super) fn conv_transpose(
     let output: Vec<usize> = axes.iter().map(|a| a.output).collect();
     let shape = [&[images, filters], output.as_slice()].concat();
     let (count, dtype) = (geometry::element_count(&shape, DType::F64)?, x.dtype());
-    let (x, weight, bias) = (floats(x)?, floats(weight)?, bias_of(bias, filters)?);
+    let (x, weight, bias) = (floats(x)?, floats(weight)?, bias_or_zeros(bias, filters)?);
     let (source, plane) = (input.iter().product::<usize>(), output.iter().product::<usize>());
     let taps = taps(kernel);
     let step = axes[axes.len() - 1].stride;

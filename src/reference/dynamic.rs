@@ -1,4 +1,5 @@
-//! The dynamic activation as the paper writes it: hyperfunction, max-affine, attention.
+//! Dynamic activations as the paper (arXiv 2003.10027) writes them: hyperfunction, max-affine
+//! function, and the spatial attention of form C.
 
 use super::Inputs;
 use super::elementwise::{clamp, erf, sigmoid};
@@ -7,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::graph::{HiddenActivation, Hyperfunction, MaxAffine, SpatialAttention, Squash};
 use crate::tensor::Tensor;
 
-/// `weight [rows, x.len()] * x + bias`.
+/// Computes `weight * x + bias` for a weight `[outputs, x.len()]`.
 fn layer(x: &[f64], weight: &Tensor, bias: Option<&Tensor>) -> Result<Vec<f64>> {
     let &[rows, columns] = weight.shape() else {
         return Err(Error::shape(format!("expected a matrix, found {:?}", weight.shape())));
@@ -54,11 +55,14 @@ fn squash(squash: Squash, z: f64) -> f64 {
 
 pub(super) fn hyperfunction(op: &Hyperfunction, inputs: &Inputs) -> Result<Tensor> {
     let context = inputs.required(0)?;
-    let (&[images, width], ones) = context.shape().split_first_chunk().ok_or_else(|| {
+    let (&[images, width], spatial) = context.shape().split_first_chunk().ok_or_else(|| {
         Error::shape(format!("expected a context [N,C], found {:?}", context.shape()))
     })?;
-    if ones.iter().any(|&d| d != 1) {
-        return Err(Error::shape(format!("the context {:?} is not pooled", context.shape())));
+    if spatial.iter().any(|&d| d != 1) {
+        return Err(Error::shape(format!(
+            "expected a pooled context [N,C] or [N,C,1,1], found {:?}",
+            context.shape()
+        )));
     }
     let values = floats(context)?;
     let mut y = Vec::new();
@@ -104,7 +108,7 @@ pub(super) fn max_affine(op: &MaxAffine, inputs: &Inputs) -> Result<Tensor> {
     let plane: usize = spatial.iter().product();
     let pi = inputs.optional(2).map(floats).transpose()?;
     if pi.as_ref().is_some_and(|pi| pi.len() != plane && pi.len() != images * plane) {
-        return Err(Error::shape("the attention must have one value a position"));
+        return Err(Error::shape("the attention must have one value per position"));
     }
     let (values, theta) = (floats(x)?, floats(theta)?);
     let coefficient = |image: usize, j: usize, channel: usize| {

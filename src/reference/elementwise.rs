@@ -1,4 +1,4 @@
-//! Functions of single elements, broadcast.
+//! Functions of one element of each input, which are broadcast to a common shape.
 
 use super::numbers::{Numbers, floats, zip};
 use crate::error::{Error, Result};
@@ -9,7 +9,7 @@ pub(super) fn unary(op: Unary, x: &Tensor) -> Result<Tensor> {
     if op == Unary::Not {
         return Tensor::from_bools(x.shape(), x.to_bools()?.into_iter().map(|b| !b));
     }
-    let numbers = match Numbers::of(x)? {
+    let numbers = match Numbers::from_tensor(x)? {
         Numbers::Float(values) => {
             Numbers::Float(values.into_iter().map(|x| float_function(op, x)).collect())
         }
@@ -32,7 +32,7 @@ fn int_function(op: Unary, x: i64) -> Option<i64> {
     }
 }
 
-/// A NaN goes through every function but one.
+/// Applies a function to one element. All functions but the thresholded ReLU return NaN for NaN.
 fn float_function(op: Unary, x: f64) -> f64 {
     match op {
         Unary::Relu => {
@@ -64,7 +64,7 @@ fn float_function(op: Unary, x: f64) -> f64 {
             let (alpha, gamma) = (f64::from(alpha), f64::from(gamma));
             gamma * if x <= 0.0 { alpha * x.exp_m1() } else { x }
         }
-        // ONNX defines it as `Where(alpha < x, x, 0)`, and a NaN is not above any threshold.
+        // ONNX defines it as `Where(alpha < x, x, 0)`, so that NaN gives 0.
         Unary::ThresholdedRelu { alpha } => {
             if x > f64::from(alpha) {
                 x
@@ -118,7 +118,8 @@ fn softplus(x: f64) -> f64 {
     x.max(0.0) + (-x.abs()).exp().ln_1p() + if x.is_nan() { x } else { 0.0 }
 }
 
-/// The error function: Taylor's series near zero, the continued fraction of its complement beyond.
+/// Computes the error function: near zero by its Taylor series, elsewhere by the continued fraction
+/// of its complement.
 pub(super) fn erf(x: f64) -> f64 {
     let z = x.abs();
     if z.is_nan() {
@@ -137,7 +138,7 @@ pub(super) fn erf(x: f64) -> f64 {
     (1.0 - complement).copysign(x)
 }
 
-/// `min(max(x, low), high)`; a NaN goes through.
+/// Computes `min(max(x, low), high)`; NaN gives NaN.
 pub(super) fn clamp(x: f64, low: f64, high: f64) -> f64 {
     let x = if x < low { low } else { x };
     if x > high { high } else { x }
@@ -152,7 +153,7 @@ pub(super) fn clip(x: &Tensor, low: Option<&Tensor>, high: Option<&Tensor>) -> R
             )));
         }
     }
-    let numbers = match Numbers::of(x)? {
+    let numbers = match Numbers::from_tensor(x)? {
         Numbers::Float(values) => {
             let bound = |t: Option<&Tensor>, or| t.map_or(Ok(or), |t| Ok(floats(t)?[0]));
             let (low, high) = (bound(low, f64::NEG_INFINITY)?, bound(high, f64::INFINITY)?);
@@ -168,7 +169,7 @@ pub(super) fn clip(x: &Tensor, low: Option<&Tensor>, high: Option<&Tensor>) -> R
 }
 
 pub(super) fn prelu(x: &Tensor, slope: &Tensor) -> Result<Tensor> {
-    let (a, b) = (Numbers::of(x)?, Numbers::of(slope)?);
+    let (a, b) = (Numbers::from_tensor(x)?, Numbers::from_tensor(slope)?);
     let (shape, numbers) = match (&a, &b) {
         (Numbers::Float(x_), Numbers::Float(slope_)) => {
             let f = |x: f64, slope: f64| if x < 0.0 { slope * x } else { x };
@@ -201,7 +202,7 @@ fn mixed(a: &Tensor, b: &Tensor) -> Error {
 }
 
 pub(super) fn binary(op: Binary, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    // An exponent may be of another type than its base.
+    // ONNX allows an exponent of another type than its base.
     if a.dtype() != b.dtype() && op != Binary::Pow {
         return Err(mixed(a, b));
     }
@@ -221,7 +222,7 @@ pub(super) fn binary(op: Binary, a: &Tensor, b: &Tensor) -> Result<Tensor> {
             values.ok_or_else(|| Error::unsupported("it is not defined on truth values"))?,
         );
     }
-    match (Numbers::of(a)?, Numbers::of(b)?) {
+    match (Numbers::from_tensor(a)?, Numbers::from_tensor(b)?) {
         (Numbers::Int(x), Numbers::Int(y)) => {
             let operands = ((x.as_slice(), a.shape()), (y.as_slice(), b.shape()));
             if let Some(compare) = comparison::<i64>(op) {
@@ -233,7 +234,7 @@ pub(super) fn binary(op: Binary, a: &Tensor, b: &Tensor) -> Result<Tensor> {
             Numbers::Int(values).into_tensor(&shape, a.dtype())
         }
         (x, y) => {
-            let (x, y) = (as_floats(x), as_floats(y));
+            let (x, y) = (x.into_floats(), y.into_floats());
             let operands = ((x.as_slice(), a.shape()), (y.as_slice(), b.shape()));
             if let Some(compare) = comparison::<f64>(op) {
                 let (shape, values) = zip(operands.0, operands.1, compare)?;
@@ -242,13 +243,6 @@ pub(super) fn binary(op: Binary, a: &Tensor, b: &Tensor) -> Result<Tensor> {
             let (shape, values) = zip(operands.0, operands.1, |x, y| float_operation(op, x, y))?;
             Numbers::Float(values).into_tensor(&shape, a.dtype())
         }
-    }
-}
-
-fn as_floats(numbers: Numbers) -> Vec<f64> {
-    match numbers {
-        Numbers::Float(values) => values,
-        Numbers::Int(values) => values.into_iter().map(|x| x as f64).collect(),
     }
 }
 
@@ -297,12 +291,12 @@ fn int_operation(op: Binary, a: i64, b: i64) -> Result<i64> {
 pub(super) fn variadic(op: Variadic, inputs: &[Option<&Tensor>]) -> Result<Tensor> {
     let mut operands = inputs.iter().flatten();
     let first = operands.next().ok_or_else(|| Error::graph("it needs at least one input"))?;
-    let (mut shape, mut sum) = (first.shape().to_vec(), Numbers::of(first)?);
+    let (mut shape, mut sum) = (first.shape().to_vec(), Numbers::from_tensor(first)?);
     for operand in operands {
         if operand.dtype() != first.dtype() {
             return Err(mixed(first, operand));
         }
-        (shape, sum) = match (sum, Numbers::of(operand)?) {
+        (shape, sum) = match (sum, Numbers::from_tensor(operand)?) {
             (Numbers::Float(a), Numbers::Float(b)) => {
                 let f = |a: f64, b: f64| match op {
                     Variadic::Max => {
@@ -352,7 +346,7 @@ pub(super) fn select(condition: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tenso
     }
     let truth = condition.to_bools()?;
     let pick = |(truth, shape): (&[bool], &[usize]), a: &Tensor, b: &Tensor| -> Result<Tensor> {
-        // Positions first, so that every element type is served by one path.
+        // Places are selected rather than elements, so that one path serves every element type.
         let left: Vec<usize> = (0..a.len()).collect();
         let right: Vec<usize> = (a.len()..a.len() + b.len()).collect();
         let (inner, pairs) = zip((&left, a.shape()), (&right, b.shape()), |l, r| (l, r))?;

@@ -1,20 +1,17 @@
 //! Matrix products.
 
-use super::numbers::{Numbers, broadcast_places};
+use super::numbers::Numbers;
 use crate::error::{Error, Result};
-use crate::graph::{Gemm, geometry};
-use crate::tensor::{DType, Tensor};
+use crate::graph::Gemm;
+use crate::graph::geometry::{self, BatchedProduct, ProductSizes, broadcast_places};
+use crate::tensor::Tensor;
 
-/// Integers widen exactly up to 2^53, far beyond what networks hold.
 fn widened(x: &Tensor) -> Result<Vec<f64>> {
-    Ok(match Numbers::of(x)? {
-        Numbers::Float(values) => values,
-        Numbers::Int(values) => values.into_iter().map(|x| x as f64).collect(),
-    })
+    Ok(Numbers::from_tensor(x)?.into_floats())
 }
 
 /// Checks that a product does not mix element types.
-fn same_type(operands: &[&Tensor]) -> Result<()> {
+fn check_same_type(operands: &[&Tensor]) -> Result<()> {
     match operands.iter().find(|operand| operand.dtype() != operands[0].dtype()) {
         Some(other) => {
             let (first, other) = (operands[0].dtype(), other.dtype());
@@ -24,18 +21,19 @@ fn same_type(operands: &[&Tensor]) -> Result<()> {
     }
 }
 
-/// `a [m,k]` times `b [k,n]`.
-fn product(a: &[f64], b: &[f64], m: usize, k: usize, n: usize) -> Vec<f64> {
-    let mut c = vec![0.0; m * n];
-    for i in 0..m {
-        for l in 0..k {
-            let factor = a[i * k + l];
-            for j in 0..n {
-                c[i * n + j] += factor * b[l * n + j];
+/// Computes `a [rows, inner]` times `b [inner, columns]`.
+fn product(a: &[f64], b: &[f64], sizes: ProductSizes) -> Vec<f64> {
+    let ProductSizes { rows, inner, columns } = sizes;
+    let mut y = vec![0.0; rows * columns];
+    for i in 0..rows {
+        for l in 0..inner {
+            let factor = a[i * inner + l];
+            for j in 0..columns {
+                y[i * columns + j] += factor * b[l * columns + j];
             }
         }
     }
-    c
+    y
 }
 
 fn transposed(x: &[f64], rows: usize, columns: usize) -> Vec<f64> {
@@ -43,79 +41,33 @@ fn transposed(x: &[f64], rows: usize, columns: usize) -> Vec<f64> {
 }
 
 pub(super) fn gemm(op: &Gemm, a: &Tensor, b: &Tensor, c: Option<&Tensor>) -> Result<Tensor> {
-    let (&[a0, a1], &[b0, b1]) = (a.shape(), b.shape()) else {
-        return Err(Error::shape(format!(
-            "expected two matrices, found {:?} and {:?}",
-            a.shape(),
-            b.shape()
-        )));
-    };
-    same_type(&[Some(a), Some(b), c].into_iter().flatten().collect::<Vec<_>>())?;
-    let (m, k) = if op.trans_a { (a1, a0) } else { (a0, a1) };
-    let (k_b, n) = if op.trans_b { (b1, b0) } else { (b0, b1) };
-    if k != k_b {
-        return Err(Error::shape(format!("the inner sizes are {k} and {k_b}, and must be equal")));
-    }
-    geometry::element_count(&[m, n], DType::F64)?;
+    check_same_type(&[Some(a), Some(b), c].into_iter().flatten().collect::<Vec<_>>())?;
+    let sizes = geometry::gemm(op, a.shape(), b.shape(), c.map(Tensor::shape))?;
+    let ProductSizes { rows, inner, columns } = sizes;
     let (mut left, mut right) = (widened(a)?, widened(b)?);
     if op.trans_a {
-        left = transposed(&left, a0, a1);
+        left = transposed(&left, inner, rows);
     }
     if op.trans_b {
-        right = transposed(&right, b0, b1);
+        right = transposed(&right, columns, inner);
     }
-    let mut y = product(&left, &right, m, k, n);
+    let mut y = product(&left, &right, sizes);
     y.iter_mut().for_each(|y| *y *= f64::from(op.alpha));
     if let Some(c) = c {
-        if geometry::broadcast(&[c.shape(), &[m, n]])? != [m, n] {
-            return Err(Error::shape(format!("C {:?} does not broadcast to {m} x {n}", c.shape())));
-        }
-        let (values, places) = (widened(c)?, broadcast_places(c.shape(), &[m, n]));
+        let (values, places) = (widened(c)?, broadcast_places(c.shape(), &[rows, columns]));
         y.iter_mut().zip(places).for_each(|(y, p)| *y += f64::from(op.beta) * values[p]);
     }
-    Numbers::Float(y).into_tensor(&[m, n], a.dtype())
+    Numbers::Float(y).into_tensor(&[rows, columns], a.dtype())
 }
 
 pub(super) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    same_type(&[a, b])?;
-    // Vectors become matrices for the product and lose the added axis again.
-    let lift = |shape: &[usize], at: usize| {
-        let mut shape = shape.to_vec();
-        if shape.len() == 1 {
-            shape.insert(at, 1);
-        }
-        shape
-    };
-    if a.shape().is_empty() || b.shape().is_empty() {
-        return Err(Error::shape("a matrix product needs at least one axis on both sides"));
-    }
-    let (a_shape, b_shape) = (lift(a.shape(), 0), lift(b.shape(), 1));
-    let (a_outer, a_inner) = a_shape.split_at(a_shape.len() - 2);
-    let (b_outer, b_inner) = b_shape.split_at(b_shape.len() - 2);
-    let (m, k, n) = (a_inner[0], a_inner[1], b_inner[1]);
-    if b_inner[0] != k {
-        return Err(Error::shape(format!(
-            "the inner sizes of {:?} and {:?} must be equal",
-            a.shape(),
-            b.shape()
-        )));
-    }
-    let outer = geometry::broadcast(&[a_outer, b_outer])?;
-    let mut shape = [outer.as_slice(), &[m, n]].concat();
-    geometry::element_count(&shape, DType::F64)?;
+    check_same_type(&[a, b])?;
+    let BatchedProduct { sizes, pairs, shape } = geometry::matmul(a.shape(), b.shape())?;
+    let ProductSizes { rows, inner, columns } = sizes;
     let (left, right) = (widened(a)?, widened(b)?);
-    let places = broadcast_places(a_outer, &outer).into_iter();
-    let pairs = places.zip(broadcast_places(b_outer, &outer));
-    let y: Vec<f64> = pairs
-        .flat_map(|(i, j)| {
-            product(&left[i * m * k..][..m * k], &right[j * k * n..][..k * n], m, k, n)
-        })
-        .collect();
-    if b.shape().len() == 1 {
-        shape.pop();
-    }
-    if a.shape().len() == 1 {
-        shape.remove(outer.len());
-    }
-    Numbers::Float(y).into_tensor(&shape, a.dtype())
+    let products = pairs.into_iter().flat_map(|(i, j)| {
+        let left = &left[i * rows * inner..][..rows * inner];
+        product(left, &right[j * inner * columns..][..inner * columns], sizes)
+    });
+    Numbers::Float(products.collect()).into_tensor(&shape, a.dtype())
 }

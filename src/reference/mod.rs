@@ -1,7 +1,7 @@
-//! The plain executor of a graph: obviously correct, the oracle of every test.
+//! The plain executor of a graph, written to be obviously correct: the oracle of every test.
 //!
-//! One family of operators a file, in loops that can be read beside the operator's definition.
-//! Sums are taken in f64 and rounded once.
+//! Each file has one family of operators, in loops that can be compared with the operators'
+//! definitions. Sums are computed in f64 and rounded once.
 
 mod convolution;
 mod dynamic;
@@ -37,17 +37,19 @@ impl<'t> Inputs<'t> {
     }
 }
 
-/// Applies one operator. Absent optional inputs are `None`; as many outputs as asked for.
+/// Applies one operator to `inputs`, of which an absent optional one is `None`, and returns its
+/// first `outputs` outputs.
 ///
 /// # Errors
-/// `Shape` where the inputs do not fit the operator or each other, `Unsupported` where the
+/// [`Shape`](crate::ErrorKind::Shape) if the inputs do not fit the operator or each other,
+/// [`Unsupported`](crate::ErrorKind::Unsupported) if the
 /// operator is not implemented for their element type.
 pub fn evaluate(op: &Op, inputs: &[Option<&Tensor>], outputs: usize) -> Result<Vec<Tensor>> {
     let inputs = Inputs(inputs);
     let x = inputs.optional(0);
     let first = || inputs.required(0);
     let second = || inputs.required(1);
-    let one = match op {
+    let output = match op {
         Op::Conv(conv) => convolution::conv(conv, first()?, second()?, inputs.optional(2)),
         Op::ConvTranspose(conv) => {
             convolution::conv_transpose(conv, first()?, second()?, inputs.optional(2))
@@ -101,10 +103,10 @@ pub fn evaluate(op: &Op, inputs: &[Option<&Tensor>], outputs: usize) -> Result<V
         Op::Shape { start, end } => movement::shape_of(first()?, *start, *end),
         Op::Size => Ok(Tensor::scalar(x.map_or(0, |x| x.len() as i64))),
     };
-    Ok(vec![one?])
+    Ok(vec![output?])
 }
 
-/// Whether the ratio is 0; it is 0.5 by default.
+/// Returns whether the ratio of a dropout, which is 0.5 by default, is 0.
 fn drops_nothing(inputs: &Inputs) -> Result<bool> {
     let Some(ratio) = inputs.optional(1) else { return Ok(false) };
     Ok(ratio.cast(DType::F64)?.as_slice::<f64>()?.iter().all(|&ratio| ratio == 0.0))
@@ -127,30 +129,30 @@ fn dropout(inputs: &Inputs, outputs: usize) -> Result<Vec<Tensor>> {
     Ok(results)
 }
 
-/// Runs a validated graph on one tensor an input. What is between inputs and outputs is computed as
-/// [`in_single_precision`] says.
+/// Runs a validated graph on one tensor per input. Between its inputs and its outputs the graph is
+/// computed in single precision, as [`in_single_precision`] describes.
 ///
 /// # Errors
-/// `Input` where the inputs are not those that the graph declares; otherwise what [`evaluate`]
-/// says, with the node's name.
+/// [`Input`](crate::ErrorKind::Input) if the inputs are not those that the graph declares;
+/// otherwise those of [`evaluate`], with the name of the node.
 pub fn run(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
     trace(graph, inputs, &mut |_, _| {})
 }
 
-/// As [`run`], and shows `observe` every value that a node produces.
+/// Runs a graph as [`run`] does, and calls `observe` with every value that a node computes.
 ///
 /// # Errors
-/// As [`run`].
+/// Those of [`run`].
 pub fn trace(
     graph: &Graph,
     inputs: &[Tensor],
     observe: &mut dyn FnMut(ValueId, &Tensor),
 ) -> Result<Vec<Tensor>> {
     if let Some(single) = in_single_precision(graph)? {
-        // Values that the graph itself does not have are nobody's business.
-        let own = |id: ValueId| id.index() < graph.values().len();
+        // The conversion adds values that the graph of the caller does not have.
+        let is_own = |id: ValueId| id.index() < graph.values().len();
         return trace(&single, inputs, &mut |id, tensor| {
-            if own(id) {
+            if is_own(id) {
                 observe(id, tensor);
             }
         });

@@ -1,25 +1,25 @@
-//! Operators that move elements without changing them, and those that make shapes.
+//! Operators that move or repeat elements without changing them, and those that compute shapes.
 
 use super::Inputs;
-use super::numbers::{broadcast_places, floats, strided_places};
+use super::numbers::floats;
 use crate::error::{Error, Result};
 use crate::graph::{DepthOrder, PadMode, Scalar, geometry};
 use crate::tensor::{DType, Element, Storage, Tensor, strides};
 
-/// A tensor of `shape` whose elements are those of `sources`, laid end to end, at `places`.
+/// Returns a tensor of `shape` with the elements at `places` of the concatenated `sources`.
 pub(super) fn pick(sources: &[&Tensor], shape: &[usize], places: &[usize]) -> Result<Tensor> {
     fn typed<T: Element>(sources: &[&Tensor], places: &[usize]) -> Result<Storage> {
         let slices = sources.iter().map(|s| Ok(bytemuck::cast_slice::<u8, T>(s.bytes())));
         let slices = slices.collect::<Result<Vec<&[T]>>>()?;
-        let joined;
-        let all: &[T] = match slices.as_slice() {
-            [one] => one,
-            many => {
-                joined = many.concat();
-                &joined
+        let concatenated;
+        let elements: &[T] = match slices.as_slice() {
+            [only] => only,
+            several => {
+                concatenated = several.concat();
+                &concatenated
             }
         };
-        Ok(Storage::from_vec(places.iter().map(|&p| all[p]).collect::<Vec<T>>()))
+        Ok(Storage::from_vec(places.iter().map(|&p| elements[p]).collect::<Vec<T>>()))
     }
     let dtype = sources[0].dtype();
     let storage = match dtype.size() {
@@ -41,20 +41,20 @@ pub(super) fn transpose(x: &Tensor, perm: &[usize]) -> Result<Tensor> {
     let own = strides(x.shape());
     let shape: Vec<usize> = perm.iter().map(|&p| x.shape()[p]).collect();
     let strides: Vec<usize> = perm.iter().map(|&p| own[p]).collect();
-    pick(&[x], &shape, &strided_places(&shape, &strides))
+    pick(&[x], &shape, &geometry::strided_places(&shape, &strides))
 }
 
 pub(super) fn expand(x: &Tensor, shape: &[i64]) -> Result<Tensor> {
     let wanted = sizes(shape)?;
     let shape = geometry::broadcast(&[x.shape(), &wanted])?;
     geometry::element_count(&shape, x.dtype())?;
-    pick(&[x], &shape, &broadcast_places(x.shape(), &shape))
+    pick(&[x], &shape, &geometry::broadcast_places(x.shape(), &shape))
 }
 
 fn sizes(shape: &[i64]) -> Result<Vec<usize>> {
     let size = |&d: &i64| {
         usize::try_from(d)
-            .map_err(|_| Error::shape(format!("a size must not be negative: {shape:?}")))
+            .map_err(|_| Error::shape(format!("sizes must not be negative, found {shape:?}")))
     };
     shape.iter().map(size).collect()
 }
@@ -73,14 +73,14 @@ pub(super) fn tile(x: &Tensor, repeats: &[i64]) -> Result<Tensor> {
         grown.collect::<Option<_>>().ok_or_else(|| Error::shape("the result is too large"))?;
     geometry::element_count(&shape, x.dtype())?;
     let own = strides(x.shape());
-    // An axis that repeats is two axes: the repetition, which does not move, and the original.
+    // A repeated axis is two axes: the repetitions, with stride 0, and the original.
     let mut axes = Vec::new();
     let mut steps = Vec::new();
     for (i, &stride) in own.iter().enumerate() {
         axes.extend([repeats[i], x.shape()[i]]);
         steps.extend([0, stride]);
     }
-    pick(&[x], &shape, &strided_places(&axes, &steps))
+    pick(&[x], &shape, &geometry::strided_places(&axes, &steps))
 }
 
 pub(super) fn reshape(x: &Tensor, wanted: &[i64], allow_zero: bool) -> Result<Tensor> {
@@ -126,7 +126,7 @@ pub(super) fn concat(inputs: &[Option<&Tensor>], axis: i64) -> Result<Tensor> {
             && (0..shape.len()).all(|i| i == axis || part.shape()[i] == shape[i]);
         if !same || part.dtype() != first.dtype() {
             return Err(Error::shape(format!(
-                "cannot join {part:?} to {first:?} along axis {axis}"
+                "{part:?} cannot be joined to {first:?} along axis {axis}"
             )));
         }
         shape[axis] += part.shape()[axis];
@@ -145,13 +145,13 @@ pub(super) fn concat(inputs: &[Option<&Tensor>], axis: i64) -> Result<Tensor> {
     pick(&parts, &shape, &places)
 }
 
-/// Entries `start..start + len` of one axis.
+/// Returns the entries `start..start + len` of one axis.
 fn narrow(x: &Tensor, axis: usize, start: usize, len: usize) -> Result<Tensor> {
     let mut shape = x.shape().to_vec();
     shape[axis] = len;
     let own = strides(x.shape());
     let places: Vec<usize> =
-        strided_places(&shape, &own).into_iter().map(|p| p + start * own[axis]).collect();
+        geometry::strided_places(&shape, &own).into_iter().map(|p| p + start * own[axis]).collect();
     pick(&[x], &shape, &places)
 }
 
@@ -194,7 +194,7 @@ pub(super) fn slice(inputs: &Inputs) -> Result<Tensor> {
     let axes = geometry::axes(&axes, x.shape().len())?;
     let own = strides(x.shape());
     let mut shape = x.shape().to_vec();
-    // Steps may be negative: places are computed in i64 along each axis.
+    // Steps may be negative: positions are computed in i64.
     let mut along: Vec<Vec<usize>> = shape.iter().map(|&d| (0..d).collect()).collect();
     for (i, &axis) in axes.iter().enumerate() {
         let taken = geometry::slice(x.shape()[axis], starts[i], ends[i], steps[i])?;
@@ -253,7 +253,9 @@ pub(super) fn pad(inputs: &Inputs, mode: PadMode) -> Result<Tensor> {
     for (axis, &(before, _)) in padded.pads.iter().enumerate() {
         let size = x.shape()[axis];
         if size == 0 && mode != PadMode::Constant && padded.shape[axis] > 0 {
-            return Err(Error::shape(format!("axis {axis} is empty and cannot be continued")));
+            return Err(Error::shape(format!(
+                "axis {axis} is empty: only padding with a constant can extend it"
+            )));
         }
         let source = |i: usize| border(mode, i as i64 - before, size);
         let along: Vec<Option<usize>> =
@@ -267,7 +269,8 @@ pub(super) fn pad(inputs: &Inputs, mode: PadMode) -> Result<Tensor> {
     pick(&[x, &value], &padded.shape, &places)
 }
 
-/// The element of an axis that stands at position `i`, which may lie outside.
+/// Returns the entry of an axis of `size` entries that padding puts at position `i`, which may lie
+/// outside of the axis; `None` for a constant.
 fn border(mode: PadMode, i: i64, size: usize) -> Option<usize> {
     let size = size as i64;
     let inside = match mode {

@@ -1,7 +1,7 @@
-//! Normalisation by statistics, stored or computed.
+//! Normalisation, by stored statistics or by those of the input, and softmax.
 
 use super::Inputs;
-use super::numbers::{Numbers, broadcast_places, floats};
+use super::numbers::{Numbers, floats};
 use crate::error::{Error, Result};
 use crate::graph::{Softmax, geometry};
 use crate::tensor::Tensor;
@@ -10,14 +10,14 @@ fn per_channel(inputs: &Inputs, i: usize, channels: usize) -> Result<Vec<f64>> {
     let values = floats(inputs.required(i)?)?;
     if values.len() != channels {
         return Err(Error::shape(format!(
-            "expected {channels} values, one a channel, found {}",
+            "expected {channels} values, one per channel, found {}",
             values.len()
         )));
     }
     Ok(values)
 }
 
-fn channels_of(x: &Tensor) -> Result<usize> {
+fn channel_count(x: &Tensor) -> Result<usize> {
     x.shape()
         .get(1)
         .copied()
@@ -26,7 +26,7 @@ fn channels_of(x: &Tensor) -> Result<usize> {
 
 pub(super) fn batch(inputs: &Inputs, epsilon: f32) -> Result<Tensor> {
     let x = inputs.required(0)?;
-    let channels = channels_of(x)?;
+    let channels = channel_count(x)?;
     let scale = per_channel(inputs, 1, channels)?;
     let bias = per_channel(inputs, 2, channels)?;
     let mean = per_channel(inputs, 3, channels)?;
@@ -41,6 +41,7 @@ pub(super) fn batch(inputs: &Inputs, epsilon: f32) -> Result<Tensor> {
     Numbers::Float(y).into_tensor(x.shape(), x.dtype())
 }
 
+/// Subtracts the mean and divides by the standard deviation.
 fn standardise(values: &mut [f64], epsilon: f32) {
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;
@@ -49,7 +50,7 @@ fn standardise(values: &mut [f64], epsilon: f32) {
     values.iter_mut().for_each(|x| *x = (*x - mean) * factor);
 }
 
-/// Every channel of every image by itself: an image without positions has nothing to normalise over.
+/// Normalises every channel of every image over its positions, of which there must be an axis.
 pub(super) fn instance(inputs: &Inputs, epsilon: f32) -> Result<Tensor> {
     let shape = inputs.required(0)?.shape();
     if shape.len() < 3 {
@@ -60,10 +61,10 @@ pub(super) fn instance(inputs: &Inputs, epsilon: f32) -> Result<Tensor> {
     groups(inputs, None, epsilon)
 }
 
-/// Group normalisation; without `count`, every channel is a group of its own.
+/// Normalises over `count` groups of channels, or over every channel if that is `None`.
 pub(super) fn groups(inputs: &Inputs, count: Option<usize>, epsilon: f32) -> Result<Tensor> {
     let x = inputs.required(0)?;
-    let channels = channels_of(x)?;
+    let channels = channel_count(x)?;
     let count = count.unwrap_or(channels);
     if count == 0 || channels % count != 0 {
         return Err(Error::shape(format!("{channels} channels do not form {count} groups")));
@@ -97,7 +98,8 @@ pub(super) fn layer(inputs: &Inputs, axis: i64, epsilon: f32) -> Result<Tensor> 
                 x.shape()
             )));
         }
-        let (values, places) = (floats(operand)?, broadcast_places(operand.shape(), x.shape()));
+        let (values, places) =
+            (floats(operand)?, geometry::broadcast_places(operand.shape(), x.shape()));
         y.iter_mut().zip(places).for_each(|(y, p)| *y = combine(*y, values[p]));
     }
     Numbers::Float(y).into_tensor(x.shape(), x.dtype())

@@ -1,17 +1,17 @@
-//! Elements widened for arithmetic: floating-point numbers to f64, integers to i64.
+//! Elements converted for arithmetic: floating-point numbers to f64, integers to i64.
 
 use crate::error::{Error, Result};
-use crate::graph::geometry;
+use crate::graph::geometry::{self, broadcast_places};
 use crate::tensor::{DType, Tensor};
 
-/// The elements of a tensor, ready for arithmetic.
+/// The elements of a tensor, in the types in which arithmetic is done.
 pub(super) enum Numbers {
     Float(Vec<f64>),
     Int(Vec<i64>),
 }
 
 impl Numbers {
-    pub(super) fn of(tensor: &Tensor) -> Result<Self> {
+    pub(super) fn from_tensor(tensor: &Tensor) -> Result<Self> {
         Ok(if tensor.dtype().is_float() {
             Numbers::Float(floats(tensor)?)
         } else {
@@ -19,6 +19,15 @@ impl Numbers {
         })
     }
 
+    /// Returns the numbers as f64; integers are exact up to 2^53, far beyond what networks hold.
+    pub(super) fn into_floats(self) -> Vec<f64> {
+        match self {
+            Numbers::Float(values) => values,
+            Numbers::Int(values) => values.into_iter().map(|x| x as f64).collect(),
+        }
+    }
+
+    /// Returns a tensor of the numbers, rounded to `dtype`.
     pub(super) fn into_tensor(self, shape: &[usize], dtype: DType) -> Result<Tensor> {
         match self {
             Numbers::Float(values) if dtype == DType::F32 => float_tensor(shape, values),
@@ -28,10 +37,10 @@ impl Numbers {
     }
 }
 
-/// Floating-point elements as f64.
+/// Returns floating-point elements as f64.
 ///
 /// # Errors
-/// `Shape` where the elements are not floating-point numbers.
+/// [`Unsupported`](crate::ErrorKind::Unsupported) if the elements are not floating-point numbers.
 pub(super) fn floats(tensor: &Tensor) -> Result<Vec<f64>> {
     match tensor.dtype() {
         DType::F32 => Ok(tensor.as_f32()?.iter().map(|&x| f64::from(x)).collect()),
@@ -42,37 +51,13 @@ pub(super) fn floats(tensor: &Tensor) -> Result<Vec<f64>> {
     }
 }
 
-/// An f32 tensor of rounded f64 elements.
+/// Returns an f32 tensor of f64 elements, each rounded once.
 pub(super) fn float_tensor(shape: &[usize], values: Vec<f64>) -> Result<Tensor> {
     Tensor::new(shape, values.into_iter().map(|x| x as f32).collect::<Vec<f32>>())
 }
 
-/// For every element of `shape`, in order, the place of the element of an operand of shape `from`
-/// that is broadcast to it.
-pub(super) fn broadcast_places(from: &[usize], shape: &[usize]) -> Vec<usize> {
-    let own = crate::tensor::strides(from);
-    let offset = shape.len() - from.len();
-    let strides: Vec<usize> = (0..shape.len())
-        .map(|i| if i < offset || from[i - offset] == 1 { 0 } else { own[i - offset] })
-        .collect();
-    strided_places(shape, &strides)
-}
-
-/// For every index of `shape`, in order, the sum of index times stride over all axes.
-pub(super) fn strided_places(shape: &[usize], strides: &[usize]) -> Vec<usize> {
-    // An axis of size 0 may come after many others.
-    if shape.contains(&0) {
-        return Vec::new();
-    }
-    let mut places = vec![0];
-    for (&size, &stride) in shape.iter().zip(strides) {
-        let longer = places.iter().flat_map(|&p| (0..size).map(move |i| p + i * stride));
-        places = longer.collect();
-    }
-    places
-}
-
-/// Broadcasts two operands and combines them element by element.
+/// Broadcasts two operands and combines them element by element. Returns the shape and the
+/// elements.
 pub(super) fn zip<A: Copy, B: Copy, R>(
     (a, a_shape): (&[A], &[usize]),
     (b, b_shape): (&[B], &[usize]),

@@ -1,4 +1,4 @@
-//! Pooling windows over any number of spatial axes.
+//! Pooling over windows along any number of spatial axes.
 
 use super::numbers::{Numbers, floats};
 use crate::error::{Error, Result};
@@ -6,7 +6,7 @@ use crate::graph::geometry::{self, WindowAxis, WindowSpec};
 use crate::graph::{Pool, PoolKind};
 use crate::tensor::{DType, Tensor, strides};
 
-/// The pooled values, and the positions of the maxima in the whole of `x`.
+/// Returns the pooled values and, for maxima, their positions among all elements of `x`.
 pub(super) fn pool(op: &Pool, x: &Tensor) -> Result<Vec<Tensor>> {
     let Some(spatial) = x.shape().get(2..).filter(|s| !s.is_empty()) else {
         return Err(Error::shape(format!("expected an input [N,C,..], found {:?}", x.shape())));
@@ -21,11 +21,7 @@ pub(super) fn pool(op: &Pool, x: &Tensor) -> Result<Vec<Tensor>> {
     let output: Vec<usize> = axes.iter().map(|a| a.output).collect();
     let shape = [&x.shape()[..2], output.as_slice()].concat();
     geometry::element_count(&shape, DType::F64)?;
-    // Integers pool as numbers too: eight bits fit f64 exactly.
-    let values = match Numbers::of(x)? {
-        Numbers::Float(values) => values,
-        Numbers::Int(values) => values.into_iter().map(|v| v as f64).collect(),
-    };
+    let values = Numbers::from_tensor(x)?.into_floats();
     let plane: usize = spatial.iter().product();
     let own = strides(spatial);
     let (mut y, mut positions) = (Vec::new(), Vec::new());
@@ -62,12 +58,13 @@ pub(super) fn pool(op: &Pool, x: &Tensor) -> Result<Vec<Tensor>> {
     Ok(outputs)
 }
 
-/// The place of the largest element, the first of equal ones; a NaN is larger than any.
+/// Returns the place of the largest element, the first among equals; NaN counts as the largest.
 fn largest(x: &[f64], places: &[usize]) -> Option<usize> {
     places.iter().copied().reduce(|best, p| if x[p] > x[best] || x[p].is_nan() { p } else { best })
 }
 
-/// The number of a place of a plane, by rows or by columns.
+/// Returns the number of the place `place` of a plane if its elements are counted row by row, or
+/// column by column.
 fn position(mut place: usize, sizes: &[usize], column_major: bool) -> usize {
     if !column_major {
         return place;
@@ -80,8 +77,8 @@ fn position(mut place: usize, sizes: &[usize], column_major: bool) -> usize {
     number
 }
 
-/// Places of the window at output position `at` inside the input, and how many of its positions
-/// lie inside the input or its padding.
+/// Returns the places of those elements of the input that lie in the window of output position
+/// `at`, and the number of positions of the window that lie in the input or its padding.
 fn window(
     axes: &[WindowAxis],
     sizes: &[usize],

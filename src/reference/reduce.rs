@@ -5,14 +5,15 @@ use crate::error::{Error, Result};
 use crate::graph::{ArgMax, Reduce, ReduceKind, geometry};
 use crate::tensor::{Tensor, strides};
 
-/// Where every element goes when `axes` are reduced, and the shape with those axes of size 1.
+/// Returns the place in the result that each element is reduced into, and the shape of the result
+/// with the reduced axes kept at size 1.
 fn destinations(shape: &[usize], axes: &[usize]) -> (Vec<usize>, Vec<usize>) {
     let kept: Vec<usize> =
         shape.iter().enumerate().map(|(i, &d)| if axes.contains(&i) { 1 } else { d }).collect();
     let own = strides(&kept);
     let steps: Vec<usize> =
         (0..shape.len()).map(|i| if axes.contains(&i) { 0 } else { own[i] }).collect();
-    (super::numbers::strided_places(shape, &steps), kept)
+    (geometry::strided_places(shape, &steps), kept)
 }
 
 pub(super) fn reduce(op: &Reduce, x: &Tensor, axes: Option<Vec<i64>>) -> Result<Tensor> {
@@ -30,7 +31,7 @@ pub(super) fn reduce(op: &Reduce, x: &Tensor, axes: Option<Vec<i64>>) -> Result<
     } else {
         (0..rank).filter(|i| !axes.contains(i)).map(|i| x.shape()[i]).collect()
     };
-    let numbers = match Numbers::of(x)? {
+    let numbers = match Numbers::from_tensor(x)? {
         Numbers::Float(values) => Numbers::Float(floats(op.kind, &values, &places, groups, count)),
         Numbers::Int(values) => Numbers::Int(integers(op.kind, &values, &places, groups, count)?),
     };
@@ -65,7 +66,7 @@ fn floats(
         ReduceKind::LogSum => fold(0.0, &|s, x| s + x).into_iter().map(f64::ln).collect(),
         ReduceKind::LogSumExp => {
             let largest = fold(f64::NEG_INFINITY, &max);
-            // An infinite maximum is the result; subtracting it would make a NaN.
+            // An infinite maximum is the result; subtracting it would give NaN.
             let shift = |p: usize| if largest[p].is_finite() { largest[p] } else { 0.0 };
             let mut sums = vec![0.0; groups];
             values.iter().zip(places).for_each(|(x, &p)| sums[p] += (x - shift(p)).exp());
@@ -106,10 +107,7 @@ pub(super) fn arg_max(op: &ArgMax, x: &Tensor) -> Result<Tensor> {
     if size == 0 {
         return Err(Error::shape("an empty axis has no largest element"));
     }
-    let values = match Numbers::of(x)? {
-        Numbers::Float(values) => values,
-        Numbers::Int(values) => values.into_iter().map(|v| v as f64).collect(),
-    };
+    let values = Numbers::from_tensor(x)?.into_floats();
     let inner: usize = x.shape()[axis + 1..].iter().product();
     let outer: usize = x.shape()[..axis].iter().product();
     let mut y = Vec::with_capacity(outer * inner);

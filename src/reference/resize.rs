@@ -1,7 +1,7 @@
-//! Interpolation along each axis in turn.
+//! Resizing by interpolation along one axis after the other.
 //!
-//! Positions in the input are exact fractions: which element is the nearest can hang on the last
-//! bit of a rounded one.
+//! Positions in the input are exact fractions, because the last bit of a rounded position can
+//! decide which element is the nearest.
 
 use super::Inputs;
 use super::numbers::{Numbers, floats};
@@ -20,9 +20,9 @@ pub(super) fn resize(op: &Resize, inputs: &Inputs) -> Result<Tensor> {
     let axes =
         geometry::resize(x.shape(), op, roi.as_deref(), scales.as_deref(), sizes.as_deref())?;
     let mut shape = x.shape().to_vec();
-    let goal: Vec<usize> = axes.iter().map(|a| a.output).collect();
-    geometry::element_count(&goal, DType::F64)?;
-    let mut values = match Numbers::of(x)? {
+    let output: Vec<usize> = axes.iter().map(|a| a.output).collect();
+    geometry::element_count(&output, DType::F64)?;
+    let mut values = match Numbers::from_tensor(x)? {
         Numbers::Float(values) => values,
         Numbers::Int(_) => floats(&x.cast(DType::F64)?)?,
     };
@@ -53,8 +53,8 @@ pub(super) fn resize(op: &Resize, inputs: &Inputs) -> Result<Tensor> {
     Numbers::Float(values).into_tensor(&shape, x.dtype())
 }
 
-/// The input elements, with their weights, that make up output element `at` of an axis; `None`
-/// outside the region of interest.
+/// Returns the entries of the input that output entry `at` of an axis is a weighted sum of, with
+/// their weights; `None` if it lies outside of the region of interest.
 fn taps(op: &Resize, axis: &ResizeAxis, at: usize) -> Option<Vec<(usize, f64)>> {
     let position = source(op, axis, at)?;
     let last = axis.input as i128 - 1;
@@ -70,7 +70,7 @@ fn taps(op: &Resize, axis: &ResizeAxis, at: usize) -> Option<Vec<(usize, f64)>> 
         };
         return Some(vec![(inside(nearest), 1.0)]);
     }
-    // A shrinking filter with antialiasing spans more of the input.
+    // With antialiasing, a filter that shrinks the input is stretched over more of it.
     let stretch = if op.antialias && shrinks { 1.0 / axis.scale.to_f64() } else { 1.0 };
     let (support, weight): (f64, Box<dyn Fn(f64) -> f64>) = match op.mode {
         ResizeMode::Cubic { coefficient } => {
@@ -78,22 +78,23 @@ fn taps(op: &Resize, axis: &ResizeAxis, at: usize) -> Option<Vec<(usize, f64)>> 
         }
         _ => (1.0, Box::new(|t: f64| (1.0 - t.abs()).max(0.0))),
     };
-    // At the ends of the filter weights are 0.
+    // The range may include places at the ends of the filter, where weights are 0.
     let reach = (support * stretch).ceil() as i128;
-    let mut found: Vec<(i128, f64)> = (position.floor() - reach..=position.ceil() + reach)
+    let mut weighted: Vec<(i128, f64)> = (position.floor() - reach..=position.ceil() + reach)
         .map(|place| (place, weight(position.distance(place) / stretch)))
         .collect();
     if op.exclude_outside {
-        found.retain(|&(place, _)| (0..=last).contains(&place));
+        weighted.retain(|&(place, _)| (0..=last).contains(&place));
     }
     if op.exclude_outside || op.antialias {
-        let sum: f64 = found.iter().map(|(_, w)| w).sum();
-        found.iter_mut().for_each(|(_, w)| *w /= sum);
+        let sum: f64 = weighted.iter().map(|(_, w)| w).sum();
+        weighted.iter_mut().for_each(|(_, w)| *w /= sum);
     }
-    Some(found.into_iter().map(|(place, w)| (inside(place), w)).collect())
+    Some(weighted.into_iter().map(|(place, w)| (inside(place), w)).collect())
 }
 
-/// Where output element `at` of an axis lies in the input.
+/// Returns the position in the input of output entry `at` of an axis; `None` if it lies outside of
+/// the region of interest.
 fn source(op: &Resize, axis: &ResizeAxis, at: usize) -> Option<Fraction> {
     let (x, input, output) = (at as i128, axis.input as i128, axis.output as i128);
     // The scale is p / q.
@@ -102,7 +103,7 @@ fn source(op: &Resize, axis: &ResizeAxis, at: usize) -> Option<Fraction> {
     Some(match op.coordinates {
         CoordinateTransform::HalfPixel => half_pixel,
         CoordinateTransform::HalfPixelSymmetric => Fraction {
-            // The same, moved by half of what rounding the size took away.
+            // As `half_pixel`, moved by half of what rounding took off the output size.
             numerator: (input - 1) * p + (2 * x + 1 - output) * q,
             denominator: 2 * p,
         },
@@ -112,13 +113,14 @@ fn source(op: &Resize, axis: &ResizeAxis, at: usize) -> Option<Fraction> {
             Fraction::ZERO
         }
         CoordinateTransform::PytorchHalfPixel => half_pixel,
-        // With scales the size that counts is the one before rounding, which is at least `output`.
+        // If the network states scales, the output size before rounding counts, which is no
+        // smaller.
         CoordinateTransform::AlignCorners => {
             Fraction { numerator: x * (input - 1) * q, denominator: input * p - q }
         }
         CoordinateTransform::Asymmetric => Fraction { numerator: x * q, denominator: p },
         CoordinateTransform::TfCropAndResize => {
-            // Exact, but for what is smaller than 2^-40 of an axis.
+            // Exact to 2^-40 of the axis.
             const UNIT: i128 = 1 << 40;
             let units = |at: f32| (f64::from(at) * UNIT as f64).round() as i128;
             let (from, to) = (units(axis.roi.0), units(axis.roi.1));

@@ -1,4 +1,4 @@
-//! A network that can be of any length.
+//! A network of any length.
 
 use dyrelu::graph::{
     Binary, Dim, Gemm, Graph, Node, Op, PoolKind, TensorType, Unary, ValueId, Variadic,
@@ -10,7 +10,7 @@ fn wave(shape: &[usize]) -> Tensor {
     Tensor::new(shape, (0..count).map(|i: usize| (i as f32 * 0.7).sin()).collect()).unwrap()
 }
 
-/// So many DY-ReLUs of form B in a row, each written in 20 nodes.
+/// A chain of `length` activations DY-ReLU-B, each written in 20 nodes.
 pub fn chain(length: usize) -> Graph {
     const CHANNELS: usize = 4;
     let mut g = Graph::new("chain");

@@ -1,56 +1,56 @@
-//! Files of every kind, where they are named and where they lie.
+//! Unusual files, names and folders on the command line.
 
 use std::time::Duration;
 
 use super::*;
 
-/// Longer than any command here takes; one that waits for a pipe never ends.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A time limit well above the time of any command here. A command that waits for a pipe exceeds it.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A pipe that nobody writes into.
+/// Creates a named pipe without a writer.
 #[cfg(unix)]
-fn pipe(path: &Path) {
+fn create_pipe(path: &Path) {
     assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
 #[cfg(unix)]
 #[test]
-fn a_pipe_is_no_file() {
+fn pipes_are_refused_where_files_are_expected() {
     let f = Fixture::new();
     let (photo, model) = (f.photo("a.png", [0, 0, 255]), f.path("colours.safetensors"));
     let x = f.file("x.npy", &npy("(1, 3, 2, 2)", &[1.0; 12]));
-    let (pipe_path, y) = (f.path("pipe.npy"), f.path("y.npy"));
-    pipe(&pipe_path);
-    let run = |command: &[&str], paths: &[&Path]| {
-        let mut all = dyrelu(command);
-        all.args(paths).timeout(PATIENCE).assert().code(2)
+    let (pipe, y) = (f.path("pipe.npy"), f.path("y.npy"));
+    create_pipe(&pipe);
+    let run = |words: &[&str], paths: &[&Path]| {
+        let mut command = dyrelu(words);
+        command.args(paths).timeout(TIMEOUT).assert().code(2)
     };
-    let (option, p) = (Path::new("--input"), pipe_path.as_path());
+    let (option, pipe) = (Path::new("--input"), pipe.as_path());
     for refused in [
-        run(&["inspect"], &[p]),
-        run(&["verify"], &[p]),
-        run(&["run"], &[&model, option, p, Path::new("--output"), &y]),
-        run(&["run"], &[p, option, &x, Path::new("--output"), &y]),
-        run(&["verify"], &[&model, option, p]),
-        run(&["bench"], &[&model, option, p]),
-        run(&["convert"], &[p, &f.path("new.safetensors")]),
-        run(&["classify", "--model"], &[p, &photo]),
-        run(&["classify", "--list"], &[p]),
-        run(&["classify", "--labels"], &[p, &photo]),
-        run(&["classify", "--preprocess"], &[p, &photo]),
+        run(&["inspect"], &[pipe]),
+        run(&["verify"], &[pipe]),
+        run(&["run"], &[&model, option, pipe, Path::new("--output"), &y]),
+        run(&["run"], &[pipe, option, &x, Path::new("--output"), &y]),
+        run(&["verify"], &[&model, option, pipe]),
+        run(&["bench"], &[&model, option, pipe]),
+        run(&["convert"], &[pipe, &f.path("new.safetensors")]),
+        run(&["classify", "--model"], &[pipe, &photo]),
+        run(&["classify", "--list"], &[pipe]),
+        run(&["classify", "--labels"], &[pipe, &photo]),
+        run(&["classify", "--preprocess"], &[pipe, &photo]),
     ] {
         let errors = stderr(&refused);
         assert!(errors.contains("pipe.npy: expected a file, found a pipe"), "{errors}");
         assert_eq!(errors.lines().count(), 1, "{errors}");
     }
     let mut command = dyrelu(&["classify", "--format", "csv", "--model"]);
-    let run = command.arg(&model).arg(p).arg(&photo).timeout(PATIENCE).assert().code(1);
+    let run = command.arg(&model).arg(pipe).arg(&photo).timeout(TIMEOUT).assert().code(1);
     assert!(stderr(&run).contains("found a pipe"), "{}", stderr(&run));
     assert!(stdout(&run).contains("a.png,1,2,blue"), "{}", stdout(&run));
 }
 
 #[test]
-fn an_array_and_a_list_come_from_standard_input_where_that_is_said() {
+fn a_hyphen_reads_an_array_or_a_list_from_standard_input() {
     let f = Fixture::new();
     let mut command = dyrelu(&["run", "--input", "x=-", "--output"]);
     command.arg(f.path("y.npy")).arg(f.path("colours.safetensors"));
@@ -62,9 +62,9 @@ fn an_array_and_a_list_come_from_standard_input_where_that_is_said() {
     assert!(stdout(&command.assert().code(0)).contains("blue"));
 }
 
-/// The name of an input may hold the sign that ends names.
+/// An equals sign ends the name of an input, but may also be a part of it.
 #[test]
-fn inputs_may_have_an_equals_sign_in_their_name() {
+fn names_of_inputs_may_contain_an_equals_sign() {
     let f = Fixture::new();
     let mut g = Graph::new("equals");
     let ty = TensorType { dtype: DType::F32, dims: vec![3.into()] };
@@ -88,7 +88,7 @@ fn inputs_may_have_an_equals_sign_in_their_name() {
 }
 
 #[test]
-fn a_folder_that_gives_nothing_does_not_end_the_job() {
+fn an_empty_folder_does_not_stop_the_others() {
     let f = Fixture::new();
     let photo = f.photo("a.png", [0, 0, 255]);
     fs::create_dir(f.path("empty")).unwrap();
@@ -98,7 +98,7 @@ fn a_folder_that_gives_nothing_does_not_end_the_job() {
 }
 
 #[test]
-fn rarer_endings_of_photos_are_known() {
+fn rare_extensions_of_photos_are_known() {
     let f = Fixture::new();
     let folder = f.path("album");
     fs::create_dir(&folder).unwrap();
@@ -106,8 +106,8 @@ fn rarer_endings_of_photos_are_known() {
         fs::copy(f.photo("photo.jpg", [0, 0, 255]), folder.join(name)).unwrap();
     }
     let text = stdout(&f.classify(&["--top", "1"], &[&folder]).code(0));
-    let found = ["a.jfif", "b.jpe", "c.JPEG", "d.txt"].map(|name| text.contains(name));
-    assert_eq!(found, [true, true, true, false], "{text}");
+    let is_listed = ["a.jfif", "b.jpe", "c.JPEG", "d.txt"].map(|name| text.contains(name));
+    assert_eq!(is_listed, [true, true, true, false], "{text}");
 }
 
 #[test]
@@ -130,14 +130,14 @@ fn lists_may_begin_with_a_byte_order_mark() {
 
 #[cfg(unix)]
 #[test]
-fn folders_that_are_links_are_searched_where_that_is_asked_for() {
+fn linked_folders_are_searched_with_follow_only() {
     let f = Fixture::new();
     let (album, other) = (f.path("album"), f.path("other"));
     fs::create_dir(&album).unwrap();
     fs::create_dir(&other).unwrap();
     fs::rename(f.photo("own.png", [0, 0, 255]), album.join("own.png")).unwrap();
     fs::rename(f.photo("far.png", [0, 0, 255]), other.join("far.png")).unwrap();
-    // What a link is called does not make it a photo.
+    // The extension of a photo does not make a linked folder a photo.
     std::os::unix::fs::symlink("../other", album.join("linked.png")).unwrap();
     let far = |text: &str| text.contains("far.png");
     let run = f.classify(&[], &[&album]).code(0);
@@ -145,14 +145,14 @@ fn folders_that_are_links_are_searched_where_that_is_asked_for() {
     assert!(stderr(&run).contains("linked.png is a link to a folder"), "{}", stderr(&run));
     let run = f.classify(&["--follow"], &[&album]).code(0);
     assert!(far(&stdout(&run)) && stderr(&run).is_empty(), "{}", stderr(&run));
-    // Round and round.
+    // A link to a folder that contains it.
     std::os::unix::fs::symlink("../album", album.join("again")).unwrap();
     let run = f.classify(&["--follow"], &[&album]).code(1);
     assert!(far(&stdout(&run)), "{}", stdout(&run));
     assert!(stderr(&run).contains("again: this link leads back to"), "{}", stderr(&run));
 }
 
-/// Two names that are no text look the same when they are printed.
+/// Two different names that are not valid UTF-8 may be printed alike.
 #[cfg(target_os = "linux")]
 #[test]
 fn paths_that_print_alike_differ_in_json() {
@@ -176,7 +176,7 @@ fn paths_that_print_alike_differ_in_json() {
     assert!(lines[2].get("path_hex").is_none(), "{}", lines[2]);
 }
 
-/// The second output waits for a reader, and the first is not complete meanwhile.
+/// The second output is a pipe without a reader, so the command waits while the first is unfinished.
 #[cfg(unix)]
 #[test]
 fn a_signal_leaves_no_unfinished_file() {
@@ -190,7 +190,7 @@ fn a_signal_leaves_no_unfinished_file() {
         g.set_outputs(outputs.to_vec());
         write(&g, None, f.path("two.safetensors"), WeightStorage::F32).unwrap();
         f.file("x.npy", &npy("(3,)", &[1.0, 2.0, 3.0]));
-        pipe(&f.path("pipe"));
+        create_pipe(&f.path("pipe"));
         let names = || {
             let entries = fs::read_dir(f.0.path()).unwrap();
             entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
@@ -202,7 +202,7 @@ fn a_signal_leaves_no_unfinished_file() {
         let mut process = command.spawn().unwrap();
         let started = std::time::Instant::now();
         while !names().iter().any(|name| name.ends_with(".part")) {
-            assert!(started.elapsed() < PATIENCE, "nothing was begun: {:?}", names());
+            assert!(started.elapsed() < TIMEOUT, "no output was begun: {:?}", names());
             std::thread::sleep(Duration::from_millis(5));
         }
         let id = process.id().to_string();

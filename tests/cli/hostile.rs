@@ -1,10 +1,11 @@
-//! Arguments and files that cannot be used: one sentence, an exit code, and nothing left behind.
+//! Arguments and files that cannot be used: each gives one sentence and an exit code, and leaves no
+//! file behind.
 
 use dyrelu::graph::Unary;
 
 use super::*;
 
-/// Asserts that a command refuses in one line that says `words`.
+/// Asserts that a command fails with a one-line error that contains `words`.
 #[track_caller]
 fn refuses(command: &mut Command, words: &str) {
     let run = command.assert().code(2);
@@ -15,7 +16,7 @@ fn refuses(command: &mut Command, words: &str) {
 }
 
 impl Fixture {
-    /// The names of all files, in order.
+    /// The sorted names of all files in the folder.
     fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.0.path()).unwrap();
         let mut names: Vec<_> =
@@ -24,7 +25,7 @@ impl Fixture {
         names
     }
 
-    /// Writes a network whose outputs `build` makes from an image of `side` by `side`.
+    /// Writes a network on images of `side` by `side`, whose outputs `build` adds.
     fn network(
         &self,
         name: &str,
@@ -44,7 +45,7 @@ impl Fixture {
 }
 
 #[test]
-fn numbers_that_make_no_sense_are_refused() {
+fn numbers_out_of_range_are_refused() {
     for arguments in [
         ["classify", "--threads", "0"],
         ["classify", "--batch", "0"],
@@ -69,7 +70,7 @@ fn numbers_that_make_no_sense_are_refused() {
 }
 
 #[test]
-fn class_names_have_to_be_as_many_as_classes() {
+fn the_number_of_class_names_must_equal_the_number_of_classes() {
     let f = Fixture::new();
     let (photo, model) = (f.photo("a.png", [0, 0, 255]), f.path("colours.safetensors"));
     for (lines, words) in [
@@ -87,14 +88,14 @@ fn class_names_have_to_be_as_many_as_classes() {
     let mut command = dyrelu(&["classify", "--labels"]);
     refuses(command.arg(&labels).arg("--model").arg(&model).arg(&photo), "UTF-8");
     assert!(!f.path("new.safetensors").exists());
-    // An empty line at the end is none.
+    // An empty line at the end is not a name.
     let labels = f.file("labels.txt", b"rouge\nvert\nbleu\n\n");
     let run = f.classify(&["--labels", labels.to_str().unwrap()], &[&photo]).code(0);
     assert!(stdout(&run).contains("bleu"), "{}", stdout(&run));
 }
 
 #[test]
-fn a_photo_that_does_not_fit_is_reported_and_the_rest_goes_on() {
+fn a_photo_of_the_wrong_size_is_reported_and_the_others_are_classified() {
     let f = Fixture::new();
     let model = f.network("sixteen.safetensors", 16, |g, x| {
         let mean = g.apply("mean", Op::GlobalPool(PoolKind::Average), &[x]);
@@ -105,18 +106,18 @@ fn a_photo_that_does_not_fit_is_reported_and_the_rest_goes_on() {
     let mut command = dyrelu(&["classify", "--format", "csv", "--top", "1", "--model"]);
     let run = command.arg(&model).arg(&wide).arg(f.path("square.png")).assert().code(1);
     assert!(stdout(&run).contains("square.png,1,2,2,"), "{}", stdout(&run));
-    assert!(stderr(&run).contains("wide.png: input \"x\" wants"), "{}", stderr(&run));
+    assert!(stderr(&run).contains("wide.png: input \"x\" must be"), "{}", stderr(&run));
 }
 
 #[test]
-fn a_network_that_gives_no_scores_does_not_classify() {
+fn a_network_whose_output_is_not_scores_is_refused() {
     let f = Fixture::new();
     let map = |g: &mut Graph, x| vec![g.apply("y", Op::Unary(Unary::Relu), &[x])];
     let model = f.network("map.safetensors", 16, map);
     RgbImage::from_pixel(16, 16, Rgb([0, 0, 255])).save(f.path("square.png")).unwrap();
     let mut command = dyrelu(&["classify", "--model"]);
     let run = command.arg(&model).arg(f.path("square.png")).assert().code(1);
-    assert!(stderr(&run).contains("a classifier gives [1, classes]"), "{}", stderr(&run));
+    assert!(stderr(&run).contains("[1, classes]"), "{}", stderr(&run));
 }
 
 #[test]
@@ -144,7 +145,7 @@ fn outputs_are_written_together_or_not_at_all() {
 }
 
 #[test]
-fn a_conversion_that_fails_leaves_nothing() {
+fn a_failed_conversion_leaves_no_file() {
     let f = Fixture::new();
     let model = f.path("colours.safetensors");
     fs::create_dir(f.path("folder")).unwrap();
@@ -173,10 +174,10 @@ fn arrays_that_do_not_fit_are_refused() {
     doubles[kind + 2] = b'8';
     for (bytes, words) in [
         (good[..good.len() - 4].to_vec(), "too short"),
-        (good[..40].to_vec(), "no .npy file"),
-        (b"PK\x03\x04 an archive".to_vec(), "no .npy file"),
-        (npy("(1, 3, 2)", &[1.0; 6]), "wants f32"),
-        (npy("(1, 4, 2, 2)", &[1.0; 16]), "wants f32"),
+        (good[..40].to_vec(), "not a .npy file"),
+        (b"PK\x03\x04 an archive".to_vec(), "not a .npy file"),
+        (npy("(1, 3, 2)", &[1.0; 6]), "must be f32"),
+        (npy("(1, 4, 2, 2)", &[1.0; 16]), "must be f32"),
         (npy("(1, 3, 1099511627776, 0)", &[]), "larger than"),
         (doubles, "found f64"),
     ] {
@@ -188,10 +189,10 @@ fn arrays_that_do_not_fit_are_refused() {
     assert!(!f.path("y.npy").exists());
 }
 
-/// Names of files on Linux are bytes.
+/// Names of files on Linux are bytes, which need not be UTF-8.
 #[cfg(target_os = "linux")]
 #[test]
-fn names_that_are_no_text_are_files_like_others() {
+fn names_that_are_not_utf8_are_accepted() {
     use std::os::unix::ffi::OsStrExt;
     let f = Fixture::new();
     let name = |bytes: &[u8]| f.0.path().join(std::ffi::OsStr::from_bytes(bytes));
@@ -213,10 +214,10 @@ fn names_that_are_no_text_are_files_like_others() {
     assert!(y.exists());
 }
 
-/// A full disk under standard error or standard output.
+/// Standard error or standard output on a full disk.
 #[cfg(target_os = "linux")]
 #[test]
-fn streams_that_cannot_be_written_are_no_reason_to_panic() {
+fn a_stream_that_cannot_be_written_does_not_cause_a_panic() {
     let f = Fixture::new();
     let full = || fs::File::options().write(true).open("/dev/full").unwrap();
     let command = |photo: &str| {

@@ -1,4 +1,4 @@
-//! The command line as a user meets it.
+//! Runs the program as a user does.
 #![cfg(feature = "cli")]
 
 use std::fs;
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 mod files;
 mod hostile;
 
-/// A folder with a classifier whose scores are the mean red, green and blue of a photo.
+/// A temporary folder with a classifier whose scores are the mean red, green and blue of a photo.
 struct Fixture(TempDir);
 
 impl Fixture {
@@ -90,7 +90,7 @@ fn stderr(assert: &Assert) -> String {
 }
 
 #[test]
-fn csv_has_its_header_and_ranks() {
+fn csv_has_a_header_and_one_row_per_rank() {
     let f = Fixture::new();
     let photos = [f.photo("a.png", [250, 0, 100]), f.photo("b.png", [0, 250, 0])];
     let run = f.classify(&["--format", "csv", "--top", "2"], &[&photos[0], &photos[1]]).code(0);
@@ -104,7 +104,7 @@ fn csv_has_its_header_and_ranks() {
 }
 
 #[test]
-fn a_broken_image_is_reported_and_the_rest_goes_on() {
+fn a_broken_image_is_reported_and_the_others_are_classified() {
     let f = Fixture::new();
     let good = f.photo("good.png", [0, 0, 255]);
     let text = f.file("text.jpg", b"this is no photo");
@@ -127,7 +127,7 @@ fn a_broken_image_is_reported_and_the_rest_goes_on() {
 }
 
 #[test]
-fn unusual_images_are_read_rightly() {
+fn unusual_images_are_read_correctly() {
     let f = Fixture::new();
     let blue = RgbImage::from_pixel(20, 10, Rgb([0, 0, 255]));
     let mut paths = Vec::new();
@@ -137,7 +137,7 @@ fn unusual_images_are_read_rightly() {
     paths.push(f.path("transparent.png"));
     DynamicImage::from(blue.clone()).into_rgb16().save(f.path("deep.png")).unwrap();
     paths.push(f.path("deep.png"));
-    // What a file is called does not matter for what it is.
+    // The contents of a file decide its format, not its name.
     blue.save_with_format(f.path("png.jpg"), ImageFormat::Png).unwrap();
     paths.push(f.path("png.jpg"));
     let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images");
@@ -149,27 +149,27 @@ fn unusual_images_are_read_rightly() {
 }
 
 #[test]
-fn photos_that_are_cut_off_or_too_large_are_errors_unless_they_are_allowed() {
+fn truncated_and_too_large_photos_are_errors_unless_allowed() {
     let f = Fixture::new();
     let church = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/photos/church.jpg");
     let whole = fs::read(&church).unwrap();
     let cut = f.file("cut.jpg", &whole[..whole.len() - 200]);
     let run = f.classify(&["--format", "csv"], &[&cut]).code(1);
     assert_eq!(stdout(&run).lines().count(), 1);
-    let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
-    assert!(said.contains("cut.jpg: the file is cut off"), "{said}");
+    let errors = stderr(&run);
+    assert!(errors.contains("cut.jpg: the file is cut off"), "{errors}");
     let run = f.classify(&["--format", "csv", "--allow-truncated"], &[&cut]).code(0);
     assert!(stdout(&run).lines().count() > 1);
-    // It has 299 x 299.
+    // The photo has 299 x 299 pixels.
     f.classify(&["--max-pixels", "89401"], &[&church]).code(0);
     let run = f.classify(&["--max-pixels", "89400"], &[&church]).code(1);
-    let said = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
-    assert!(said.contains("more than the 89400 allowed"), "{said}");
+    let errors = stderr(&run);
+    assert!(errors.contains("more than the 89400 allowed"), "{errors}");
 }
 
 #[test]
 fn the_camera_orientation_is_applied() {
-    // Wide as stored, with the left half red; turned by the camera, the upper half is red.
+    // The stored image is wide and its left half is red. Its orientation turns the left half up.
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images/turned.jpg");
     let photo = dyrelu::vision::load(path).unwrap();
     assert_eq!((photo.width(), photo.height()), (16, 32));
@@ -196,7 +196,7 @@ fn folders_lists_and_standard_input_name_photos() {
 }
 
 #[test]
-fn an_empty_folder_and_no_photo_at_all_are_errors() {
+fn an_empty_folder_and_an_empty_command_line_are_errors() {
     let f = Fixture::new();
     fs::create_dir(f.path("empty")).unwrap();
     let folder = f.path("empty");
@@ -207,7 +207,7 @@ fn an_empty_folder_and_no_photo_at_all_are_errors() {
 }
 
 #[test]
-fn files_that_are_no_networks_are_refused_in_one_line() {
+fn files_that_are_not_networks_are_refused_in_one_line() {
     let f = Fixture::new();
     let whole = fs::read(f.path("colours.safetensors")).unwrap();
     let cases = [
@@ -246,7 +246,8 @@ fn run_reads_and_writes_arrays_in_both_layouts() {
     }
     let long = f.file("long.npy", &npy("(1, 3, 1000000, 1000000)", &[1.0]));
     let wrong = f.file("wrong.npy", &npy("(1, 4, 1, 1)", &[0.0; 4]));
-    for (input, words) in [(long, "too short"), (wrong, "wants f32"), (f.path("no.npy"), "No such")]
+    for (input, words) in
+        [(long, "too short"), (wrong, "must be f32"), (f.path("no.npy"), "No such")]
     {
         let mut command = dyrelu(&["run"]);
         command.arg(&model).arg("--input").arg(&input).arg("--output").arg(f.path("z.npy"));
@@ -270,9 +271,10 @@ fn npy(shape: &str, values: &[f32]) -> Vec<u8> {
     bytes
 }
 
-/// Networks of other precisions are used as any, and give what their file says.
+/// Every command accepts networks of half and double precision. Outputs have the type that the file
+/// declares.
 #[test]
-fn half_and_double_precision_are_taken_and_given() {
+fn networks_of_half_and_double_precision_keep_their_types() {
     let f = Fixture::new();
     let (photo, y) = (f.photo("green.png", [0, 200, 0]), f.path("y.npy"));
     for (dtype, letter) in [(DType::F16, "f2"), (DType::F64, "f8")] {
@@ -334,7 +336,7 @@ fn a_batch_that_cannot_be_freed_is_explained() {
 }
 
 #[test]
-fn inspect_and_bench_speak_json() {
+fn inspect_and_bench_print_json() {
     let f = Fixture::new();
     let model = f.path("colours.safetensors");
     let mut command = dyrelu(&["inspect", "--format", "json", "--shape", "1,3,8,8"]);
@@ -349,7 +351,7 @@ fn inspect_and_bench_speak_json() {
     let opened = dyrelu::Model::open(&model).unwrap();
     let bytes = opened.arena_bytes(&[vec![1, 3, 8, 8]], 1).unwrap();
     assert!(bytes > 0 && memory["arena_bytes"] == bytes, "{d}");
-    // Costs are those of an image, whatever the batch, and of a likely one where sizes are free.
+    // Costs are per image for every batch, and at an assumed size if the sizes are free.
     for (shape, pixels) in [(Some("4,3,8,8"), 64), (None, 224 * 224)] {
         let mut command = dyrelu(&["inspect", "--format", "json"]);
         command.args(shape.map(|shape| ["--shape", shape]).into_iter().flatten());
@@ -378,7 +380,7 @@ fn inspect_and_bench_speak_json() {
 }
 
 #[test]
-fn bench_measures_when_it_is_told_to() {
+fn bench_measures_on_request() {
     let f = Fixture::new();
     let (x, y) = (f.path("x.npy"), f.path("y.npy"));
     let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3, 1, 1), }";
@@ -391,11 +393,11 @@ fn bench_measures_when_it_is_told_to() {
         command.arg(&x).arg("--serve").arg(&y).arg(f.path("colours.safetensors"));
         command.write_stdin(commands).assert()
     };
-    let said = stdout(&serve("run 2\nrun 1\nquit\nrun 1\n").code(0));
-    let lines: Vec<&str> = said.lines().collect();
+    let answers = stdout(&serve("run 2\nrun 1\nquit\nrun 1\n").code(0));
+    let lines: Vec<&str> = answers.lines().collect();
     let times = |line: &str| line.split(' ').map(|s| s.parse::<f64>().unwrap()).collect::<Vec<_>>();
-    assert_eq!((lines[0], lines.len()), ("ready", 3), "{said}");
-    assert_eq!((times(lines[1]).len(), times(lines[2]).len()), (2, 1), "{said}");
+    assert_eq!((lines[0], lines.len()), ("ready", 3), "{answers}");
+    assert_eq!((times(lines[1]).len(), times(lines[2]).len()), (2, 1), "{answers}");
     let scores = [0f32, 5.0, 10.0, 15.0, 20.0, 25.0].map(f32::to_le_bytes);
     assert!(fs::read(&y).unwrap().ends_with(scores.as_flattened()));
     let refused = stderr(&serve("run few\n").code(2));
@@ -403,13 +405,13 @@ fn bench_measures_when_it_is_told_to() {
 }
 
 #[test]
-fn verify_passes_and_fails_by_exit_code() {
+fn the_exit_code_of_verify_is_its_result() {
     let f = Fixture::new();
     let model = f.path("colours.safetensors");
     let run = dyrelu(&["verify", "--size", "9"]).arg(&model).assert().code(0);
     assert!(stdout(&run).contains("ok"), "{}", stdout(&run));
-    // No kernel is exact to the last bit of a sum in double precision, so nothing passes at zero
-    // tolerance but equality.
+    // The reference sums in double precision, which no kernel equals to the last bit. A tolerance
+    // of 0 therefore fails.
     let dialect = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/dialects/chain-sigmoid-B-k2-script-free.onnx");
     dyrelu(&["verify", "--size", "9"]).arg(&dialect).assert().code(0);
@@ -437,7 +439,7 @@ fn a_wrong_argument_exits_with_2() {
 }
 
 #[test]
-fn instructions_that_the_processor_lacks_are_refused() {
+fn an_unknown_instruction_set_is_refused() {
     let run = dyrelu(&["inspect"]).env("DYRELU_ISA", "altivec").assert().code(2);
     let message = stderr(&run);
     assert!(message.contains("altivec") && message.contains("portable"), "{message}");
@@ -453,14 +455,14 @@ fn networks_are_listed_and_found_by_name() {
         command
     };
     let run = named(&["models", "--format", "json"]).assert().code(0);
-    let all: serde_json::Value = serde_json::from_str(&stdout(&run)).unwrap();
-    let found = |name: &str| all.as_array().unwrap().iter().find(|m| m["name"] == name).cloned();
-    let m = found("colours").unwrap();
+    let networks: serde_json::Value = serde_json::from_str(&stdout(&run)).unwrap();
+    let networks = networks.as_array().unwrap();
+    let m = networks.iter().find(|m| m["name"] == "colours").unwrap();
     assert_eq!((&m["parameters"], &m["macs"]), (&9.into(), &(9 * 256).into()), "{m}");
     assert_eq!((&m["input"], &m["classes"]), (&serde_json::json!([3, 16, 16]), &3.into()), "{m}");
     assert_eq!((&m["forms"], &m["default"]), (&serde_json::json!([]), &false.into()), "{m}");
-    let ships = all.as_array().unwrap().iter().find(|m| m["default"] == true).unwrap();
-    assert!(ships["forms"][0].as_str().unwrap().starts_with("DY-ReLU-B"), "{ships}");
+    let default = networks.iter().find(|m| m["default"] == true).unwrap();
+    assert!(default["forms"][0].as_str().unwrap().starts_with("DY-ReLU-B"), "{default}");
     let text = stdout(&named(&["models"]).assert().code(0));
     assert!(text.contains("colours") && text.contains("3x16x16"), "{text}");
     let run = named(&["classify", "--model", "colours"]).arg(&photo).assert().code(0);
@@ -471,7 +473,7 @@ fn networks_are_listed_and_found_by_name() {
 }
 
 #[test]
-fn a_network_that_cannot_be_read_does_not_hide_the_others() {
+fn models_lists_the_other_networks_if_one_cannot_be_read() {
     let f = Fixture::new();
     f.file("broken.onnx", b"this is no network");
     let run = dyrelu(&["models"]).env("DYRELU_MODELS", f.path("")).assert().code(1);

@@ -1,4 +1,6 @@
-//! Networks in which the engine once differed from the reference, or did not end.
+//! Networks that random search found: on each, the engine or the reference was once wrong.
+//!
+//! The comment of a test states the former defect.
 
 use dyrelu::graph::*;
 use dyrelu::{DType, Tensor};
@@ -20,7 +22,7 @@ impl Net {
         format!("v{}", self.graph.values().len())
     }
 
-    /// An input of these sizes; its first size is free where it is given a name.
+    /// Adds an input of this shape. `batch` is the symbol of the first size, if that is free.
     fn input(&mut self, shape: &[usize], batch: Option<&str>) -> ValueId {
         let mut dims: Vec<Dim> = shape.iter().map(|&size| size.into()).collect();
         if let Some(name) = batch {
@@ -45,12 +47,13 @@ impl Net {
     fn split(&mut self, x: ValueId, axis: i64, parts: usize) -> Vec<ValueId> {
         let outputs: Vec<ValueId> = (0..parts).map(|_| self.graph.add_value(self.name())).collect();
         let (name, op) = (self.name(), Op::Split { axis });
-        let (inputs, named) = (vec![Some(x)], outputs.iter().copied().map(Some).collect());
-        self.graph.add_node(Node { name, op, inputs, outputs: named });
+        let node_outputs = outputs.iter().copied().map(Some).collect();
+        self.graph.add_node(Node { name, op, inputs: vec![Some(x)], outputs: node_outputs });
         outputs
     }
 
-    fn agrees(mut self, outputs: &[ValueId]) {
+    /// Asserts that the engine agrees with the reference.
+    fn assert_agrees(mut self, outputs: &[ValueId]) {
         self.graph.set_outputs(outputs.to_vec());
         let case = Case { graph: self.graph, inputs: self.inputs };
         if let Some(difference) = difference(&case) {
@@ -72,21 +75,22 @@ fn gemm() -> Op {
 const MAX: Op =
     Op::Reduce(Reduce { kind: ReduceKind::Max, keep_dims: false, noop_with_empty_axes: false });
 
-/// Folding constants did not end.
+/// Constant folding did not terminate.
 #[test]
-fn constants_of_which_some_parts_are_outputs() {
+fn a_split_constant_with_some_parts_as_outputs() {
     let mut net = Net::new();
     let x = net.input(&[3], None);
     let shape = net.apply(Op::Shape { start: 0, end: None }, &[x]);
     let value = Scalar { dtype: DType::F32, value: 0.5 };
     let filled = net.apply(Op::ConstantOfShape { value }, &[shape]);
     let parts = net.split(filled, 0, 3);
-    net.agrees(&[parts[0], parts[1]]);
+    net.assert_agrees(&[parts[0], parts[1]]);
 }
 
-/// The activation of a map of one image by the coefficients of several was taken for a dynamic ReLU.
+/// Coefficients for several images, applied to the feature map of one image, were recognised as a
+/// dynamic ReLU.
 #[test]
-fn a_map_of_one_image_repeated_for_the_coefficients_of_several() {
+fn a_feature_map_of_one_image_with_coefficients_of_several() {
     let mut net = Net::new();
     let x = net.input(&[1, 2, 3, 3], Some("N"));
     let pads = net.ints(&[0, 0, 0, 0, 1, 0, 0, 0]);
@@ -98,20 +102,20 @@ fn a_map_of_one_image_repeated_for_the_coefficients_of_several() {
     let z = net.apply(gemm(), &[context, weight]);
     let z = net.apply(Op::Unary(Unary::Sigmoid), &[z]);
     let shape = net.ints(&[-1, 2, 4]);
-    let all = net.apply(Op::Reshape { allow_zero: false }, &[z, shape]);
-    let halves = net.split(all, 2, 2);
-    let moved = net.apply(Op::Transpose { perm: vec![2, 3, 0, 1] }, &[map]);
+    let coefficients = net.apply(Op::Reshape { allow_zero: false }, &[z, shape]);
+    let halves = net.split(coefficients, 2, 2);
+    let channels_last = net.apply(Op::Transpose { perm: vec![2, 3, 0, 1] }, &[map]);
     let last = net.ints(&[-1]);
-    let moved = net.apply(Op::Unsqueeze, &[moved, last]);
-    let product = net.apply(Op::Binary(Binary::Mul), &[moved, halves[0]]);
+    let channels_last = net.apply(Op::Unsqueeze, &[channels_last, last]);
+    let product = net.apply(Op::Binary(Binary::Mul), &[channels_last, halves[0]]);
     let sum = net.apply(Op::Binary(Binary::Add), &[product, halves[1]]);
     let y = net.apply(MAX, &[sum, last]);
-    net.agrees(&[y]);
+    net.assert_agrees(&[y]);
 }
 
-/// The reference gave coefficients without channels for no images.
+/// For an empty batch, the reference returned coefficients without channels.
 #[test]
-fn a_hyperfunction_of_no_images() {
+fn a_hyperfunction_of_an_empty_batch() {
     let mut net = Net::new();
     let x = net.input(&[0, 2, 1, 1], None);
     let (weight, bias) = (net.wave(&[4, 2]), net.wave(&[4]));
@@ -126,42 +130,42 @@ fn a_hyperfunction_of_no_images() {
     let inputs = vec![Some(x), None, None, Some(weight), Some(bias)];
     let outputs = vec![Some(output)];
     net.graph.add_node(Node { name: "hyperfunction".into(), op, inputs, outputs });
-    net.agrees(&[output]);
+    net.assert_agrees(&[output]);
 }
 
-/// Compilation panicked.
+/// The compiler panicked.
 #[test]
-fn a_map_without_channels_with_constant_coefficients() {
+fn a_feature_map_without_channels_with_constant_coefficients() {
     let mut net = Net::new();
     let x = net.input(&[1, 0, 2, 2], None);
     let coefficients = net.wave(&[1, 4, 0]);
     let y = net.apply(Op::MaxAffine(MaxAffine { k: 2 }), &[x, coefficients]);
-    net.agrees(&[y]);
+    net.assert_agrees(&[y]);
 }
 
-/// The reference normalised single numbers, and shape inference refused them.
+/// The reference accepted a tensor without spatial axes, which shape inference refused.
 #[test]
-fn instance_normalisation_without_positions() {
+fn instance_normalisation_without_spatial_axes() {
     let mut net = Net::new();
     let x = net.input(&[2, 3], Some("N"));
     let (scale, bias) = (net.wave(&[3]), net.wave(&[3]));
     let y = net.apply(Op::InstanceNormalization { epsilon: 1e-5 }, &[x, scale, bias]);
-    net.agrees(&[y]);
+    net.assert_agrees(&[y]);
 }
 
-/// The reference multiplied numbers of different types, and shape inference refused them.
+/// The reference accepted operands of different types, which shape inference refused.
 #[test]
-fn products_of_different_types() {
+fn a_matrix_product_of_different_types() {
     let mut net = Net::new();
     let x = net.input(&[2, 3], None);
     let integers = net.graph.add_constant("integers", Tensor::new(&[3, 2], vec![1i64; 6]).unwrap());
     let y = net.apply(Op::MatMul, &[x, integers]);
-    net.agrees(&[y]);
+    net.assert_agrees(&[y]);
 }
 
-/// Shape inference refused weights whose number of rows is computed.
+/// Shape inference refused weights whose number of rows depends on the batch.
 #[test]
-fn a_hyperfunction_whose_rows_are_computed() {
+fn a_hyperfunction_with_a_free_number_of_rows() {
     let mut net = Net::new();
     let x = net.input(&[4, 2], Some("N"));
     let shape = net.ints(&[-1, 4]);
@@ -178,23 +182,23 @@ fn a_hyperfunction_whose_rows_are_computed() {
     let inputs = vec![Some(context), None, None, Some(weight)];
     let outputs = vec![Some(output)];
     net.graph.add_node(Node { name: "hyperfunction".into(), op, inputs, outputs });
-    net.agrees(&[output]);
+    net.assert_agrees(&[output]);
 }
 
-/// An attention of one image was absorbed by an activation of several, whose run then refused it.
+/// The attention of one image was fused into an activation of two images, which failed at run time.
 #[test]
-fn a_factor_of_one_image_for_a_map_of_two() {
+fn an_attention_of_one_image_for_a_batch_of_two() {
     let mut net = Net::new();
     let x = net.input(&[2, 2, 2, 2], None);
     let (coefficients, pi) = (net.wave(&[2, 2, 2]), net.wave(&[1, 1, 2, 2]));
     let y = net.apply(Op::MaxAffine(MaxAffine { k: 1 }), &[x, coefficients]);
     let y = net.apply(Op::Binary(Binary::Mul), &[pi, y]);
-    net.agrees(&[y]);
+    net.assert_agrees(&[y]);
 }
 
-/// The room for the map between the two convolutions was too small.
+/// The buffer for the feature map between the two convolutions was too small.
 #[test]
-fn a_depthwise_convolution_that_crops_what_was_computed_for_it() {
+fn a_depthwise_convolution_that_crops_its_input() {
     let mut net = Net::new();
     let x = net.input(&[1, 24, 17, 90], Some("N"));
     let (weight, taps) = (net.wave(&[120, 24, 1, 1]), net.wave(&[120, 1, 3, 3]));
@@ -208,24 +212,25 @@ fn a_depthwise_convolution_that_crops_what_was_computed_for_it() {
     };
     let wide = net.apply(conv(&[], 1), &[x, weight]);
     let y = net.apply(conv(&[1, 0, 2, -2], 120), &[wide, taps]);
-    net.agrees(&[y]);
+    net.assert_agrees(&[y]);
 }
 
-/// A part that is empty for a single image was taken to be broadcast to the whole batch.
+/// A part of the batch that is empty for one image was assumed to be broadcast to the whole batch.
 #[test]
-fn a_part_of_the_batch_that_is_empty_for_one_image() {
+fn a_split_batch_with_an_empty_part() {
     let mut net = Net::new();
     let x = net.input(&[1, 9], Some("N"));
     let parts = net.split(x, 0, 2);
     let y = net.apply(Op::Binary(Binary::Mul), &[x, parts[1]]);
     let (weight, bias) = (net.wave(&[4, 9]), net.wave(&[4]));
     let y = net.apply(gemm(), &[y, weight, bias]);
-    net.agrees(&[y]);
+    net.assert_agrees(&[y]);
 }
 
-/// A coefficient per image of a single image was taken for one per channel of a transposed map.
+/// Coefficients per image, in a batch of one, were taken for coefficients per channel of a transposed
+/// feature map.
 #[test]
-fn a_coefficient_per_image_for_a_map_whose_channels_became_images() {
+fn coefficients_per_image_for_a_map_whose_channels_became_images() {
     let mut net = Net::new();
     let x = net.input(&[1, 4, 1, 1], Some("N"));
     let map = net.input(&[1, 24, 4, 9], None);
@@ -239,5 +244,5 @@ fn a_coefficient_per_image_for_a_map_whose_channels_became_images() {
         })
         .collect();
     let y = net.apply(Op::Variadic(Variadic::Max), &pieces);
-    net.agrees(&[y]);
+    net.assert_agrees(&[y]);
 }

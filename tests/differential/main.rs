@@ -1,12 +1,13 @@
-//! Random networks give what the reference gives: alone and in batches, on one thread and on
-//! three, from memory and from files, on every instruction set of this processor.
+//! Compares the engine with the reference executor on random networks: on single images and batches,
+//! on one thread and three, from memory and from files, on every instruction set of this processor.
 //!
-//! Runs by hand, for instance of a million networks on two processes:
+//! A longer search is started by hand, for example of half a million networks:
 //!
 //!     DYRELU_DIFFERENTIAL_GRAPHS=500000 DYRELU_DIFFERENTIAL_SEED=1 \
 //!         cargo test --release --test differential -- --ignored
 //!
-//! A network that differs is printed with its seed, and the smallest part of it that does.
+//! A network on which they differ is printed with its seed, followed by the smallest part of it on
+//! which they still differ.
 
 mod compare;
 mod found;
@@ -17,21 +18,21 @@ use std::time::{Duration, Instant};
 
 use dyrelu::simd::Isa;
 
-/// Networks of every test run on each instruction set.
+/// The number of networks per instruction set in a test run.
 const NETWORKS: u64 = 300;
 
-/// Longer than any network takes.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// A network that takes longer than this counts as a hang.
+const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The network with this number.
+/// The network of a seed.
 fn network(seed: u64) -> graphs::Case {
-    // Enough for a dozen of nodes.
+    // Enough bytes for a dozen nodes.
     let mut bytes = [0; 1 << 10];
     fastrand::Rng::with_seed(seed).fill(&mut bytes);
-    graphs::of_bytes(&bytes)
+    graphs::from_bytes(&bytes)
 }
 
-/// The networks from `first` on; says how many differ.
+/// Compares `count` networks whose seeds start at `first`. Returns the number that differ.
 fn run(first: u64, count: u64) -> u64 {
     static CURRENT: AtomicU64 = AtomicU64::new(0);
     std::panic::set_hook(Box::new(|_| {}));
@@ -42,7 +43,7 @@ fn run(first: u64, count: u64) -> u64 {
             let current = CURRENT.load(Ordering::Relaxed);
             if current != last {
                 (last, since) = (current, Instant::now());
-            } else if since.elapsed() > PATIENCE {
+            } else if since.elapsed() > TIMEOUT {
                 eprintln!("network {current} does not end");
                 std::process::abort();
             }
@@ -61,13 +62,13 @@ fn run(first: u64, count: u64) -> u64 {
         println!("network {seed} on {isa} {difference}");
         let part = compare::shrink(&case);
         let difference = compare::difference(&part).unwrap_or_default();
-        println!("its smallest part that differs {difference}\n{part}");
+        println!("the smallest part of it that differs {difference}\n{part}");
     }
-    println!("{isa}: {count} networks from {first} on, {different} differ");
+    println!("{isa}: {count} networks from seed {first}, {different} differ");
     different
 }
 
-/// Runs the networks in a process for each instruction set: it is chosen once a process.
+/// Runs one process per instruction set, because a process chooses its instruction set once.
 fn run_on_every_instruction_set(first: u64, count: u64) {
     let mut processes = Vec::new();
     for isa in Isa::available() {
@@ -94,7 +95,7 @@ fn run_on_every_instruction_set(first: u64, count: u64) {
 
 fn from_environment(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text:?}")))
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text:?}")))
 }
 
 #[test]
@@ -103,9 +104,9 @@ fn random_networks() {
     run_on_every_instruction_set(first, NETWORKS);
 }
 
-/// Run by [`run_on_every_instruction_set`], or by hand for a long run.
+/// Started by [`run_on_every_instruction_set`], or by hand for a longer search.
 #[test]
-#[ignore = "a long run, by hand"]
+#[ignore = "started by hand for a longer search"]
 fn one_instruction_set() {
     let first = from_environment("DYRELU_DIFFERENTIAL_SEED").unwrap_or(1 << 32);
     let count = from_environment("DYRELU_DIFFERENTIAL_GRAPHS").unwrap_or(10_000);

@@ -1,11 +1,11 @@
-"""Dynamic ReLU (Chen et al., ECCV 2020, arXiv 2003.10027) for training and export, and what it is
-compared with.
+"""Dynamic ReLU (Chen et al., ECCV 2020, arXiv 2003.10027) for training and export, and the activations that
+it is compared with.
 
     y = max_k(a_k(x) * x + b_k(x))
 
-The coefficients come from the mean of x over its positions through two fully connected layers.
-Written as a chain of multiply, add and maximum, the module needs no permutes and exports with both
-of PyTorch's exporters to operators that every engine reads; training has a backward pass of its own.
+Two fully connected layers compute the coefficients from the mean of x over all positions. The module is written
+as a chain of multiply, add and maximum, without permutes, so that both of PyTorch's exporters write operators that
+every engine reads. Training uses a custom backward pass.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ SQUASH: dict[str, Squash] = {
 
 
 def hidden_width(channels: int, reduction: int) -> int:
-    """Width of the hidden layer: channels / reduction, but never below 4."""
+    """Width of the hidden layer: channels / reduction, but at least 4."""
     return max(channels // reduction, 4)
 
 
 class MaxAffine(torch.autograd.Function):
-    """max_k(a_k * x + b_k) with a backward pass that visits memory a third as often as autograd's.
+    """max_k(a_k * x + b_k), with a backward pass that makes a third of the memory accesses of autograd's.
 
-    x is [N,C,H,W]; a and b are [N,K,C,1,1] with C possibly 1.
+    x has shape [N, C, H, W]. a and b have shape [N, K, C, 1, 1] or [N, K, 1, 1, 1].
     """
 
     @staticmethod
@@ -64,15 +64,15 @@ class MaxAffine(torch.autograd.Function):
 
 
 class Dynamic(nn.Module):
-    """An activation whose parameters make coefficients from the image."""
+    """An activation that computes its coefficients from the image. Base class."""
 
 
 class DyReLU(Dynamic):
-    """Dynamic ReLU of form A (shared coefficients), B (per channel) or C (B times attention).
+    """Dynamic ReLU of form A (shared coefficients), B (per channel) or C (B times spatial attention).
 
-    Coefficients follow the order of the paper's equation 2: a_1..a_K, b_1..b_K, each with one
-    entry a channel. They start as `initial` (alpha_1..alpha_K, beta_1..beta_K), by default as a
-    plain ReLU for K = 2. `hidden` is the width of the hidden layer where `reduction` does not say it.
+    Coefficients are in the order of the paper's equation 2: a_1..a_K, b_1..b_K, each with one entry per channel.
+    Their initial values are `initial` (alpha_1..alpha_K, beta_1..beta_K), by default (1, 0, ..., 0), which is a
+    plain ReLU for K = 2. `hidden` is the width of the hidden layer; it overrides `reduction`.
     """
 
     def __init__(
@@ -104,23 +104,23 @@ class DyReLU(Dynamic):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Small second-layer weights: training begins close to the static activation."""
+        """Initialises the second layer with small weights, so that training starts close to the static activation."""
         nn.init.normal_(self.fc2.weight, std=0.02)
         nn.init.zeros_(self.fc2.bias)
         self.reset_attention()
 
     def reset_attention(self) -> None:
-        """Attention that is equal everywhere, in form C.
+        """Initialises the attention of form C to be the same at all positions.
 
-        Networks that initialise all their convolutions call this afterwards: with Kaiming's weights for one output
-        channel a few positions take everything, and training hardly gets going.
+        Networks that initialise all their convolutions must call this afterwards. Kaiming initialisation of a
+        convolution with one output channel concentrates the attention on a few positions, and training stalls.
         """
         if self.form == "C":
             nn.init.zeros_(self.attention.weight)
             nn.init.zeros_(self.attention.bias)
 
     def coefficients(self, x: Tensor) -> Tensor:
-        """What the image makes of the initial coefficients: [N,2K,C], of form A [N,2K,1]."""
+        """The coefficients for the images x, of shape [N, 2K, C], or [N, 2K, 1] for form A."""
         z = self.fc2(F.relu(self.fc1(x.mean((2, 3)))))
         delta = SQUASH[self.squash](z).view(-1, 2 * self.k, z.shape[1] // (2 * self.k))
         return delta * self.scale + self.start
@@ -147,7 +147,7 @@ class DyReLU(Dynamic):
 
 
 class SqueezeExcite(Dynamic):
-    """Squeeze-and-excite (Hu et al., 2018), then ReLU: a slope a channel, from 0 to 1."""
+    """Squeeze-and-excite (Hu et al., 2018), then ReLU: one slope per channel, from 0 to 1."""
 
     def __init__(self, channels: int, reduction: int = 8) -> None:
         super().__init__()
@@ -160,7 +160,7 @@ class SqueezeExcite(Dynamic):
 
 
 class AdaptivelyParametric(Dynamic):
-    """APReLU (Zhao et al., 2020): the slope of the negative part, from the means of both parts."""
+    """APReLU (Zhao et al., 2020): computes the slope of the negative part from the means of both parts."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -180,7 +180,7 @@ class AdaptivelyParametric(Dynamic):
 
 
 class Maxout(nn.Module):
-    """Maxout (Goodfellow et al., 2013): the largest of several convolutions of one map."""
+    """Maxout (Goodfellow et al., 2013): the maximum of several convolutions of the same feature map."""
 
     def __init__(self, branches: Iterable[nn.Module]) -> None:
         super().__init__()
@@ -199,30 +199,30 @@ Activation = Callable[[int], nn.Module]
 
 @dataclass(frozen=True)
 class MaxoutOf:
-    """Stands for an activation where `activated` is used; it needs the layers before it."""
+    """Represents Maxout in `activated`, because Maxout needs the layers before it."""
 
     k: int = 2
 
     def __call__(self, channels: int) -> nn.Module:
-        raise TypeError("Maxout replaces the convolution before it; this network has no place for it")
+        raise TypeError("Maxout replaces the convolution before it, which this network does not support")
 
 
 def activated(layers: Callable[[], list[nn.Module]], channels: int, act: Activation) -> list[nn.Module]:
-    """What `layers` makes, and the activation of its output; of Maxout, one copy of the layers a piece."""
+    """The modules of `layers` followed by an activation. For Maxout, one copy of the layers per piece."""
     if isinstance(act, MaxoutOf):
         return [Maxout(nn.Sequential(*layers()) for _ in range(act.k))]
     return [*layers(), act(channels)]
 
 
 def activation(name: str) -> Activation:
-    """A factory that makes the named activation for a number of channels.
+    """A factory of the named activation, which takes the number of channels.
 
-    Names: relu, relu6, leaky_relu, prelu, se, aprelu, maxout, dyrelu-a, dyrelu-b, dyrelu-c. Options
-    follow the name, as in dyrelu-b,k=3,reduction=16 or se,reduction=4 or maxout,k=3.
+    Names: relu, relu6, leaky_relu, prelu, se, aprelu, maxout, dyrelu-a, dyrelu-b, dyrelu-c. Options follow the
+    name, for example dyrelu-b,k=3,reduction=16 or se,reduction=4 or maxout,k=3.
     """
     title, *options = name.split(",")
     numbers = {key: int(value) for key, value in (option.split("=") for option in options)}
-    made: dict[str, Activation] = {
+    factories: dict[str, Activation] = {
         "relu": lambda _: nn.ReLU(),
         "relu6": lambda _: nn.ReLU6(),
         "leaky_relu": lambda _: nn.LeakyReLU(),
@@ -235,6 +235,6 @@ def activation(name: str) -> Activation:
     }
     if title == "maxout":
         return MaxoutOf(**numbers)
-    if title not in made:
-        raise ValueError(f"unknown activation {name!r}, known are {', '.join(made)}, maxout")
-    return made[title]
+    if title not in factories:
+        raise ValueError(f"unknown activation {name!r}, expected one of {', '.join(factories)}, maxout")
+    return factories[title]

@@ -1,6 +1,6 @@
-"""Whole networks through `dyrelu run` against PyTorch: `python -m dyrelu_tools.check_networks --help`.
+"""Compares whole networks in `dyrelu run` and in PyTorch: `python -m dyrelu_tools.check_networks --help`.
 
-Weights are random, batch-norm statistics too, so that every operator matters.
+Weights and batch-norm statistics are random, so that every operator affects the result.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ACTIVATIONS = ["relu", "dyrelu-a", "dyrelu-b", "dyrelu-c"]
 
 
 def randomise(network: nn.Module) -> nn.Module:
-    """Statistics and coefficients away from where training starts."""
+    """Sets batch-norm statistics and hyperfunctions to random values instead of initial ones."""
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -72,16 +72,17 @@ def check(name: str, act: str, dynamo: bool, binary: Path, size: int, work: Path
         y = network(x).numpy()
     export(network, x, model, dynamo)
     error = float(np.abs(run(binary, model, x, work) - y).max() / np.abs(y).max())
-    wanted = [m.form for m in network.modules() if isinstance(m, DyReLU)]
-    found = [form for form in recognised(binary, model) if form in "ABC"]
-    good = error <= TOLERANCE and sorted(found) == sorted(wanted)
+    expected = [m.form for m in network.modules() if isinstance(m, DyReLU)]
+    forms = [form for form in recognised(binary, model) if form in "ABC"]
+    passed = error <= TOLERANCE and sorted(forms) == sorted(expected)
     exporter = "dynamo" if dynamo else "script"
-    print(f"{'ok ' if good else 'OFF'} {name:18} {act:9} {exporter:7} error {error:.1e}  recognised {len(found)} of {len(wanted)}", flush=True)
-    return good
+    result = f"error {error:.1e}  recognised {len(forms)} of {len(expected)}"
+    print(f"{'ok  ' if passed else 'FAIL'} {name:18} {act:9} {exporter:7} {result}", flush=True)
+    return passed
 
 
 def check_parity(weights: Path, binary: Path, work: Path) -> bool:
-    """A dynamic ReLU whose second layer is zero is a plain ReLU."""
+    """Checks that dynamic ReLUs whose second layers are zero give the results of plain ReLUs."""
     stored = torch.load(weights, map_location="cpu", weights_only=True)
     stored = {k.removeprefix("module."): v for k, v in stored.get("state_dict", stored).items()}
     plain, dynamic = build("cifar-resnet20", "relu", 10), build("cifar-resnet20", "dyrelu-b", 10)
@@ -97,31 +98,31 @@ def check_parity(weights: Path, binary: Path, work: Path) -> bool:
         y = plain.eval()(x).numpy()
     export(dynamic.eval(), x, model, dynamo=False)
     error = float(np.abs(run(binary, model, x, work) - y).max() / np.abs(y).max())
-    found = len(recognised(binary, model))
-    good = error <= TOLERANCE and found == 19
-    print(f"{'ok ' if good else 'OFF'} parity of ResNet-20: error {error:.1e}, {found} dynamic activations", flush=True)
-    return good
+    count = len(recognised(binary, model))
+    passed = error <= TOLERANCE and count == 19
+    print(f"{'ok  ' if passed else 'FAIL'} parity of ResNet-20: error {error:.1e}, {count} dynamic activations", flush=True)
+    return passed
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dyrelu", type=Path, required=True, help="the dyrelu program")
     parser.add_argument("--resnet20", type=Path, help="weights of the CIFAR-10 ResNet-20, for the parity test")
-    parser.add_argument("--size", type=int, default=96)
-    parser.add_argument("--networks", default=",".join(NETWORKS), help="those to check, with commas")
+    parser.add_argument("--size", type=int, default=96, help="height and width of the input")
+    parser.add_argument("--networks", default=",".join(NETWORKS), help="the networks to check, separated by commas")
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
-    good = True
+    passed = True
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         if args.resnet20:
-            good &= check_parity(args.resnet20, args.dyrelu, work)
+            passed &= check_parity(args.resnet20, args.dyrelu, work)
         for name in args.networks.split(","):
             for act in ACTIVATIONS:
                 for dynamo in (False, True):
-                    good &= check(name, act, dynamo, args.dyrelu, args.size, work)
-    sys.exit(0 if good else 1)
+                    passed &= check(name, act, dynamo, args.dyrelu, args.size, work)
+    sys.exit(0 if passed else 1)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""How far the coefficients of a trained network vary with the image:
+"""Measures how far the coefficients of a trained network vary with the image:
 `python -m dyrelu_tools.coefficients --help`.
 
     python -m dyrelu_tools.coefficients RUN/checkpoint.pt --photos val.tar --picture spread.png
 
-For each dynamic ReLU, over some photos: the standard deviation of each coefficient between images,
-and its mean distance from where it started, both averaged over channels. Dynamic ReLUs that learned
-nothing have zeros in both; those that became static have them in the first.
+For each dynamic ReLU, prints the standard deviation of each coefficient between photos, and its mean distance from
+its initial value, both averaged over channels. Both are zero if the dynamic ReLU learned nothing. The first is zero
+if it became static.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .export import load_network
 
 @dataclass
 class Spread:
-    """One dynamic ReLU's coefficients, by name (a1, ..., b1, ...)."""
+    """The spread of the coefficients of one dynamic ReLU, by their names (a1, ..., b1, ...)."""
 
     layer: str
     deviation: dict[str, float]
@@ -35,29 +35,29 @@ class Spread:
 
 
 def photos(source: Path, count: int, size: int) -> np.ndarray:
-    """Photos at equal distances in a tar or a folder, uint8 NHWC."""
-    found = list(data.files(source))
-    if not found:
+    """Evenly spaced photos of a tar or a folder, uint8 NHWC."""
+    files = list(data.files(source))
+    if not files:
         raise SystemExit(f"error: no photos in {source}")
-    chosen = np.linspace(0, len(found) - 1, min(count, len(found))).astype(int)
-    return np.stack([np.asarray(data.prepare(Image.open(found[i][1]), size)) for i in chosen])
+    chosen = np.linspace(0, len(files) - 1, min(count, len(files))).astype(int)
+    return np.stack([np.asarray(data.prepare(Image.open(files[i][1]), size)) for i in chosen])
 
 
 @torch.inference_mode()
 def spreads(network: nn.Module, x: Tensor, batch: int = 32) -> list[Spread]:
-    """What the photos make of every dynamic ReLU, in the order in which they run."""
-    seen: dict[str, list[Tensor]] = {}
+    """The spread of the coefficients of every dynamic ReLU over photos, in the order of execution."""
+    recorded: dict[str, list[Tensor]] = {}
     layers = {name: module for name, module in network.named_modules() if isinstance(module, DyReLU)}
 
-    def look(name: str) -> object:
-        return lambda module, inputs: seen.setdefault(name, []).append(module.coefficients(*inputs))
+    def record(name: str) -> object:
+        return lambda module, inputs: recorded.setdefault(name, []).append(module.coefficients(*inputs))
 
-    hooks = [module.register_forward_pre_hook(look(name)) for name, module in layers.items()]
+    hooks = [module.register_forward_pre_hook(record(name)) for name, module in layers.items()]
     for part in x.split(batch):
         network(part)
     for hook in hooks:
         hook.remove()
-    return [spread(name, layers[name], torch.cat(coefficients)) for name, coefficients in seen.items()]
+    return [spread(name, layers[name], torch.cat(coefficients)) for name, coefficients in recorded.items()]
 
 
 def spread(name: str, act: DyReLU, coefficients: Tensor) -> Spread:
@@ -68,18 +68,19 @@ def spread(name: str, act: DyReLU, coefficients: Tensor) -> Spread:
 
 
 def columns(rows: list[Spread]) -> list[str]:
-    """The coefficients that any layer has."""
+    """The names of the coefficients of all layers."""
     return sorted({name for row in rows for name in row.deviation})
 
 
 def table(rows: list[Spread]) -> str:
-    """A Markdown table, a line a layer."""
+    """A Markdown table with one row per layer."""
     names = columns(rows)
     head = ["layer", *(f"{name}, deviation" for name in names), *(f"{name}, distance" for name in names)]
     lines = [head]
     for row in rows:
-        of = (row.deviation, row.distance)
-        lines.append([row.layer, *(f"{values[n]:.4f}" if n in values else "–" for values in of for n in names)])
+        columns_of_row = (row.deviation, row.distance)
+        cells = (f"{values[n]:.4f}" if n in values else "–" for values in columns_of_row for n in names)
+        lines.append([row.layer, *cells])
     return "\n".join(markdown.lines(lines))
 
 
@@ -105,11 +106,11 @@ def draw(rows: list[Spread], picture: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", type=Path, help="as train, study and distil write it")
+    parser.add_argument("checkpoint", type=Path, help="checkpoint of train, study or distil")
     parser.add_argument("--photos", type=Path, required=True, help="tar or folder of photos")
-    parser.add_argument("--count", type=int, default=256, help="photos to look at, at equal distances among all")
-    parser.add_argument("--size", type=int, help="input size; that of the end of training by default")
-    parser.add_argument("--picture", type=Path, default=Path("coefficients.png"), help="curves over the layers, a PNG")
+    parser.add_argument("--count", type=int, default=256, help="number of photos, evenly spaced among all")
+    parser.add_argument("--size", type=int, help="input size; by default that of the end of training")
+    parser.add_argument("--picture", type=Path, default=Path("coefficients.png"), help="PNG to write, with curves over the layers")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -1,14 +1,14 @@
-"""Weights of dynamic ReLUs as published code keeps them, converted for `activations.DyReLU`:
+"""Converts the weights of dynamic ReLUs from published code for `activations.DyReLU`:
 `python -m dyrelu_tools.convert_state_dict --help`.
 
     python -m dyrelu_tools.convert_state_dict weights.pth converted.pth
 
-The names of the tensors tell who wrote a module, and with it the order of the coefficients and the
-squashing function; their shapes tell form, K and widths. What neither tells can be stated: whether two blocks
-are two slopes or a slope and an offset, the temperature of an attention.
+The names of the tensors identify the implementation, and thereby the order of the coefficients and the squashing
+function. The shapes give the form, K and the widths. Two facts can be in neither and are arguments: whether two
+blocks are two slopes or a slope and an offset, and the temperature of an attention.
 
-The file that is written has `state_dict`, with the tensors of every activation that was found under
-the names of `DyReLU` and all others as they were, and `activations`, the arguments of each by name.
+The output has two entries. `state_dict` has the tensors of every dynamic ReLU under the names of `DyReLU`, and all
+other tensors unchanged. `activations` has the arguments of each `DyReLU` by name.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ State = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Dialect:
-    """How somebody's module names and orders what makes coefficients.
+    """How a published implementation names its layers and orders its coefficients.
 
-    `fc1` and `fc2` are the names of the two layers, `buffers` tensors that have to be there too.
-    Coefficients are blocks of one entry a channel, in the order of `blocks`, or lie side by side
-    for each channel in the paper's order where `blocks` is empty.
+    `fc1` and `fc2` are the names of the two layers. `buffers` are other tensors that must be present. Coefficients
+    are blocks with one entry per channel, in the order of `blocks`. If `blocks` is empty, the coefficients of a
+    channel are adjacent, in the paper's order.
     """
 
     name: str
@@ -50,15 +50,15 @@ DIALECTS = [
     Dialect("interleaved, fc_1", "fc_1", "fc_2", "sigmoid"),
     Dialect("interleaved, sequential", "dynamic.0", "dynamic.2", "sigmoid"),
     Dialect("interleaved, hyperfunction", "hyperfunction.0", "hyperfunction.2", "sigmoid"),
-    Dialect("a layer a piece", "fc1", "fc2.0", "sigmoid", CHUNKS),
+    Dialect("one layer per piece", "fc1", "fc2.0", "sigmoid", CHUNKS),
     Dialect("blocked", "fc.0", "fc.2", "hard_sigmoid", CHUNKS),
     Dialect("blocked, 1x1 convolutions", "conv1.conv", "conv2.conv", "hard_sigmoid", CHUNKS),
     Dialect("blocked, plain 1x1 convolutions", "conv1", "conv2", "hard_sigmoid", CHUNKS),
     Dialect("slopes alone", "hyper.0", "hyper.2", "hard_sigmoid", ("a1", "a2")),
 ]
 
-# Names that are found in published code and mean something that a `DyReLU` cannot compute.
-BEYOND = {
+# Names from published code of modules that `DyReLU` cannot represent, with the reason.
+UNSUPPORTED = {
     "coef_net.0.weight": "has no hidden layer: its context comes from another branch",
     "coef_net.weight": "has no hidden layer: its context comes from another branch",
     "mlp.3.weight": "has a ReLU6 in its hidden layer",
@@ -68,7 +68,7 @@ BEYOND = {
 
 @dataclass(frozen=True)
 class Converted:
-    """Arguments and weights of a `DyReLU`."""
+    """The arguments and weights of a `DyReLU`."""
 
     dialect: str
     arguments: dict[str, object]
@@ -88,11 +88,11 @@ def convert(
     offsets: bool = True,
     tau: float | None = None,
 ) -> Converted:
-    """The activation whose tensors begin with `prefix`.
+    """Converts the activation whose tensors begin with `prefix`.
 
-    `form` settles whether few outputs are shared coefficients (A) or those of few channels (B);
-    without `offsets`, two blocks are the slopes of two pieces. `tau` is the temperature of the
-    attention, by default 1 where it ends in a batch norm and 10 elsewhere.
+    `form` decides whether a small number of outputs are shared coefficients (A) or those of few channels (B).
+    Without `offsets`, two blocks are the slopes of two pieces. `tau` is the temperature of the attention, by default
+    1 if the attention ends with a batch norm and 10 otherwise.
     """
     own = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
     dialect = detect(own, prefix)
@@ -102,7 +102,7 @@ def convert(
     shared = form == "A" if form else is_shared(own, dialect, channels, len(fc2))
     names = block_names(dialect, len(fc2) // (1 if shared else channels), offsets)
     if len(names) * (1 if shared else channels) != len(fc2):
-        raise ValueError(f"{prefix}{dialect.fc2} has {len(fc2)} outputs, which {channels} channels do not explain")
+        raise ValueError(f"{prefix}{dialect.fc2} has {len(fc2)} outputs, which do not fit {channels} channels")
     k = max(int(name[1:]) for name in names)
     arguments: dict[str, object] = {
         "channels": channels,
@@ -114,7 +114,7 @@ def convert(
     }
     converted = {"fc1.weight": fc1, "fc1.bias": fc1_bias}
     for key, tensor in (("fc2.weight", fc2), ("fc2.bias", fc2_bias)):
-        converted[key] = reorder(tensor, names, k, side_by_side=not dialect.blocks)
+        converted[key] = reorder(tensor, names, k, adjacent=not dialect.blocks)
     attention = find_attention(own)
     if attention:
         converted["attention.weight"], converted["attention.bias"], usual_tau = attention
@@ -123,26 +123,26 @@ def convert(
 
 
 def detect(own: State, prefix: str = "") -> Dialect:
-    """The dialect of one module's tensors."""
+    """The dialect of the tensors of one module."""
     for dialect in DIALECTS:
         needed = (f"{dialect.fc1}.weight", f"{dialect.fc2}.weight", *dialect.buffers)
         if all(key in own for key in needed):
             return dialect
     where = f"the tensors under {prefix!r}" if prefix else "these tensors"
-    for key, reason in BEYOND.items():
+    for key, reason in UNSUPPORTED.items():
         if key in own:
             raise ValueError(f"{where} cannot be converted: the module {reason}")
-    raise ValueError(f"{where} are in no dialect that is known: {', '.join(sorted(own)) or 'there are none'}")
+    raise ValueError(f"{where} are not in a known dialect: {', '.join(sorted(own)) or 'there are none'}")
 
 
 def layer(own: State, name: str) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a fully connected layer or a 1x1 convolution."""
+    """The weight and bias of a fully connected layer or a 1x1 convolution."""
     weight = own[f"{name}.weight"].flatten(1)
     return weight, own.get(f"{name}.bias", torch.zeros(len(weight)))
 
 
 def second_layer(own: State, dialect: Dialect) -> tuple[Tensor, Tensor]:
-    """The layer that gives coefficients; one a piece are stacked."""
+    """The layer that computes coefficients. Layers per piece are concatenated."""
     if dialect.fc2 != "fc2.0":
         return layer(own, dialect.fc2)
     count = sum(key.startswith("fc2.") and key.endswith(".weight") for key in own)
@@ -151,14 +151,14 @@ def second_layer(own: State, dialect: Dialect) -> tuple[Tensor, Tensor]:
 
 
 def is_shared(own: State, dialect: Dialect, channels: int, outputs: int) -> bool:
-    """Whether coefficients are those of all channels (form A)."""
+    """Whether all channels share the coefficients (form A)."""
     if "init_v" in own:
         return outputs == len(own["init_v"])
     return not dialect.blocks and outputs % (2 * channels) != 0
 
 
 def block_names(dialect: Dialect, count: int, offsets: bool) -> list[str]:
-    """What each block holds: a and b with the number of the piece."""
+    """The coefficient of each block: a or b with the number of the piece."""
     if not dialect.blocks:
         k = count // 2
         return [f"a{i + 1}" for i in range(k)] + [f"b{i + 1}" for i in range(k)]
@@ -169,17 +169,18 @@ def block_names(dialect: Dialect, count: int, offsets: bool) -> list[str]:
     return [f"{name}{i + 1}" for i in range(count // 2) for name in "ab"]
 
 
-def reorder(tensor: Tensor, names: list[str], k: int, side_by_side: bool) -> Tensor:
-    """Rows in the order a_1..a_K, b_1..b_K; those that are missing make coefficients that stay as they are."""
+def reorder(tensor: Tensor, names: list[str], k: int, adjacent: bool) -> Tensor:
+    """The rows in the order a_1..a_K, b_1..b_K. Missing rows are zero, so these coefficients stay at their initial
+    values."""
     rest = tensor.shape[1:]
-    blocks = tensor.view(-1, len(names), *rest).transpose(0, 1) if side_by_side else tensor.view(len(names), -1, *rest)
-    found = dict(zip(names, blocks))
+    blocks = tensor.view(-1, len(names), *rest).transpose(0, 1) if adjacent else tensor.view(len(names), -1, *rest)
+    by_name = dict(zip(names, blocks))
     order = [f"{name}{i + 1}" for name in "ab" for i in range(k)]
-    return torch.cat([found.get(name, torch.zeros_like(blocks[0])) for name in order])
+    return torch.cat([by_name.get(name, torch.zeros_like(blocks[0])) for name in order])
 
 
 def start_and_scale(own: State, k: int) -> dict[str, object]:
-    """Initial coefficients and their ranges, where a module keeps them as buffers."""
+    """The initial coefficients and their ranges, if the module stores them as buffers."""
     arguments: dict[str, object] = {}
     if "init_v" in own:
         arguments["initial"] = own["init_v"].tolist()
@@ -189,14 +190,14 @@ def start_and_scale(own: State, k: int) -> dict[str, object]:
         lambdas = own["lambdas"].tolist()
         a, b = (lambdas[:k], lambdas[k:]) if len(lambdas) == 2 * k and k > 1 else (lambdas[:1], lambdas[1:])
         if len(set(a)) != 1 or len(set(b)) != 1:
-            raise ValueError(f"pieces with ranges of their own cannot be converted: {lambdas}")
+            raise ValueError(f"pieces with different ranges cannot be converted: {lambdas}")
         arguments |= {"lambda_a": a[0], "lambda_b": b[0]}
     return arguments
 
 
 def find_attention(own: State) -> tuple[Tensor, Tensor, float] | None:
-    """Weight and bias of the convolution that looks at positions, with its batch norm folded in, and
-    its usual temperature."""
+    """The weight and bias of the convolution of the attention, with its batch norm folded in, and the usual
+    temperature."""
     for name in ("conv1x1", "spa", "spa.0"):
         if f"{name}.weight" not in own:
             continue
@@ -210,9 +211,11 @@ def find_attention(own: State) -> tuple[Tensor, Tensor, float] | None:
 
 
 def prefixes(state: State) -> list[str]:
-    """Where in a network's tensors dynamic ReLUs are. Squeeze-and-excite goes by some of the same
-    names, but has one output a channel."""
-    found = []
+    """The prefixes of the dynamic ReLUs in the tensors of a network.
+
+    Squeeze-and-excite has some of the same names, but one output per channel.
+    """
+    names = []
     for key in state:
         for dialect in DIALECTS:
             end = f"{dialect.fc1}.weight"
@@ -226,21 +229,22 @@ def prefixes(state: State) -> list[str]:
             channels = state[key].shape[1]
             narrow = weight.ndim == 2 or weight.shape[2:] == (1, 1)
             if state[key].shape[0] == weight.shape[1] and len(weight) != channels and narrow:
-                found.append(prefix)
-    return list(dict.fromkeys(found))
+                names.append(prefix)
+    return list(dict.fromkeys(names))
 
 
 def convert_all(state: State, *, tau: float | None = None) -> tuple[dict[str, Tensor], dict[str, Converted]]:
-    """All activations of a network: its tensors with theirs replaced, and each by its name."""
-    found = {prefix: convert(state, prefix, tau=tau) for prefix in prefixes(state)}
-    whole = {key: t for key, t in state.items() if not key.startswith(tuple(found))} if found else dict(state)
-    for prefix, converted in found.items():
-        whole |= {f"{prefix}{key}": tensor for key, tensor in converted.state.items()}
-    return whole, {prefix.removesuffix("."): converted for prefix, converted in found.items()}
+    """Converts all dynamic ReLUs of a network. Returns the tensors of the network, and the activations by name."""
+    by_prefix = {prefix: convert(state, prefix, tau=tau) for prefix in prefixes(state)}
+    others = {key: t for key, t in state.items() if not key.startswith(tuple(by_prefix))} if by_prefix else dict(state)
+    converted_state = others
+    for prefix, converted in by_prefix.items():
+        converted_state |= {f"{prefix}{key}": tensor for key, tensor in converted.state.items()}
+    return converted_state, {prefix.removesuffix("."): converted for prefix, converted in by_prefix.items()}
 
 
 def load(path: Path) -> State:
-    """The tensors of a file, which may keep them under `state_dict` or `model`."""
+    """The tensors of a file, which may be under `state_dict` or `model`."""
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
@@ -254,17 +258,17 @@ def load(path: Path) -> State:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("input", type=Path, help="a state dict, as PyTorch or safetensors writes it")
-    parser.add_argument("output", type=Path, nargs="?", help="the file to write; without it, what is found is listed only")
-    parser.add_argument("--tau", type=float, help="temperature of attentions, which no file states; the usual one by default")
+    parser.add_argument("output", type=Path, nargs="?", help="the file to write; by default, the dynamic ReLUs are only listed")
+    parser.add_argument("--tau", type=float, help="temperature of attentions, which files do not state; by default the usual one")
     args = parser.parse_args()
-    whole, found = convert_all(load(args.input), tau=args.tau)
-    for name, converted in found.items():
+    state, activations = convert_all(load(args.input), tau=args.tau)
+    for name, converted in activations.items():
         a = converted.arguments
         print(f"{name}: {converted.dialect}; form {a['form']}, K = {a['k']}, {a['channels']} channels, {a['hidden']} hidden")
-    print(f"{len(found)} dynamic ReLUs")
+    print(f"{len(activations)} dynamic ReLUs")
     if args.output:
-        activations = {name: converted.arguments for name, converted in found.items()}
-        torch.save({"state_dict": whole, "activations": activations}, args.output)
+        arguments = {name: converted.arguments for name, converted in activations.items()}
+        torch.save({"state_dict": state, "activations": arguments}, args.output)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Folders of photos inside a tar file, as arrays and as augmented batches."""
+"""Photos of a tar or a folder, with one folder per class: as arrays, and as augmented batches."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+
 @dataclass(frozen=True)
 class Normalisation:
-    """Mean and standard deviation a channel, of pixels from 0 to 1."""
+    """The mean and standard deviation per channel, of pixels from 0 to 1."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """uint8 NCHW to float."""
+        """Normalises pixels in uint8 NCHW."""
         mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (self.mean, self.std))
         return (pixels.float() / 255 - mean) / std
 
@@ -32,22 +33,22 @@ IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 @dataclass
 class Photos:
-    """Photos of one size, uint8 NHWC, with class numbers in the order of `classes`."""
+    """Photos of the same size, uint8 NHWC. Labels are indices into `classes`."""
 
     pixels: np.ndarray
     labels: np.ndarray
     classes: list[str]
 
     def in_classes(self, classes: list[str]) -> Photos:
-        """The same photos, with their numbers among these classes."""
-        of_class = np.array([classes.index(name) for name in self.classes])
-        return Photos(self.pixels, of_class[self.labels], classes)
+        """The same photos, with labels that are indices into another list of classes."""
+        indices = np.array([classes.index(name) for name in self.classes])
+        return Photos(self.pixels, indices[self.labels], classes)
 
 
 def load(source: Path, size: int, cache: Path) -> Photos:
-    """Decodes and resizes every photo of a tar or a folder once; later calls map the cached array.
+    """Decodes and resizes every photo of a tar or a folder. The first call caches the array, later calls map it.
 
-    A photo's class is the name of the folder it lies in.
+    The class of a photo is the name of its folder.
     """
     stem = cache / f"{source.stem}-{size}"
     pixels, labels, classes = (stem.with_suffix(s) for s in (".npy", ".labels.npy", ".txt"))
@@ -57,15 +58,15 @@ def load(source: Path, size: int, cache: Path) -> Photos:
         for path, photo in files(source):
             arrays.append(np.asarray(prepare(Image.open(photo), size)))
             names.append(path.parent.name)
-        found = sorted(set(names))
+        sorted_names = sorted(set(names))
         np.save(pixels, np.stack(arrays))
-        np.save(labels, np.array([found.index(n) for n in names], np.int64))
-        classes.write_text("\n".join(found))
+        np.save(labels, np.array([sorted_names.index(n) for n in names], np.int64))
+        classes.write_text("\n".join(sorted_names))
     return Photos(np.load(pixels, mmap_mode="r"), np.load(labels), classes.read_text().split("\n"))
 
 
 def files(source: Path) -> Iterator[tuple[Path, Path | io.BytesIO]]:
-    """The photos of a tar or of a folder by name, and where to read each."""
+    """The photos of a tar or a folder, sorted by name: the path of each, and the file to read it from."""
     if source.is_dir():
         yield from ((path, path) for path in sorted(source.rglob("*.jpg")))
         return
@@ -77,7 +78,7 @@ def files(source: Path) -> Iterator[tuple[Path, Path | io.BytesIO]]:
 
 
 def prepare(image: Image.Image, size: int) -> Image.Image:
-    """What evaluation does to a photo before normalising it: RGB, squashed to a square."""
+    """Prepares a photo for evaluation, without normalising it: converts to RGB and resizes to a square."""
     image = image.convert("RGB")
     return image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BILINEAR)
 
@@ -89,9 +90,9 @@ def augment(
     area: tuple[float, float],
     normalise: Normalisation = IMAGENET,
 ) -> Tensor:
-    """Random resized crops with flips, brightness and contrast, all photos of a batch at once.
+    """Augments a batch by random resized crops, flips, brightness and contrast.
 
-    `pixels` is uint8 NCHW; `area` the smallest and largest share of a photo that a crop keeps.
+    `pixels` is uint8 NCHW. `area` is the smallest and largest share of a photo that a crop keeps.
     """
     count = pixels.shape[0]
 

@@ -1,8 +1,8 @@
-"""Dynamic ReLU in every style that published code writes it in, and its relatives.
+"""Dynamic ReLU in every style of published code, and related activations.
 
-The modules are our own; what carries over from each style is its algebra: the order of the
-coefficients, the squashing function, where the context comes from, how the maximum is taken. Each
-sits in a network just large enough to have convolutions around it.
+The modules are our own code. They reproduce the algebra of each style: the order of the coefficients, the squashing
+function, the source of the context, and the form of the maximum. Each is part of a small network with convolutions
+before and after it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ def layers(inputs: int, outputs: int, hidden: int = HIDDEN) -> tuple[nn.Linear, 
 
 
 class Interleaved(nn.Module):
-    """Coefficients side by side for each channel, positions moved to the front, max over a new last axis."""
+    """The coefficients of a channel are adjacent. The positions are moved to the front, and the maximum is over a new
+    last axis."""
 
     def __init__(
         self, form: str = "B", k: int = 2, dims: int = 2, channels: int = CHANNELS, hidden: int = HIDDEN
@@ -65,7 +66,8 @@ class Interleaved(nn.Module):
 
 
 class Blocked(nn.Module):
-    """Blocks [a1|b1|a2|b2], hard sigmoid through relu6, an optional second map and spatial branch."""
+    """Blocks [a1|b1|a2|b2] and a hard sigmoid written with relu6. The context may come from another map, and a spatial
+    branch is optional."""
 
     def __init__(self, pieces: str = "a1 b1 a2 b2", spatial: str | None = None, other: bool = False) -> None:
         super().__init__()
@@ -100,7 +102,7 @@ class Blocked(nn.Module):
 
 
 class Pointwise(nn.Module):
-    """1x1 convolutions in place of fully connected layers; the hard sigmoid as a clamp or native."""
+    """1x1 convolutions instead of fully connected layers. The hard sigmoid is a clamp or PyTorch's own function."""
 
     def __init__(self, native: bool = False) -> None:
         super().__init__()
@@ -115,7 +117,7 @@ class Pointwise(nn.Module):
 
 
 class External(nn.Module):
-    """One layer from a context that another branch computed; entries of a last axis picked one by one."""
+    """One layer on a context from another branch. The entries of a last axis are selected one by one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -132,7 +134,7 @@ class External(nn.Module):
 
 
 class Token(nn.Module):
-    """[a1|a2] without offsets, from a token that stands for the pooled context."""
+    """Blocks [a1|a2] without offsets, computed from a token, which is the pooled context."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -147,7 +149,7 @@ class Token(nn.Module):
 
 
 class SharedTheta(nn.Module):
-    """One set of coefficients for two activations."""
+    """Two activations with the same coefficients."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -165,7 +167,7 @@ class SharedTheta(nn.Module):
 
 
 class NormalisedTheta(nn.Module):
-    """[a_1..a_K|b_1..b_K], ReLU6 inside, batch norm after the second layer."""
+    """Blocks [a_1..a_K|b_1..b_K], ReLU6 in the hidden layer, and batch norm after the second layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -180,7 +182,7 @@ class NormalisedTheta(nn.Module):
 
 
 class Unsquashed(nn.Module):
-    """Layer norm in place of a squashing function."""
+    """Layer norm instead of a squashing function."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -195,7 +197,7 @@ class Unsquashed(nn.Module):
 
 
 class Adapter(nn.Module):
-    """A blend of the dynamic and the plain activation."""
+    """A weighted sum of the dynamic and the plain activation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -211,7 +213,7 @@ class Adapter(nn.Module):
 
 
 class Separate(nn.Module):
-    """One second layer a piece."""
+    """One second layer per piece."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -228,7 +230,7 @@ class Separate(nn.Module):
 
 
 class Twice(nn.Module):
-    """One module at two places."""
+    """The same module at two places."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -239,7 +241,7 @@ class Twice(nn.Module):
 
 
 class ShiftMax(nn.Module):
-    """Dynamic Shift-Max: a second tensor, the map with its channels moved, in every piece."""
+    """Dynamic Shift-Max: every piece also has a term in a second tensor, the map with its channels shifted."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -255,7 +257,7 @@ class ShiftMax(nn.Module):
 
 
 class Positional(nn.Module):
-    """Coefficients that vary with the position: no dynamic ReLU, however alike it looks."""
+    """Coefficients that depend on the position. This is not a dynamic ReLU, although it resembles one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -277,7 +279,7 @@ class SqueezeExcite(nn.Module):
 
 
 class AdaptivelyParametricShared(nn.Module):
-    """APReLU with one slope for all channels, as its authors have it for small images."""
+    """APReLU with one slope for all channels, which its authors use for small images."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -293,7 +295,7 @@ class AdaptivelyParametricShared(nn.Module):
 
 
 class Maxout(nn.Module):
-    """The largest of K convolutions."""
+    """The maximum of K convolutions."""
 
     def __init__(self, k: int = 2) -> None:
         super().__init__()
@@ -307,7 +309,7 @@ class Maxout(nn.Module):
 
 
 class Funnel(nn.Module):
-    """FReLU: the larger of the map and its depthwise convolution."""
+    """FReLU: the maximum of the map and its depthwise convolution."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -326,7 +328,7 @@ def parametric(slope: float) -> nn.PReLU:
 
 @dataclass
 class Case:
-    """A style, and what should be recognised in a network that uses it once."""
+    """A style, and the activations that the compiler should recognise in a network that uses it once."""
 
     make: Callable[[], nn.Module]
     found: list[dict] = field(default_factory=list)
@@ -340,52 +342,52 @@ def dynamic(form: str, k: int, squash: str | None, hidden: int | None = HIDDEN) 
 
 def cases() -> dict[str, Case]:
     """All styles by name."""
-    made: dict[str, Case] = {}
+    styles: dict[str, Case] = {}
     for form in "ABC":
         for k in (1, 2, 3):
             make = lambda form=form, k=k: Interleaved(form, k)
-            made[f"interleaved-{form}-k{k}"] = Case(make, [dynamic(form, k, "sigmoid")])
+            styles[f"interleaved-{form}-k{k}"] = Case(make, [dynamic(form, k, "sigmoid")])
             for squash in ("sigmoid", "hard_sigmoid"):
                 make = lambda form=form, k=k, squash=squash: DyReLU(
                     CHANNELS, form, k, reduction=2, squash=squash
                 )
-                made[f"chain-{squash}-{form}-k{k}"] = Case(make, [dynamic(form, k, squash)])
-    made["interleaved-1d"] = Case(lambda: Interleaved(dims=1), [dynamic("B", 2, "sigmoid")], dims=1)
+                styles[f"chain-{squash}-{form}-k{k}"] = Case(make, [dynamic(form, k, squash)])
+    styles["interleaved-1d"] = Case(lambda: Interleaved(dims=1), [dynamic("B", 2, "sigmoid")], dims=1)
     hard = dynamic("B", 2, "hard_sigmoid")
-    made["blocked"] = Case(Blocked, [hard])
-    made["blocked-a1b1"] = Case(lambda: Blocked("a1 b1"), [dynamic("B", 1, "hard_sigmoid")])
-    made["blocked-a1a2"] = Case(lambda: Blocked("a1 a2"), [hard])
-    made["blocked-a1"] = Case(lambda: Blocked("a1"), [dynamic("B", 1, "hard_sigmoid")])
-    made["blocked-spatial-norm"] = Case(lambda: Blocked(spatial="norm"), [dynamic("C", 2, "hard_sigmoid")])
-    made["blocked-spatial-tau"] = Case(lambda: Blocked(spatial="tau"), [dynamic("C", 2, "hard_sigmoid")])
-    made["blocked-other-input"] = Case(lambda: Blocked(other=True), [hard])
-    made["pointwise-clamp"] = Case(Pointwise, [hard])
-    made["pointwise-native"] = Case(lambda: Pointwise(native=True), [hard])
-    made["external-context"] = Case(External, [dynamic("B", 2, "sigmoid", None)])
-    made["token"] = Case(Token, [hard])
-    made["shared-theta"] = Case(SharedTheta, [dynamic("B", 2, "sigmoid")] * 2)
-    made["normalised-theta"] = Case(NormalisedTheta, [dynamic("B", 2, "sigmoid")])
-    made["unsquashed"] = Case(Unsquashed, [dynamic("B", 2, None, None)])
-    made["adapter"] = Case(Adapter, [dynamic("B", 2, "sigmoid")])
-    made["separate"] = Case(Separate, [dynamic("B", 2, "sigmoid")])
-    made["twice"] = Case(Twice, [dynamic("B", 2, "sigmoid")] * 2)
-    made["shift-max"] = Case(ShiftMax, [dynamic("B", 1, "hard_sigmoid")] * 4, unrecognised=1)
-    made["positional"] = Case(Positional, unrecognised=1)
-    made["se"] = Case(SqueezeExcite, [dynamic("SE", 1, "sigmoid")])
-    made["se-hard"] = Case(lambda: SqueezeExcite(hard=True), [dynamic("SE", 1, "hard_sigmoid")])
-    made["aprelu"] = Case(lambda: AdaptivelyParametric(CHANNELS), [dynamic("APReLU", 2, "sigmoid", CHANNELS)])
-    made["maxout-k2"] = Case(Maxout)
-    made["maxout-k3"] = Case(lambda: Maxout(3))
-    made["frelu"] = Case(Funnel)
-    made["prelu"] = Case(lambda: parametric(0.9))
-    made["prelu-steep"] = Case(lambda: parametric(1.9))
-    made["leaky-relu"] = Case(lambda: nn.LeakyReLU(0.1))
-    made["aprelu-shared"] = Case(AdaptivelyParametricShared, [dynamic("APReLU", 2, "sigmoid", 2)])
-    return made
+    styles["blocked"] = Case(Blocked, [hard])
+    styles["blocked-a1b1"] = Case(lambda: Blocked("a1 b1"), [dynamic("B", 1, "hard_sigmoid")])
+    styles["blocked-a1a2"] = Case(lambda: Blocked("a1 a2"), [hard])
+    styles["blocked-a1"] = Case(lambda: Blocked("a1"), [dynamic("B", 1, "hard_sigmoid")])
+    styles["blocked-spatial-norm"] = Case(lambda: Blocked(spatial="norm"), [dynamic("C", 2, "hard_sigmoid")])
+    styles["blocked-spatial-tau"] = Case(lambda: Blocked(spatial="tau"), [dynamic("C", 2, "hard_sigmoid")])
+    styles["blocked-other-input"] = Case(lambda: Blocked(other=True), [hard])
+    styles["pointwise-clamp"] = Case(Pointwise, [hard])
+    styles["pointwise-native"] = Case(lambda: Pointwise(native=True), [hard])
+    styles["external-context"] = Case(External, [dynamic("B", 2, "sigmoid", None)])
+    styles["token"] = Case(Token, [hard])
+    styles["shared-theta"] = Case(SharedTheta, [dynamic("B", 2, "sigmoid")] * 2)
+    styles["normalised-theta"] = Case(NormalisedTheta, [dynamic("B", 2, "sigmoid")])
+    styles["unsquashed"] = Case(Unsquashed, [dynamic("B", 2, None, None)])
+    styles["adapter"] = Case(Adapter, [dynamic("B", 2, "sigmoid")])
+    styles["separate"] = Case(Separate, [dynamic("B", 2, "sigmoid")])
+    styles["twice"] = Case(Twice, [dynamic("B", 2, "sigmoid")] * 2)
+    styles["shift-max"] = Case(ShiftMax, [dynamic("B", 1, "hard_sigmoid")] * 4, unrecognised=1)
+    styles["positional"] = Case(Positional, unrecognised=1)
+    styles["se"] = Case(SqueezeExcite, [dynamic("SE", 1, "sigmoid")])
+    styles["se-hard"] = Case(lambda: SqueezeExcite(hard=True), [dynamic("SE", 1, "hard_sigmoid")])
+    styles["aprelu"] = Case(lambda: AdaptivelyParametric(CHANNELS), [dynamic("APReLU", 2, "sigmoid", CHANNELS)])
+    styles["maxout-k2"] = Case(Maxout)
+    styles["maxout-k3"] = Case(lambda: Maxout(3))
+    styles["frelu"] = Case(Funnel)
+    styles["prelu"] = Case(lambda: parametric(0.9))
+    styles["prelu-steep"] = Case(lambda: parametric(1.9))
+    styles["leaky-relu"] = Case(lambda: nn.LeakyReLU(0.1))
+    styles["aprelu-shared"] = Case(AdaptivelyParametricShared, [dynamic("APReLU", 2, "sigmoid", 2)])
+    return styles
 
 
 class Network(nn.Module):
-    """A convolution, the activation, another convolution, a classifier."""
+    """A convolution, the activation, another convolution and a classifier."""
 
     def __init__(self, case: Case) -> None:
         super().__init__()
@@ -402,7 +404,7 @@ class Network(nn.Module):
 
 
 def network(name: str) -> Network:
-    """The network of a style, with weights that keep every part of the activation lively."""
+    """The network of a style, with random weights that are large enough for every part of the activation to matter."""
     torch.manual_seed(sum(map(ord, name)))
     net = Network(cases()[name]).eval()
     with torch.no_grad():
@@ -419,7 +421,7 @@ def network(name: str) -> Network:
 
 
 def example(name: str, batch: int) -> Tensor:
-    """An input of awkward size for the network of a style."""
+    """An input for the network of a style, with sizes that are not multiples of a vector."""
     generator = torch.Generator().manual_seed(7)
     size = (13, 11) if cases()[name].dims == 2 else (29,)
     return torch.randn(batch, 3, *size, generator=generator)

@@ -1,12 +1,11 @@
-"""Distils EfficientNet-Lite0 into a twin with dynamic ReLU: `python -m dyrelu_tools.distil --help`.
+"""Distils EfficientNet-Lite0 into the same network with dynamic ReLU: `python -m dyrelu_tools.distil --help`.
 
-The twin begins as its teacher, with a dynamic ReLU that computes a plain one in place of every
-ReLU6, and learns the teacher's probabilities over the 1000 classes of ImageNet on photos without using
-their labels. No maximum of affine pieces can clip at 6, so a clip stays at first, rises, and is
-gone halfway. Running statistics of batch norm stay the teacher's: those of the photos here are of a
-few classes.
+The student starts with the teacher's weights. In place of every ReLU6 it has a dynamic ReLU that initially computes a
+plain ReLU. It learns the teacher's probabilities over the 1000 classes of ImageNet, on photos without labels. A maximum
+of affine pieces cannot clip at 6. Therefore a clip is added at first, rises, and is removed halfway. The running
+statistics of batch norm are kept from the teacher, because the photos here have few classes.
 
-A run is a directory, as that of `train`: checkpoint.pt (resumed when present), log.jsonl, curve.png.
+A run is a directory as in `train`: checkpoint.pt (resumed if present), log.jsonl, curve.png.
 """
 
 from __future__ import annotations
@@ -37,29 +36,29 @@ NORMALISE = data.Normalisation((127 / 255,) * 3, (128 / 255,) * 3)
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="directory of the run")
-    parser.add_argument("--photos", type=Path, nargs="+", required=True, help="tars or folders of photos to learn from")
-    parser.add_argument("--val", type=Path, required=True, help="tar of validation photos, a folder a synset")
+    parser.add_argument("--photos", type=Path, nargs="+", required=True, help="tars or folders of training photos")
+    parser.add_argument("--val", type=Path, required=True, help="tar of validation photos, one folder per synset")
     parser.add_argument("--names", type=Path, required=True, help="table of index, synset and name, tab-separated")
-    parser.add_argument("--cache", type=Path, required=True, help="where decoded photos are kept")
+    parser.add_argument("--cache", type=Path, required=True, help="folder for decoded photos")
     parser.add_argument("--activation", default="dyrelu-b,reduction=16")
-    parser.add_argument("--sizes", default="128:0,160:0.5", help="input size from which share of the epochs on, as SIZE:SHARE,...")
-    parser.add_argument("--test-size", type=int, default=224, help="input size of validation; above that of training, whose crops enlarge things")
+    parser.add_argument("--sizes", default="128:0,160:0.5", help="input sizes, each from a share of the epochs, as SIZE:SHARE,...")
+    parser.add_argument("--test-size", type=int, default=224, help="input size of validation; larger than in training, where crops enlarge objects")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=1e-4)
-    parser.add_argument("--hidden-lr", type=float, default=0.1, help="learning rate of hyperfunctions' first layers, as a share of --lr")
-    parser.add_argument("--coefficient-lr", type=float, default=20.0, help="that of their second layers")
+    parser.add_argument("--hidden-lr", type=float, default=0.1, help="learning rate of the first layers of hyperfunctions, as a multiple of --lr")
+    parser.add_argument("--coefficient-lr", type=float, default=20.0, help="learning rate of their second layers, as a multiple of --lr")
     parser.add_argument("--weight-decay", type=float, default=0.01)
-    parser.add_argument("--temperature", type=float, default=2.0, help="that softens both networks' probabilities")
+    parser.add_argument("--temperature", type=float, default=2.0, help="temperature that softens the probabilities of both networks")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
 
 def student_of(teacher: nn.Module, act: str) -> nn.Module:
-    """The teacher's weights under other activations, each at first a plain ReLU exactly.
+    """A network with the teacher's weights and another activation, which initially computes exactly a plain ReLU.
 
-    Through so many layers even second-layer weights of 0.01 would leave nothing of what the teacher knows.
+    Over so many layers, even second-layer weights of 0.01 would destroy the teacher's accuracy.
     """
     student = build("efficientnet-lite0", act)
     for module in student.modules():
@@ -72,11 +71,11 @@ def student_of(teacher: nn.Module, act: str) -> nn.Module:
 
 @torch.inference_mode()
 def standardise(student: nn.Module, x: Tensor) -> None:
-    """Hidden units of mean 0 and deviation 1 over the photos `x`, before their ReLU.
+    """Scales the first layers so that hidden units have mean 0 and deviation 1 over the photos `x`, before their ReLU.
 
-    The contexts of a trained network differ far less between photos than they differ from zero. With
-    units that see mostly what all photos share, the first steps move the coefficients of all
-    photos together, which spoils the network, and the next ones learn to keep the units at zero for good.
+    The contexts of a trained network vary far less between photos than their mean differs from zero. Without scaling,
+    hidden units depend mostly on what all photos share. The first steps of training then change the coefficients of
+    all photos alike, which damages the network, and the next steps learn to keep the units at zero permanently.
     """
 
     def apply(module: DyReLU, inputs: tuple[Tensor]) -> None:
@@ -92,8 +91,11 @@ def standardise(student: nn.Module, x: Tensor) -> None:
 
 
 def learning_groups(student: nn.Module, args: argparse.Namespace) -> list[dict]:
-    """The groups of `train`, and the first layers of hyperfunctions apart: they sum hundreds of channels,
-    and at the rate of the second ones a few steps would move a unit out of its range."""
+    """The parameter groups of `train`, with the first layers of hyperfunctions in a separate group.
+
+    These layers sum hundreds of channels. At the learning rate of the second layers, a few steps would move a unit out
+    of its range.
+    """
     hidden = [p for m in student.modules() if isinstance(m, DyReLU) for p in m.fc1.parameters()]
     groups = parameter_groups(student, args.weight_decay, args.coefficient_lr)
     for group in groups:
@@ -103,7 +105,7 @@ def learning_groups(student: nn.Module, args: argparse.Namespace) -> list[dict]:
 
 
 class Clip:
-    """A clip of every activation at 6, that rises to infinity over the first half of training."""
+    """Clips every activation at a limit that rises from 6 to infinity over the first half of training."""
 
     def __init__(self, network: nn.Module) -> None:
         self.limit = 6.0
@@ -113,7 +115,7 @@ class Clip:
         return y.clamp(max=self.limit)
 
     def rise(self, progress: float) -> None:
-        """`progress` is the share of training that is done."""
+        """Sets the limit. `progress` is the share of training that is done."""
         if progress < 0.5:
             self.limit = 6 / (1 - 2 * progress)
             return
@@ -123,7 +125,7 @@ class Clip:
 
 
 def mixed(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Half of the batches: each photo blended with another one (mixup)."""
+    """Applies mixup to half of the batches: each photo is blended with another one."""
     if torch.rand((), generator=generator) < 0.5:
         return x
     share = torch.empty(len(x), 1, 1, 1).uniform_(0.5, 1, generator=generator)
@@ -132,14 +134,14 @@ def mixed(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Kullback-Leibler divergence of the softened probabilities, in the scale of temperature 1."""
+    """The Kullback-Leibler divergence of the softened probabilities, scaled to temperature 1."""
     known = F.log_softmax(teacher / temperature, 1)
     guess = F.log_softmax(student / temperature, 1)
     return F.kl_div(guess, known, reduction="batchmean", log_target=True) * temperature**2
 
 
 def thaw(network: nn.Module) -> None:
-    """Training mode, with the running statistics of batch norm as they are."""
+    """Sets training mode, but keeps the running statistics of batch norm."""
     network.train()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):

@@ -1,4 +1,4 @@
-"""Top-1 of a checkpoint, or of what dyrelu printed: `python -m dyrelu_tools.evaluate --help`.
+"""Computes the top-1 accuracy of a checkpoint, or of predictions of dyrelu: `python -m dyrelu_tools.evaluate --help`.
 
     dyrelu classify --model NAME --format csv --top 1 val/ > predictions.csv
     python -m dyrelu_tools.evaluate --csv predictions.csv
@@ -6,9 +6,9 @@
     python -m dyrelu_tools.evaluate --csv predictions.csv --index index.csv
     python -m dyrelu_tools.evaluate --checkpoint RUN/checkpoint.pt --val val.tar --cache CACHE
 
-Photos lie in a folder a class. A network's classes are these folders in the order of their names,
-or, of a network of ImageNet's thousand classes, what a table of index and synset says. Of photos in one
-folder a CSV with the columns `file` and `label0` knows the classes.
+By default there is one folder of photos per class, and the classes of the network are the folders sorted by name. For a
+network of ImageNet's 1000 classes, `--names` is a table of index and synset. For photos of several classes in one folder,
+`--index` is a CSV file with the columns `file` and `label0`.
 """
 
 from __future__ import annotations
@@ -24,33 +24,34 @@ from .export import load_network, normalisation
 from .train import accuracy
 
 
-def first_guesses(table: Path) -> list[tuple[Path, str]]:
-    """Photos and the class that `dyrelu classify --format csv` ranks first."""
+def top1_predictions(table: Path) -> list[tuple[Path, str]]:
+    """The photos, each with the class that `dyrelu classify --format csv` ranks first."""
     with table.open() as file:
         return [(Path(row["path"]), row["class"]) for row in csv.DictReader(file) if row["rank"] == "1"]
 
 
-def share(right: list[bool]) -> float:
-    print(f"{sum(right)} of {len(right)} right")
-    return sum(right) / len(right)
+def share(correct: list[bool]) -> float:
+    """Prints and returns the share of correct predictions."""
+    print(f"{sum(correct)} of {len(correct)} correct")
+    return sum(correct) / len(correct)
 
 
 def accuracy_by_folder(table: Path, names: Path | None) -> float:
-    """Share of first guesses that equal the folder of the photo."""
-    first = first_guesses(table)
-    classes = synsets(names) if names else sorted({photo.parent.name for photo, _ in first})
-    return share([classes[int(guess)] == photo.parent.name for photo, guess in first])
+    """The share of top-1 predictions that equal the folder of the photo."""
+    predictions = top1_predictions(table)
+    classes = synsets(names) if names else sorted({photo.parent.name for photo, _ in predictions})
+    return share([classes[int(predicted)] == photo.parent.name for photo, predicted in predictions])
 
 
 def accuracy_by_index(table: Path, index: Path) -> float:
-    """Share of first guesses that equal the class which `index` has for the file."""
+    """The share of top-1 predictions that equal the class of the file in `index`."""
     with index.open() as file:
-        known = {row["file"]: row["label0"] for row in csv.DictReader(file)}
-    first = first_guesses(table)
-    missing = [photo.name for photo, _ in first if photo.name not in known]
+        labels = {row["file"]: row["label0"] for row in csv.DictReader(file)}
+    predictions = top1_predictions(table)
+    missing = [photo.name for photo, _ in predictions if photo.name not in labels]
     if missing:
         raise SystemExit(f"error: {index} has no class for {missing[0]} and {len(missing) - 1} other photos of {table}")
-    return share([guess == known[photo.name] for photo, guess in first])
+    return share([predicted == labels[photo.name] for photo, predicted in predictions])
 
 
 def synsets(names: Path) -> list[str]:
@@ -61,16 +62,16 @@ def synsets(names: Path) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--csv", type=Path, help="what dyrelu printed for a folder of photos, a folder a class")
+    parser.add_argument("--csv", type=Path, help="output of dyrelu classify --format csv")
     parser.add_argument("--names", type=Path, help="table of index, synset and name, tab-separated")
-    parser.add_argument("--index", type=Path, help="classes of photos that lie in one folder, a CSV with file and label0")
-    parser.add_argument("--checkpoint", type=Path, help="a run's checkpoint, for PyTorch's own accuracy")
-    parser.add_argument("--val", type=Path, help="tar of validation photos, for PyTorch's own accuracy")
-    parser.add_argument("--cache", type=Path, help="where decoded photos are kept")
-    parser.add_argument("--size", type=int, help="input size; that of the end of training by default")
+    parser.add_argument("--index", type=Path, help="classes of photos in one folder, a CSV file with file and label0")
+    parser.add_argument("--checkpoint", type=Path, help="checkpoint of a run, for the accuracy in PyTorch")
+    parser.add_argument("--val", type=Path, help="tar of validation photos, for the accuracy in PyTorch")
+    parser.add_argument("--cache", type=Path, help="folder for decoded photos")
+    parser.add_argument("--size", type=int, help="input size; by default that of the end of training")
     args = parser.parse_args()
     if not args.csv and not (args.checkpoint and args.val and args.cache):
-        parser.error("either --csv, or --checkpoint with --val and --cache")
+        parser.error("expected either --csv, or --checkpoint with --val and --cache")
     if args.checkpoint:
         torch.set_num_threads(2)
         network, state = load_network(args.checkpoint)

@@ -17,7 +17,7 @@ from .models import build
 
 
 def preprocessing(size: int, normalisation: data.Normalisation = data.IMAGENET) -> dict:
-    """What `data.prepare` and a normalisation do, as dyrelu reads it."""
+    """The description of `data.prepare` and a normalisation that dyrelu reads."""
     return {
         "resize": {"exact": [size, size]},
         "interpolation": "bilinear",
@@ -39,12 +39,12 @@ def load_network(checkpoint: Path) -> tuple[torch.nn.Module, dict]:
 
 
 def normalisation(state: dict) -> data.Normalisation:
-    """What a checkpoint's network was trained with; that of ImageNet where it does not say."""
+    """The normalisation that the network of a checkpoint was trained with, by default that of ImageNet."""
     return data.Normalisation(**state["normalisation"]) if "normalisation" in state else data.IMAGENET
 
 
 def class_names(synsets: list[str], table: Path | None) -> list[str]:
-    """Names of synsets from a table of index, synset and name; the synsets themselves without one."""
+    """The names of synsets, from a table of index, synset and name. Without a table, the synsets themselves."""
     if table is None:
         return synsets
     rows = [line.split("\t") for line in table.read_text().splitlines()]
@@ -54,10 +54,10 @@ def class_names(synsets: list[str], table: Path | None) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--checkpoint", type=Path, required=True, help="checkpoint of a run")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--names", type=Path, help="table of index, synset and name, tab-separated")
-    parser.add_argument("--size", type=int, help="input size; that of the end of training by default")
+    parser.add_argument("--size", type=int, help="input size; by default that of the end of training")
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
     network, state = load_network(args.checkpoint)

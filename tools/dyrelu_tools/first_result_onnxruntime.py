@@ -1,7 +1,8 @@
-"""Opens an ONNX file in ONNX Runtime, runs it once, and prints as JSON how long both took and the most
-memory that the process had meanwhile beyond what it had before. `loading_onnx` starts it.
+"""Opens an ONNX file in ONNX Runtime, runs it once, and prints the times of both and the peak memory as JSON.
+`loading_onnx` starts this program.
 
-It imports no more than it needs: what other packages allocate would be in the figures.
+The peak does not include the memory of the process before opening the file. The program imports no other packages,
+because their memory would be part of the figures.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ import onnxruntime
 
 
 def memory(key: str) -> int:
-    """Bytes that the system states for this process."""
+    """An entry of `/proc/self/status` in bytes."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{key}:"):
             return 1024 * int(line.split()[1])
-    raise SystemExit(f"the system does not state {key}")
+    raise SystemExit(f"/proc/self/status has no {key}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--input", type=Path, required=True)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("model", type=Path, help="ONNX file")
+    parser.add_argument("--input", type=Path, required=True, help="array for the input, as .npy")
+    parser.add_argument("--threads", type=int, default=1, help="number of threads")
     args = parser.parse_args()
     x = np.load(args.input)
     options = onnxruntime.SessionOptions()

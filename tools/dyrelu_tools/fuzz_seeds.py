@@ -1,4 +1,4 @@
-"""The small arrays and photos that fuzzing begins with.
+"""Writes the small arrays and photos that fuzzing starts from.
 
     python -m dyrelu_tools.fuzz_seeds --out ../fuzz/seeds
 """
@@ -38,7 +38,7 @@ def photos(folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--out", required=True, type=Path, help="folder to write")
     out = parser.parse_args().out
     for name, write in (("arrays", arrays), ("photos", photos)):
         (out / name).mkdir(parents=True, exist_ok=True)

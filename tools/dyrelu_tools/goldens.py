@@ -1,8 +1,8 @@
-"""Writes the files by which the Rust tests check recognition: `python -m dyrelu_tools.goldens --help`.
+"""Writes the files with which the Rust tests check recognition: `python -m dyrelu_tools.goldens --help`.
 
-For every style of dialects.py: ONNX files from both of PyTorch's exporters, some of them rewritten
-by onnxslim and by onnxruntime's offline optimiser, and in cases.json and goldens.safetensors what
-PyTorch computes and what should be recognised.
+For every style of dialects.py, writes ONNX files of both PyTorch exporters. Some of them are rewritten by onnxslim,
+onnxsim or ONNX Runtime's offline optimiser. cases.json has the activations that should be recognised, and
+goldens.safetensors has the inputs and PyTorch's outputs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .dialects import cases, example, network
 
 
 def strip(path: Path) -> None:
-    """Removes names of source files and other notes that exporters leave."""
+    """Removes the names of source files and other annotations of the exporters."""
     model = onnx.load(path)
     model.doc_string = ""
     del model.metadata_props[:]
@@ -70,24 +70,24 @@ def slim(source: Path, target: Path) -> None:
 def simplify(source: Path, target: Path) -> None:
     import onnxsim
 
-    model, right = onnxsim.simplify(onnx.load(source))
-    assert right, f"onnxsim changed the meaning of {source}"
+    model, is_equal = onnxsim.simplify(onnx.load(source))
+    assert is_equal, f"onnxsim changed the results of {source}"
     onnx.save(model, target)
     strip(target)
 
 
-def keeps_meaning(path: Path, x: torch.Tensor, y: torch.Tensor) -> bool:
-    """Whether onnxruntime gets PyTorch's output from a file: rewriters make mistakes too."""
+def gives_output(path: Path, x: torch.Tensor, y: torch.Tensor) -> bool:
+    """Whether ONNX Runtime gets PyTorch's output from a file. Some rewriters make mistakes."""
     try:
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     except InvalidModel:
         return False
-    found = session.run(None, {"input": x.numpy()})[0]
-    return bool((torch.from_numpy(found) - y).abs().max() <= 1e-4 * y.abs().max())
+    output = session.run(None, {"input": x.numpy()})[0]
+    return bool((torch.from_numpy(output) - y).abs().max() <= 1e-4 * y.abs().max())
 
 
-def kept(folder: Path, style: str) -> tuple[list[dict], dict[str, torch.Tensor]]:
-    """The cases and tensors of all other styles."""
+def without(folder: Path, style: str) -> tuple[list[dict], dict[str, torch.Tensor]]:
+    """The stored cases and tensors of all styles but one."""
     listed = json.loads((folder / "cases.json").read_text())
     tensors = load_file(folder / "goldens.safetensors")
     return (
@@ -99,13 +99,13 @@ def kept(folder: Path, style: str) -> tuple[list[dict], dict[str, torch.Tensor]]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--only", help="the one style to write; what is there of the others stays")
+    parser.add_argument("--only", help="write this style alone and keep the files of the others")
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
-    listed, tensors = kept(args.out, args.only) if args.only else ([], {})
+    listed, tensors = without(args.out, args.only) if args.only else ([], {})
     for i, (name, case) in enumerate(cases().items()):
         if args.only and name != args.only:
             continue
@@ -122,10 +122,10 @@ def main() -> None:
             path = args.out / f"{name}-{suffix}.onnx"
             make(path)
             x, y = tensors[f"{name}.input.{batch}"], tensors[f"{name}.output.{batch}"]
-            if keeps_meaning(path, x, y):
+            if gives_output(path, x, y):
                 files.append((path.name, batch))
             else:
-                print(f"{path.name}: onnxruntime disagrees with PyTorch, left out", flush=True)
+                print(f"{path.name}: omitted, because ONNX Runtime does not give PyTorch's output", flush=True)
                 path.unlink()
             return path
 
@@ -134,7 +134,7 @@ def main() -> None:
         )
         script = write("script-free", 2, free(2, False, 17))
         dynamo = write("dynamo-free", 2, free(2, True, 18))
-        # Every style sees some of the rest; together they cover all.
+        # Each style has some of the remaining variants. Together they cover all.
         write("script-fixed", 1, free(1, False, 11))
         if i % 2 == 0:
             write("dynamo-fixed", 1, free(1, True, 18))

@@ -1,7 +1,7 @@
 """Writes the photos that the Rust tests decode and prepare: `python -m dyrelu_tools.goldens_images --help`.
 
-In preprocess/ are sources, what Pillow makes of them by the settings in cases.json, and what its JPEG
-decoder makes of a photo. Sizes and places of crops are computed as torchvision does.
+preprocess/ has the sources, Pillow's results for the settings in cases.json, and the pixels of Pillow's JPEG decoder for
+a photo. Sizes and offsets of crops are computed as in torchvision.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
-# Down and up, by whole and by odd factors, to a proportion and to a size, with and without a crop.
+# Shrunk and enlarged, by integer and other factors, with the proportions kept and to a given size, with and without a crop.
 SETTINGS = {
     "down": {"resize": {"shorter_side": 37}, "center_crop": [32, 32]},
     "up": {"resize": {"shorter_side": 101}, "center_crop": [48, 55]},
@@ -31,7 +31,7 @@ SETTINGS = {
 
 
 def resized(image: Image.Image, resize: dict, interpolation: str) -> Image.Image:
-    """torchvision's Resize of a Pillow image: the longer side rounds down."""
+    """torchvision's Resize of a Pillow image, which rounds the longer side down."""
     if "exact" in resize:
         height, width = resize["exact"]
     else:
@@ -44,7 +44,7 @@ def resized(image: Image.Image, resize: dict, interpolation: str) -> Image.Image
 
 
 def cropped(image: Image.Image, size: list[int]) -> Image.Image:
-    """torchvision's CenterCrop of an image that is large enough: halves round to even."""
+    """torchvision's CenterCrop of an image that is large enough. Offsets are rounded half to even."""
     height, width = size
     left, top = round((image.width - width) / 2), round((image.height - height) / 2)
     return image.crop((left, top, left + width, top + height))
@@ -56,7 +56,7 @@ def prepared(image: Image.Image, settings: dict, interpolation: str) -> Image.Im
 
 
 def pattern() -> Image.Image:
-    """Rings that grow narrower, hard edges, single bright pixels: what a resampler can get wrong."""
+    """A test pattern for resamplers: rings that become narrower, hard edges and single bright pixels."""
     width, height = 61, 47
     image = Image.new("RGB", (width, height))
     for y in range(height):
@@ -69,12 +69,12 @@ def pattern() -> Image.Image:
 
 
 def unusual(out: Path) -> None:
-    """Photos as cameras and print shops write them."""
+    """Writes a CMYK photo, as for print, and a photo with an orientation, as of a camera."""
     Image.new("RGB", (20, 10), (0, 0, 255)).convert("CMYK").save(out / "cmyk-blue.jpg", quality=95)
     halves = Image.new("RGB", (32, 16), (0, 0, 255))
     halves.paste((255, 0, 0), (0, 0, 16, 16))
     exif = Image.Exif()
-    exif[0x0112] = 6  # Turn by 90 degrees clockwise to see it upright.
+    exif[0x0112] = 6  # The orientation: rotate by 90 degrees clockwise to display.
     halves.save(out / "turned.jpg", quality=95, exif=exif)
 
 
@@ -84,18 +84,18 @@ def preparations(out: Path) -> None:
     sources = {"photo": church.crop((60, 90, 145, 153)), "pattern": pattern()}
     cases = []
 
-    def write(name: str, source: str, settings: dict, made: Image.Image) -> None:
-        made.save(out / f"{name}.png", optimize=True)
+    def write(name: str, source: str, settings: dict, result: Image.Image) -> None:
+        result.save(out / f"{name}.png", optimize=True)
         cases.append({"name": name, "source": source, "preprocess": settings})
 
     for source, image in sources.items():
         image.save(out / f"{source}.png", optimize=True)
         for title, settings in SETTINGS.items():
             for interpolation in FILTERS:
-                made = prepared(image, settings, interpolation)
+                result = prepared(image, settings, interpolation)
                 with_filter = {**settings, "interpolation": interpolation}
-                write(f"{source}-{title}-{interpolation}", f"{source}.png", with_filter, made)
-    # Colours of half the resolution end at the border in another way where the size is even.
+                write(f"{source}-{title}-{interpolation}", f"{source}.png", with_filter, result)
+    # Decoders treat the border of subsampled colours differently for even and odd sizes.
     even = sources["photo"].crop((0, 0, 62, 30))
     for title, image, subsampling, progressive in (
         ("444", sources["photo"], "4:4:4", False),

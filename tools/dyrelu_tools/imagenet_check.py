@@ -1,4 +1,6 @@
-"""Top-1 of two ImageNet classifiers by PyTorch and by `dyrelu classify`: `python -m dyrelu_tools.imagenet_check --help`."""
+"""Compares the top-1 predictions of two ImageNet classifiers in PyTorch and in `dyrelu classify`:
+`python -m dyrelu_tools.imagenet_check --help`.
+"""
 
 from __future__ import annotations
 
@@ -48,27 +50,27 @@ def prepare(path: Path, settings: dict) -> torch.Tensor:
 
 @torch.inference_mode()
 def top1_by_pytorch(network: nn.Module, photos: list[Path], settings: dict) -> list[int]:
-    found = []
+    classes = []
     for i in range(0, len(photos), 25):
         batch = torch.stack([prepare(p, settings) for p in photos[i : i + 25]])
-        found += network(batch).argmax(1).tolist()
-    return found
+        classes += network(batch).argmax(1).tolist()
+    return classes
 
 
 def top1_by_dyrelu(binary: Path, model: Path, settings: Path, photos: list[Path]) -> list[int]:
     command = [binary, "classify", "--model", model, "--preprocess", settings, "--format", "csv", "--top", "1", "-"]
     paths = "\n".join(map(str, photos))
     done = subprocess.run(command, input=paths, capture_output=True, text=True, check=True)
-    found = {row["path"]: int(row["class"]) for row in csv.DictReader(io.StringIO(done.stdout))}
-    return [found[str(p)] for p in photos]
+    classes = {row["path"]: int(row["class"]) for row in csv.DictReader(io.StringIO(done.stdout))}
+    return [classes[str(p)] for p in photos]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=Path, required=True, help="folder of photos")
-    parser.add_argument("--index", type=Path, required=True, help="CSV with columns file and label0")
+    parser.add_argument("--index", type=Path, required=True, help="CSV file with the columns file and label0")
     parser.add_argument("--dyrelu", type=Path, required=True, help="the dyrelu program")
-    parser.add_argument("--mobilenetv2", type=Path, help="safetensors of MobileNetV2, batch norm folded")
+    parser.add_argument("--mobilenetv2", type=Path, help="safetensors of MobileNetV2 with folded batch norm")
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
     with args.index.open() as file:
@@ -78,7 +80,7 @@ def main() -> None:
     networks = {"EfficientNet-Lite0": (lite0(), preprocess(127, 128))}
     if args.mobilenetv2:
         networks["MobileNetV2 x1.0"] = (FoldedMobileNetV2(load_file(args.mobilenetv2)), preprocess(127.5, 127.5))
-    good = True
+    passed = True
     with tempfile.TemporaryDirectory() as work:
         for name, (network, settings) in networks.items():
             network.eval()
@@ -90,9 +92,10 @@ def main() -> None:
             theirs = top1_by_pytorch(network, photos, settings)
             share = lambda a, b: 100 * sum(x == y for x, y in zip(a, b)) / len(photos)
             agreement = share(ours, theirs)
-            good &= agreement >= 99
-            print(f"{name}: PyTorch {share(theirs, truth):.1f}%, dyrelu {share(ours, truth):.1f}%, same first guess on {agreement:.1f}% of {len(photos)}")
-    sys.exit(0 if good else 1)
+            passed &= agreement >= 99
+            accuracies = f"PyTorch {share(theirs, truth):.1f}%, dyrelu {share(ours, truth):.1f}%"
+            print(f"{name}: {accuracies}, same prediction for {agreement:.1f}% of {len(photos)} photos")
+    sys.exit(0 if passed else 1)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""How soon an ONNX file gives its first result, in dyrelu and in ONNX Runtime, and the memory that
-loading takes: `python -m dyrelu_tools.loading_onnx --help`.
+"""Measures the time and memory until the first result from an ONNX file, in dyrelu and in ONNX Runtime:
+`python -m dyrelu_tools.loading_onnx --help`.
 
-Both take turns, each turn in a process of its own, with the file in the page cache. The time is taken
-inside the process, from opening the file to the end of the first run, and is a median over the turns.
-Memory is the most that the process had meanwhile, less what it had before and what it takes for a
-network of a single ReLU: pages of the program itself.
+Both run in turns, with a new process per turn and with the file in the page cache. The time is measured inside the
+process, from opening the file to the end of the first run. The figures are medians over the turns. The peak of memory is
+given without the memory before opening the file, and without the peak for a network of a single ReLU, which consists of
+pages of the program itself.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ PEER = "dyrelu_tools.first_result_onnxruntime"
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """One process: milliseconds until the file is open and until the first result, and bytes."""
+class Loading:
+    """The figures of one process: times until the model is open and until the first result, and memory."""
 
     open_ms: float
     first_result_ms: float
@@ -39,15 +39,15 @@ class Loaded:
     needed_bytes: int | None = None
 
 
-def load_dyrelu(dyrelu: Path, file: Path, x: Path, threads: int) -> Loaded:
-    """Needed are packed weights and working memory."""
-    said = report([dyrelu, "bench", file, "--input", x, "--threads", threads, "--seconds", 0.1, "--format", "json"])
-    needed = said["packed_bytes"] + said["arena_bytes"]
-    return Loaded(said["open_ms"], said["first_result_ms"], said["first_result_peak_bytes"], needed)
+def load_dyrelu(dyrelu: Path, file: Path, x: Path, threads: int) -> Loading:
+    """Loads a file in dyrelu. `needed_bytes` are the packed weights and the working memory."""
+    figures = report([dyrelu, "bench", file, "--input", x, "--threads", threads, "--seconds", 0.1, "--format", "json"])
+    needed = figures["packed_bytes"] + figures["arena_bytes"]
+    return Loading(figures["open_ms"], figures["first_result_ms"], figures["first_result_peak_bytes"], needed)
 
 
-def load_onnxruntime(file: Path, x: Path, threads: int) -> Loaded:
-    return Loaded(**report([sys.executable, "-m", PEER, file, "--input", x, "--threads", threads]))
+def load_onnxruntime(file: Path, x: Path, threads: int) -> Loading:
+    return Loading(**report([sys.executable, "-m", PEER, file, "--input", x, "--threads", threads]))
 
 
 def report(command: list[object]) -> dict:
@@ -56,7 +56,7 @@ def report(command: list[object]) -> dict:
 
 
 def write_relu(folder: Path) -> tuple[Path, Path]:
-    """A network of a single ReLU, and its input."""
+    """Writes a network of a single ReLU and its input. Returns both paths."""
     ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 8]) for name in "xy"]
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "relu", ports[:1], ports[1:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
@@ -66,16 +66,16 @@ def write_relu(folder: Path) -> tuple[Path, Path]:
     return file, x
 
 
-def row(title: str, ours: list[Loaded], theirs: list[Loaded], fixed: tuple[int, int]) -> list[str]:
-    """Medians over all turns; `fixed` are the bytes that either program takes for any network."""
+def row(title: str, ours: list[Loading], theirs: list[Loading], fixed: tuple[int, int]) -> list[str]:
+    """A row of medians over all turns. `fixed` is the memory of both programs for the smallest network."""
 
-    def middle(loaded: list[Loaded], key: str) -> float:
-        return median(getattr(one, key) for one in loaded)
+    def median_of(turns: list[Loading], key: str) -> float:
+        return median(getattr(turn, key) for turn in turns)
 
-    first, peer = middle(ours, "first_result_ms"), middle(theirs, "first_result_ms")
-    opened, peer_opened = middle(ours, "open_ms"), middle(theirs, "open_ms")
-    needed = middle(ours, "needed_bytes")
-    peak, peer_peak = (middle(of, "peak_bytes") - bytes for of, bytes in zip((ours, theirs), fixed))
+    first, peer = median_of(ours, "first_result_ms"), median_of(theirs, "first_result_ms")
+    opened, peer_opened = median_of(ours, "open_ms"), median_of(theirs, "open_ms")
+    needed = median_of(ours, "needed_bytes")
+    peak, peer_peak = (median_of(turns, "peak_bytes") - base for turns, base in zip((ours, theirs), fixed))
     times = [first, opened, peer, peer_opened]
     return [
         title,
@@ -105,14 +105,14 @@ def main() -> None:
     parser.add_argument("--dyrelu", type=Path, required=True, help="the dyrelu program, built with --release")
     parser.add_argument("--work", type=Path, required=True, help="folder of compare_engines for exported networks")
     default = ["mobilenetv2", "mobilenetv2-b", "resnet18-b", "resnet50"]
-    parser.add_argument("--only", type=lambda text: text.split(","), default=default)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--turns", type=int, default=15, help="turns whose median is taken")
+    parser.add_argument("--only", type=lambda text: text.split(","), default=default, help="networks, separated by commas")
+    parser.add_argument("--threads", type=int, default=1, help="number of threads")
+    parser.add_argument("--turns", type=int, default=15, help="number of turns for the medians")
     args = parser.parse_args()
     logging.disable(logging.WARNING)
     known = networks()
     if unknown := [name for name in args.only if name not in known]:
-        raise SystemExit(f"unknown network {unknown[0]!r}, known are {', '.join(known)}")
+        raise SystemExit(f"unknown network {unknown[0]!r}, expected some of {', '.join(known)}")
     dyrelu = args.dyrelu.resolve()
     with tempfile.TemporaryDirectory() as folder:
         relu = write_relu(Path(folder))
@@ -125,7 +125,7 @@ def main() -> None:
         prepare(name, 1, folder)
         file, x = folder / "network.onnx", folder / "x1.npy"
         ours, theirs = [], []
-        # The first turn brings the file and both programs into the page cache, and does not count.
+        # The first turn brings the file and both programs into the page cache, and is not counted.
         for _ in range(1 + args.turns):
             ours.append(load_dyrelu(dyrelu, file, x, args.threads))
             theirs.append(load_onnxruntime(file, x, args.threads))

@@ -1,4 +1,4 @@
-"""Tables in Markdown, and their place in a document that is otherwise written by hand."""
+"""Formats tables in Markdown, and inserts them into documents that are otherwise written by hand."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from pathlib import Path
 
 
 def lines(rows: list[list[str]]) -> list[str]:
-    """A Markdown table whose first row is the heading; all but the first column are numbers."""
+    """A Markdown table. The first row is the heading. All columns but the first are aligned to the right."""
     heading, *body = rows
     rule = ["---", *["---:"] * (len(heading) - 1)]
     return [f"| {' | '.join(row)} |" for row in (heading, rule, *body)]
 
 
 def insert(path: Path, name: str, text: str) -> None:
-    """Puts the text between the two marks of a document that have the name."""
+    """Replaces the text between the marks `name:begin` and `name:end` of a document."""
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     before, found, rest = path.read_text().partition(begin)
     _, closed, after = rest.partition(end)

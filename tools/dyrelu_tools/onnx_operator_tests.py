@@ -1,11 +1,13 @@
-"""Runs ONNX's own operator tests through `dyrelu run`.
+"""Runs ONNX's own operator tests with `dyrelu run`.
 
     python -m dyrelu_tools.onnx_operator_tests --data onnx/backend/test/data --dyrelu dyrelu
 
-The cases, models with inputs and outputs, lie in the wheel of onnx 1.17.0 (newer ones no longer
-have them): `pip download onnx==1.17.0 --no-deps`, then unzip it. A case that `dyrelu` refuses
-counts as not supported, unless it is required: float32, and converted from PyTorch or made of the
-operators that dyrelu promises. Then it counts as failed. The exit code is 1 where any case failed.
+The cases are models with inputs and outputs. They are in the wheel of onnx 1.17.0, but not in newer ones:
+`pip download onnx==1.17.0 --no-deps`, then unzip it.
+
+A case that `dyrelu` refuses counts as not supported, unless it is required; then it counts as failed. Required are cases
+in float32 that were converted from PyTorch, or that consist of operators which dyrelu promises to support. The exit code
+is 1 if any case failed.
 """
 
 from __future__ import annotations
@@ -36,11 +38,11 @@ PROMISED = frozenset(
     """.split()
 )
 
-# Cases that no inference runtime should pass, with the reason.
+# Cases whose expected outputs are wrong for an inference runtime, with the reason.
 EXCLUDED = {
     "test_averagepool_3d_dilations_large_count_include_pad_is_1_ceil_mode_is_True": (
-        "the expectation counts places beyond the padding; newer versions of ONNX, onnxruntime and "
-        "PyTorch do not"
+        "the expected output counts positions beyond the padding, which newer versions of ONNX, "
+        "ONNX Runtime and PyTorch do not"
     ),
     **dict.fromkeys(
         (
@@ -49,7 +51,7 @@ EXCLUDED = {
             "test_training_dropout_default_mask",
             "test_training_dropout_mask",
         ),
-        "the expectation is random numbers of NumPy",
+        "the expected output consists of random numbers of NumPy",
     ),
 }
 
@@ -59,7 +61,7 @@ RTOL, ATOL = 1e-3, 1e-7
 
 @dataclass(frozen=True)
 class Result:
-    """How a case ended: "passed", "failed" or "not supported", with the reason."""
+    """The outcome of a case, which is "passed", "failed" or "not supported", and the reason."""
 
     name: str
     outcome: str
@@ -68,16 +70,16 @@ class Result:
 
 
 class NotATensor(Exception):
-    """An input or output that no .npy file can hold."""
+    """An input or output that cannot be stored in a .npy file."""
 
 
 def main() -> int:
-    """Runs what the command line asks for; gives the exit code."""
+    """Runs the cases and returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="onnx/backend/test/data")
-    parser.add_argument("--dyrelu", type=Path, required=True, help="the dyrelu binary")
-    parser.add_argument("--only", default="", help="only cases whose name contains this")
-    parser.add_argument("--jobs", type=int, default=2, help="cases at a time")
+    parser.add_argument("--dyrelu", type=Path, required=True, help="the dyrelu program")
+    parser.add_argument("--only", default="", help="run only cases whose name contains this")
+    parser.add_argument("--jobs", type=int, default=2, help="number of cases to run at the same time")
     arguments = parser.parse_args()
 
     models = [m for suite in SUITES for m in arguments.data.glob(f"{suite}/*/model.onnx")]
@@ -99,7 +101,7 @@ def main() -> int:
 
 
 def run_case(model: Path, dyrelu: Path) -> Result:
-    """Runs every data set of a case; the first that does not pass decides."""
+    """Runs the data sets of a case until one does not pass."""
     name = f"{model.parents[1].name}/{model.parent.name}"
     if model.parent.name in EXCLUDED:
         return Result(name, "not supported", EXCLUDED[model.parent.name])
@@ -139,8 +141,8 @@ def run_data_set(name: str, proto: onnx.ModelProto, data_set: Path, dyrelu: Path
         if done.returncode != 0:
             reason = f"exit code {done.returncode}: {done.stderr.strip()}"
             return Result(name, "failed", reason, required)
-        for i, (port, want) in enumerate(expected.items()):
-            difference = compare(np.load(f"{scratch}/y{i}.npy"), want)
+        for i, (port, array) in enumerate(expected.items()):
+            difference = compare(np.load(f"{scratch}/y{i}.npy"), array)
             if difference:
                 return Result(name, "failed", f"{port}: {difference}", required)
     return Result(name, "passed", required=required)
@@ -149,7 +151,7 @@ def run_data_set(name: str, proto: onnx.ModelProto, data_set: Path, dyrelu: Path
 def read_all(
     data_set: Path, kind: str, ports: Iterable[onnx.ValueInfoProto]
 ) -> dict[str, np.ndarray]:
-    """The arrays of a data set by the names of their ports."""
+    """The arrays of a data set, by the names of their ports."""
     arrays = {}
     for i, port in enumerate(ports):
         name, declared = port.name, port.type.tensor_type.elem_type
@@ -157,10 +159,10 @@ def read_all(
         try:
             tensor.ParseFromString((data_set / f"{kind}_{i}.pb").read_bytes())
             array = numpy_helper.to_array(tensor)
-        except Exception as error:  # Sequences and optionals are written as other messages.
-            raise NotATensor(f"{kind} {name!r} is no tensor: {error}") from error
+        except Exception as error:  # Sequences and optionals are stored as other messages.
+            raise NotATensor(f"{kind} {name!r} is not a tensor: {error}") from error
         if array.dtype.kind not in "fiub" or declared == onnx.TensorProto.BFLOAT16:
-            raise NotATensor(f"{kind} {name!r} has elements of a type that .npy files lack")
+            raise NotATensor(f"{kind} {name!r} has elements of a type that .npy files do not have")
         arrays[name] = array
     return arrays
 
@@ -175,16 +177,16 @@ def is_required(name: str, proto: onnx.ModelProto, arrays: list[np.ndarray]) -> 
     )
 
 
-def compare(got: np.ndarray, want: np.ndarray) -> str:
-    """What is wrong with an output; empty where nothing is."""
-    if got.shape != want.shape:
-        return f"expected shape {want.shape}, found {got.shape}"
-    if got.dtype != want.dtype:
-        return f"expected {want.dtype}, found {got.dtype}"
-    if np.allclose(got, want, rtol=RTOL, atol=ATOL, equal_nan=True):
+def compare(output: np.ndarray, expected: np.ndarray) -> str:
+    """Describes the difference between an output and the expected one. Empty if there is none."""
+    if output.shape != expected.shape:
+        return f"expected shape {expected.shape}, found {output.shape}"
+    if output.dtype != expected.dtype:
+        return f"expected {expected.dtype}, found {output.dtype}"
+    if np.allclose(output, expected, rtol=RTOL, atol=ATOL, equal_nan=True):
         return ""
-    error = np.abs(got.astype(np.float64) - want.astype(np.float64))
-    return f"largest error {np.nanmax(error):.3g} of values up to {np.nanmax(np.abs(want)):.3g}"
+    error = np.abs(output.astype(np.float64) - expected.astype(np.float64))
+    return f"largest error {np.nanmax(error):.3g}, largest expected value {np.nanmax(np.abs(expected)):.3g}"
 
 
 if __name__ == "__main__":

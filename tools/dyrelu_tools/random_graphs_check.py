@@ -1,25 +1,25 @@
-"""Random ONNX networks through `dyrelu run` and through ONNX Runtime.
+"""Compares random ONNX networks in `dyrelu run` and in ONNX Runtime.
 
     python -m dyrelu_tools.random_graphs_check --dyrelu ../target/release/dyrelu --graphs 2000 --seed 0
 
-A network has one to four nodes with random attributes, shapes and constants. A network that ONNX Runtime
-runs has to give the same here: the same types and shapes, integers and truth values exactly, other numbers
-to within 1e-4 of the largest of the output. One that differs is kept with its inputs in the folder `--keep`.
+A network has one to four nodes with random attributes, shapes and constants. If ONNX Runtime runs a network, dyrelu has
+to give the same types and shapes, equal integers and booleans, and floating-point numbers that differ by at most 1e-4 of
+the largest magnitude in the output. A network that differs is stored with its inputs in the folder `--keep`.
 
-Left out, because ONNX Runtime itself is at fault or leaves the standard open:
+The following are omitted, because ONNX Runtime is wrong or the standard leaves the result open:
 
-- Resize with `nearest`: it rounds the ratio of sizes to single precision and takes the wrong pixel at some
+- Resize with `nearest`: ONNX Runtime rounds the ratio of sizes to single precision and takes the wrong pixel for some
   pairs of sizes, such as 6 to 2.
-- Resize with `half_pixel_symmetric` or with `antialias`, and cubic together with `exclude_outside`: its
-  kernels exist for some ranks only.
-- AveragePool with `ceil_mode` and `count_include_pad`: it counts positions beyond the padding, as versions
-  of the standard before 19 left open.
-- Resize with `align_corners` and scales that give no whole size: it rounds the size first, the standard's
-  reference does not.
-- InstanceNormalization of an empty map, which ends its process.
-- Windows larger than the padded image, to which it gives an output.
-- MaxPool and AveragePool with `auto_pad` and dilations or `ceil_mode`: it computes other sizes than the
-  standard's formula. With `auto_pad` and steps longer than the window it crops, or refuses.
+- Resize with `half_pixel_symmetric` or with `antialias`, and cubic together with `exclude_outside`: ONNX Runtime has
+  kernels for some ranks only.
+- AveragePool with `ceil_mode` and `count_include_pad`: ONNX Runtime counts positions beyond the padding. The standard
+  left this open before opset 19.
+- Resize with `align_corners` and scales that do not give an integer size: ONNX Runtime rounds the size first, the
+  reference of the standard does not.
+- InstanceNormalization of an empty map, which crashes ONNX Runtime.
+- Windows larger than the padded image, for which ONNX Runtime gives an output.
+- MaxPool and AveragePool with `auto_pad` and dilations or `ceil_mode`: ONNX Runtime computes other sizes than the formula
+  of the standard. With `auto_pad` and strides larger than the window it crops or refuses.
 """
 
 import argparse
@@ -38,19 +38,20 @@ from onnx import TensorProto, helper, numpy_helper
 OPSET = 21
 TYPES = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.int64): TensorProto.INT64,
          np.dtype(np.bool_): TensorProto.BOOL, np.dtype(np.int32): TensorProto.INT32}
-# The largest error that passes, as a share of the largest element of an output.
-SHARE = 1e-4
+# The largest accepted error, relative to the largest magnitude in an output.
+TOLERANCE = 1e-4
 
 SMOOTH = ["Relu", "LeakyRelu", "Elu", "Celu", "Selu", "Gelu", "Sigmoid", "HardSigmoid", "HardSwish", "Mish",
           "Softplus", "Softsign", "Tanh", "Exp", "Neg", "Abs", "Erf", "Sin", "Cos"]
-# Where they jump, a difference in the last bit is a difference of one.
-JUMPING = ["Sign", "Floor", "Ceil", "Round", "ThresholdedRelu"]
+# At a discontinuity, a difference in the last bit of the input is a large difference of the output. Therefore these are
+# applied to inputs of the network only.
+DISCONTINUOUS = ["Sign", "Floor", "Ceil", "Round", "ThresholdedRelu"]
 REDUCTIONS = ["ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2",
               "ReduceSumSquare", "ReduceLogSumExp"]
 
 
 class Network:
-    """A network under construction, with the array of every value at hand."""
+    """A network under construction, with the array of every value."""
 
     def __init__(self, rng):
         self.rng = rng
@@ -91,25 +92,25 @@ class Network:
         return model
 
     def apply(self, op, inputs, outputs=1, **attributes):
-        """Adds a node where ONNX Runtime runs it."""
+        """Adds a node if ONNX Runtime can run it."""
         names = [self.name("v") for _ in range(outputs)]
         node = helper.make_node(op, inputs, names, name=f"{op}{self.count}", **attributes)
         graph = helper.make_graph(
-            [node], "one",
+            [node], "single",
             [helper.make_tensor_value_info(n, TYPES[self.values[n].dtype], self.values[n].shape)
              for n in dict.fromkeys(inputs) if n in self.values],
             [onnx.ValueInfoProto(name=n) for n in names],
             [c for c in self.constants if c.name in inputs])
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
         model.ir_version = 10
-        found = run_onnxruntime(model, {n: self.values[n] for n in inputs if n in self.values})
-        if found is None or any(a.dtype not in TYPES or a.size > 1 << 16 for a in found):
+        arrays = run_onnxruntime(model, {n: self.values[n] for n in inputs if n in self.values})
+        if arrays is None or any(a.dtype not in TYPES or a.size > 1 << 16 for a in arrays):
             return None
-        if any(not np.all(np.isfinite(a)) or np.max(np.abs(a), initial=0) > 1e4 for a in found
+        if any(not np.all(np.isfinite(a)) or np.max(np.abs(a), initial=0) > 1e4 for a in arrays
                if a.dtype == np.float32):
             return None
         self.nodes.append(node)
-        self.values.update(zip(names, found))
+        self.values.update(zip(names, arrays))
         return names[0]
 
 
@@ -117,13 +118,13 @@ def run_onnxruntime(model, inputs):
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
-    # What is compared are the operators, not what is made of several.
+    # The operators are compared, not the fused operators that optimisations produce.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         return session.run(None, inputs)
-    except Exception:  # It refuses in a dozen of ways.
+    except Exception:  # ONNX Runtime refuses a network with many types of exceptions.
         return None
 
 
@@ -245,7 +246,7 @@ def elementwise(net):
     if r.random() < 0.4:
         return net.apply(r.choice(SMOOTH), [x])
     if r.random() < 0.3:
-        return net.apply(r.choice(JUMPING), [r.choice(list(net.inputs))])
+        return net.apply(r.choice(DISCONTINUOUS), [r.choice(list(net.inputs))])
     other = tuple(1 if r.random() < 0.4 else s for s in shape[r.randint(0, len(shape)):])
     match r.randrange(6):
         case 0:
@@ -366,27 +367,31 @@ def network(seed):
         images, channels = rng.choice([1, 2, 3]), rng.choice([1, 2, 3, 4, 8, 9, 17])
         rank = rng.choice([2, 3, 4, 4, 4, 4, 5])
         net.input(net.numbers((images, channels, *(size() for _ in range(rank - 2))), -3, 3))
-    wanted = rng.randint(1, 4)
+    count = rng.randint(1, 4)
     for _ in range(20):
-        if len(net.nodes) < wanted:
+        if len(net.nodes) < count:
             rng.choice(FAMILIES)(net)
     return net
 
 
-def difference(found, expected):
-    if found.dtype != expected.dtype or found.shape != expected.shape:
-        return f"{found.dtype} {found.shape}, expected {expected.dtype} {expected.shape}"
-    if found.size == 0:
+def difference(output, expected):
+    """Describes the difference between an output and the expected one. None if there is none."""
+    if output.dtype != expected.dtype or output.shape != expected.shape:
+        return f"{output.dtype} {output.shape}, expected {expected.dtype} {expected.shape}"
+    if output.size == 0:
         return None
-    if found.dtype != np.float32:
-        return None if np.array_equal(found, expected) else "other integers"
-    error = np.max(np.abs(found.astype(np.float64) - expected))
+    if output.dtype != np.float32:
+        return None if np.array_equal(output, expected) else "other integers"
+    error = np.max(np.abs(output.astype(np.float64) - expected))
     scale = max(np.max(np.abs(expected)), 1e-6)
-    return None if error <= SHARE * scale else f"an error of {error / scale:.2g} of the scale"
+    return None if error <= TOLERANCE * scale else f"a relative error of {error / scale:.2g}"
 
 
 def check(net, dyrelu, folder):
-    """What is wrong, or None. The network and its inputs stay in the folder."""
+    """Runs a network in dyrelu, and describes the difference or error. None if there is none.
+
+    The network and its inputs remain in the folder.
+    """
     outputs = [o for node in net.nodes for o in node.output]
     model = net.model(outputs)
     expected = run_onnxruntime(model, net.inputs)
@@ -410,10 +415,10 @@ def check(net, dyrelu, folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--dyrelu", required=True, type=Path)
-    parser.add_argument("--graphs", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", type=Path, help="where networks that differ are kept")
+    parser.add_argument("--dyrelu", required=True, type=Path, help="the dyrelu program")
+    parser.add_argument("--graphs", type=int, default=1000, help="number of networks")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first network")
+    parser.add_argument("--keep", type=Path, help="folder for networks that differ")
     arguments = parser.parse_args()
     different = compared = 0
     with tempfile.TemporaryDirectory() as name:

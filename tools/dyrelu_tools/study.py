@@ -1,4 +1,4 @@
-"""Trains one small network with every activation of the paper's comparison, several times each:
+"""Trains one small network with every activation of the paper's comparison, with several seeds each:
 `python -m dyrelu_tools.study --help`.
 
     python -m dyrelu_tools.study --runs RUNS --train TRAIN.tar --val VAL.tar --cache CACHE
@@ -6,9 +6,9 @@
     python -m dyrelu_tools.study --runs results/study --document ../docs/activations.md \
         --picture ../docs/activations.png --dyrelu ../target/release/dyrelu
 
-A run is a directory NAME-seedN, as `train` writes one: what is finished is left alone, what was cut
-off goes on. Every variant has its first seed before any has its second. The tables are made from
-the logs alone, those of the directories or the kept copies, and whatever is there so far.
+A run is a directory NAME-seedN, as `train` writes it. Finished runs are skipped and interrupted runs are resumed. All
+variants are trained with the first seed before any with the second. The tables are made from the logs of the runs or
+from copies of them, as far as they exist.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ RECIPE = Recipe(sizes="48:0,64:0.5", epochs=12)
 
 @dataclass(frozen=True)
 class Variant:
-    """An activation, those that differ from it at some positions, and the learning rate of the layers
-    that make coefficients, as a share of that of all others."""
+    """An activation, other activations at some positions, and the learning rate of the layers that compute coefficients,
+    as a share of that of all other layers."""
 
     activation: str
     arguments: dict[str, str] = field(default_factory=dict)
@@ -74,7 +74,7 @@ PAPERS_RELU = 60.3
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table: a variant, and the paper's top-1 for it on ImageNet, by MobileNetV2 x0.35."""
+    """A row of a table: a variant, and the paper's top-1 accuracy of MobileNetV2 x0.35 on ImageNet with it."""
 
     title: str
     variant: str
@@ -119,31 +119,31 @@ TABLES = {
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=Path, required=True, help="directory of the runs, or of kept logs with --table")
-    parser.add_argument("--train", type=Path, help="tar of training photos, a folder a class")
+    parser.add_argument("--runs", type=Path, required=True, help="directory of the runs, or of copied logs")
+    parser.add_argument("--train", type=Path, help="tar of training photos, one folder per class")
     parser.add_argument("--val", type=Path, help="tar of validation photos")
-    parser.add_argument("--cache", type=Path, help="where decoded photos are kept")
-    parser.add_argument("--only", help=f"variants to train, as NAME,...; of {', '.join(VARIANTS)}")
-    parser.add_argument("--seeds", type=int, default=3, help="runs a variant, seeds 0, 1, ...")
-    parser.add_argument("--epochs", type=int, default=RECIPE.epochs)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--copy-logs", type=Path, metavar="DIR", help="keeps the log of each finished run as DIR/NAME-seedN.jsonl")
-    parser.add_argument("--table", action="store_true", help="prints the results as Markdown")
-    parser.add_argument("--document", type=Path, help="puts them between the marks <!-- study:begin --> and <!-- study:end --> of a file")
-    parser.add_argument("--picture", type=Path, help="draws the first table")
-    parser.add_argument("--dyrelu", type=Path, help="the dyrelu program, to have costs in the tables")
+    parser.add_argument("--cache", type=Path, help="folder for decoded photos")
+    parser.add_argument("--only", help=f"variants to train, separated by commas: {', '.join(VARIANTS)}")
+    parser.add_argument("--seeds", type=int, default=3, help="number of runs per variant, with seeds 0, 1, ...")
+    parser.add_argument("--epochs", type=int, default=RECIPE.epochs, help="number of epochs per run")
+    parser.add_argument("--threads", type=int, default=2, help="number of threads")
+    parser.add_argument("--copy-logs", type=Path, metavar="DIR", help="copy the log of each finished run to DIR/NAME-seedN.jsonl")
+    parser.add_argument("--table", action="store_true", help="print the tables as Markdown")
+    parser.add_argument("--document", type=Path, help="write the tables between the marks <!-- study:begin --> and <!-- study:end --> of a file")
+    parser.add_argument("--picture", type=Path, help="draw the first table")
+    parser.add_argument("--dyrelu", type=Path, help="the dyrelu program, to measure costs for the tables")
     args = parser.parse_args()
     args.trains = not (args.table or args.document or args.copy_logs or args.picture)
     if args.trains and not (args.train and args.val and args.cache):
         parser.error("training needs --train, --val and --cache")
     unknown = set(args.only.split(",")) - set(VARIANTS) if args.only else set()
     if unknown:
-        parser.error(f"unknown variants {', '.join(sorted(unknown))}; known are {', '.join(VARIANTS)}")
+        parser.error(f"unknown variants {', '.join(sorted(unknown))}; expected some of {', '.join(VARIANTS)}")
     return args
 
 
 def train(args: argparse.Namespace) -> None:
-    """Trains what is not trained yet."""
+    """Trains all runs that are not finished."""
     keep_memory()
     torch.set_num_threads(args.threads)
     photos = data.load(args.train, RECIPE.final_size, args.cache)
@@ -163,7 +163,7 @@ def train(args: argparse.Namespace) -> None:
 
 
 def finished(runs: Path) -> Iterator[tuple[str, Path]]:
-    """Names and logs of runs that came to their end, from their directories or from kept logs."""
+    """The names and logs of finished runs, from their directories or from copied logs."""
     for log in sorted(runs.glob("*/log.jsonl")):
         if (log.parent / "curve.png").exists():
             yield log.parent.name, log
@@ -171,50 +171,50 @@ def finished(runs: Path) -> Iterator[tuple[str, Path]]:
 
 
 def results(runs: Path) -> dict[str, list[float]]:
-    """Top-1 of every finished run, in per cent, by variant."""
-    found: dict[str, list[float]] = {}
+    """The top-1 accuracy of every finished run, in per cent, by variant."""
+    by_variant: dict[str, list[float]] = {}
     for name, log in finished(runs):
         last = json.loads(log.read_text().splitlines()[-1])
-        found.setdefault(name.rpartition("-seed")[0], []).append(100 * last["top1"])
-    return found
+        by_variant.setdefault(name.rpartition("-seed")[0], []).append(100 * last["top1"])
+    return by_variant
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one image costs in dyrelu, on one thread."""
+    """The cost of one image in dyrelu, on one thread."""
 
     macs: int
     microseconds: float
 
 
 def costs(binary: Path, seconds: float = 2.0) -> dict[str, Cost]:
-    """Costs of every variant, with weights as training starts."""
-    found = {}
+    """The cost of every variant, with initial weights."""
+    by_variant = {}
     size = RECIPE.final_size
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         for name, variant in tqdm(VARIANTS.items(), desc="costs"):
             export(variant.network().eval(), torch.zeros(2, 3, size, size), path, dynamo=False)
 
-            def ask(*command: str) -> dict:
-                said = subprocess.run([binary, *command, "--format", "json", path], check=True, stdout=subprocess.PIPE)
-                return json.loads(said.stdout)
+            def dyrelu(*command: str) -> dict:
+                done = subprocess.run([binary, *command, "--format", "json", path], check=True, stdout=subprocess.PIPE)
+                return json.loads(done.stdout)
 
-            macs = ask("inspect", "--shape", f"1,3,{size},{size}")["macs"]
-            ms = ask("bench", "--threads", "1", "--seconds", str(seconds), "--size", str(size))["median_ms"]
-            found[name] = Cost(macs, 1000 * ms)
-    return found
+            macs = dyrelu("inspect", "--shape", f"1,3,{size},{size}")["macs"]
+            ms = dyrelu("bench", "--threads", "1", "--seconds", str(seconds), "--size", str(size))["median_ms"]
+            by_variant[name] = Cost(macs, 1000 * ms)
+    return by_variant
 
 
-def table(title: str, rows: list[Row], found: dict[str, list[float]], known: dict[str, Cost]) -> str:
-    """A Markdown table of mean, spread and count, beside the paper's own figure; with costs if known."""
+def table(title: str, rows: list[Row], accuracies: dict[str, list[float]], known: dict[str, Cost]) -> str:
+    """A Markdown table with the mean, deviation and number of runs, the paper's figure, and costs if they are known."""
     heading = [title, "parameters", "runs", "top-1", "standard deviation", "over ReLU", "paper", "over ReLU there"]
     if known:
         heading += ["multiply-adds", "µs in dyrelu"]
     lines = [heading]
-    plain = statistics.mean(found["relu"]) if "relu" in found else None
+    plain = statistics.mean(accuracies["relu"]) if "relu" in accuracies else None
     for row in rows:
-        top1 = found.get(row.variant, [])
+        top1 = accuracies.get(row.variant, [])
         parameters = sum(p.numel() for p in VARIANTS[row.variant].network().parameters())
         mean = statistics.mean(top1) if top1 else None
         ours = ["–" if mean is None else f"{mean:.1f}", f"{statistics.stdev(top1):.1f}" if len(top1) > 1 else "–"]
@@ -228,20 +228,20 @@ def table(title: str, rows: list[Row], found: dict[str, list[float]], known: dic
     return "\n".join(markdown.lines(lines))
 
 
-def draw(found: dict[str, list[float]], picture: Path) -> None:
-    """What each activation gains over ReLU, every run as a dot, beside what the paper has it gain."""
-    if "relu" not in found:
-        raise SystemExit("error: no run of relu has come to its end, and gains are over it")
+def draw(accuracies: dict[str, list[float]], picture: Path) -> None:
+    """Draws the gain of each activation over ReLU, with a dot per run, beside the gain in the paper."""
+    if "relu" not in accuracies:
+        raise SystemExit("error: no run of relu is finished, so there is nothing to compare with")
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    rows = [row for row in TABLES["Activation"] if row.variant in found][::-1]
-    plain = statistics.mean(found["relu"])
+    rows = [row for row in TABLES["Activation"] if row.variant in accuracies][::-1]
+    plain = statistics.mean(accuracies["relu"])
     figure, axes = plt.subplots(figsize=(8, 4))
     for y, row in enumerate(rows):
-        gains = [top1 - plain for top1 in found[row.variant]]
+        gains = [top1 - plain for top1 in accuracies[row.variant]]
         ours = axes.barh(y + 0.2, statistics.mean(gains), 0.36, color="tab:blue")
         axes.plot(gains, [y + 0.2] * len(gains), ".", color="black")
         if row.paper is not None:
@@ -261,9 +261,9 @@ def main() -> None:
         for name, log in finished(args.runs):
             shutil.copyfile(log, args.copy_logs / f"{name}.jsonl")
     if args.table or args.document:
-        found = results(args.runs)
+        accuracies = results(args.runs)
         known = costs(args.dyrelu) if args.dyrelu else {}
-        text = "\n\n".join(table(title, rows, found, known) for title, rows in TABLES.items())
+        text = "\n\n".join(table(title, rows, accuracies, known) for title, rows in TABLES.items())
         if args.table:
             print(text)
         if args.document:

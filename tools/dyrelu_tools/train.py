@@ -1,6 +1,6 @@
 """Trains a classifier on folders of photos: `python -m dyrelu_tools.train --help`.
 
-A run is a directory: checkpoint.pt (resumed when present), log.jsonl (a line an epoch), curve.png.
+A run is a directory: checkpoint.pt (resumed if present), log.jsonl (one line per epoch), curve.png.
 """
 
 from __future__ import annotations
@@ -27,8 +27,11 @@ from .models import build
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained. `sizes` is the input size from which share of the epochs on; the
-    layers that make coefficients learn at `hyperfunction_lr` times the rate of the others."""
+    """The settings of a training.
+
+    `sizes` are input sizes, each with the share of the epochs from which it is used. The layers that compute
+    coefficients learn at `hyperfunction_lr` times the rate of the others.
+    """
 
     sizes: str = "96:0,128:0.5,160:0.85"
     epochs: int = 30
@@ -46,32 +49,32 @@ class Recipe:
 
 
 def parse_arguments() -> argparse.Namespace:
-    usual = Recipe()
+    defaults = Recipe()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="directory of the run")
-    parser.add_argument("--train", type=Path, required=True, help="tar of training photos, a folder a class")
+    parser.add_argument("--train", type=Path, required=True, help="tar of training photos, one folder per class")
     parser.add_argument("--val", type=Path, required=True, help="tar of validation photos")
-    parser.add_argument("--cache", type=Path, required=True, help="where decoded photos are kept")
+    parser.add_argument("--cache", type=Path, required=True, help="folder for decoded photos")
     parser.add_argument("--network", default="mobilenetv2", help="a network of dyrelu_tools.models")
     parser.add_argument("--width", type=float, default=0.5)
-    parser.add_argument("--activation", default="dyrelu-b", help="as relu, or as dyrelu-b,k=3,reduction=16")
+    parser.add_argument("--activation", default="dyrelu-b", help="name and options, such as relu or dyrelu-b,k=3,reduction=16")
     parser.add_argument(
-        "--sizes", default=usual.sizes, help="input size from which share of the epochs on, as SIZE:SHARE,..."
+        "--sizes", default=defaults.sizes, help="input sizes, each from a share of the epochs, as SIZE:SHARE,..."
     )
-    parser.add_argument("--epochs", type=int, default=usual.epochs)
-    parser.add_argument("--batch", type=int, default=usual.batch)
-    parser.add_argument("--lr", type=float, default=usual.lr)
+    parser.add_argument("--epochs", type=int, default=defaults.epochs)
+    parser.add_argument("--batch", type=int, default=defaults.batch)
+    parser.add_argument("--lr", type=float, default=defaults.lr)
     parser.add_argument(
         "--hyperfunction-lr",
         type=float,
-        default=usual.hyperfunction_lr,
-        help="learning rate of the layers that make coefficients, as a share of --lr",
+        default=defaults.hyperfunction_lr,
+        help="learning rate of the layers that compute coefficients, as a multiple of --lr",
     )
-    parser.add_argument("--weight-decay", type=float, default=usual.weight_decay)
-    parser.add_argument("--smoothing", type=float, default=usual.smoothing, help="label smoothing")
+    parser.add_argument("--weight-decay", type=float, default=defaults.weight_decay)
+    parser.add_argument("--smoothing", type=float, default=defaults.smoothing, help="label smoothing")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=usual.seed)
-    parser.add_argument("--bf16", action="store_true", help="bfloat16 convolutions while training")
+    parser.add_argument("--seed", type=int, default=defaults.seed)
+    parser.add_argument("--bf16", action="store_true", help="train with bfloat16 convolutions")
     return parser.parse_args()
 
 
@@ -82,17 +85,18 @@ def size_of_epoch(sizes: str, epoch: int, epochs: int) -> int:
 
 
 def learning_rate(step: int, steps: int, peak: float, warm_up: float = 0.05) -> float:
-    """Linear warm-up, then a cosine to zero."""
+    """The learning rate of a step: a linear warm-up, then a cosine to zero."""
     if step < warm_up * steps:
         return peak * (step + 1) / (warm_up * steps)
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warm_up * steps) / ((1 - warm_up) * steps)))
 
 
 def parameter_groups(network: nn.Module, weight_decay: float, hyperfunction_lr: float) -> list[dict]:
-    """Weight decay is for matrices and kernels, not for biases and normalisation.
+    """The parameter groups of the optimiser.
 
-    A step of the layers that make coefficients moves a whole map of the layer after them: at the
-    learning rate of the convolutions a dynamic network trains worse than its plain twin.
+    Weight decay applies to matrices and kernels, not to biases and normalisation. The layers that compute coefficients
+    have a learning rate of their own, because a step of theirs changes a whole feature map. At the learning rate of the
+    convolutions, a dynamic network trains worse than the plain one.
     """
     dynamic = {p for m in network.modules() if isinstance(m, Dynamic) for p in m.parameters()}
     groups = []
@@ -109,14 +113,14 @@ def parameter_groups(network: nn.Module, weight_decay: float, hyperfunction_lr: 
 def accuracy(
     network: nn.Module, photos: data.Photos, batch: int = 128, normalise: data.Normalisation = data.IMAGENET
 ) -> float:
-    """Share of photos whose first guess is right."""
+    """The share of photos whose top-1 prediction is correct."""
     network.eval()
-    right = 0
+    correct = 0
     for i in range(0, len(photos.labels), batch):
         x = normalise(torch.from_numpy(photos.pixels[i : i + batch].copy()).permute(0, 3, 1, 2))
-        guess = network(x.contiguous(memory_format=torch.channels_last)).argmax(1).numpy()
-        right += int((guess == photos.labels[i : i + batch]).sum())
-    return right / len(photos.labels)
+        predicted = network(x.contiguous(memory_format=torch.channels_last)).argmax(1).numpy()
+        correct += int((predicted == photos.labels[i : i + batch]).sum())
+    return correct / len(photos.labels)
 
 
 def train_epoch(
@@ -126,7 +130,7 @@ def train_epoch(
     recipe: Recipe,
     epoch: int,
 ) -> float:
-    """One pass over the photos; gives the mean loss."""
+    """Trains one pass over the photos, and returns the mean loss."""
     network.train()
     size = size_of_epoch(recipe.sizes, epoch, recipe.epochs)
     generator = torch.Generator().manual_seed(recipe.seed * 1000 + epoch)
@@ -157,8 +161,8 @@ def loss_of(network: nn.Module, x: Tensor, labels: Tensor, recipe: Recipe) -> Te
 
 
 def keep_memory() -> None:
-    """Has the C library keep what is freed: giving large maps back to the system and touching new
-    ones takes up to half of a training step on a CPU."""
+    """Makes the C library keep freed memory. Otherwise up to half of a training step on a CPU is spent on returning large
+    buffers to the system and on page faults in new ones."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         trim_threshold, mmap_max = -1, -4
@@ -167,7 +171,7 @@ def keep_memory() -> None:
 
 
 def save(path: Path, **state: object) -> None:
-    """Writes a sibling and renames it, so that a cut-off run never leaves half a checkpoint."""
+    """Writes a temporary file and renames it, so that an interrupted run never leaves an incomplete checkpoint."""
     part = path.with_suffix(".part")
     torch.save(state, part)
     os.replace(part, path)
@@ -200,8 +204,8 @@ def fit(
     run: Path,
     options: dict[str, object],
 ) -> None:
-    """Trains a network, or goes on where its run stopped. `options`, which say how to build the
-    network again, are kept in the checkpoint."""
+    """Trains a network, or resumes its run. `options` describe how to build the network, and are stored in the
+    checkpoint."""
     run.mkdir(parents=True, exist_ok=True)
     checkpoint, log = run / "checkpoint.pt", run / "log.jsonl"
     network = network.to(memory_format=torch.channels_last)

@@ -3,9 +3,9 @@
 
     python -m dyrelu_tools.zoo --dyrelu ../target/release/dyrelu --models ../models
 
-Sizes, costs and the accuracy that a file states come from `dyrelu models`, times from `dyrelu bench`
-on one thread. The table goes between the marks <!-- models:begin --> and <!-- models:end --> of
-the folder's README.md, the checksums to SHA256SUMS, as `sha256sum --check` reads them.
+Sizes, costs and accuracies come from `dyrelu models`, times from `dyrelu bench` on one thread. The table is written
+between the marks <!-- models:begin --> and <!-- models:end --> of README.md in the folder. The checksums are written to
+SHA256SUMS, in the format of `sha256sum --check`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from .compare_engines.results import Cpu
 
 
 def listed(binary: Path, models: Path) -> list[dict]:
-    """What `dyrelu models` says of the networks in the folder."""
+    """The entries of `dyrelu models` for the networks in the folder."""
     command = [binary.resolve(), "models", "--format", "json"]
-    found = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=os.environ | {"DYRELU_MODELS": str(models)})
-    return [entry for entry in json.loads(found.stdout) if Path(entry["path"]).parent == models]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=os.environ | {"DYRELU_MODELS": str(models)})
+    return [entry for entry in json.loads(done.stdout) if Path(entry["path"]).parent == models]
 
 
 def milliseconds(binary: Path, entry: dict, seconds: float) -> float:
-    """One image on one thread, the median."""
+    """The median time of one image on one thread, in milliseconds."""
     command = [binary, "bench", entry["path"], "--threads", "1", "--seconds", str(seconds), "--format", "json"]
     if entry["input"]:
         command += ["--size", str(entry["input"][1])]
@@ -65,10 +65,10 @@ def checksums(models: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dyrelu", type=Path, required=True, help="the dyrelu program, a release build")
-    parser.add_argument("--models", type=Path, required=True, help="the folder of networks")
-    parser.add_argument("--seconds", type=float, default=5, help="how long to measure each network")
-    parser.add_argument("--checksums", action="store_true", help="writes SHA256SUMS alone and measures nothing")
+    parser.add_argument("--dyrelu", type=Path, required=True, help="the dyrelu program, built with --release")
+    parser.add_argument("--models", type=Path, required=True, help="folder of networks")
+    parser.add_argument("--seconds", type=float, default=5, help="duration of the measurement per network")
+    parser.add_argument("--checksums", action="store_true", help="write SHA256SUMS only, and measure nothing")
     args = parser.parse_args()
     (args.models / "SHA256SUMS").write_text(checksums(args.models))
     if args.checksums:

@@ -1,4 +1,4 @@
-"""The spread of coefficients, of networks that are dynamic and of those that are not yet."""
+"""The spread of coefficients, in networks before and after they have learned."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from dyrelu_tools.coefficients import draw, spreads, table
 from dyrelu_tools.models import build
 
 
-def test_coefficients_that_learned_nothing_are_where_they_started() -> None:
+def test_initial_coefficients_have_no_spread() -> None:
     network = build("mobilenetv2-mini", "dyrelu-b", 5, last_act="dyrelu-b,k=1").eval()
     for module in network.modules():
         if isinstance(module, DyReLU):
@@ -22,7 +22,7 @@ def test_coefficients_that_learned_nothing_are_where_they_started() -> None:
     assert "| – |" in table(rows), "layers with one piece have no second slope"
 
 
-def test_spread_and_distance_are_those_of_the_coefficients(tmp_path: Path) -> None:
+def test_deviation_and_distance_are_computed_from_the_coefficients(tmp_path: Path) -> None:
     act = DyReLU(4, "B", k=2, reduction=1).eval()
     torch.nn.init.normal_(act.fc2.weight)
     network, x = torch.nn.Sequential(act).eval(), torch.randn(5, 4, 3, 3)

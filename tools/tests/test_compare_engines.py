@@ -1,4 +1,4 @@
-"""The comparison's parent with workers that pretend, and its tables."""
+"""The comparison with fake workers, and its tables."""
 
 import sys
 from pathlib import Path
@@ -14,10 +14,10 @@ from dyrelu_tools.compare_engines.engines import Job
 from dyrelu_tools.compare_engines.networks import interleaved, networks, operations
 from dyrelu_tools.compare_engines.protocol import Worker, WorkerFailed
 from dyrelu_tools.compare_engines.results import Cell, Cpu, Results
-from dyrelu_tools.compare_engines.rounds import FEWEST_RUNS, FEWEST_SLOW_RUNS, take_turns
+from dyrelu_tools.compare_engines.rounds import MIN_RUNS, MIN_SLOW_RUNS, take_turns
 
 TOOLS = Path(__file__).parents[1]
-# Pretends to be an engine: writes its output, then waits as long as it is told for each run.
+# A fake engine: writes its output, then sleeps for a given time in each run.
 FAKE = f"""
 import sys, time
 sys.path.insert(0, {str(TOOLS)!r})
@@ -57,10 +57,10 @@ def test_a_worker_answers_with_a_time_for_each_run(tmp_path: Path) -> None:
         ("raise ValueError('no such operator')", "ValueError: no such operator (exit code 1)"),
         ("import sys; print('Error: bad file\\nSee the manual', file=sys.stderr); sys.exit(2)", "Error: bad file (exit code 2)"),
         ("import os; os.kill(os.getpid(), 11)", "signal SIGSEGV"),
-        ("print('hello')", "said 'hello' in place of ready"),
+        ("print('hello')", "answered 'hello' instead of ready"),
     ],
 )
-def test_a_worker_that_does_not_load_says_why(code: str, reason: str, tmp_path: Path) -> None:
+def test_a_worker_that_fails_to_load_reports_the_reason(code: str, reason: str, tmp_path: Path) -> None:
     worker = Worker(python(code), tmp_path / "log", 1)
     with pytest.raises(WorkerFailed) as failure:
         worker.wait_until_ready()
@@ -68,7 +68,7 @@ def test_a_worker_that_does_not_load_says_why(code: str, reason: str, tmp_path: 
     assert str(failure.value) == reason
 
 
-def test_engines_take_turns_and_a_failure_is_an_entry(tmp_path: Path) -> None:
+def test_engines_run_in_turns_and_a_failure_is_an_entry(tmp_path: Path) -> None:
     np.save(tmp_path / "y2.npy", np.array([[1.0, -4.002]]))
     breaks = "print('ready', flush=True); input(); print('1 2 soon', flush=True); input()"
     wrong = FAKE.replace("-4.0", "-4.1")
@@ -81,16 +81,16 @@ def test_engines_take_turns_and_a_failure_is_an_entry(tmp_path: Path) -> None:
         "breaks": Fake(FAKE.split("serve(")[0] + breaks),
     }
     entries = cell.measure(Job(tmp_path, threads=1, batch=2), fakes, seconds=0.5)
-    assert entries["fast"]["runs"] > entries["slow"]["runs"] >= FEWEST_RUNS
+    assert entries["fast"]["runs"] > entries["slow"]["runs"] >= MIN_RUNS
     assert 10 <= entries["slow"]["best_ms"] <= entries["slow"]["median_ms"] < 100
     assert entries["fast"]["error"] == 5e-4
     assert "median_ms" in entries["yardstick"]
-    assert "off by 2.4e-02" in entries["wrong"]["does not run"]
+    assert "relative error of 2.4e-02" in entries["wrong"]["does not run"]
     assert "nothing_of_that_name" in entries["absent"]["does not run"]
-    assert "in place of times" in entries["breaks"]["does not run"]
+    assert "instead of times" in entries["breaks"]["does not run"]
 
 
-def test_the_order_moves_on_from_round_to_round() -> None:
+def test_the_order_rotates_from_round_to_round() -> None:
     order: list[str] = []
 
     class Recorder:
@@ -103,10 +103,10 @@ def test_the_order_moves_on_from_round_to_round() -> None:
 
     times, failed = take_turns({name: Recorder(name) for name in "abc"}, seconds=0)
     assert "".join(order) == "abcbcacab" and not failed
-    assert {name: len(found) for name, found in times.items()} == dict.fromkeys("abc", 9)
+    assert {name: len(runs) for name, runs in times.items()} == dict.fromkeys("abc", 9)
 
 
-def test_a_slow_engine_has_few_runs_and_a_failing_one_is_left_out() -> None:
+def test_a_slow_engine_has_fewer_runs_and_a_failing_one_has_none() -> None:
     class Slow:
         def run(self, count: int) -> list[float]:
             return [2.0] * count
@@ -116,10 +116,10 @@ def test_a_slow_engine_has_few_runs_and_a_failing_one_is_left_out() -> None:
             raise WorkerFailed("signal SIGSEGV")
 
     times, failed = take_turns({"slow": Slow(), "failing": Failing()}, seconds=0)
-    assert times == {"slow": [2.0] * FEWEST_SLOW_RUNS} and failed == {"failing": "signal SIGSEGV"}
+    assert times == {"slow": [2.0] * MIN_SLOW_RUNS} and failed == {"failing": "signal SIGSEGV"}
 
 
-def test_what_has_been_measured_is_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measured_cells_are_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[Job] = []
 
     def measure(job: Job, engines: dict, seconds: float) -> dict[str, dict]:
@@ -148,7 +148,7 @@ def test_what_has_been_measured_is_not_measured_again(tmp_path: Path, monkeypatc
         run("--engines", "rten")
 
 
-def test_the_engines_in_rust_are_started_with_files_and_know_their_version() -> None:
+def test_engines_in_rust_have_a_command_and_a_version() -> None:
     engine = contenders.contenders(["rten"], None, Path("/peers"))["rten"]
     command = engine.command(Job(Path("/job"), threads=2, batch=8), Path("/job/output.npy"))
     assert command == ["/peers", "rten", "/job/network.onnx", "2", "8", "/job/x8.npy", "/job/output.npy"]
@@ -213,7 +213,7 @@ def test_further_settings_are_folded() -> None:
     ]
 
 
-def test_a_short_table_compares_with_engines_that_it_does_not_show() -> None:
+def test_the_short_table_compares_with_all_engines() -> None:
     text = table.summary(some_results(), {"net": "Net", "other": "Other"}, {"dyrelu": "dyrelu", "ncnn": "ncnn"})
     assert text.splitlines() == [
         "| ms per image | dyrelu | ncnn | dyrelu / best other |",
@@ -224,7 +224,7 @@ def test_a_short_table_compares_with_engines_that_it_does_not_show() -> None:
     ]
 
 
-def test_operations_are_compared_with_copying() -> None:
+def test_operations_are_compared_with_memcpy() -> None:
     results = some_results()
     entries = {"memcpy": {"median_ms": 0.1}, "dyrelu": {"median_ms": 0.12345}, "openvino": {"does not run": "why"}}
     results.merge(Cell("op", 1, 1), entries, {}, 1)
@@ -237,18 +237,18 @@ def test_operations_are_compared_with_copying() -> None:
     assert "The activation alone, NCHW in and out, 1 thread:" in write(results).splitlines()
 
 
-def test_results_merge_and_survive_a_file(tmp_path: Path) -> None:
+def test_results_are_merged_and_read_back_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     some_results().write(path)
-    again = Results.read(path)
-    assert again == some_results()
-    again.merge(Cell("net", 1, 1), {"rten": {"median_ms": 5.0}}, {"rten": "2"}, 3)
-    assert set(again.of(Cell("net", 1, 1))) == {"dyrelu", "openvino", "ncnn", "rten"}
-    assert again.of(Cell("net", 1, 2)) == {}
-    assert again.seconds == 3 and again.measured_on > "2026"
+    results = Results.read(path)
+    assert results == some_results()
+    results.merge(Cell("net", 1, 1), {"rten": {"median_ms": 5.0}}, {"rten": "2"}, 3)
+    assert set(results.of(Cell("net", 1, 1))) == {"dyrelu", "openvino", "ncnn", "rten"}
+    assert results.of(Cell("net", 1, 2)) == {}
+    assert results.seconds == 3 and results.measured_on > "2026"
 
 
 def test_this_cpu_has_a_name_and_cores() -> None:
     here = Cpu.here()
     assert here.name and here.cores > 0
-    assert str(Cpu("A CPU", "", 1)) == "A CPU with no vectors that we know, 1 cores"
+    assert str(Cpu("A CPU", "", 1)) == "A CPU with no known vector instructions, 1 cores"

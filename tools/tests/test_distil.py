@@ -1,4 +1,4 @@
-"""Distillation: how the student's hyperfunctions begin, and at which rates they learn."""
+"""Distillation: the initial hyperfunctions of the student, and their learning rates."""
 
 import argparse
 
@@ -9,7 +9,7 @@ from dyrelu_tools import distil
 from dyrelu_tools.activations import DyReLU
 
 
-def test_hidden_units_begin_centred_with_deviation_one() -> None:
+def test_initial_hidden_units_have_mean_zero_and_deviation_one() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 16, 3), DyReLU(16), nn.Conv2d(16, 8, 1), DyReLU(8, reduction=2))
     for module in (network[1], network[3]):
@@ -27,7 +27,7 @@ def test_hidden_units_begin_centred_with_deviation_one() -> None:
         context = act(context)
 
 
-def test_every_parameter_learns_at_one_rate() -> None:
+def test_every_parameter_is_in_one_group() -> None:
     network = nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), DyReLU(16))
     args = argparse.Namespace(weight_decay=0.01, hidden_lr=0.1, coefficient_lr=20.0)
     share = {p: group["lr_share"] for group in distil.learning_groups(network, args) for p in group["params"]}

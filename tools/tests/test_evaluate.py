@@ -1,4 +1,4 @@
-"""Top-1 of what dyrelu printed, with the classes of folders and of a table."""
+"""Top-1 accuracy of predictions of dyrelu, with classes from folders and from a table."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ val/n1/c.jpg,1,0,one,0.6
 """
 
 
-def test_classes_are_the_folders_or_those_of_a_table(tmp_path: Path) -> None:
+def test_classes_are_folders_or_come_from_a_table(tmp_path: Path) -> None:
     table, names = tmp_path / "predictions.csv", tmp_path / "names.tsv"
     table.write_text(ROWS)
     assert accuracy_by_folder(table, None) == 2 / 3
@@ -22,7 +22,7 @@ def test_classes_are_the_folders_or_those_of_a_table(tmp_path: Path) -> None:
     assert accuracy_by_folder(table, names) == 1 / 3
 
 
-def test_classes_of_photos_in_one_folder_are_those_of_an_index(tmp_path: Path) -> None:
+def test_classes_of_photos_in_one_folder_come_from_an_index(tmp_path: Path) -> None:
     table, index = tmp_path / "predictions.csv", tmp_path / "index.csv"
     table.write_text(ROWS)
     index.write_text("file,label0\na.jpg,1\nb.jpg,0\nc.jpg,1\n")

@@ -1,4 +1,4 @@
-"""Tables find their place in a document."""
+"""Tables are inserted into a document."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from dyrelu_tools import markdown
 
 
-def test_tables_go_between_the_marks_of_their_name(tmp_path: Path) -> None:
+def test_text_is_inserted_between_the_marks_of_its_name(tmp_path: Path) -> None:
     path = tmp_path / "README.md"
     begin, end = "<!-- speed:begin -->", "<!-- speed:end -->"
     path.write_text(f"# Title\n{begin}\nold\n{end}\nafter\n")

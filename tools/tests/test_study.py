@@ -1,4 +1,4 @@
-"""The study of activations: each variant learns, runs go on where they stopped, tables are read off."""
+"""The study of activations: training of each variant, resumption of runs, and tables."""
 
 import json
 from pathlib import Path
@@ -16,21 +16,21 @@ RECIPE = Recipe(sizes="32:0", epochs=2, batch=8)
 
 
 def photos(count: int) -> Photos:
-    """Noise of ten classes."""
+    """Random photos of ten classes."""
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (count, 32, 32, 3), np.uint8)
     return Photos(pixels, np.arange(count) % 10, [str(i) for i in range(10)])
 
 
 @pytest.mark.parametrize("name", study.VARIANTS)
-def test_one_step_reaches_every_parameter(name: str) -> None:
+def test_every_parameter_has_a_gradient(name: str) -> None:
     network = study.VARIANTS[name].network().train()
     loss = torch.nn.functional.cross_entropy(network(torch.randn(8, 3, 32, 32)), torch.arange(8))
     loss.backward()
     assert not [name for name, p in network.named_parameters() if p.grad is None]
 
 
-def test_attention_begins_equal_everywhere() -> None:
+def test_initial_attention_is_the_same_everywhere() -> None:
     network = study.VARIANTS["dyrelu-c"].network()
     dynamic = [m for m in network.modules() if isinstance(m, DyReLU)]
     assert dynamic
@@ -39,19 +39,19 @@ def test_attention_begins_equal_everywhere() -> None:
         torch.testing.assert_close(pi, torch.full_like(pi, 1 / 3))
 
 
-def test_every_row_of_the_tables_is_trained() -> None:
+def test_the_rows_of_the_tables_are_the_variants() -> None:
     rows = [row.variant for rows in study.TABLES.values() for row in rows]
     assert set(rows) == set(study.VARIANTS)
 
 
-def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_an_interrupted_run_is_resumed(tmp_path: Path) -> None:
     def run(recipe: Recipe, name: str) -> dict[str, torch.Tensor]:
         torch.manual_seed(0)
         network = study.VARIANTS["dyrelu-b"].network()
         fit(network, photos(16), photos(10), recipe, tmp_path / name, {})
         return network.state_dict()
 
-    at_once = run(RECIPE, "at-once")
+    uninterrupted = run(RECIPE, "uninterrupted")
 
     class Interrupted(Exception):
         pass
@@ -61,25 +61,25 @@ def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
         patch.setattr("builtins.print", stop)
-        run(RECIPE, "in-two")
-    in_two = run(RECIPE, "in-two")
-    torch.testing.assert_close(in_two, at_once)
-    assert len((tmp_path / "in-two" / "log.jsonl").read_text().splitlines()) == 2
+        run(RECIPE, "resumed")
+    resumed = run(RECIPE, "resumed")
+    torch.testing.assert_close(resumed, uninterrupted)
+    assert len((tmp_path / "resumed" / "log.jsonl").read_text().splitlines()) == 2
 
 
-def test_tables_have_mean_and_spread_of_what_is_there(tmp_path: Path) -> None:
+def test_tables_have_the_mean_and_deviation_of_finished_runs(tmp_path: Path) -> None:
     for name, top1 in (("relu-seed0", 0.5), ("relu-seed1", 0.6), ("dyrelu-b-seed0", 0.75)):
         (tmp_path / f"{name}.jsonl").write_text(json.dumps({"top1": top1}) + "\n")
-    found = study.results(tmp_path)
-    text = study.table("Activation", study.TABLES["Activation"], found, {})
+    accuracies = study.results(tmp_path)
+    text = study.table("Activation", study.TABLES["Activation"], accuracies, {})
     assert "| ReLU | 24 k | 2 | 55.0 | 7.1 | +0.0 | 60.3 | +0.0 |" in text
     assert "| DY-ReLU-B | 70 k | 1 | 75.0 | – | +20.0 | 66.4 | +6.1 |" in text
     known = {name: study.Cost(1_234_567, 98.7) for name in study.VARIANTS}
-    with_costs = study.table("Activation", study.TABLES["Activation"], found, known)
+    with_costs = study.table("Activation", study.TABLES["Activation"], accuracies, known)
     assert "| ReLU | 24 k | 2 | 55.0 | 7.1 | +0.0 | 60.3 | +0.0 | 1.23 M | 99 |" in with_costs
 
 
-def test_a_picture_is_drawn_once_there_is_a_relu_to_compare_with(tmp_path: Path) -> None:
+def test_the_picture_needs_a_run_of_relu(tmp_path: Path) -> None:
     picture = tmp_path / "gains.png"
     study.draw({"relu": [60.0, 61.0], "dyrelu-b": [66.0]}, picture)
     assert picture.read_bytes().startswith(b"\x89PNG")

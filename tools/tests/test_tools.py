@@ -1,4 +1,4 @@
-"""Shapes, gradients, the export round trip and one training step, without the data."""
+"""Shapes, gradients, exports and one training step, on random data."""
 
 import numpy as np
 import onnxruntime
@@ -21,7 +21,7 @@ def test_training_and_inference_agree(form: str, k: int, squash: str) -> None:
     torch.testing.assert_close(act.train()(x), act.eval()(x))
 
 
-def test_a_fresh_activation_is_nearly_a_relu() -> None:
+def test_the_initial_activation_is_nearly_a_relu() -> None:
     act = DyReLU(16).eval()
     x = torch.randn(2, 16, 4, 4)
     assert (act(x) - x.relu()).abs().max() < 0.3
@@ -38,16 +38,16 @@ def test_the_backward_pass_is_the_derivative(k: int, channels: int) -> None:
 
 
 @pytest.mark.parametrize("dynamo", [False, True])
-def test_exports_compute_what_pytorch_computes(dynamo: bool, tmp_path) -> None:
+def test_exports_give_the_outputs_of_pytorch(dynamo: bool, tmp_path) -> None:
     network = build("mobilenetv2", "dyrelu-c", 5, width=0.25).eval()
     x = torch.randn(1, 3, 32, 32)
     path = tmp_path / "network.onnx"
     torch.onnx.export(network, (x,), path, dynamo=dynamo, input_names=["x"], output_names=["y"])
-    found = onnxruntime.InferenceSession(path).run(None, {"x": x.numpy()})[0]
-    np.testing.assert_allclose(found, network(x).detach().numpy(), atol=1e-5)
+    y = onnxruntime.InferenceSession(path).run(None, {"x": x.numpy()})[0]
+    np.testing.assert_allclose(y, network(x).detach().numpy(), atol=1e-5)
 
 
-def test_one_training_step_changes_every_parameter() -> None:
+def test_one_training_step_gives_every_parameter_a_gradient() -> None:
     network = build("mobilenetv2", "dyrelu-b", 5, width=0.25).train()
     pixels = torch.randint(0, 256, (4, 3, 40, 40), dtype=torch.uint8)
     x = data.augment(pixels, 32, torch.Generator().manual_seed(0), area=(0.35, 1.0))
@@ -60,10 +60,10 @@ def test_one_training_step_changes_every_parameter() -> None:
 
 @pytest.mark.parametrize("name", ["se", "aprelu", "maxout,k=3", "dyrelu-b"])
 @pytest.mark.parametrize("dynamo", [False, True])
-def test_every_kind_of_activation_survives_the_export(name: str, dynamo: bool, tmp_path) -> None:
+def test_exports_of_every_activation_give_the_outputs_of_pytorch(name: str, dynamo: bool, tmp_path) -> None:
     network = randomise(build("mobilenetv2-mini", name, 5))
     x = torch.randn(2, 3, 32, 32)
     path = tmp_path / "network.onnx"
     export(network, x, path, dynamo)
-    found = onnxruntime.InferenceSession(path).run(None, {"input": x.numpy()})[0]
-    np.testing.assert_allclose(found, network(x).detach().numpy(), atol=1e-5)
+    y = onnxruntime.InferenceSession(path).run(None, {"input": x.numpy()})[0]
+    np.testing.assert_allclose(y, network(x).detach().numpy(), atol=1e-5)

@@ -1,4 +1,4 @@
-"""The cases that once went wrong: what passes, and what must not."""
+"""The checks of cases on which dyrelu once failed: which results pass, and which do not."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from dyrelu_tools.wild.case import Run, Wrong
 from dyrelu_tools.wild.command_line import check_command_line
 
 
-def test_words_that_are_not_understood_never_pass() -> None:
+def test_unknown_words_never_pass() -> None:
     with pytest.raises(SystemExit):
         manifest.case("x", "dyrelu run x", "exit 0; all is well")
     with pytest.raises(SystemExit):
@@ -37,12 +37,12 @@ def test_arrays_have_type_shape_and_values(tmp_path: Path) -> None:
     right = np.float32([1.0, np.nan, -2.0])
     np.save(tmp_path / "b.npy", right)
 
-    def found(array: np.ndarray) -> None:
+    def check(array: np.ndarray) -> None:
         np.save(tmp_path / "a.npy", array)
         equal(Run(0, "", ""), tmp_path)
 
-    found(right)
-    found(right * np.float32(1.00001))
+    check(right)
+    check(right * np.float32(1.00001))
     for wrong in [
         right.astype(np.float64),
         right[None],
@@ -51,26 +51,26 @@ def test_arrays_have_type_shape_and_values(tmp_path: Path) -> None:
         np.float32([1.0, np.inf, -2.0]),
     ]:
         with pytest.raises(Wrong):
-            found(wrong)
+            check(wrong)
 
 
-def test_pixels_are_read_off_scores(tmp_path: Path) -> None:
+def test_pixels_are_decoded_from_scores(tmp_path: Path) -> None:
     picture = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
     np.save(tmp_path / "p.npy", picture)
     same = manifest.expectation("pixels are p.npy (h, w, 3; see README.txt), at most 1 off")
 
-    def shown(picture: np.ndarray) -> Run:
+    def run(picture: np.ndarray) -> Run:
         values = [0.0, *picture.transpose(2, 0, 1).ravel()]
         predictions = [
             {"class": k, "score": math.exp(value / 255.0)} for k, value in enumerate(values)
         ]
         return Run(0, json.dumps({"predictions": predictions}), "")
 
-    same(shown(picture), tmp_path)
-    same(shown(picture + 1), tmp_path)
+    same(run(picture), tmp_path)
+    same(run(picture + 1), tmp_path)
     for wrong in [picture + 2, picture.transpose(1, 0, 2), picture[:, :1]]:
         with pytest.raises(Wrong):
-            same(shown(wrong), tmp_path)
+            same(run(wrong), tmp_path)
 
 
 def test_the_steps_of_the_script() -> None:

@@ -1,4 +1,4 @@
-"""The zoo's table and checksums, from what the program would say."""
+"""The table and the checksums of networks, from an entry of `dyrelu models`."""
 
 import hashlib
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from dyrelu_tools import markdown, zoo
 
 
-def test_checksums_are_those_of_the_networks_alone(tmp_path: Path) -> None:
+def test_only_networks_have_checksums(tmp_path: Path) -> None:
     for name in ("b.safetensors", "a.onnx", "README.md"):
         (tmp_path / name).write_bytes(name.encode())
     lines = zoo.checksums(tmp_path).splitlines()
@@ -14,7 +14,7 @@ def test_checksums_are_those_of_the_networks_alone(tmp_path: Path) -> None:
     assert lines[1].split("  ")[0] == hashlib.sha256(b"b.safetensors").hexdigest()
 
 
-def test_rows_say_what_a_file_does_not() -> None:
+def test_a_missing_fact_is_a_dash() -> None:
     entry = {
         "name": "net",
         "forms": ["DY-ReLU-B, K = 2", "DY-ReLU-B, K = 1"],

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::Network;
 use super::choose::{self, Convolution, Hyper};
 use super::group::{Core, Epilogue, Group};
 use super::merge::Stage;
+use super::network::Network;
 use crate::compile::pack::{Packed, Weights};
 use crate::graph::{Dim, Node, NodeId, Value, ValueId};
 use crate::plan::{
@@ -213,12 +213,24 @@ impl<'n, 'g> Builder<'n, 'g> {
             self.step(node, StepKind::Primitive(primitive), inputs, vec![Some(output)]);
             return;
         }
+        if let Some(steps) = choose::channels(net, node) {
+            for (output, inputs, primitive) in steps {
+                let inputs = inputs.iter().map(|&value| Some(self.map(value))).collect();
+                let outputs = vec![Some(self.map_slot(output))];
+                self.step(node, StepKind::Primitive(Box::new(primitive)), inputs, outputs);
+            }
+            return;
+        }
         let inputs = node.inputs.iter().map(|id| id.map(ValueId::index)).collect();
         for output in node.outputs.iter().flatten() {
             self.slots[output.index()].kind = SlotKind::Tensor;
         }
         let outputs = node.outputs.iter().map(|id| id.map(ValueId::index)).collect();
-        self.step(node, StepKind::General(node.op.clone()), inputs, outputs);
+        let kind = match choose::product(net, node) {
+            Some(product) => StepKind::Product(product),
+            None => StepKind::General(node.op.clone()),
+        };
+        self.step(node, kind, inputs, outputs);
     }
 
     /// Makes the output of a node that only changes a shape an alias of its input. Returns whether

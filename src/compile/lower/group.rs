@@ -1,8 +1,8 @@
 //! Groups nodes that become one step: a kernel and the epilogue that it applies.
 
-use super::Network;
 use super::choose::{self, Convolution, Hyper};
 use super::maps::Maps;
+use super::network::Network;
 use crate::graph::{Binary, Graph, Node, NodeId, Op, Unary, ValueId, Variadic};
 use crate::kernels::epilogue::{Activation, Join};
 

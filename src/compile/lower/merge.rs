@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::Network;
 use super::group::{Core, Group};
+use super::network::Network;
 use crate::compile::pack::Layer;
 use crate::compile::tuning::JOINED_MAP;
 use crate::graph::{Dim, NodeId, ValueId};

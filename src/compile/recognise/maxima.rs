@@ -1,8 +1,9 @@
 //! Recognises maxima over two or more pieces.
 
+use super::found::{Match, Unrecognised, accept, pooled_maps, rewrite};
 use super::paths::{self, Labels, Path, Visit};
 use super::scope::Scope;
-use super::{Match, Unrecognised, accept, hyperfunction, pieces, pooled_maps, rewrite};
+use super::{hyperfunction, pieces};
 use crate::error::Result;
 use crate::graph::predicates::is_one;
 use crate::graph::{NodeId, Op, Rewriter, Variadic};

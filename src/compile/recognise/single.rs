@@ -3,9 +3,10 @@
 
 use std::collections::HashSet;
 
+use super::found::{Match, accept, pooled_maps, rewrite};
+use super::hyperfunction;
 use super::paths::{self, Labels, Visit};
 use super::scope::Scope;
-use super::{Match, accept, hyperfunction, pooled_maps, rewrite};
 use crate::error::Result;
 use crate::graph::predicates::is_one;
 use crate::graph::{Binary, NodeId, Op, Rewriter, ValueId};

@@ -5,9 +5,10 @@
 //! way, with `s` from a hyperfunction that ends in a sigmoid.
 
 use super::coefficients::{Axes, Piece};
+use super::found::{Match, pooled_maps, rewrite};
+use super::hyperfunction;
 use super::paths::{Coefficient, Labels};
 use super::scope::Scope;
-use super::{Match, hyperfunction, pooled_maps, rewrite};
 use crate::error::Result;
 use crate::graph::predicates::is_one;
 use crate::graph::{Binary, Node, NodeId, Op, Rewriter, Unary, ValueId, Variadic};

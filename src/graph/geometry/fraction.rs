@@ -1,8 +1,8 @@
 //! Exact fractions, for positions between elements.
 //!
-//! Which element is the nearest to a position can hang on the last bit, so positions are never
-//! rounded. Numerators and denominators are products of a few sizes and of the integers that single
-//! precision has, which i128 holds.
+//! The last bit of a position can decide which element is the nearest, so that positions are never
+//! rounded. Numerators and denominators are products of a few sizes and of the integers in a number
+//! of single precision, which fit into i128.
 
 /// A fraction; its denominator is positive.
 #[derive(Clone, Copy, Debug)]
@@ -18,47 +18,47 @@ impl Fraction {
     /// One.
     pub const ONE: Self = Fraction { numerator: 1, denominator: 1 };
 
-    /// Exactly `value`, which lies between 2^-40 and 2^40.
-    pub fn of(value: f32) -> Self {
+    /// Returns the exact fraction for `value`, which must be between 2^-40 and 2^40.
+    pub fn from_f32(value: f32) -> Self {
         let value = f64::from(value);
-        // A number in single precision has 24 bits, here the lowest of them is 2^-63 or more.
+        // Of the 24 bits of such a number the lowest is worth at least 2^-63.
         let exponent = (0..64).find(|&e| (value * f64::from(e).exp2()).fract() == 0.0).unwrap_or(0);
         let numerator = (value * f64::from(exponent).exp2()) as i128;
         Fraction { numerator, denominator: 1 << exponent }
     }
 
-    /// Whether this is less than `other`. A denominator of 0 stands for infinity here.
+    /// Returns whether the fraction is less than `other`. A denominator of 0 means infinity.
     pub fn is_less(self, other: Self) -> bool {
         self.numerator * other.denominator < other.numerator * self.denominator
     }
 
-    /// Whether this is 1.
+    /// Returns whether the fraction is 1.
     pub fn is_one(self) -> bool {
         self.numerator == self.denominator
     }
 
-    /// The largest whole number that is not larger.
+    /// Returns the largest integer that is not larger.
     pub fn floor(self) -> i128 {
         self.numerator.div_euclid(self.denominator)
     }
 
-    /// The smallest whole number that is not smaller.
+    /// Returns the smallest integer that is not smaller.
     pub fn ceil(self) -> i128 {
         -(-self.numerator).div_euclid(self.denominator)
     }
 
-    /// This and `halves` halves.
+    /// Returns the sum of the fraction and `halves / 2`.
     pub fn plus_halves(self, halves: i128) -> Self {
         let Fraction { numerator, denominator } = self;
         Fraction { numerator: 2 * numerator + halves * denominator, denominator: 2 * denominator }
     }
 
-    /// The distance from here to the whole number `to`, rounded once.
+    /// Returns the distance to the integer `to`, rounded once.
     pub fn distance(self, to: i128) -> f64 {
         (to * self.denominator - self.numerator) as f64 / self.denominator as f64
     }
 
-    /// The nearest f64, but for one rounding of each of the two.
+    /// Returns the quotient as f64, of a numerator and a denominator that are each rounded once.
     pub fn to_f64(self) -> f64 {
         self.numerator as f64 / self.denominator as f64
     }
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn single_precision_is_taken_exactly() {
         for value in [1f32, 0.1, 0.7, 1.0 / 3.0, 2.5, 1e6, 9.1e-13, 1.09e12] {
-            let Fraction { numerator, denominator } = Fraction::of(value);
+            let Fraction { numerator, denominator } = Fraction::from_f32(value);
             assert_eq!(numerator as f64 / denominator as f64, f64::from(value));
             assert!(numerator % 2 == 1 || denominator == 1, "{numerator}/{denominator}");
         }

@@ -1,36 +1,37 @@
-//! The sizes and scales of a resize.
+//! Sizes and scales of `Resize`.
 
 use super::{Fraction, MAX_TENSOR_BYTES, axes, signed, too_large};
 use crate::error::{Error, Result};
 use crate::graph::{AspectRatioPolicy, CoordinateTransform, Resize};
 
-/// What a resize does to one axis.
+/// How a resize changes one axis.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ResizeAxis {
     /// The size of the input.
     pub input: usize,
     /// The size of the result.
     pub output: usize,
-    /// Output size over input size: exactly that where the network states sizes, exactly the
-    /// number that it states where it states scales. Then the product need not be whole.
+    /// Output size over input size. If the network states sizes, it is their exact quotient; if it
+    /// states scales, it is the stated number, whose product with the input size need not be an
+    /// integer.
     pub scale: Fraction,
-    /// First and last coordinate of the region of interest, 0 and 1 being the whole axis.
+    /// First and last coordinate of the region of interest; 0 and 1 for the whole axis.
     pub roi: (f32, f32),
 }
 
 impl ResizeAxis {
-    /// Whether the result is the input.
+    /// Returns whether the axis stays as it is.
     pub fn is_identity(&self) -> bool {
         self.output == self.input && self.scale.is_one() && self.roi == (0.0, 1.0)
     }
 }
 
-/// The sizes and scales of all axes of a resize; either `scales` or `sizes` is given, for the
-/// axes that the operator names. `roi` counts for `tf_crop_and_resize` alone.
+/// Resolves the sizes and scales of all axes of a resize. Either `scales` or `sizes` is given, for
+/// the axes that the operator names. `roi` is used for `tf_crop_and_resize` only.
 ///
 /// # Errors
-/// `Shape` where both or neither is given, where there is not one for every axis, or where a size
-/// comes out as nothing or too large.
+/// [`Shape`](crate::ErrorKind::Shape) if both or neither is given, if there is not one for every
+/// axis, or if a resulting size is 0 or too large.
 pub(crate) fn resize(
     shape: &[usize],
     op: &Resize,
@@ -61,14 +62,14 @@ pub(crate) fn resize(
             result[axis].roi = (roi[i], roi[chosen.len() + i]);
         }
     }
-    // Older files give an empty tensor for the one of the two that does not count.
+    // Files of older opsets have an empty tensor for the one of the two that is not used.
     match (scales.filter(|s| !s.is_empty()), sizes.filter(|s| !s.is_empty())) {
         (Some(scales), None) => {
             count("scales, one for every axis", scales.len(), chosen.len())?;
             for (&axis, &scale) in chosen.iter().zip(scales) {
                 let (from, to) = result[axis].roi;
                 result[axis].output = scaled(shape[axis], scale, to - from)?;
-                result[axis].scale = Fraction::of(scale);
+                result[axis].scale = Fraction::from_f32(scale);
             }
         }
         (None, Some(sizes)) => {
@@ -98,7 +99,7 @@ pub(crate) fn resize(
             for (&axis, &size) in chosen.iter().zip(sizes) {
                 result[axis].scale = common.unwrap_or(ratio(axis, size)?);
                 result[axis].output = match common {
-                    // Halves go up, so adding one half and rounding down is right.
+                    // Halves are rounded up: adding one half and rounding down does that.
                     Some(Fraction { numerator, denominator }) => {
                         let numerator = numerator * i128::from(signed(shape[axis])?);
                         let size = Fraction { numerator, denominator }.plus_halves(1).floor();
@@ -116,19 +117,19 @@ pub(crate) fn resize(
     }
 }
 
-/// The axes to which the scales or sizes of a resize belong.
+/// Returns the axes that the scales or sizes of a resize are for.
 pub(crate) fn resized_axes(op: &Resize, rank: usize) -> Result<Vec<usize>> {
     if op.axes.is_empty() { Ok((0..rank).collect()) } else { axes(&op.axes, rank) }
 }
 
-/// The largest scale, and one over the smallest: more than any axis has elements.
+/// The largest scale, and the inverse of the smallest: more than the size of any axis.
 const LARGEST_SCALE: f32 = (1u64 << 40) as f32;
 
-/// The farthest that a region of interest may be from the image, in sizes of the image.
+/// The largest distance of a region of interest from the image, in sizes of the image.
 const FARTHEST: f32 = (1u32 << 20) as f32;
 
-/// The size of an axis after scaling the `part` of it that is of interest, rounded down. In single
-/// precision, as every exporter expects: 10 * 0.7 is 7.
+/// Returns the size of an axis of which a share `part` is scaled, rounded down. The product is
+/// computed in single precision, as exporters expect: 10 * 0.7 is 7.
 pub(crate) fn scaled(size: usize, scale: f32, part: f32) -> Result<usize> {
     if !(1.0 / LARGEST_SCALE..=LARGEST_SCALE).contains(&scale) {
         let message = format!("a scale of {scale} must be positive, from 2^-40 to 2^40");

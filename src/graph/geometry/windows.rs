@@ -1,4 +1,4 @@
-//! How windows move over the axes of a map.
+//! Windows of convolutions and pools.
 
 use super::{signed, too_large};
 use crate::error::{Error, Result};
@@ -9,20 +9,21 @@ use crate::graph::{Conv, ConvTranspose, Padding};
 pub(crate) struct WindowAxis {
     /// The number of taps.
     pub kernel: usize,
-    /// The step from one output to the next.
+    /// The step of the window from one output to the next.
     pub stride: usize,
     /// The distance of the taps.
     pub dilation: usize,
-    /// Elements added before the axis; negative crops. For a transposed convolution: elements cut
-    /// from the start of the full output.
+    /// Elements added before the axis; a negative number crops. For a transposed convolution:
+    /// elements cut off the start of the full output.
     pub before: i64,
-    /// Elements added after the axis, or cut from the end of the full output.
+    /// Elements added after the axis, or cut off the end of the full output.
     pub after: i64,
     /// The number of outputs.
     pub output: usize,
 }
 
-/// Kernel, stride and dilation of every spatial axis, as written: empty vectors mean ones.
+/// Kernel, strides, dilations and padding as the network states them. Empty strides and dilations
+/// are ones.
 #[derive(Clone, Copy)]
 pub(crate) struct WindowSpec<'a> {
     pub kernel: &'a [usize],
@@ -31,18 +32,18 @@ pub(crate) struct WindowSpec<'a> {
     pub padding: &'a Padding,
 }
 
-/// The largest kernel, stride, dilation and padding: more than any image has pixels in a row.
+/// The largest kernel, stride, dilation and padding: more than the size of any image.
 const LARGEST_STEP: usize = 1 << 24;
 
 impl<'a> WindowSpec<'a> {
-    /// The windows of a convolution with weights of these spatial sizes.
-    pub fn of(conv: &'a Conv, kernel: &'a [usize]) -> Self {
+    /// Returns the windows of a convolution whose weights have the spatial sizes `kernel`.
+    pub fn from_conv(conv: &'a Conv, kernel: &'a [usize]) -> Self {
         let Conv { padding, strides, dilations, .. } = conv;
         WindowSpec { kernel, strides, dilations, padding }
     }
 
-    /// Checks that every vector has `rank` entries (or none, where that has a meaning) and that
-    /// none of them is zero, or so large that products with sizes could overflow.
+    /// Checks that every vector has `rank` entries or, where that is allowed, none, and that no
+    /// entry is 0 or so large that products with sizes could overflow.
     pub fn check(&self, rank: usize) -> Result<()> {
         let vectors =
             [("kernel", self.kernel), ("strides", self.strides), ("dilations", self.dilations)];
@@ -76,25 +77,25 @@ impl<'a> WindowSpec<'a> {
         }
     }
 
-    /// Whether every output element depends on the input elements at its own place alone, and
-    /// there is one for every input element.
+    /// Returns whether every output position depends on the same position of the input only, and
+    /// there are as many of one as of the other.
     pub fn is_pointwise(&self) -> bool {
-        let one = |values: &[usize]| values.iter().all(|&value| value == 1);
+        let all_ones = |values: &[usize]| values.iter().all(|&value| value == 1);
         let unpadded = match self.padding {
             Padding::Explicit(pads) => pads.iter().all(|&pad| pad == 0),
-            // A window of one element that moves by one needs none.
+            // A window of one element with stride 1 needs no padding.
             Padding::SameUpper | Padding::SameLower => true,
         };
-        one(self.kernel) && one(self.strides) && unpadded
+        all_ones(self.kernel) && all_ones(self.strides) && unpadded
     }
 
-    /// Kernel, stride and dilation of spatial axis `i`.
+    /// Returns kernel, stride and dilation of spatial axis `i`.
     pub fn axis(&self, i: usize) -> (usize, usize, usize) {
         let or_one = |values: &[usize]| values.get(i).copied().unwrap_or(1);
         (self.kernel[i], or_one(self.strides), or_one(self.dilations))
     }
 
-    /// The padding before and after spatial axis `i`, where the network states it.
+    /// Returns the padding before and after spatial axis `i`, if the network states it.
     pub fn explicit(&self, i: usize) -> Option<(i64, i64)> {
         match self.padding {
             Padding::Explicit(pads) if pads.is_empty() => Some((0, 0)),
@@ -103,7 +104,7 @@ impl<'a> WindowSpec<'a> {
         }
     }
 
-    /// The number of input elements that the window of axis `i` spans.
+    /// Returns the number of input elements that the window of axis `i` spans.
     pub fn extent(&self, i: usize) -> Result<i64> {
         let (kernel, _, dilation) = self.axis(i);
         (kernel - 1)
@@ -112,7 +113,7 @@ impl<'a> WindowSpec<'a> {
             .ok_or_else(|| too_large("the window"))
     }
 
-    /// `total` elements of padding as (before, after).
+    /// Splits `total` elements of padding into those before and those after the axis.
     fn distribute(&self, total: i64) -> (i64, i64) {
         match self.padding {
             Padding::SameLower => (total - total / 2, total / 2),
@@ -121,20 +122,20 @@ impl<'a> WindowSpec<'a> {
     }
 }
 
-/// Whether a convolution with weights of these spatial sizes is a matrix that is applied to every
-/// position by itself.
+/// Returns whether a convolution whose weights have the spatial sizes `kernel` multiplies every
+/// position by the same matrix, and does nothing else.
 pub(crate) fn is_dense_pointwise(conv: &Conv, kernel: &[usize]) -> bool {
-    conv.groups == 1 && WindowSpec::of(conv, kernel).is_pointwise()
+    conv.groups == 1 && WindowSpec::from_conv(conv, kernel).is_pointwise()
 }
 
-/// The windows of a convolution or a pool over spatial axes of sizes `input`.
+/// Resolves the windows of a convolution or a pool over spatial axes of sizes `input`.
 ///
-/// With `ceil_mode` a last window may reach past the padded input, but must begin inside the
-/// input or the padding before it.
+/// With `ceil_mode`, the last window may extend beyond the padded input, but must begin in the
+/// input or in the padding before it.
 ///
 /// # Errors
-/// `Shape` where vectors have the wrong length, a stride or dilation is zero, or the window does
-/// not fit.
+/// [`Shape`](crate::ErrorKind::Shape) if vectors have the wrong length, if a stride or dilation is
+/// 0, or if the window does not fit.
 pub(crate) fn windows(
     input: &[usize],
     spec: WindowSpec<'_>,
@@ -144,7 +145,7 @@ pub(crate) fn windows(
     input.iter().enumerate().map(|(i, &size)| window(i, size, spec, ceil_mode)).collect()
 }
 
-/// The windows along spatial axis `i`, of size `size`, of a checked `spec`.
+/// Resolves the windows along spatial axis `i` of size `size`. `spec` must have been checked.
 pub(crate) fn window(
     i: usize,
     size: usize,
@@ -188,11 +189,11 @@ pub(crate) fn window(
     }
 }
 
-/// The windows of a transposed convolution over spatial axes of sizes `input`: tap `t` of input
-/// `i` adds to output `i * stride + t * dilation - before`.
+/// Resolves the windows of a transposed convolution over spatial axes of sizes `input`. Tap `t` of
+/// input `i` adds to output `i * stride + t * dilation - before`.
 ///
 /// # Errors
-/// As [`windows`]; also where nothing is left of the output.
+/// Those of [`windows`], and [`Shape`](crate::ErrorKind::Shape) if nothing is left of the output.
 pub(crate) fn transposed_windows(
     input: &[usize],
     kernel: &[usize],
@@ -202,7 +203,7 @@ pub(crate) fn transposed_windows(
     input.iter().enumerate().map(|(i, &size)| transposed_window(i, size, spec, op)).collect()
 }
 
-/// The windows along spatial axis `i`, of size `size`, of a checked `spec`.
+/// Resolves the windows along spatial axis `i` of size `size`. `spec` must have been checked.
 pub(crate) fn transposed_window(
     i: usize,
     size: usize,
@@ -227,7 +228,7 @@ pub(crate) fn transposed_window(
     };
     let (before, after) = match wanted.map(|wanted| full - wanted) {
         None => spec.explicit(i).unwrap_or((0, 0)),
-        // What is missing rather than surplus goes to the end.
+        // An output that is too small, rather than too large, is extended at its end.
         Some(surplus) if surplus <= 0 => (0, surplus),
         Some(surplus) if *spec.padding == Padding::SameUpper => {
             (surplus / 2, surplus - surplus / 2)
@@ -246,7 +247,7 @@ pub(crate) fn transposed_window(
     }
 }
 
-/// The windows of a transposed convolution with `rank` spatial axes, checked.
+/// Returns the checked windows of a transposed convolution with `rank` spatial axes.
 pub(crate) fn transposed_spec<'a>(
     kernel: &'a [usize],
     op: &'a ConvTranspose,

@@ -1,4 +1,4 @@
-//! The elements of small tensors of whole numbers.
+//! The elements of small tensors that hold integers.
 
 use super::context::Context;
 use super::create::shape_part;
@@ -7,11 +7,12 @@ use super::sizes::are_simple;
 use crate::graph::{Binary, Dim, Op, ReduceKind, TensorType, Unary, Variadic, geometry};
 use crate::tensor::{DType, Tensor};
 
-/// Longer vectors are data and no shapes.
+/// The most elements of a tensor that are followed; larger tensors are data, and not shapes.
 const MAX_LENGTH: usize = 256;
 
-/// The elements of a constant, where it is small, has at most one axis, and all are whole.
-pub(super) fn of_constant(tensor: &Tensor) -> Option<Vec<Dim>> {
+/// Returns the elements of a constant, if it is small, has at most one axis and holds integers
+/// only.
+pub(super) fn elements_of_constant(tensor: &Tensor) -> Option<Vec<Dim>> {
     if tensor.shape().len() > 1 || tensor.len() > MAX_LENGTH {
         return None;
     }
@@ -23,30 +24,31 @@ pub(super) fn of_constant(tensor: &Tensor) -> Option<Vec<Dim>> {
 }
 
 fn whole(value: f64) -> Option<Dim> {
-    /// Up to here every whole number is a floating-point number.
+    /// Up to this number single precision has every integer.
     const EXACT: f64 = (1u64 << 24) as f64;
     (value.trunc() == value && value.abs() <= EXACT).then(|| (value as i64).into())
 }
 
-/// The elements of each output of a node, where they are known; `types` are those of the outputs.
-pub(super) fn of_outputs(cx: &Context, types: &[TensorType]) -> Vec<Option<Vec<Dim>>> {
+/// Returns the elements of each output of a node, if they are known. `types` are the types of the
+/// outputs.
+pub(super) fn elements_of_outputs(cx: &Context, types: &[TensorType]) -> Vec<Option<Vec<Dim>>> {
     if let Op::Split { .. } = cx.node.op {
-        return of_split(cx, types);
+        return elements_of_split(cx, types);
     }
     let first = types.first().and_then(|ty| {
         let length = length(ty)?;
-        let elements = of_output(cx, ty, length)?;
-        // What its element type cannot hold has wrapped around or lost digits.
+        let elements = elements_of_output(cx, ty, length)?;
+        // An element that its type cannot hold has wrapped around or lost digits.
         let elements: Vec<Dim> =
             elements.iter().map(|e| cast(e, ty.dtype)).collect::<Option<_>>()?;
         (elements.len() == length && are_simple(&elements)).then_some(elements)
     });
-    let mut all = vec![first];
-    all.resize(types.len(), None);
-    all
+    let mut outputs = vec![first];
+    outputs.resize(types.len(), None);
+    outputs
 }
 
-/// The number of elements of a tensor with at most one axis.
+/// Returns the number of elements of a tensor with at most one axis.
 fn length(ty: &TensorType) -> Option<usize> {
     let length = match ty.dims.as_slice() {
         [] => 1,
@@ -56,7 +58,7 @@ fn length(ty: &TensorType) -> Option<usize> {
     (length <= MAX_LENGTH).then_some(length)
 }
 
-fn of_split(cx: &Context, types: &[TensorType]) -> Vec<Option<Vec<Dim>>> {
+fn elements_of_split(cx: &Context, types: &[TensorType]) -> Vec<Option<Vec<Dim>>> {
     let mut rest = cx.elements(0);
     let part = |ty| {
         let length = length(ty)?;
@@ -67,7 +69,7 @@ fn of_split(cx: &Context, types: &[TensorType]) -> Vec<Option<Vec<Dim>>> {
     types.iter().map(part).collect()
 }
 
-fn of_output(cx: &Context, ty: &TensorType, length: usize) -> Option<Vec<Dim>> {
+fn elements_of_output(cx: &Context, ty: &TensorType, length: usize) -> Option<Vec<Dim>> {
     let own = || cx.elements(0).map(<[Dim]>::to_vec);
     match &cx.node.op {
         Op::Identity | Op::Dropout | Op::Cast { .. } | Op::Transpose { .. } => own(),
@@ -125,7 +127,7 @@ fn of_output(cx: &Context, ty: &TensorType, length: usize) -> Option<Vec<Dim>> {
         }
         Op::Reduce(reduce) => {
             let x = cx.elements(0)?;
-            // A scalar has nothing to reduce, and an operator without axes may keep all.
+            // A scalar has no axis to reduce, and a node without axes may keep all of them.
             if length != 1 || cx.dims(0).ok()?.len() != 1 || reduce.noop_with_empty_axes {
                 return None;
             }
@@ -135,7 +137,7 @@ fn of_output(cx: &Context, ty: &TensorType, length: usize) -> Option<Vec<Dim>> {
     }
 }
 
-/// `elements` as they broadcast to `length`.
+/// Broadcasts `elements` to `length` elements.
 fn broadcast(elements: &[Dim], length: usize) -> Option<Vec<Dim>> {
     match elements {
         [only] => Some(vec![only.clone(); length]),
@@ -144,7 +146,7 @@ fn broadcast(elements: &[Dim], length: usize) -> Option<Vec<Dim>> {
     }
 }
 
-/// An element as a tensor of type `to` holds it.
+/// Returns an element after a cast to `to`, or `None` if that is unknown.
 fn cast(element: &Dim, to: DType) -> Option<Dim> {
     let (low, high) = match to {
         DType::I64 => return Some(element.clone()),
@@ -153,11 +155,11 @@ fn cast(element: &Dim, to: DType) -> Option<Dim> {
         DType::F64 | DType::F32 => (-(1 << 24), 1 << 24),
         _ => return None,
     };
-    // Sizes that are symbols fit, or no such tensor could exist.
+    // A symbol stands for the size of a tensor that exists, and such sizes fit.
     element.as_const().is_none_or(|n| (low..=high).contains(&n)).then(|| element.clone())
 }
 
-/// Whether an element differs from 0, as 1 or 0.
+/// Returns 1 if an element is known to differ from 0, and 0 if it is known to be 0.
 fn truth(element: &Dim) -> Option<i64> {
     match element.bounds() {
         (Some(0), Some(0)) => Some(0),
@@ -177,7 +179,7 @@ fn gather(elements: &[Dim], indices: &[Dim]) -> Option<Vec<Dim>> {
 
 fn slice(cx: &Context, length: usize) -> Option<Vec<Dim>> {
     let elements = cx.elements(0)?;
-    let bounds = SliceBounds::of(cx, 1).ok()?;
+    let bounds = SliceBounds::read(cx, 1).ok()?;
     if bounds.axes.is_empty() {
         return Some(elements.to_vec());
     }
@@ -213,7 +215,7 @@ fn binary_of(op: Binary, a: &Dim, b: &Dim, dtype: DType) -> Option<Dim> {
         Binary::Div if dtype.is_float() => a.div_exact(b),
         Binary::Div => match (a.as_const(), b.as_const()) {
             (Some(a), Some(b)) => a.checked_div(b).map(Dim::from),
-            // Rounding toward zero is rounding down where nothing is negative.
+            // Rounding toward zero is rounding down if neither operand is negative.
             _ if natural(a) && above(b, &Dim::default()) => Some(a.floor_div(b)),
             _ => a.div_exact(b),
         },
@@ -246,12 +248,12 @@ fn binary_of(op: Binary, a: &Dim, b: &Dim, dtype: DType) -> Option<Dim> {
 }
 
 fn total(kind: ReduceKind, elements: &[Dim]) -> Option<Dim> {
-    let mut all = elements.iter().cloned();
+    let mut operands = elements.iter().cloned();
     match kind {
         ReduceKind::Prod => Dim::product(elements),
-        ReduceKind::Sum => all.try_fold(Dim::default(), |sum, e| sum.checked_add(&e)),
-        ReduceKind::Max => all.reduce(|a, b| a.maximum(&b)),
-        ReduceKind::Min => all.reduce(|a, b| a.minimum(&b)),
+        ReduceKind::Sum => operands.try_fold(Dim::default(), |sum, e| sum.checked_add(&e)),
+        ReduceKind::Max => operands.reduce(|a, b| a.maximum(&b)),
+        ReduceKind::Min => operands.reduce(|a, b| a.minimum(&b)),
         _ => None,
     }
 }

@@ -1,4 +1,4 @@
-//! What the rule of an operator can ask.
+//! The information from which the rule of an operator infers types.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -9,11 +9,11 @@ use crate::error::{Error, Result};
 use crate::graph::{Dim, Graph, Node};
 use crate::tensor::{DType, Tensor};
 
-/// Why a rule gives no answer.
+/// Why a rule has no result.
 pub(super) enum Stop {
-    /// It depends on data, or on something else that is unknown.
+    /// The type depends on data or on an unknown type.
     Unknown,
-    /// The network contradicts itself.
+    /// The inputs of the node do not fit together.
     Contradiction(Error),
 }
 
@@ -23,26 +23,26 @@ impl From<Error> for Stop {
     }
 }
 
-/// What a rule gives.
+/// The result of a rule.
 pub(super) type Answer<T> = std::result::Result<T, Stop>;
 
-/// A size, for rules whose axes are not all alike.
+/// Returns the size 1.
 pub(super) fn one() -> Dim {
     Dim::from(1)
 }
 
-/// Makes names for sizes that depend on data.
+/// A source of symbols for sizes that depend on data.
 #[derive(Clone, Debug)]
 pub(super) struct Fresh {
-    /// The number of the last name.
+    /// The number of the last symbol.
     last: Cell<usize>,
-    /// Numbers that the node had when it was inferred before, and has again.
+    /// Numbers of the node's symbols from an earlier inference, which are used again.
     again: RefCell<Range<usize>>,
     taken: HashSet<String>,
 }
 
 impl Fresh {
-    /// Avoids the names that the inputs of `graph` use.
+    /// Creates a source that avoids the symbols in the inputs of `graph`.
     pub fn new(graph: &Graph) -> Self {
         let types = graph.inputs().iter().filter_map(|&id| graph.value(id).input.as_ref());
         let names = types.flat_map(|ty| ty.dims.iter().filter_map(Dim::as_symbol));
@@ -50,18 +50,19 @@ impl Fresh {
         Fresh { last: Cell::new(0), again: RefCell::new(0..0), taken }
     }
 
-    /// Begins with a node, which gets the names numbered `again` before others. Returns the number
-    /// of the last name so far.
+    /// Begins the inference of a node, whose symbols get the numbers in `again` first. Returns the
+    /// number of the last symbol so far.
     pub fn begin(&self, again: Range<usize>) -> usize {
         self.again.replace(again);
         self.last.get()
     }
 
-    /// The number of the last name.
+    /// Returns the number of the last symbol.
     pub fn last(&self) -> usize {
         self.last.get()
     }
 
+    /// Returns the next symbol.
     pub fn dim(&self) -> Dim {
         loop {
             let number = self.again.borrow_mut().next().unwrap_or_else(|| {
@@ -76,7 +77,7 @@ impl Fresh {
     }
 }
 
-/// One node and what is known of its inputs.
+/// A node and what is known about its inputs.
 pub(super) struct Context<'a> {
     pub graph: &'a Graph,
     pub node: &'a Node,
@@ -85,32 +86,32 @@ pub(super) struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    /// Whether optional input `i` is given.
+    /// Returns whether optional input `i` is present.
     pub fn has(&self, i: usize) -> bool {
         self.node.input(i).is_some()
     }
 
-    /// The type of input `i`.
+    /// Returns the type of input `i`.
     pub fn ty(&self, i: usize) -> Answer<&'a TensorType> {
         self.node.input(i).and_then(|id| self.known.get(id)).ok_or(Stop::Unknown)
     }
 
-    /// The sizes of input `i`.
+    /// Returns the sizes of input `i`.
     pub fn dims(&self, i: usize) -> Answer<&'a [Dim]> {
         self.ty(i).map(|ty| ty.dims.as_slice())
     }
 
-    /// Input `i`, where it is a constant.
+    /// Returns input `i`, if it is a constant.
     pub fn constant(&self, i: usize) -> Option<&'a Tensor> {
         self.graph.constant(self.node.input(i)?)
     }
 
-    /// The elements of input `i`, where they follow from constants and sizes.
+    /// Returns the elements of input `i`, if they depend on constants and sizes only.
     pub fn elements(&self, i: usize) -> Option<&'a [Dim]> {
         self.known.elements(self.node.input(i)?)
     }
 
-    /// The elements of integer input `i` (axes, shapes, pads ...), where they are known.
+    /// Returns the elements of integer input `i` (axes, shapes, pads and so on), if they are known.
     pub fn integer_dims(&self, i: usize) -> Answer<&'a [Dim]> {
         if let Ok(ty) = self.ty(i)
             && !matches!(ty.dtype, DType::I64 | DType::I32)
@@ -123,12 +124,12 @@ impl<'a> Context<'a> {
         self.elements(i).ok_or(Stop::Unknown)
     }
 
-    /// As [`integer_dims`](Self::integer_dims), where all are numbers.
+    /// Returns the elements of integer input `i`, if all of them are known numbers.
     pub fn integers(&self, i: usize) -> Answer<Vec<i64>> {
         self.integer_dims(i)?.iter().map(Dim::as_const).collect::<Option<_>>().ok_or(Stop::Unknown)
     }
 
-    /// The number of elements of input `i`, an integer vector of which the elements are unknown.
+    /// Returns the number of elements of integer vector `i`, whose elements are unknown.
     pub fn length(&self, i: usize) -> Answer<usize> {
         let dims = self.dims(i)?;
         match dims {
@@ -138,12 +139,12 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Sizes that depend on data, for `rank` axes.
+    /// Returns new symbols for the sizes of `rank` axes.
     pub fn fresh(&self, rank: usize) -> Vec<Dim> {
         (0..rank).map(|_| self.fresh.dim()).collect()
     }
 
-    /// Checks that the given inputs have one element type.
+    /// Checks that those of `inputs` whose types are known have the same element type.
     pub fn same_types(&self, inputs: impl IntoIterator<Item = usize>) -> Result<()> {
         let mut first: Option<(usize, DType)> = None;
         for i in inputs {
@@ -153,8 +154,8 @@ impl<'a> Context<'a> {
                 Some((_, dtype)) if dtype == ty.dtype => {}
                 Some((j, dtype)) => {
                     return Err(Error::shape(format!(
-                        "inputs {j} and {i} have element types {dtype} and {}; the operator wants \
-                         one type, so one of them needs a Cast",
+                        "inputs {j} and {i} must have the same element type, found {dtype} and {}; \
+                         one of them needs a Cast",
                         ty.dtype
                     )));
                 }
@@ -163,7 +164,7 @@ impl<'a> Context<'a> {
         Ok(())
     }
 
-    /// Checks that input `i`, where known, has elements for which `fits` holds.
+    /// Checks that `fits` holds for the element type of input `i`, if that is known.
     pub fn expect_type(&self, i: usize, wanted: &str, fits: fn(DType) -> bool) -> Result<()> {
         match self.ty(i) {
             Ok(ty) if !fits(ty.dtype) => Err(Error::shape(format!(
@@ -174,7 +175,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Checks that input `i`, where given and known, is a vector of `length` elements.
+    /// Checks that input `i` is a vector of `length` elements, if its type is known.
     pub fn expect_vector(&self, i: usize, what: &str, length: &Dim) -> Result<()> {
         let Ok(ty) = self.ty(i) else { return Ok(()) };
         let fits = match ty.dims.as_slice() {
@@ -188,6 +189,6 @@ impl<'a> Context<'a> {
     }
 }
 
-/// The most axes that a vector of unknown contents may give a tensor; ONNX sets no limit, but a
-/// file could ask for a billion.
+/// The most axes of a tensor whose number of axes is the length of a vector. ONNX sets no limit,
+/// but a hostile file could ask for a billion.
 const MAX_RANK: usize = 64;

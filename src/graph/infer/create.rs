@@ -1,4 +1,4 @@
-//! Tensors made from sizes and numbers, and the sizes of tensors.
+//! Operators that create tensors from sizes and numbers, and those that return sizes.
 
 use super::context::{Answer, Context, Stop};
 use super::sizes::{ceil_div, sub};
@@ -39,7 +39,7 @@ fn number(tensor: &Tensor) -> Option<f64> {
     tensor.cast(DType::F64).ok()?.as_slice::<f64>().ok()?.first().copied()
 }
 
-/// The number of steps of size `delta` from `start` to before `limit`.
+/// Returns the number of steps of size `delta` from `start` to before `limit`.
 fn whole_steps(start: &Dim, limit: &Dim, delta: &Dim) -> Result<Option<Dim>> {
     let (from, to, by) = match delta.as_const() {
         Some(0) => return Err(no_step()),
@@ -70,8 +70,8 @@ pub(super) fn shape(cx: &Context, start: i64, end: Option<i64>) -> Answer<Tensor
     Ok(TensorType { dtype: DType::I64, dims: vec![length.into()] })
 }
 
-/// The sizes from `start` to before `end`, which count from the end where negative and are held
-/// between 0 and the number of axes.
+/// Returns the sizes from `start` to before `end`. Negative bounds count from the end; both are
+/// clamped to the number of axes.
 pub(super) fn shape_part(dims: &[Dim], start: i64, end: Option<i64>) -> &[Dim] {
     let rank = dims.len() as i64;
     let place = |axis: i64| (if axis < 0 { axis + rank } else { axis }).clamp(0, rank) as usize;

@@ -34,7 +34,7 @@ pub(super) fn hyperfunction(cx: &Context, op: &Hyperfunction) -> Answer<TensorTy
     let coefficients = coefficients.ok_or_else(|| Error::shape("K is too large"))?;
     let per_coefficient = match rows.div_exact(&coefficients) {
         Some(quotient) => quotient,
-        // Whether it divides a free size shows in a run.
+        // A run checks whether it divides a free size.
         None if rows.as_const().is_none() => rows.floor_div(&coefficients),
         None => {
             return Err(Error::shape(format!(

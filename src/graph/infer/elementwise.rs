@@ -1,4 +1,4 @@
-//! Functions of single elements, broadcast.
+//! Functions of one element of each input, which are broadcast to a common shape.
 
 use super::context::{Answer, Context, Stop};
 use super::sizes::{broadcast, broadcasts_to, may_equal};
@@ -49,7 +49,7 @@ pub(super) fn binary(cx: &Context, op: Binary) -> Answer<TensorType> {
             cx.expect_type(1, "bool", is_bool)?;
         }
         Binary::Equal => cx.same_types(0..2)?,
-        // An exponent may have a type of its own.
+        // ONNX allows an exponent of another type than its base.
         Binary::Pow => {}
         _ => {
             cx.same_types(0..2)?;

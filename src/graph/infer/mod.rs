@@ -1,9 +1,9 @@
 //! Shape inference: the type of every value, with free sizes as polynomials over symbols, and the
-//! contents of small integer tensors that shapes are computed from.
+//! elements of small integer tensors from which shapes are computed.
 //!
-//! A size that depends on data gets a symbol of its own, `?1`, `?2` and so on. Where not even the
-//! number of axes is known, the type is unknown, and so is what follows from it; that is no error.
-//! A symbol is taken to stand for at least 1.
+//! A symbol stands for a size of at least 1. A size that depends on data gets a symbol of its own
+//! (`?1`, `?2` and so on), which may stand for 0. If the number of axes depends on data, the type
+//! of the value is unknown, as are the types that depend on it; that is no error.
 
 mod contents;
 mod context;
@@ -30,60 +30,62 @@ use crate::tensor::DType;
 use context::{Answer, Context, Fresh, Stop};
 pub(crate) use sizes::may_equal;
 
-/// The types of all values of a graph, and the contents of those that shapes depend on.
+/// The types of all values of a graph, and the elements of those on which shapes depend.
 #[derive(Clone, Debug)]
 pub struct Types {
     types: Vec<Option<TensorType>>,
-    /// Contents of tensors of any element type, as long as all elements are whole.
+    /// The elements of tensors of any element type, if all of them are integers.
     elements: Vec<Option<Vec<Dim>>>,
 }
 
 impl Types {
-    /// The type of a value; `None` for a value that nothing produces, or whose number of axes
-    /// depends on data.
+    /// Returns the type of a value, or `None` if nothing produces it or its number of axes depends
+    /// on data.
     pub fn get(&self, value: ValueId) -> Option<&TensorType> {
         self.types.get(value.index())?.as_ref()
     }
 
-    /// The elements of an integer tensor with at most one axis, where they follow from constants
-    /// and sizes alone.
+    /// Returns the elements of an integer tensor with at most one axis, if they depend on constants
+    /// and sizes only.
     pub fn contents(&self, value: ValueId) -> Option<&[Dim]> {
         let integers = matches!(self.get(value)?.dtype, DType::I64 | DType::I32);
         self.elements(value).filter(|_| integers)
     }
 
-    /// As [`contents`](Self::contents), of truth values (0 or 1) and of floating-point tensors of
-    /// whole numbers too: sizes pass through them on their way from a shape to a shape.
+    /// Returns the elements as [`contents`](Self::contents) does, also those of tensors of truth
+    /// values (as 0 and 1) and of floating-point tensors that hold integers: exported calculations
+    /// of sizes go through them.
     fn elements(&self, value: ValueId) -> Option<&[Dim]> {
         self.elements.get(value.index())?.as_deref()
     }
 }
 
-/// Finds the type of every value of a validated graph.
+/// Infers the type of every value of a validated graph.
 ///
 /// # Errors
-/// `Shape`, naming the node whose inputs do not fit together.
+/// [`Shape`](crate::ErrorKind::Shape), with the name of the node, if its inputs do not fit
+/// together.
 pub fn infer(graph: &Graph) -> Result<Types> {
-    Ok(Inference::of(graph)?.types)
+    Ok(Inference::new(graph)?.types)
 }
 
-/// Types that are kept current where a graph is edited.
+/// The types of a graph that is being edited.
 #[derive(Clone, Debug)]
 pub(crate) struct Inference {
     types: Types,
     fresh: Fresh,
-    /// Which numbers a node's names for sizes that depend on data have, by its first output.
+    /// The numbers of the symbols for sizes that depend on data, by the first output of their node.
     names: HashMap<ValueId, Range<usize>>,
-    /// How often a node has been looked at.
+    /// The number of times that the types of a node were inferred.
     visits: usize,
 }
 
 impl Inference {
-    /// The types of all values of a validated graph.
+    /// Infers the types of all values of a validated graph.
     ///
     /// # Errors
-    /// As [`infer`].
-    pub fn of(graph: &Graph) -> Result<Self> {
+    /// Those of [`infer`].
+    pub fn new(graph: &Graph) -> Result<Self> {
         let types = Types { types: Vec::new(), elements: Vec::new() };
         let fresh = Fresh::new(graph);
         let mut inference = Inference { types, fresh, names: HashMap::new(), visits: 0 };
@@ -96,25 +98,25 @@ impl Inference {
         Ok(inference)
     }
 
-    /// The types as they stand.
+    /// Returns the types.
     pub fn types(&self) -> &Types {
         &self.types
     }
 
-    /// The types, where nothing more will change.
+    /// Returns the types and drops what is needed for updating them.
     pub fn into_types(self) -> Types {
         self.types
     }
 
-    /// How often a node has been looked at.
+    /// Returns the number of times that the types of a node were inferred.
     pub fn visits(&self) -> usize {
         self.visits
     }
 
-    /// Notes the type of an input or a constant.
+    /// Records the type of an input or a constant.
     ///
     /// # Errors
-    /// `Shape` where it cannot exist.
+    /// [`Shape`](crate::ErrorKind::Shape) if no tensor can have the type.
     pub fn given(&mut self, graph: &Graph, id: ValueId) -> Result<()> {
         let Types { types, elements } = &mut self.types;
         let count = types.len().max(id.0 + 1);
@@ -122,20 +124,20 @@ impl Inference {
         elements.resize(count, None);
         let value = graph.value(id);
         let ty = match (&value.constant, &value.input) {
-            (Some(tensor), _) => TensorType::of(tensor),
+            (Some(tensor), _) => TensorType::from_tensor(tensor),
             (None, Some(ty)) => ty.clone(),
             (None, None) => return Ok(()),
         };
         check_given(&value.name, &ty)?;
         types[id.0] = Some(ty);
-        elements[id.0] = value.constant.as_ref().and_then(contents::of_constant);
+        elements[id.0] = value.constant.as_ref().and_then(contents::elements_of_constant);
         Ok(())
     }
 
-    /// Finds the types of the outputs of `node` anew. Returns whether any of them has changed.
+    /// Infers the types of the outputs of `node`. Returns whether any of them has changed.
     ///
     /// # Errors
-    /// `Shape` where its inputs do not fit together.
+    /// [`Shape`](crate::ErrorKind::Shape) if the inputs of the node do not fit together.
     pub fn node(&mut self, graph: &Graph, node: &Node) -> Result<bool> {
         self.visits += 1;
         let first_output = node.outputs.first().copied().flatten();
@@ -145,7 +147,7 @@ impl Inference {
         let answer = types(&cx).and_then(|types| checked(types, &self.fresh));
         let (types, elements) = match answer {
             Ok(types) => {
-                let elements = contents::of_outputs(&cx, &types);
+                let elements = contents::elements_of_outputs(&cx, &types);
                 (types, elements)
             }
             Err(Stop::Unknown) => (Vec::new(), Vec::new()),
@@ -157,9 +159,9 @@ impl Inference {
             self.names.insert(output, before + 1..self.fresh.last() + 1);
         }
         let mut changed = false;
-        let found = types.into_iter().map(Some).zip(elements);
-        let found = found.chain(std::iter::repeat_with(|| (None, None)));
-        for (output, (ty, elements)) in node.outputs.iter().zip(found) {
+        let inferred = types.into_iter().map(Some).zip(elements);
+        let inferred = inferred.chain(std::iter::repeat_with(|| (None, None)));
+        for (output, (ty, elements)) in node.outputs.iter().zip(inferred) {
             let Some(ValueId(i)) = *output else { continue };
             changed |= self.types.types[i] != ty || self.types.elements[i] != elements;
             self.types.types[i] = ty;
@@ -169,7 +171,7 @@ impl Inference {
     }
 }
 
-/// Checks that an input or a constant can exist.
+/// Checks that a tensor can have the type of an input or a constant.
 fn check_given(name: &str, ty: &TensorType) -> Result<()> {
     if let Some(dim) = ty.dims.iter().find(|dim| dim.as_const().is_some_and(|size| size < 0)) {
         return Err(Error::shape(format!("{name:?} has an axis of size {dim}")));
@@ -181,7 +183,7 @@ fn check_given(name: &str, ty: &TensorType) -> Result<()> {
     }
 }
 
-/// Checks that tensors of `types` can exist.
+/// Checks that tensors can have `types`, and simplifies their sizes.
 fn checked(mut types: Vec<TensorType>, fresh: &Fresh) -> Answer<Vec<TensorType>> {
     for ty in &mut types {
         sizes::simplify(ty, fresh);
@@ -195,9 +197,9 @@ fn checked(mut types: Vec<TensorType>, fresh: &Fresh) -> Answer<Vec<TensorType>>
     Ok(types)
 }
 
-/// The types of the outputs of a node.
+/// Returns the types of the outputs of a node.
 fn types(cx: &Context) -> Answer<Vec<TensorType>> {
-    let one = match &cx.node.op {
+    let ty = match &cx.node.op {
         Op::Conv(conv) => windows::conv(cx, conv),
         Op::ConvTranspose(conv) => windows::conv_transpose(cx, conv),
         Op::Pool(pool) => {
@@ -250,5 +252,5 @@ fn types(cx: &Context) -> Answer<Vec<TensorType>> {
         Op::MaxAffine(max_affine) => dynamic::max_affine(cx, max_affine),
         Op::SpatialAttention(_) => dynamic::spatial_attention(cx),
     };
-    Ok(vec![one?])
+    Ok(vec![ty?])
 }

@@ -1,4 +1,4 @@
-//! Normalisation over channels or axes.
+//! Normalisation over channels or axes, and softmax.
 
 use super::context::{Answer, Context};
 use super::sizes::broadcasts_to;
@@ -8,7 +8,7 @@ use crate::tensor::DType;
 
 pub(super) fn batch(cx: &Context) -> Answer<TensorType> {
     let x = feature_map(cx, 1)?;
-    // A vector is a batch of images with one channel.
+    // A tensor with one axis is a batch of images with one channel.
     let channels = x.dims.get(1).cloned().unwrap_or(1.into());
     for (i, what) in ["the scale", "the bias", "the mean", "the variance"].into_iter().enumerate() {
         cx.expect_vector(i + 1, what, &channels)?;
@@ -46,14 +46,15 @@ pub(super) fn layer(cx: &Context, axis: i64) -> Answer<TensorType> {
 pub(super) fn softmax(cx: &Context, op: &Softmax) -> Answer<TensorType> {
     let x = feature_map(cx, 0)?;
     let rank = x.dims.len();
-    // Together, no axis at all may be normalised: one past the last is a name too.
+    // If axes are flattened, there may be none to normalise: `axis` may be the number of axes.
     if !(op.flatten && usize::try_from(op.axis) == Ok(rank)) {
         geometry::axis(op.axis, rank)?;
     }
     Ok(x.clone())
 }
 
-/// Input 0, of floating-point numbers and with at least `rank` axes.
+/// Returns the type of input 0, and checks that it has floating-point elements and at least `rank`
+/// axes.
 fn feature_map<'a>(cx: &Context<'a>, rank: usize) -> Answer<&'a TensorType> {
     cx.expect_type(0, "floating-point", DType::is_float)?;
     let x = cx.ty(0)?;

@@ -1,4 +1,4 @@
-//! Joining tensors and taking parts of them.
+//! Operators that join tensors, and those that take parts of them.
 
 use super::context::{Answer, Context, Stop};
 use super::sizes::{add, ceil_div, merge, mul, sub};
@@ -86,7 +86,7 @@ fn check_parts(size: &Dim, parts: &[Dim], count: usize) -> Result<()> {
     }
 }
 
-/// The bounds and steps of a slice, an entry for each axis that it names.
+/// The bounds and steps of a slice, as far as they are known; one of each per axis in `axes`.
 pub(super) struct SliceBounds<'a> {
     pub axes: Vec<usize>,
     pub starts: Option<&'a [Dim]>,
@@ -96,7 +96,7 @@ pub(super) struct SliceBounds<'a> {
 
 impl<'a> SliceBounds<'a> {
     /// Reads the inputs of a slice of a tensor with `rank` axes.
-    pub fn of(cx: &Context<'a>, rank: usize) -> Answer<Self> {
+    pub fn read(cx: &Context<'a>, rank: usize) -> Answer<Self> {
         let known = |i| match cx.integer_dims(i) {
             Ok(dims) => Ok(Some(dims)),
             Err(Stop::Unknown) => Ok(None),
@@ -113,7 +113,7 @@ impl<'a> SliceBounds<'a> {
                 let count = count?;
                 if count > rank {
                     return Err(Error::shape(format!(
-                        "a slice of {count} axes wants a tensor that has as many, found {rank}"
+                        "a slice of {count} axes needs a tensor with as many, found {rank}"
                     ))
                     .into());
                 }
@@ -144,9 +144,9 @@ impl<'a> SliceBounds<'a> {
 pub(super) fn slice(cx: &Context) -> Answer<TensorType> {
     let x = cx.ty(0)?;
     let mut dims = x.dims.clone();
-    let bounds = match SliceBounds::of(cx, dims.len()) {
+    let bounds = match SliceBounds::read(cx, dims.len()) {
         Ok(bounds) => bounds,
-        // Any of the axes may be cut.
+        // It is unknown which axes are cut.
         Err(Stop::Unknown) => {
             return Ok(TensorType { dtype: x.dtype, dims: cx.fresh(dims.len()) });
         }
@@ -167,7 +167,7 @@ pub(super) fn slice(cx: &Context) -> Answer<TensorType> {
     Ok(TensorType { dtype: x.dtype, dims })
 }
 
-/// The number of elements between two bounds of an axis; `None` where it cannot be told from
+/// Returns the number of entries that a slice selects from an axis, or `None` if it is unknown from
 /// which end a bound counts.
 fn sliced(size: &Dim, start: &Dim, end: &Dim, step: i64) -> Result<Option<Dim>> {
     if let (Some(size), Some(start), Some(end)) = (size.as_size(), start.as_const(), end.as_const())
@@ -177,7 +177,7 @@ fn sliced(size: &Dim, start: &Dim, end: &Dim, step: i64) -> Result<Option<Dim>> 
     let (Some(start), Some(end)) = (counted(start, size)?, counted(end, size)?) else {
         return Ok(None);
     };
-    // Going backward, one before the first element is a possible end.
+    // A slice with a negative step may end one before the first entry.
     let (from, to, first, last) = match step > 0 {
         true => (start, end, 0, size.clone()),
         false => (end, start, -1, sub(size, &1.into())?),
@@ -189,7 +189,7 @@ fn sliced(size: &Dim, start: &Dim, end: &Dim, step: i64) -> Result<Option<Dim>> 
         Counted::End => last.clone(),
     };
     let span = match from {
-        // Beyond the last element there is nothing in either case.
+        // A bound beyond the last entry makes the span negative, which becomes 0 below.
         Counted::Front(bound) => sub(&to, &bound)?,
         Counted::Back(bound) => sub(&to, &bound)?.minimum(&sub(&to, &first.into())?),
         Counted::Start => sub(&to, &first.into())?,
@@ -200,20 +200,20 @@ fn sliced(size: &Dim, start: &Dim, end: &Dim, step: i64) -> Result<Option<Dim>> 
     Ok(Some(ceil_div(&span, by).unwrap_or_else(|_| span.minimum(&1.into()))))
 }
 
-/// A bound of a slice, by the end from which it counts.
+/// A bound of a slice, resolved by the end of the axis from which it counts.
 enum Counted {
-    /// From the front, and not negative.
+    /// Counted from the first entry; not negative.
     Front(Dim),
-    /// From the back, with the size added.
+    /// Counted from the last entry, with the size of the axis added.
     Back(Dim),
-    /// Before every axis, however long.
+    /// Before the first entry of an axis of any size.
     Start,
-    /// Past every axis, however long.
+    /// After the last entry of an axis of any size.
     End,
 }
 
 fn counted(bound: &Dim, size: &Dim) -> Result<Option<Counted>> {
-    /// Bounds from here on stand for the end of the axis.
+    /// Bounds of at least this number mean the end of the axis.
     const ENDLESS: i64 = i32::MAX as i64;
     Ok(match bound.bounds() {
         (Some(least), _) if least >= ENDLESS => Some(Counted::End),

@@ -28,7 +28,7 @@ pub(super) fn gemm(cx: &Context, op: &Gemm) -> Answer<TensorType> {
 pub(super) fn matmul(cx: &Context) -> Answer<TensorType> {
     cx.same_types(0..2)?;
     let (a, b) = (cx.ty(0)?, cx.dims(1)?);
-    // A vector stands for a row on the left and for a column on the right, and its axis vanishes.
+    // A vector is a row on the left and a column on the right, and the result lacks its axis.
     let (batch_a, rows, inner) = match a.dims.as_slice() {
         [] => return Err(scalar().into()),
         [inner] => (&[][..], None, inner),
@@ -46,7 +46,7 @@ pub(super) fn matmul(cx: &Context) -> Answer<TensorType> {
 }
 
 fn scalar() -> Error {
-    Error::shape("a matrix product wants vectors or matrices, found a scalar")
+    Error::shape("a matrix product needs at least one axis on both sides, found a scalar")
 }
 
 fn check_inner(a: &[Dim], inner: &Dim, b: &[Dim], outer: &Dim) -> Result<()> {

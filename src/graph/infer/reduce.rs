@@ -44,7 +44,7 @@ pub(super) fn arg_max(cx: &Context, op: &ArgMax) -> Answer<TensorType> {
     Ok(TensorType { dtype: DType::I64, dims: without(dims, |i| i == axis, op.keep_dims) })
 }
 
-/// `dims` with those that are `reduced` gone, or of size 1.
+/// Returns `dims` without the `reduced` axes, or with size 1 for them.
 fn without(dims: &[Dim], reduced: impl Fn(usize) -> bool, keep: bool) -> Vec<Dim> {
     let size = |(i, dim): (usize, &Dim)| match reduced(i) {
         true => keep.then(one),

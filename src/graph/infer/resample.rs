@@ -1,4 +1,4 @@
-//! Repeating, scaling and padding.
+//! Operators that repeat, resize and pad tensors.
 
 use super::context::{Answer, Context, Stop};
 use super::sizes::{add, broadcast, mul};
@@ -16,7 +16,7 @@ pub(super) fn expand(cx: &Context) -> Answer<TensorType> {
             broadcast(&[&x.dims, shape])?
         }
         Err(Stop::Unknown) => {
-            // Only a size above 1 is sure to stay.
+            // Only a size above 1 is known to stay.
             let wanted = cx.length(1)?;
             let rank = x.dims.len().max(wanted);
             let mut dims = cx.fresh(rank);
@@ -90,10 +90,10 @@ pub(super) fn resize(cx: &Context, op: &Resize) -> Answer<TensorType> {
     let x = cx.ty(0)?;
     let axes = geometry::resized_axes(op, x.dims.len())?;
     let mut dims = x.dims.clone();
-    let sizes = Wanted::of(cx, op, &x.dims, &axes)?;
+    let sizes = OutputSizes::read(cx, op, &x.dims, &axes)?;
     let wanted = match sizes {
-        Wanted::All(sizes) => return Ok(TensorType { dtype: x.dtype, dims: sizes }),
-        Wanted::Chosen(sizes) => sizes,
+        OutputSizes::All(sizes) => return Ok(TensorType { dtype: x.dtype, dims: sizes }),
+        OutputSizes::Chosen(sizes) => sizes,
     };
     for (&axis, size) in axes.iter().zip(wanted) {
         dims[axis] = size.unwrap_or_else(|| cx.fresh.dim());
@@ -101,17 +101,17 @@ pub(super) fn resize(cx: &Context, op: &Resize) -> Answer<TensorType> {
     Ok(TensorType { dtype: x.dtype, dims })
 }
 
-/// What a resize makes of the axes.
-enum Wanted {
+/// The sizes that result from a resize.
+enum OutputSizes {
     /// The sizes of all axes.
     All(Vec<Dim>),
-    /// The sizes of the axes that the operator names, where known.
+    /// The sizes of the axes that the operator names, as far as they are known.
     Chosen(Vec<Option<Dim>>),
 }
 
-impl Wanted {
-    fn of(cx: &Context, op: &Resize, x: &[Dim], axes: &[usize]) -> Answer<Self> {
-        // Older files give an empty tensor for the one of the two that does not count.
+impl OutputSizes {
+    fn read(cx: &Context, op: &Resize, x: &[Dim], axes: &[usize]) -> Answer<Self> {
+        // Files of older opsets have an empty tensor for the one of the two that is not used.
         let given = |i: usize| {
             let empty = cx.dims(i).is_ok_and(|dims| dims.iter().any(|d| d.as_const() == Some(0)));
             cx.has(i) && !empty
@@ -136,13 +136,13 @@ impl Wanted {
             let roi = floats(1);
             let (Some(shape), true) = (&fixed, !crops || roi.is_some()) else { return Ok(None) };
             let resized = geometry::resize(shape, op, roi.as_deref(), scales, sizes)?;
-            Ok(Some(Wanted::All(resized.iter().map(|axis| axis.output.into()).collect())))
+            Ok(Some(OutputSizes::All(resized.iter().map(|axis| axis.output.into()).collect())))
         };
 
         if given(3) {
             let sizes = match cx.integer_dims(3) {
                 Ok(sizes) => sizes,
-                Err(Stop::Unknown) => return Ok(Wanted::Chosen(vec![None; axes.len()])),
+                Err(Stop::Unknown) => return Ok(OutputSizes::Chosen(vec![None; axes.len()])),
                 Err(stop) => return Err(stop),
             };
             count(sizes.len())?;
@@ -153,10 +153,12 @@ impl Wanted {
                 return Ok(wanted);
             }
             let stretch = op.keep_aspect_ratio == AspectRatioPolicy::Stretch;
-            return Ok(Wanted::Chosen(sizes.iter().map(|s| stretch.then(|| s.clone())).collect()));
+            return Ok(OutputSizes::Chosen(
+                sizes.iter().map(|s| stretch.then(|| s.clone())).collect(),
+            ));
         }
         let Some(scales) = floats(2) else {
-            return Ok(Wanted::Chosen(vec![None; axes.len()]));
+            return Ok(OutputSizes::Chosen(vec![None; axes.len()]));
         };
         count(scales.len())?;
         if let Some(wanted) = all(Some(&scales), None)? {
@@ -168,13 +170,13 @@ impl Wanted {
             None => scaled(&x[axis], scale),
         };
         let sizes = axes.iter().zip(&scales).map(size).collect::<Result<_>>()?;
-        Ok(Wanted::Chosen(sizes))
+        Ok(OutputSizes::Chosen(sizes))
     }
 }
 
-/// The scaled size, where the scale is a ratio of small numbers.
+/// Returns the scaled size, if the scale is a quotient of small integers.
 fn scaled(size: &Dim, scale: f32) -> Result<Option<Dim>> {
-    /// Larger ones are not ratios that anybody chose.
+    /// The largest denominator. Networks do not state scales with larger ones.
     const LARGEST: i64 = 64;
     geometry::scaled(1, scale, 1.0)?;
     for denominator in 1..=LARGEST {

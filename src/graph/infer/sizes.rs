@@ -1,13 +1,13 @@
-//! Arithmetic of sizes of which some are symbols.
+//! Arithmetic of sizes that may be symbols.
 //!
-//! Where two sizes have to be equal and it cannot be told whether they are, they are taken to be:
-//! the executor finds out. Of the two the number is kept, or else the first.
+//! If two sizes must be equal and it is unknown whether they are, inference assumes that they are;
+//! a run checks it. The result is the one that is a known number, or else the first.
 
 use super::context::Fresh;
 use crate::error::{Error, Result};
 use crate::graph::{Dim, TensorType};
 
-/// Beyond this many symbols and numbers a size is no longer followed.
+/// The most symbols and numbers in the formula of a size that is followed.
 const MAX_WEIGHT: usize = 256;
 
 fn too_large() -> Error {
@@ -30,15 +30,14 @@ pub(super) fn product<'a>(dims: impl IntoIterator<Item = &'a Dim>) -> Result<Dim
     Dim::product(dims).ok_or_else(too_large)
 }
 
-/// The quotient by a positive number, rounded up.
+/// Returns the quotient by a positive number, rounded up.
 pub(super) fn ceil_div(a: &Dim, by: i64) -> Result<Dim> {
     Ok(add(a, &(by - 1).into())?.floor_div(&by.into()))
 }
 
-/// Whether two sizes can be the same in some run: not where they differ by a known amount, or
-/// one of them is certainly larger.
+/// Returns whether two sizes can be equal in some run. They cannot if one is known to be larger.
 pub(crate) fn may_equal(a: &Dim, b: &Dim) -> bool {
-    // A size that depends on data may be 0 after all.
+    // Every size that is no number may be 0 in a run, whatever its bounds.
     if (a.as_const() == Some(0)) != (b.as_const() == Some(0)) {
         return a.as_const().is_none() || b.as_const().is_none();
     }
@@ -46,14 +45,16 @@ pub(crate) fn may_equal(a: &Dim, b: &Dim) -> bool {
     low.is_none_or(|low| low <= 0) && high.is_none_or(|high| high >= 0)
 }
 
-/// The size that two equal ones have; `None` where they cannot be equal.
+/// Returns the size of two axes that must be equal, or `None` if they cannot be.
 pub(super) fn merge(a: &Dim, b: &Dim) -> Option<Dim> {
     let kept = if a.as_const().is_none() && b.as_const().is_some() { b } else { a };
     may_equal(a, b).then(|| kept.clone())
 }
 
-/// The size to which two broadcast. Where it cannot be told whether they are equal or one of them
-/// is 1, it is the larger of the two, which is right in either case, or 0 where one of them is.
+/// Returns the size to which two sizes broadcast, or `None` if they cannot.
+///
+/// If it is unknown whether they are equal or one of them is 1, the result is the formula that is
+/// right in both cases: their maximum, or 0 if one of them is 0.
 fn broadcast_pair(a: &Dim, b: &Dim) -> Option<Dim> {
     let is = |dim: &Dim, value| dim.as_const() == Some(value);
     let above_one = |dim: &Dim| dim.is_at_least(&2.into());
@@ -75,25 +76,25 @@ fn broadcast_pair(a: &Dim, b: &Dim) -> Option<Dim> {
                 true => largest.checked_mul(&a.minimum(b).minimum(&one)),
                 false => Some(largest.clone()),
             };
-            // Where the exact size is too long a formula, the larger one is right but for empty
-            // inputs, which a run then refuses. `simplify` replaces one that is too long as well.
+            // If the formula is too long, the maximum alone is right except for empty inputs, which
+            // a run then refuses. If that is too long as well, `simplify` replaces it.
             exact.filter(is_light).or(Some(largest))
         }
     }
 }
 
-/// The sizes to which all `shapes` broadcast by ONNX's (numpy's) rules.
+/// Returns the sizes to which all `shapes` broadcast by the rules of numpy, which are ONNX's.
 pub(super) fn broadcast(shapes: &[&[Dim]]) -> Result<Vec<Dim>> {
     let rank = shapes.iter().map(|s| s.len()).max().unwrap_or(0);
     let mut result = vec![Dim::from(1); rank];
     for (i, shape) in shapes.iter().enumerate() {
         let first = rank - shape.len();
         for (axis, (size, other)) in (first..).zip(result[first..].iter_mut().zip(*shape)) {
-            // A size that is no longer followed stays as it is.
+            // A formula that is too long is not extended: `simplify` replaces it.
             if size.weight() > MAX_WEIGHT {
                 continue;
             }
-            // A size that was there before changes nothing, but would make the formula longer.
+            // A size that occurred before changes nothing, but would make the formula longer.
             let of_axis =
                 |shape: &&[Dim]| shape.get((axis + shape.len()).checked_sub(rank)?).cloned();
             if shapes[..i].iter().filter_map(of_axis).any(|earlier| earlier == *other) {
@@ -120,14 +121,14 @@ pub(super) fn broadcasts_to(what: &str, small: &[Dim], large: &[Dim]) -> Result<
     Err(Error::shape(format!("{what} of shape {small:?} does not broadcast to {large:?}")))
 }
 
-/// Puts a new symbol in the place of sizes that have become too long to be worth following.
+/// Replaces sizes whose formulas are too long by new symbols.
 pub(super) fn simplify(ty: &mut TensorType, fresh: &Fresh) {
     for dim in ty.dims.iter_mut().filter(|dim| dim.weight() > MAX_WEIGHT) {
         *dim = fresh.dim();
     }
 }
 
-/// Whether all of `elements` are short enough to be followed.
+/// Returns whether the formulas of all `elements` are short enough to be followed.
 pub(super) fn are_simple(elements: &[Dim]) -> bool {
     elements.iter().all(|dim| dim.weight() <= MAX_WEIGHT)
 }

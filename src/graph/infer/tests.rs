@@ -1,5 +1,4 @@
-//! A table for every family of operators: what goes in, and the shapes or the complaint that come
-//! out.
+//! Tables of operators: their inputs, and the expected shapes or error.
 
 mod calculations;
 mod contradictions;
@@ -33,7 +32,7 @@ fn x(text: &str) -> In {
     free(DType::F32, text)
 }
 
-/// An integer input, of which the elements are known at run time only.
+/// An integer input whose elements are known at run time only.
 fn i(text: &str) -> In {
     free(DType::I64, text)
 }
@@ -46,7 +45,7 @@ fn floats(values: &[f32]) -> In {
     In::Constant(Tensor::vector(values.to_vec()))
 }
 
-/// A graph of one node, with `outputs` outputs, and those.
+/// Returns a graph of one node with `outputs` outputs, and the outputs.
 fn single(op: Op, inputs: &[In], outputs: usize) -> (Graph, Vec<ValueId>) {
     let mut graph = Graph::new("test");
     let add = |graph: &mut Graph, (n, input): (usize, &In)| match input {
@@ -63,7 +62,7 @@ fn single(op: Op, inputs: &[In], outputs: usize) -> (Graph, Vec<ValueId>) {
     (graph, results)
 }
 
-/// The shapes of the outputs as text, separated by `|`, or the error's message.
+/// Returns the shapes of the outputs as text, separated by `|`, or the message of the error.
 fn shapes(op: Op, inputs: &[In], outputs: usize) -> Result<String, String> {
     let (graph, results) = single(op, inputs, outputs);
     let types = infer(&graph).map_err(|e| e.to_string())?;
@@ -79,7 +78,7 @@ fn check(table: Vec<(Op, Vec<In>, &str)>) {
     check_all(table.into_iter().map(|(op, inputs, expected)| (op, inputs, 1, expected)).collect());
 }
 
-/// Checks a table of operators, with the number of their outputs.
+/// Checks a table of operators that states the number of outputs of each.
 fn check_all(table: Vec<(Op, Vec<In>, usize, &str)>) {
     let mut failures = Vec::new();
     for (row, (op, inputs, outputs, expected)) in table.into_iter().enumerate() {

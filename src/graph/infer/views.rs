@@ -1,4 +1,4 @@
-//! The same elements under other axes.
+//! Operators that view the same elements under other axes.
 
 use super::context::{Answer, Context, Stop, one};
 use super::sizes::{may_equal, mul, product};
@@ -40,14 +40,14 @@ fn reshaped(cx: &Context, x: &[Dim], wanted: &[Dim], allow_zero: bool) -> Answer
     }
     let (total, rest) = uncommon(x, &sizes)?;
     match free {
-        // The sizes that were left out may be 0, and then both sides are empty.
+        // The second check covers common factors that may be 0, with which both sides are empty.
         None if may_equal(&total, &rest) || may_equal(&product(x)?, &product(&sizes)?) => {}
         None => return Err(misfit().into()),
         Some(free) => {
             sizes[free] = match (total.div_exact(&rest), total.as_const(), rest.as_const()) {
                 (Some(size), ..) => size,
                 (None, Some(_), Some(_)) => return Err(misfit().into()),
-                // That it comes out even is for the run to see.
+                // A run checks that the division leaves no remainder.
                 (None, _, Some(by)) if by > 0 => total.floor_div(&rest),
                 (None, ..) => cx.fresh.dim(),
             };
@@ -56,12 +56,12 @@ fn reshaped(cx: &Context, x: &[Dim], wanted: &[Dim], allow_zero: bool) -> Answer
     Ok(sizes)
 }
 
-/// The products of both lists of sizes, without the factors that they share.
+/// Returns the products of both lists of sizes without their common factors.
 fn uncommon(a: &[Dim], b: &[Dim]) -> Result<(Dim, Dim)> {
     let mut left: Vec<&Dim> = a.iter().collect();
     let mut right = Vec::new();
     for dim in b {
-        // A number may be 0, and zeros do not cancel.
+        // Numbers stay, because they may be 0.
         match left.iter().position(|l| *l == dim && dim.as_const().is_none()) {
             Some(at) => _ = left.swap_remove(at),
             None => right.push(dim),
@@ -73,7 +73,7 @@ fn uncommon(a: &[Dim], b: &[Dim]) -> Result<(Dim, Dim)> {
 pub(super) fn flatten(cx: &Context, axis: i64) -> Answer<TensorType> {
     let x = cx.ty(0)?;
     let rank = x.dims.len();
-    // One past the last axis is a name too.
+    // `axis` may be the number of axes.
     let axis = match usize::try_from(axis) {
         Ok(axis) if axis == rank => axis,
         _ => geometry::axis(axis, rank)?,
@@ -91,7 +91,7 @@ pub(super) fn squeeze(cx: &Context) -> Answer<TensorType> {
                 let axes = geometry::axes(&axes, rank)?;
                 if let Some(&axis) = axes.iter().find(|&&a| !may_equal(&x.dims[a], &one())) {
                     return Err(Error::shape(format!(
-                        "axis {axis} of {:?} cannot be taken away: its size is not 1",
+                        "axis {axis} of {:?} cannot be removed: its size is not 1",
                         x.dims
                     ))
                     .into());
@@ -102,13 +102,13 @@ pub(super) fn squeeze(cx: &Context) -> Answer<TensorType> {
             Err(Stop::Unknown) => {
                 let count = cx.length(1)?;
                 cx.fresh(rank.checked_sub(count).ok_or_else(|| {
-                    Error::shape(format!("{count} axes cannot be taken from {:?}", x.dims))
+                    Error::shape(format!("{count} axes cannot be removed from {:?}", x.dims))
                 })?)
             }
             Err(stop) => return Err(stop),
         }
     } else {
-        // How many axes are left depends on every size.
+        // The number of axes is known only if it is known which sizes are 1.
         let free = |dim: &&Dim| dim.as_const().is_none() && may_equal(dim, &one());
         if x.dims.iter().any(|dim| free(&dim)) {
             return Err(Stop::Unknown);

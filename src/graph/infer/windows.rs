@@ -1,4 +1,4 @@
-//! Convolutions and pools.
+//! Convolutions and pooling.
 
 use super::context::{Answer, Context, one};
 use super::sizes::{add, ceil_div, may_equal, mul, sub};
@@ -14,10 +14,10 @@ pub(super) fn conv(cx: &Context, op: &Conv) -> Answer<TensorType> {
     check_ranks(&x.dims, weight)?;
     let groups = groups(op.groups)?;
 
-    let wanted = mul(&weight[1], &groups)?;
-    if !may_equal(&x.dims[1], &wanted) {
+    let expected = mul(&weight[1], &groups)?;
+    if !may_equal(&x.dims[1], &expected) {
         return Err(Error::shape(format!(
-            "the weight {weight:?} with {groups} groups wants {wanted} input channels, the input \
+            "the weight {weight:?} with {groups} groups takes {expected} input channels, the input \
              {:?} has {}",
             x.dims, x.dims[1]
         ))
@@ -29,7 +29,7 @@ pub(super) fn conv(cx: &Context, op: &Conv) -> Answer<TensorType> {
     let mut dims = vec![x.dims[0].clone(), weight[0].clone()];
     match fixed(&weight[2..]) {
         Some(kernel) => {
-            dims.extend(window_sizes(&x.dims[2..], WindowSpec::of(op, &kernel), false)?);
+            dims.extend(window_sizes(&x.dims[2..], WindowSpec::from_conv(op, &kernel), false)?);
         }
         None => dims.extend(cx.fresh(x.dims.len() - 2)),
     }
@@ -45,7 +45,7 @@ pub(super) fn conv_transpose(cx: &Context, op: &ConvTranspose) -> Answer<TensorT
 
     if !may_equal(&x.dims[1], &weight[0]) {
         return Err(Error::shape(format!(
-            "the weight {weight:?} wants {} input channels, the input {:?} has {}",
+            "the weight {weight:?} takes {} input channels, the input {:?} has {}",
             weight[0], x.dims, x.dims[1]
         ))
         .into());
@@ -72,7 +72,7 @@ pub(super) fn pool(cx: &Context, op: &Pool) -> Answer<TensorType> {
     let Pool { kernel, strides, dilations, padding, .. } = op;
     if x.dims.len() != kernel.len() + 2 {
         return Err(Error::shape(format!(
-            "a window {kernel:?} wants an input with {} axes [N, C, ...], found {:?}",
+            "a window {kernel:?} needs an input with {} axes [N, C, ...], found {:?}",
             kernel.len() + 2,
             x.dims
         ))
@@ -125,7 +125,7 @@ fn fixed(dims: &[Dim]) -> Option<Vec<usize>> {
     dims.iter().map(Dim::as_size).collect()
 }
 
-/// The numbers of windows along all spatial axes.
+/// Returns the number of windows along each spatial axis.
 fn window_sizes(input: &[Dim], spec: WindowSpec, ceil_mode: bool) -> Result<Vec<Dim>> {
     spec.check(input.len())?;
     let size = |(i, size): (usize, &Dim)| match size.as_size() {
@@ -135,7 +135,7 @@ fn window_sizes(input: &[Dim], spec: WindowSpec, ceil_mode: bool) -> Result<Vec<
     input.iter().enumerate().map(size).collect()
 }
 
-/// The number of windows along spatial axis `i`, of which the size is a symbol.
+/// Returns the number of windows along spatial axis `i`, whose size is not known.
 fn window_size(i: usize, size: &Dim, spec: WindowSpec, ceil_mode: bool) -> Result<Dim> {
     let (_, stride, _) = spec.axis(i);
     let step = i64::try_from(stride).map_err(|_| Error::shape("the stride is too large"))?;
@@ -143,8 +143,8 @@ fn window_size(i: usize, size: &Dim, spec: WindowSpec, ceil_mode: bool) -> Resul
     let extent = spec.extent(i)?;
     let start = add(size, &before.into())?;
     let span = sub(&add(&start, &after.into())?, &extent.into())?;
-    // The beginning of the last window: where rounding up, it has to lie before the padding
-    // after the input.
+    // The beginning of the last window. With `ceil_mode`, it has to be in the input or in the
+    // padding before it.
     let last = match ceil_mode {
         false => span,
         true if after.saturating_add(step) <= extent => add(&span, &(step - 1).into())?,
@@ -153,7 +153,7 @@ fn window_size(i: usize, size: &Dim, spec: WindowSpec, ceil_mode: bool) -> Resul
     add(&last.floor_div(&step.into()), &one())
 }
 
-/// The size that spatial axis `i` of a transposed convolution's output has.
+/// Returns the size of spatial axis `i` of the output of a transposed convolution.
 fn transposed_size(i: usize, size: &Dim, spec: WindowSpec, op: &ConvTranspose) -> Result<Dim> {
     if let Some(size) = size.as_size() {
         return Ok(geometry::transposed_window(i, size, spec, op)?.output.into());

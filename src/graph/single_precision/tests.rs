@@ -30,7 +30,7 @@ fn cast(g: &mut Graph, x: ValueId, to: DType) -> ValueId {
     g.apply("cast", Op::Cast { to }, &[x])
 }
 
-/// The graph in single precision, of which the same can be asked again without effect.
+/// Converts a graph, and checks that converting the result changes nothing.
 fn single(g: &Graph) -> Graph {
     let mut g = g.clone();
     g.validate().unwrap();
@@ -39,7 +39,8 @@ fn single(g: &Graph) -> Graph {
     converted
 }
 
-/// Runs the graph by engine and reference on `x`, which agree, and gives the outputs.
+/// Runs the graph on `x` by the engine and by the reference. Checks that they agree, and returns
+/// the outputs.
 fn outputs(g: &Graph, x: &Tensor) -> Vec<Tensor> {
     let mut g = g.clone();
     g.validate().unwrap();
@@ -82,7 +83,7 @@ fn networks_of_any_precision_are_computed_in_f32() {
     }
 }
 
-/// Converters cast at the ends and leave the inside in half precision.
+/// Converters add casts at inputs and outputs, and leave everything between in half precision.
 #[test]
 fn casts_inside_vanish() {
     let mut g = Graph::new("t");
@@ -100,7 +101,7 @@ fn casts_inside_vanish() {
     }
 }
 
-/// What is an output is given in its type, whoever else reads it.
+/// An output keeps its type, also if a node reads it.
 #[test]
 fn outputs_keep_their_types() {
     let mut g = Graph::new("t");
@@ -150,7 +151,7 @@ fn calculations_with_sizes_stay_exact() {
     assert_eq!(found[0].to_i64s().unwrap(), [2.0, 3.0, 4.0, 5.0].map(third));
     assert_eq!(found[1].bytes(), x.bytes());
 
-    // Nothing but sizes is in double precision: nothing is to do.
+    // Only sizes are in double precision: there is nothing to convert.
     let mut g = Graph::new("t");
     let x = input(&mut g, DType::F32);
     let shape = g.apply("shape", Op::Shape { start: 2, end: None }, &[x]);
@@ -177,7 +178,7 @@ fn types_that_the_file_mixes_are_refused() {
     assert!(reference::run(&g, &[wave(&[1, 3, 4, 5], DType::F16)]).is_err());
 }
 
-/// Arithmetic by elements in double precision keeps numbers that f32 does not have.
+/// Elementwise arithmetic in double precision keeps numbers that f32 does not have.
 #[test]
 fn a_network_of_double_precision_without_layers_stays() {
     let mut g = Graph::new("t");

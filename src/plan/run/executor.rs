@@ -4,10 +4,9 @@ use std::time::Instant;
 
 use super::watch::{StepTime, Watch};
 use crate::error::{Error, Result};
-use crate::graph::Op;
 use crate::plan::input::Input;
 use crate::plan::map::{MapView, copy_to_map, tensor_from_map};
-use crate::plan::memory::{Buffers, Placement};
+use crate::plan::memory::Buffers;
 use crate::plan::steps::{Arguments, MOST_INPUTS, MOST_OUTPUTS, Primitive};
 use crate::plan::threads::{Team, Workers};
 use crate::plan::{Plan, Slot, SlotKind, Step, StepKind};
@@ -33,7 +32,12 @@ impl Executor<'_> {
                 StepKind::Primitive(primitive) => {
                     self.run_primitive(buffers, team, index, &**primitive)
                 }
-                StepKind::General(op) => self.run_general(buffers, step, op),
+                StepKind::Product(product) => {
+                    self.run_on_tensors(buffers, step, |inputs| Ok(vec![product.run(inputs)?]))
+                }
+                StepKind::General(op) => self.run_on_tensors(buffers, step, |inputs| {
+                    reference::evaluate(op, inputs, step.outputs.len())
+                }),
                 StepKind::Import => self.run_import(buffers, step),
             };
             done.map_err(|e| e.at_node(&step.name, &step.op))?;
@@ -41,7 +45,7 @@ impl Executor<'_> {
                 Watch::Nobody => {}
                 Watch::Times(report) => {
                     let seconds = start.map_or(0.0, |start| start.elapsed().as_secs_f64());
-                    report(step_time(step, &buffers.placement, seconds));
+                    report(self.step_time(buffers, step, seconds)?);
                 }
                 Watch::Values(report) => {
                     for &slot in step.outputs.iter().flatten() {
@@ -135,12 +139,17 @@ impl Executor<'_> {
         })
     }
 
-    /// Runs a step that the reference executor computes.
-    fn run_general(&self, buffers: &mut Buffers, step: &Step, op: &Op) -> Result<()> {
+    /// Runs a step that `compute` computes from tensors.
+    fn run_on_tensors(
+        &self,
+        buffers: &mut Buffers,
+        step: &Step,
+        compute: impl FnOnce(&[Option<&Tensor>]) -> Result<Vec<Tensor>>,
+    ) -> Result<()> {
         let input = |slot: &Option<Slot>| slot.map(|slot| self.value(buffers, slot)).transpose();
         let inputs = step.inputs.iter().map(input).collect::<Result<Vec<_>>>()?;
         let inputs: Vec<_> = inputs.iter().map(Option::as_ref).collect();
-        let outputs = reference::evaluate(op, &inputs, step.outputs.len())?;
+        let outputs = compute(&inputs)?;
         for (slot, tensor) in step.outputs.iter().zip(outputs) {
             if let Some(slot) = *slot {
                 buffers.tensors[slot] = Some(tensor);
@@ -172,14 +181,23 @@ impl Executor<'_> {
         copy_to_map(self.isa, elements, found, map.unwrap_or_default());
         Ok(())
     }
-}
 
-fn step_time(step: &Step, placement: &Placement, seconds: f64) -> StepTime {
-    let extent = |slots: &[Option<Slot>]| placement.extents[slots.first().copied().flatten()?];
-    let macs = match (&step.kind, extent(&step.inputs).zip(extent(&step.outputs))) {
-        (StepKind::Primitive(primitive), Some((input, output))) => primitive.macs(input, output),
-        _ => 0,
-    };
-    let (name, op) = (step.name.clone(), step.op.clone());
-    StepTime { name, op, seconds, macs, weight_bytes: step.kind.weight_bytes() }
+    /// Describes how long a step took, before the tensors that it read are dropped.
+    fn step_time(&self, buffers: &Buffers, step: &Step, seconds: f64) -> Result<StepTime> {
+        let first = |slots: &[Option<Slot>]| slots.first().copied().flatten();
+        let macs = match (&step.kind, step.inputs.as_slice()) {
+            (StepKind::Primitive(primitive), inputs) => {
+                let extent = |slots| buffers.placement.extents[first(slots)?];
+                let extents = extent(inputs).zip(extent(&step.outputs));
+                extents.map_or(0, |(input, output)| primitive.macs(input, output))
+            }
+            (StepKind::Product(product), &[Some(a), Some(b), ..]) => {
+                let (a, b) = (self.value(buffers, a)?, self.value(buffers, b)?);
+                product.macs(a.shape(), b.shape())
+            }
+            _ => 0,
+        };
+        let (name, op) = (step.name.clone(), step.op.clone());
+        Ok(StepTime { name, op, seconds, macs, weight_bytes: step.kind.weight_bytes() })
+    }
 }

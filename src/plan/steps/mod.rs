@@ -1,10 +1,12 @@
 //! What the steps of a plan compute: one kind of primitive per file.
 //!
 //! A primitive checks the shapes of its inputs, cuts its output into blocks, and has the workers
-//! call a function of [`kernels`](crate::kernels) for each block.
+//! call a function of [`kernels`](crate::kernels) for each block. A [`MatrixProduct`] is not a
+//! primitive: it computes a tensor from tensors.
 
 mod arguments;
 mod attention;
+mod channels;
 mod coefficients;
 mod conv;
 mod depthwise;
@@ -13,12 +15,14 @@ mod expand;
 mod grouped;
 mod pool;
 mod primitive;
+mod product;
 mod transform;
 mod window;
 mod winograd;
 
 pub use arguments::{Arguments, Inputs, MOST_INPUTS, MOST_OUTPUTS};
 pub use attention::AttentionPrimitive;
+pub use channels::ChannelsPrimitive;
 pub use coefficients::CoefficientsPrimitive;
 pub use conv::ConvPrimitive;
 pub use depthwise::DepthwisePrimitive;
@@ -27,6 +31,7 @@ pub use expand::ExpandPrimitive;
 pub use grouped::GroupedPrimitive;
 pub use pool::{GlobalAveragePrimitive, PoolPrimitive};
 pub use primitive::Primitive;
+pub use product::MatrixProduct;
 pub use transform::TransformPrimitive;
 pub use window::WindowShape;
 pub use winograd::WinogradPrimitive;

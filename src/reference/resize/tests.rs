@@ -1,4 +1,5 @@
-//! Every pair of small sizes, by the formulas of ONNX's text over reduced fractions.
+//! Every pair of small sizes, compared with the formulas of the ONNX specification on reduced
+//! fractions.
 
 use std::ops::{Add, Div, Mul, Sub};
 
@@ -64,7 +65,7 @@ impl Ratio {
         self.0.div_euclid(self.1)
     }
 
-    /// The nearest whole number; halves go down or up.
+    /// Returns the nearest integer, with halves rounded down or up.
     fn round(self, halves_up: bool) -> i128 {
         let below = self.floor();
         let rest = self - Ratio(below, 1);
@@ -97,7 +98,8 @@ const ROUNDINGS: [NearestRounding; 5] = [
 /// The region of interest of `tf_crop_and_resize`, in units of 2^-10: 0.125 to 0.7001953125.
 const REGION: (i128, i128) = (128, 717);
 
-/// `x_original` of ONNX's text. `length` is that of the result, which rounding made of `exact`.
+/// Computes `x_original` of the ONNX specification. `length` is the size of the result, which is
+/// `exact` rounded.
 fn original(
     coordinates: CoordinateTransform,
     (input, length): (usize, usize),
@@ -145,7 +147,7 @@ fn nearest(rounding: NearestRounding, at: Ratio, scale: Ratio) -> i128 {
     }
 }
 
-/// What one axis of `0, 1, 2 ...` becomes.
+/// Resizes one axis whose entries are 0, 1, 2 and so on.
 fn resized(
     mode: ResizeMode,
     coordinates: CoordinateTransform,
@@ -171,7 +173,7 @@ fn resized(
     evaluate(&op, &inputs, 1).unwrap()[0].as_f32().unwrap().to_vec()
 }
 
-/// Checks one axis from `input` elements, the result of which has been asked for by size or scale.
+/// Checks the result of resizing an axis of `input` entries by a size or by a scale.
 fn check(coordinates: CoordinateTransform, input: usize, to: Result<usize, f32>, scale: Ratio) {
     let (last, mut size) = (input as i128 - 1, 0);
     let crops = coordinates == CoordinateTransform::TfCropAndResize;
@@ -189,7 +191,7 @@ fn check(coordinates: CoordinateTransform, input: usize, to: Result<usize, f32>,
     assert_eq!(found.len(), size);
     for (x, found) in found.into_iter().enumerate() {
         let at = original(coordinates, (input, size), scale, x);
-        // Along 0, 1, 2 ... the value is the place, as far as there are elements.
+        // The value of an entry is its position, within the axis.
         let place = (at.0 as f64 / at.1 as f64).clamp(0.0, last as f64) as f32;
         assert!(!crops || (at.0 >= 0 && at.ceil() <= last));
         assert!(
@@ -213,7 +215,7 @@ fn scales_are_taken_as_they_are_written() {
     let scales = [0.6f32, 0.7, 0.1, 1.0 / 3.0, 2.0 / 3.0, 0.5, 1.5, 2.0, 2.5, 3.3, 8.0 / 3.0, 7.0];
     for coordinates in COORDINATES {
         for (input, scale) in (1..=64).flat_map(|n| scales.map(|s| (n, s))) {
-            // Every one of them is a multiple of 2^-30.
+            // All of them are multiples of 2^-30.
             let unit = (1i64 << 30) as f64;
             let exact = ratio((f64::from(scale) * unit) as i128, 1 << 30);
             check(coordinates, input, Err(scale), exact);
@@ -221,7 +223,7 @@ fn scales_are_taken_as_they_are_written() {
     }
 }
 
-/// The sides of an image keep their ratio exactly: 3 of 7 is 6 of 14.
+/// The aspect ratio of an image is kept exactly: 3 of 7 is 6 of 14.
 #[test]
 fn a_common_scale_is_exact_too() {
     for (policy, small) in [(AspectRatioPolicy::NotLarger, 0), (AspectRatioPolicy::NotSmaller, 1)] {

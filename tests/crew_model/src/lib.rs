@@ -1,8 +1,8 @@
-//! Checks `src/plan/threads/crew.rs`, the file itself, on every interleaving of a leader and its helpers:
-//! a run ends, every helper that came has been waited for, and what it wrote is seen.
+//! Checks the source file `src/plan/threads/crew.rs` on every interleaving of a leader and its helpers:
+//! a run ends, the leader waits for every helper that joined, and sees what the helper wrote.
 #![cfg(test)]
 
-/// loom's primitives under the names that the file expects.
+/// loom's primitives under the names that `crew.rs` imports.
 mod sync {
     pub use loom::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
     pub use loom::sync::{Arc, Mutex};
@@ -20,8 +20,8 @@ use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
-/// The blocks of a step: each is written by whoever takes it. loom reports accesses to a cell that
-/// nothing orders.
+/// The blocks of a step. The thread that takes a block writes to its cell. loom reports unordered
+/// accesses to a cell.
 struct Blocks {
     next: AtomicUsize,
     cells: [UnsafeCell<usize>; 2],
@@ -44,7 +44,7 @@ impl Blocks {
         }
     }
 
-    /// Every block was computed once, and nothing accesses it any more.
+    /// Asserts that every block was computed exactly once. loom reports accesses that are not over.
     fn check(self) {
         for cell in self.cells {
             // SAFETY: loom checks the access.
@@ -53,15 +53,15 @@ impl Blocks {
     }
 }
 
-/// Patience for `most` fruitless looks.
-fn patience(most: usize) -> impl FnMut(usize) -> bool {
-    move |looks| {
+/// Lets a helper look for work `max_attempts` times in vain before it leaves.
+fn patience(max_attempts: usize) -> impl FnMut(usize) -> bool {
+    move |attempts| {
         thread::yield_now();
-        looks < most
+        attempts < max_attempts
     }
 }
 
-/// Runs `steps` steps with helpers that give up after so many looks each.
+/// Runs `steps` steps with one helper per element of `helpers`, which is its [`patience`].
 fn model(helpers: &'static [usize], steps: usize, preemptions: usize) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
@@ -70,13 +70,13 @@ fn model(helpers: &'static [usize], steps: usize, preemptions: usize) {
         let threads: Vec<_> = helpers
             .iter()
             .enumerate()
-            .map(|(i, &looks)| {
+            .map(|(i, &max_attempts)| {
                 let crew = leader.crew().clone();
-                thread::spawn(move || crew.help(i + 1, patience(looks)))
+                thread::spawn(move || crew.help(i + 1, patience(max_attempts)))
             })
             .collect();
         for _ in 0..steps {
-            // In this frame, as the blocks of a step are.
+            // The blocks are on the stack, as in a run.
             let blocks = Blocks::new();
             leader.share(&|_| blocks.compute());
             blocks.check();

@@ -1,4 +1,4 @@
-//! A batch against its single images.
+//! Compares a run on a batch with runs on its images.
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use super::tolerance::Tolerance;
 use super::{Check, run, same_bits};
 use crate::graphs::Case;
 
-/// Images of the batch that a batch of one is widened to.
+/// The batch on which a network with a fixed batch of 1 is run, if the compiler freed the batch.
 const IMAGES: usize = 3;
 
-/// Images give the same alone and together, where the reference says that they do not see each
-/// other.
+/// Checks that images give the same bits alone and in a batch, if they are independent of each other
+/// in the reference.
 pub fn check(case: &Case, graph: &Graph, model: &Arc<Model>, session: &mut Session) -> Check {
     let free = |ty: Option<&TensorType>| Some(ty?.dims.first()?.as_symbol()? == "N");
     let is_free = |inputs: &[dyrelu::graph::ValueId], graph: &Graph| {
@@ -36,7 +36,7 @@ pub fn check(case: &Case, graph: &Graph, model: &Arc<Model>, session: &mut Sessi
     }
 }
 
-/// The network's own batch is free.
+/// Checks a network that declares a free batch.
 fn as_declared(case: &Case, graph: &Graph, model: &Arc<Model>, session: &mut Session) -> Check {
     let images = case.inputs[0].shape()[0];
     if images == 0 {
@@ -45,16 +45,16 @@ fn as_declared(case: &Case, graph: &Graph, model: &Arc<Model>, session: &mut Ses
     let mut singles = Vec::new();
     for i in 0..images {
         let inputs = images_of(&case.inputs, i..i + 1)?;
-        // Another batch may not fit the network; then the engine has to say so as well.
         match reference::run(graph, &inputs) {
             Ok(expected) => {
-                let found = session.run(&inputs);
-                let found = found.map_err(|e| format!("a single image is refused: {e}"))?;
+                let outputs = session.run(&inputs);
+                let outputs = outputs.map_err(|e| format!("a single image is refused: {e}"))?;
                 Tolerance::new(graph, &inputs, &expected)
-                    .check(&found)
+                    .check(&outputs)
                     .map_err(|e| format!("image {i} alone differs from the reference: {e}"))?;
-                singles.push((expected, found));
+                singles.push((expected, outputs));
             }
+            // The network does not accept a single image. The engine must not panic on it.
             Err(_) => {
                 let _ = session.run(&inputs);
                 return Ok(());
@@ -69,15 +69,15 @@ fn as_declared(case: &Case, graph: &Graph, model: &Arc<Model>, session: &mut Ses
     if !independent {
         return Ok(());
     }
-    let together = run(model, &case.inputs).map_err(|e| format!("the batch is refused: {e}"))?;
+    let outputs = run(model, &case.inputs).map_err(|e| format!("the batch is refused: {e}"))?;
     let joined: Option<Vec<_>> = (0..expected.len())
-        .map(|output| join(singles.iter().map(|(_, found)| &found[output])))
+        .map(|number| join(singles.iter().map(|(_, outputs)| &outputs[number])))
         .collect();
-    let joined = joined.ok_or("single images have other shapes than the reference's")?;
-    same_bits(&together, &joined).map_err(|e| format!("images differ in a batch: {e}"))
+    let joined = joined.ok_or("results of single images differ in shape from the reference's")?;
+    same_bits(&outputs, &joined).map_err(|e| format!("images differ in a batch: {e}"))
 }
 
-/// The compiler found that images do not see each other in a network whose batch was fixed.
+/// Checks a network with a fixed batch of 1 that the compiler freed.
 fn freed_by_compiler(
     case: &Case,
     graph: &Graph,
@@ -95,36 +95,35 @@ fn freed_by_compiler(
     for i in 0..IMAGES {
         let inputs: Vec<Tensor> = batch.iter().map(|images| images[i].clone()).collect();
         let Ok(expected) = reference::run(graph, &inputs) else { return Ok(()) };
-        let found = session.run(&inputs).map_err(|e| format!("an image is refused: {e}"))?;
+        let outputs = session.run(&inputs).map_err(|e| format!("an image is refused: {e}"))?;
         Tolerance::new(graph, &inputs, &expected)
-            .check(&found)
+            .check(&outputs)
             .map_err(|e| format!("image {i} differs from the reference: {e}"))?;
-        singles.push(found);
+        singles.push(outputs);
     }
-    let together: Option<Vec<Tensor>> = batch.iter().map(|images| join(images.iter())).collect();
-    let together = together.ok_or("images have different shapes")?;
-    let together =
-        run(model, &together).map_err(|e| format!("a batch that was freed is refused: {e}"))?;
-    for (output, whole) in together.iter().enumerate() {
-        let joined = join(singles.iter().map(|found| &found[output]));
+    let inputs: Option<Vec<Tensor>> = batch.iter().map(|images| join(images.iter())).collect();
+    let inputs = inputs.ok_or("images have different shapes")?;
+    let outputs = run(model, &inputs).map_err(|e| format!("a freed batch is refused: {e}"))?;
+    for (number, output) in outputs.iter().enumerate() {
+        let joined = join(singles.iter().map(|outputs| &outputs[number]));
         let joined = joined.ok_or("outputs of images have different shapes")?;
-        same_bits(std::slice::from_ref(whole), &[joined])
-            .map_err(|e| format!("images differ in a batch that was freed: {e}"))?;
+        same_bits(std::slice::from_ref(output), &[joined])
+            .map_err(|e| format!("images differ in a freed batch: {e}"))?;
     }
     Ok(())
 }
 
-/// The same image moved by `i` elements.
+/// A variant of an image: its elements rotated by `5 * i`.
 fn varied(tensor: &Tensor, i: usize) -> Tensor {
     let size = tensor.dtype().size();
     let mut bytes = tensor.bytes().to_vec();
     let by = (i * 5 * size).checked_rem(bytes.len()).unwrap_or(0);
     bytes.rotate_left(by);
     let storage = dyrelu::tensor::Storage::from_vec(bytes);
-    Tensor::from_storage(tensor.dtype(), tensor.shape(), storage).expect("it has as many bytes")
+    Tensor::from_storage(tensor.dtype(), tensor.shape(), storage).expect("the size is the same")
 }
 
-/// Some of the images of every input.
+/// A range of the images of every input.
 fn images_of(inputs: &[Tensor], range: std::ops::Range<usize>) -> Check<Vec<Tensor>> {
     let part = |tensor: &Tensor| {
         let mut shape = tensor.shape().to_vec();
@@ -137,7 +136,7 @@ fn images_of(inputs: &[Tensor], range: std::ops::Range<usize>) -> Check<Vec<Tens
     inputs.iter().map(part).collect()
 }
 
-/// Tensors joined along their first axes; `None` where they do not fit.
+/// Concatenates tensors of one image each along the first axis. Returns `None` if they do not fit.
 fn join<'t>(parts: impl Iterator<Item = &'t Tensor>) -> Option<Tensor> {
     let parts: Vec<&Tensor> = parts.collect();
     let first = parts.first()?;

@@ -1,4 +1,4 @@
-//! The smallest part of a network that still differs.
+//! Searches for the smallest part of a network on which the engine still differs.
 
 use std::collections::HashMap;
 
@@ -8,10 +8,10 @@ use dyrelu::{Tensor, reference};
 use super::difference;
 use crate::graphs::Case;
 
-/// Takes nodes away at either end as long as what is left differs from the reference too.
+/// Removes nodes, outputs and inputs as long as the rest still differs from the reference.
 pub fn shrink(case: &Case) -> Case {
     let mut smallest = case.clone();
-    // A node less each time: this ends.
+    // Every candidate is smaller than the network, so this terminates.
     while let Some(smaller) = smaller(&smallest).into_iter().find(|part| difference(part).is_some())
     {
         smallest = smaller;
@@ -19,13 +19,13 @@ pub fn shrink(case: &Case) -> Case {
     smallest
 }
 
-/// The network with a little less, in many ways.
+/// All candidates: parts of the network that are a little smaller.
 fn smaller(case: &Case) -> Vec<Case> {
     let graph = &case.graph;
     let mut parts = Vec::new();
     let outputs = graph.outputs();
     if outputs.len() > 1 {
-        // One output, or one output less.
+        // A single output, or all outputs but one.
         parts.extend(outputs.iter().map(|&id| part(case, vec![id], &HashMap::new(), &[])));
         for i in 0..outputs.len() {
             let rest = [&outputs[..i], &outputs[i + 1..]].concat();
@@ -37,7 +37,7 @@ fn smaller(case: &Case) -> Vec<Case> {
     let _ = reference::trace(graph, &case.inputs, &mut observe);
     let inner = graph.nodes().iter().flat_map(|node| node.outputs.iter().flatten().copied());
     for id in inner.filter(|id| !outputs.contains(id)) {
-        // What comes before is enough, or what comes after.
+        // The nodes before this value, or the nodes after it.
         parts.push(part(case, vec![id], &HashMap::new(), &[]));
         if let Some(tensor) = tensors.get(&id) {
             parts.push(part(case, outputs.to_vec(), &HashMap::from([(id, tensor.clone())]), &[]));
@@ -51,28 +51,28 @@ fn smaller(case: &Case) -> Vec<Case> {
     parts.into_iter().flatten().collect()
 }
 
-/// The part of a network that gives `outputs`, with the values of `given` as inputs and the inputs
-/// `fixed` as constants. `None` where that is the network itself.
+/// The part of a network that computes `outputs`, with the values in `new_inputs` as additional inputs
+/// and the inputs in `fixed` as constants. Returns `None` if the part is not smaller than the network.
 fn part(
     case: &Case,
     outputs: Vec<ValueId>,
-    given: &HashMap<ValueId, Tensor>,
+    new_inputs: &HashMap<ValueId, Tensor>,
     fixed: &[ValueId],
 ) -> Option<Case> {
     let old = &case.graph;
     let links = old.links();
-    let mut wanted = vec![false; old.nodes().len()];
-    let mut open = outputs.clone();
+    let mut is_needed = vec![false; old.nodes().len()];
+    let mut pending = outputs.clone();
     let mut read = Vec::new();
-    while let Some(id) = open.pop() {
+    while let Some(id) = pending.pop() {
         read.push(id);
-        if given.contains_key(&id) {
+        if new_inputs.contains_key(&id) {
             continue;
         }
         if let Some(producer) = links.producer(id) {
             let number = old.node_ids().position(|node| node == producer)?;
-            if !std::mem::replace(&mut wanted[number], true) {
-                open.extend(old.node(producer).inputs.iter().flatten());
+            if !std::mem::replace(&mut is_needed[number], true) {
+                pending.extend(old.node(producer).inputs.iter().flatten());
             }
         }
     }
@@ -85,9 +85,9 @@ fn part(
             continue;
         }
         let value = old.value(id);
-        let new = if let Some(tensor) = given.get(&id) {
+        let new = if let Some(tensor) = new_inputs.get(&id) {
             tensors.push(tensor.clone());
-            graph.add_input(&value.name, TensorType::of(tensor))
+            graph.add_input(&value.name, TensorType::from_tensor(tensor))
         } else if let (Some(ty), Some(&tensor)) = (&value.input, inputs.get(&id)) {
             if fixed.contains(&id) {
                 graph.add_constant(&value.name, tensor.clone())
@@ -102,14 +102,14 @@ fn part(
         };
         new_ids.insert(id, new);
     }
-    for (node, _) in old.nodes().iter().zip(&wanted).filter(|(_, wanted)| **wanted) {
+    for (node, _) in old.nodes().iter().zip(&is_needed).filter(|(_, is_needed)| **is_needed) {
         let inputs = node.inputs.iter().map(|id| id.and_then(|id| new_ids.get(&id).copied()));
         let inputs = inputs.collect();
         let mut outputs = Vec::new();
         for id in &node.outputs {
             outputs.push(id.map(|id| {
-                // A value that is given may not be produced a second time.
-                let unread = given.contains_key(&id) || !new_ids.contains_key(&id);
+                // A value that is an input now must not be computed by a node.
+                let unread = new_inputs.contains_key(&id) || !new_ids.contains_key(&id);
                 match unread {
                     true => {
                         let name = old.value(id).name.trim_end_matches(".unread");
@@ -124,6 +124,5 @@ fn part(
     let count = (graph.nodes().len(), outputs.len(), tensors.len());
     let before = (old.nodes().len(), old.outputs().len(), case.inputs.len());
     graph.set_outputs(outputs.iter().map(|id| new_ids[id]).collect());
-    // Fewer nodes, or as many and fewer outputs or inputs.
     (count < before).then_some(Case { graph, inputs: tensors })
 }

@@ -1,4 +1,4 @@
-//! The same network with other sizes, where sizes are free.
+//! Compares the engine with the reference at other sizes, where the network leaves sizes free.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use super::Check;
 use super::tolerance::Tolerance;
 use crate::graphs::Case;
 
-/// A session that has seen some sizes is right about others.
+/// Checks a session that has run at some sizes at other sizes.
 pub fn check(case: &Case, graph: &Graph, session: &mut Session) -> Check {
     let mut symbols: HashMap<String, usize> = HashMap::new();
     let mut inputs = Vec::new();
@@ -19,30 +19,30 @@ pub fn check(case: &Case, graph: &Graph, session: &mut Session) -> Check {
         let mut shape = tensor.shape().to_vec();
         for (size, symbol) in shape.iter_mut().zip(dims.iter().map(Dim::as_symbol)) {
             if let Some(symbol) = symbol {
-                // One more, or two: sizes that were equal do not stay so.
-                let more = 1 + symbols.len() % 2;
-                *size = *symbols.entry(symbol.into()).or_insert(*size + more);
+                // Adding 1 and 2 in turns makes equal sizes differ.
+                let increase = 1 + symbols.len() % 2;
+                *size = *symbols.entry(symbol.into()).or_insert(*size + increase);
             }
         }
-        inputs.push(continued(tensor, &shape));
+        inputs.push(resized(tensor, &shape));
     }
     if symbols.is_empty() {
         return Ok(());
     }
     match (reference::run(graph, &inputs), session.run(&inputs)) {
-        (Ok(expected), Ok(found)) => Tolerance::new(graph, &inputs, &expected)
-            .check(&found)
+        (Ok(expected), Ok(outputs)) => Tolerance::new(graph, &inputs, &expected)
+            .check(&outputs)
             .map_err(|e| format!("differs from the reference at other sizes: {e}")),
         (Ok(_), Err(e)) => Err(format!("other sizes are refused: {e}")),
         (Err(_), _) => Ok(()),
     }
 }
 
-/// A tensor of another shape with the same elements, over and over.
-fn continued(tensor: &Tensor, shape: &[usize]) -> Tensor {
+/// A tensor of another shape that repeats the elements of `tensor`.
+fn resized(tensor: &Tensor, shape: &[usize]) -> Tensor {
     let size = shape.iter().product::<usize>() * tensor.dtype().size();
     let mut bytes: Vec<u8> = tensor.bytes().iter().copied().cycle().take(size).collect();
     bytes.resize(size, 0);
     Tensor::from_storage(tensor.dtype(), shape, Storage::from_vec(bytes))
-        .expect("it has as many bytes")
+        .expect("the bytes were resized to the shape")
 }

@@ -1,33 +1,37 @@
-//! How far two right results may be apart.
+//! Decides whether a difference can be due to rounding.
 //!
-//! The engine rounds at other places than the reference: it joins layers, and takes sums in another
-//! order. What that may do to a result depends on the network: a difference of two large numbers, an
-//! exponential or a comparison makes much of little. So the reference runs again with noise in
-//! everything that arithmetic reads, a few times as large as the rounding of a single-precision
-//! number, and an element may be off by [`SHARE`] of its output's largest one and [`FACTOR`] times
-//! what noise did to it. Integers and truth values must be equal unless noise changed them.
+//! The engine rounds at other places than the reference, because it fuses layers and sums in another
+//! order. The effect on a result depends on the network: a difference of two large numbers, an
+//! exponential or a comparison amplifies small errors. To measure the effect, the reference runs again
+//! with noise added to all operands of arithmetic. The noise is a few times as large as the rounding
+//! error of a single-precision number. The allowed difference of an element is [`SHARE`] of the largest
+//! element of its output, plus [`FACTOR`] times the effect of the noise on it. Integers and booleans
+//! must be equal unless noise changed them.
 //!
-//! Noise is relative to an element, with three exceptions. A sum is read with noise relative to its
-//! operands: where the engine computes it twice, the two may round differently before they cancel. A sigmoid or hyperbolic tangent is exact to
-//! the rounding of 1, not of its own size: near zero the one is made from the other. Winograd's
-//! algorithm adds and subtracts neighbours, so that a small element suffers from a large one beside it.
+//! Noise is relative to the element, with three exceptions. The noise of a sum is relative to its
+//! operands, because the engine may compute a sum twice with different roundings, which then do not
+//! cancel. The absolute error of a sigmoid or hyperbolic tangent is that of numbers of magnitude 1,
+//! because near zero one is computed from the other. Winograd's algorithm adds and subtracts
+//! neighbouring elements, so the error of a small element depends on large ones beside it.
 
 use std::collections::{HashMap, HashSet};
 
 use dyrelu::graph::{Binary, Graph, Node, Op, PoolKind, ReduceKind, Unary, ValueId, Variadic};
 use dyrelu::{DType, Tensor, reference};
 
-/// Of the largest element of an output.
+/// The allowed difference, as a share of the largest element of the output.
 const SHARE: f64 = 2e-5;
 
-/// Times what noise does.
+/// The allowed difference, as a multiple of the effect of noise.
 const FACTOR: f64 = 16.0;
 
-/// The relative size of noise: 2^-21, where rounding is up to 2^-24.
+/// The relative size of noise, 2^-21. Rounding errors of single precision are at most 2^-24.
 const NOISE: f64 = 4.8e-7;
 
-/// The rounding of an element of this type, in units of that of a single-precision one: networks of
-/// other precisions are computed in single precision, and rounded where the reference rounds or not.
+/// The rounding error of a type, in units of that of single precision.
+///
+/// The engine computes networks of half precision in single precision, and may or may not round where
+/// the reference rounds.
 fn coarseness(dtype: DType) -> f64 {
     match dtype {
         DType::F16 => f64::from(1 << 12),
@@ -36,21 +40,23 @@ fn coarseness(dtype: DType) -> f64 {
     }
 }
 
-/// Smaller numbers are as good as zero.
+/// Smaller differences are always allowed.
 const TINY: f64 = 1e-30;
 
-/// Runs with noise where an element is off by more than its share, and before a difference is
-/// reported.
+/// The number of noisy runs once an element differs by more than its share.
 const FEW: usize = 2;
+/// The number of noisy runs before a difference is reported.
 const MANY: usize = 40;
 
+/// The expected outputs of a network, and the differences from them that rounding can explain.
 pub struct Tolerance<'c> {
     graph: &'c Graph,
     inputs: &'c [Tensor],
     expected: &'c [Tensor],
-    /// For every output and element, the largest difference that noise has made; infinite where
-    /// it was of another kind.
+    /// For every output and element, the largest effect of noise so far. It is infinite if noise
+    /// changed the shape, or a number to an infinity or NaN.
     effects: Vec<Vec<f64>>,
+    /// The number of noisy runs so far.
     runs: usize,
 }
 
@@ -62,7 +68,7 @@ impl<'c> Tolerance<'c> {
 
     fn run_until(&mut self, runs: usize) {
         for seed in self.runs..runs {
-            // Where a result jumps, as in `Round`, little noise beside the edge makes nothing of it.
+            // Strong noise reaches discontinuities, as of `Round`, which weak noise does not.
             let strength = if seed % 2 == 0 { 1.0 } else { FACTOR };
             let noisy = noisy_run(self.graph, self.inputs, seed as u64, strength);
             for (i, effects) in self.effects.iter_mut().enumerate() {
@@ -75,7 +81,7 @@ impl<'c> Tolerance<'c> {
                             *effect = effect.max(distance(*x, *y) / strength.sqrt());
                         }
                     }
-                    // Noise changed sizes, or whether elements are finite does not say enough.
+                    // Noise changed the shape, or the run with noise failed.
                     None => effects.fill(f64::INFINITY),
                 }
             }
@@ -83,36 +89,36 @@ impl<'c> Tolerance<'c> {
         self.runs = self.runs.max(runs);
     }
 
-    /// Whether `found` is right.
-    pub fn check(&mut self, found: &[Tensor]) -> Result<(), String> {
-        let mut result = self.compare(found);
+    /// Checks that the outputs differ from the expected ones by no more than rounding explains.
+    pub fn check(&mut self, outputs: &[Tensor]) -> Result<(), String> {
+        let mut result = self.compare(outputs);
         for runs in [FEW, MANY] {
             if result.is_err() {
                 self.run_until(runs);
-                result = self.compare(found);
+                result = self.compare(outputs);
             }
         }
         result
     }
 
-    fn compare(&self, found: &[Tensor]) -> Result<(), String> {
-        if found.len() != self.expected.len() {
-            return Err(format!("{} outputs", found.len()));
+    fn compare(&self, outputs: &[Tensor]) -> Result<(), String> {
+        if outputs.len() != self.expected.len() {
+            return Err(format!("{} outputs", outputs.len()));
         }
-        for (i, (found, expected)) in found.iter().zip(self.expected).enumerate() {
+        for (i, (output, expected)) in outputs.iter().zip(self.expected).enumerate() {
             let effects = &self.effects[i];
-            if found.dtype() != expected.dtype() || found.shape() != expected.shape() {
+            if output.dtype() != expected.dtype() || output.shape() != expected.shape() {
                 if effects.first().is_some_and(|effect| effect.is_infinite()) {
                     continue;
                 }
-                return Err(format!("output {i} is {found:?}, expected {expected:?}"));
+                return Err(format!("output {i} is {output:?}, expected {expected:?}"));
             }
-            let (found, expected) = (numbers(found), numbers(expected));
+            let (output, expected) = (numbers(output), numbers(expected));
             let scale = expected.iter().filter(|x| x.is_finite()).fold(0f64, |m, x| m.max(x.abs()));
             let exact = !self.expected[i].dtype().is_float();
             let coarse = coarseness(self.expected[i].dtype()).sqrt();
             let share = if exact { 0.0 } else { SHARE * coarse * scale + TINY };
-            for (at, (&x, &y)) in found.iter().zip(&expected).enumerate() {
+            for (at, (&x, &y)) in output.iter().zip(&expected).enumerate() {
                 let allowed = share + FACTOR * effects[at];
                 if distance(x, y) > allowed {
                     return Err(format!(
@@ -125,7 +131,8 @@ impl<'c> Tolerance<'c> {
     }
 }
 
-/// Zero for two NaNs and for equal infinities, infinite for numbers of different kinds.
+/// The absolute difference. It is 0 for two NaN and for equal infinities, and infinite if one number
+/// is NaN or infinite and the other is not equal to it.
 fn distance(x: f64, y: f64) -> f64 {
     match (x - y).abs() {
         _ if x == y || (x.is_nan() && y.is_nan()) => 0.0,
@@ -135,14 +142,14 @@ fn distance(x: f64, y: f64) -> f64 {
 }
 
 fn numbers(tensor: &Tensor) -> Vec<f64> {
-    let wide = tensor.cast(DType::F64).expect("every number fits");
-    wide.as_slice::<f64>().expect("it was cast").to_vec()
+    let wide = tensor.cast(DType::F64).expect("every type can be cast to f64");
+    wide.as_slice::<f64>().expect("the tensor is of type f64").to_vec()
 }
 
-/// Random numbers as large as rounding.
+/// A generator of noise.
 struct Noise {
     generator: fastrand::Rng,
-    /// Times [`NOISE`].
+    /// The size of the noise, as a multiple of [`NOISE`].
     strength: f64,
 }
 
@@ -152,32 +159,35 @@ impl Noise {
     }
 }
 
-/// The outputs when everything that arithmetic reads is off by a little.
+/// Runs the reference with noise added to the operands of arithmetic.
+///
+/// Returns `None` if that fails, or if noise cannot show the effect of rounding.
 fn noisy_run(graph: &Graph, inputs: &[Tensor], seed: u64, strength: f64) -> Option<Vec<Tensor>> {
     let mut noise = Noise { generator: fastrand::Rng::with_seed(seed), strength };
     let mut values: HashMap<ValueId, Tensor> =
         graph.inputs().iter().copied().zip(inputs.iter().cloned()).collect();
-    // The engine may compute a value twice, in two ways: whoever reads what was rounded reads it with
-    // noise of its own.
+    // The engine may compute a value twice, in two ways. Therefore every reader of a rounded value
+    // gets noise of its own.
     let mut rounded: HashSet<ValueId> = HashSet::new();
+    // The numbers to which the noise of a value is relative, where these are not its elements.
     let mut scales: HashMap<ValueId, Tensor> = HashMap::new();
     for node in graph.nodes() {
         let count = if rounds(&node.op) { noisy_inputs(&node.op) } else { 0 };
         let mut is_rounded = count > 0;
         let mut spreads = false;
-        let mut given: Vec<Option<Tensor>> = Vec::new();
+        let mut operands: Vec<Option<Tensor>> = Vec::new();
         for (i, id) in node.inputs.iter().enumerate() {
             let tensor = id.and_then(|id| values.get(&id).or(graph.constant(id)));
             let reads_rounded = id.is_some_and(|id| rounded.contains(&id));
             is_rounded |= reads_rounded;
-            given.push(tensor.map(|tensor| match i < count || reads_rounded {
+            operands.push(tensor.map(|tensor| match i < count || reads_rounded {
                 true => {
-                    // Winograd's algorithm spreads NaN and infinity over a tile.
+                    // Winograd's algorithm spreads NaN and infinities over a tile.
                     spreads |= i == 0 && may_be_winograd(graph, node) && !is_finite(tensor);
-                    let beside =
+                    let neighbour =
                         if i == 0 && may_be_winograd(graph, node) { largest(tensor) } else { 0.0 };
                     let scale = id.and_then(|id| scales.get(&id)).unwrap_or(tensor);
-                    with_noise(tensor, scale, beside / 4.0, &mut noise)
+                    with_noise(tensor, scale, neighbour / 4.0, &mut noise)
                 }
                 false => tensor.clone(),
             }));
@@ -185,14 +195,14 @@ fn noisy_run(graph: &Graph, inputs: &[Tensor], seed: u64, strength: f64) -> Opti
         if spreads {
             return None;
         }
-        let given: Vec<_> = given.iter().map(Option::as_ref).collect();
-        let mut outputs = reference::evaluate(&node.op, &given, node.outputs.len()).ok()?;
+        let operands: Vec<_> = operands.iter().map(Option::as_ref).collect();
+        let mut outputs = reference::evaluate(&node.op, &operands, node.outputs.len()).ok()?;
         if is_rounded && matches!(node.op, Op::Binary(Binary::Equal)) {
-            outputs = vec![equal_with_noise(&given, &outputs[0], &mut noise)?];
+            outputs = vec![equal_with_noise(&operands, &outputs[0], &mut noise)?];
         }
         if is_rounded && matches!(node.op, Op::Cast { to: DType::Bool }) {
             let zero = Tensor::scalar(0f64);
-            outputs = vec![equal_with_noise(&[given[0], Some(&zero)], &outputs[0], &mut noise)?];
+            outputs = vec![equal_with_noise(&[operands[0], Some(&zero)], &outputs[0], &mut noise)?];
         }
         for (id, mut tensor) in node.outputs.iter().zip(outputs) {
             if is_bounded(&node.op) {
@@ -201,7 +211,7 @@ fn noisy_run(graph: &Graph, inputs: &[Tensor], seed: u64, strength: f64) -> Opti
             let is_sum = matches!(node.op, Op::Binary(Binary::Add | Binary::Sub));
             if let Some(id) = id.filter(|_| tensor.dtype().is_float()) {
                 if is_sum {
-                    scales.insert(id, size_of_operands(&given)?);
+                    scales.insert(id, sum_of_magnitudes(&operands)?);
                 } else if is_bounded(&node.op) {
                     let ones = vec![1f64; tensor.len()];
                     scales.insert(id, Tensor::new(tensor.shape(), ones).ok()?);
@@ -214,43 +224,43 @@ fn noisy_run(graph: &Graph, inputs: &[Tensor], seed: u64, strength: f64) -> Opti
     graph.outputs().iter().map(|id| values.get(id).or(graph.constant(*id)).cloned()).collect()
 }
 
-/// Noise relative to each element of `scale`, and some relative to `beside`.
-fn with_noise(tensor: &Tensor, scale: &Tensor, beside: f64, noise: &mut Noise) -> Tensor {
+/// Adds noise relative to each element of `scale`, and noise relative to `magnitude`.
+fn with_noise(tensor: &Tensor, scale: &Tensor, magnitude: f64, noise: &mut Noise) -> Tensor {
     if !tensor.dtype().is_float() {
         return tensor.clone();
     }
     let size = coarseness(tensor.dtype());
     let mut random = || size * noise.next();
     let elements = numbers(tensor).into_iter().zip(numbers(scale));
-    // Numbers below the normal ones are zero in some kernels.
+    // Some kernels treat subnormal numbers as zero.
     let tiny = TINY / NOISE;
-    let noisy = elements.map(|(x, scale)| x + scale * random() + (beside + tiny) * random());
+    let noisy = elements.map(|(x, scale)| x + scale * random() + (magnitude + tiny) * random());
     let noisy = noisy.collect();
     let noisy =
         Tensor::new(tensor.shape(), noisy).and_then(|noisy: Tensor| noisy.cast(tensor.dtype()));
-    noisy.expect("it has as many elements")
+    noisy.expect("the number of elements is the same")
 }
 
-/// Whether elements are equal, where those that nearly are may be or not: noise takes equality away,
-/// but does not bring it about.
+/// Compares elements for equality. For elements that are nearly equal, the result is random, because
+/// noise on the operands can make equal numbers differ, but hardly makes different numbers equal.
 fn equal_with_noise(
     operands: &[Option<&Tensor>],
     equal: &Tensor,
     noise: &mut Noise,
 ) -> Option<Tensor> {
-    let sizes = size_of_operands(operands)?;
+    let magnitudes = sum_of_magnitudes(operands)?;
     let [a, b] = [operands[0]?, operands[1]?].map(|operand| operand.cast(DType::F64));
     let distances = evaluate(Op::Binary(Binary::Sub), &[&a.ok()?, &b.ok()?])?;
     let near = FACTOR * NOISE * coarseness(operands[0]?.dtype());
-    let elements = numbers(&distances).into_iter().zip(numbers(&sizes)).zip(numbers(equal));
-    let elements = elements.map(|((distance, size), equal)| {
-        if distance.abs() <= near * (1.0 + size) { noise.next() > 0.0 } else { equal != 0.0 }
+    let elements = numbers(&distances).into_iter().zip(numbers(&magnitudes)).zip(numbers(equal));
+    let elements = elements.map(|((distance, magnitude), equal)| {
+        if distance.abs() <= near * (1.0 + magnitude) { noise.next() > 0.0 } else { equal != 0.0 }
     });
     Tensor::from_bools(equal.shape(), elements.collect::<Vec<_>>()).ok()
 }
 
 /// The sum of the absolute values of two operands.
-fn size_of_operands(operands: &[Option<&Tensor>]) -> Option<Tensor> {
+fn sum_of_magnitudes(operands: &[Option<&Tensor>]) -> Option<Tensor> {
     let [a, b] = [operands[0]?, operands[1]?].map(|operand| operand.cast(DType::F64).ok());
     let [a, b] = [a?, b?].map(|operand| evaluate(Op::Unary(Unary::Abs), &[&operand]));
     evaluate(Op::Binary(Binary::Add), &[&a?, &b?])
@@ -269,7 +279,7 @@ fn largest(tensor: &Tensor) -> f64 {
     numbers(tensor).into_iter().filter(|x| x.is_finite()).fold(0.0, |m, x| m.max(x.abs()))
 }
 
-/// Whether the operator is a squashing function, or ends in one.
+/// Whether the operator is a squashing function or ends with one.
 fn is_bounded(op: &Op) -> bool {
     matches!(
         op,
@@ -282,7 +292,7 @@ fn may_be_winograd(graph: &Graph, node: &Node) -> bool {
     matches!(node.op, Op::Conv(_)) && weight.is_some_and(|w| w.shape().ends_with(&[3, 3]))
 }
 
-/// How many of the inputs are operands and not sizes.
+/// The number of leading inputs that are operands of arithmetic, not sizes or axes.
 fn noisy_inputs(op: &Op) -> usize {
     match op {
         Op::Reduce(_) | Op::Resize(_) => 1,
@@ -290,7 +300,7 @@ fn noisy_inputs(op: &Op) -> usize {
     }
 }
 
-/// Whether the operator computes new numbers, and does not move or compare those that it is given.
+/// Whether the operator computes new numbers, rather than moving or comparing its operands.
 fn rounds(op: &Op) -> bool {
     match op {
         Op::Unary(unary) => !matches!(
@@ -328,7 +338,7 @@ fn rounds(op: &Op) -> bool {
         | Op::Hyperfunction(_)
         | Op::MaxAffine(_)
         | Op::SpatialAttention(_) => true,
-        // A rounding that the engine may leave out.
+        // The engine may omit this rounding.
         Op::Cast { to } => to.is_float(),
         _ => false,
     }

@@ -1,4 +1,4 @@
-//! Several nodes that belong together: what real networks are made of, dynamic activations first.
+//! Blocks of several nodes, as in real networks: dynamic activations, attention, residual blocks.
 
 use dyrelu::graph::*;
 use dyrelu::{DType, Tensor};
@@ -40,7 +40,7 @@ fn reshape(b: &mut Builder, x: ValueId, sizes: &[i64]) -> Option<ValueId> {
     b.apply(Op::Reshape { allow_zero: false }, &[x, sizes])
 }
 
-/// The mean of every channel, `[N,C,1,1]` or `[N,C]`.
+/// The mean of every channel, of shape `[N, C, 1, 1]` or `[N, C]`.
 fn context(b: &mut Builder, x: ValueId, keep_dims: bool) -> Option<ValueId> {
     if keep_dims && b.choices.once_in(2) {
         return b.apply(Op::GlobalPool(PoolKind::Average), &[x]);
@@ -50,7 +50,7 @@ fn context(b: &mut Builder, x: ValueId, keep_dims: bool) -> Option<ValueId> {
     b.apply(Op::Reduce(reduce), &[x, axes])
 }
 
-/// A fully connected layer over `[N,C]`, or a convolution over `[N,C,1,1]`.
+/// A fully connected layer on `[N, C]`, or a pointwise convolution on `[N, C, 1, 1]`.
 fn connected(b: &mut Builder, x: ValueId, outputs: usize) -> Option<ValueId> {
     let shape = b.shape(x);
     if shape.len() == 4 {
@@ -62,7 +62,7 @@ fn connected(b: &mut Builder, x: ValueId, outputs: usize) -> Option<ValueId> {
     b.apply(Op::Gemm(gemm), &[x, weight, bias])
 }
 
-/// Bounded numbers around zero.
+/// A squashing function with values in (-1, 1).
 fn squash(b: &mut Builder, z: ValueId) -> Option<ValueId> {
     let bounded = match b.choices.within(0, 2) {
         0 => b.apply(Op::Unary(Unary::Sigmoid), &[z])?,
@@ -74,12 +74,12 @@ fn squash(b: &mut Builder, z: ValueId) -> Option<ValueId> {
     binary(b, Binary::Sub, doubled, one)
 }
 
-/// `max_k(a_k(context) x + b_k(context))` as published code writes it.
+/// `max_k(a_k(context) x + b_k(context))` in one of the ways in which published code writes it.
 fn dynamic_relu(b: &mut Builder, x: ValueId) -> Option<ValueId> {
     let shape = b.shape(x);
     let channels = shape[1];
-    let like_map = |t: &Tensor| t.dtype() == DType::F32 && t.shape().len() == 4;
-    let source = if b.choices.once_in(6) { b.value(like_map)? } else { x };
+    let is_map = |t: &Tensor| t.dtype() == DType::F32 && t.shape().len() == 4;
+    let source = if b.choices.once_in(6) { b.value(is_map)? } else { x };
     let keep_dims = b.choices.once_in(2);
     let pooled = context(b, source, keep_dims)?;
     let hidden = b.choices.pick(&[4, 1, 2, 8]);
@@ -94,29 +94,29 @@ fn dynamic_relu(b: &mut Builder, x: ValueId) -> Option<ValueId> {
     let z = connected(b, hidden, 2 * k * width)?;
     let delta = squash(b, z)?;
     match b.choices.within(0, 2) {
-        0 => in_pieces(b, x, delta, k, width),
+        0 => separate_pieces(b, x, delta, k, width),
         1 => stacked_last(b, x, delta, k, width),
         _ => stacked_second(b, x, delta, k, width),
     }
 }
 
-/// One tensor of coefficients for each piece, joined by maxima.
-fn in_pieces(
+/// Computes each affine piece from tensors of its own. Their maximum is one node or a chain.
+fn separate_pieces(
     b: &mut Builder,
     x: ValueId,
     delta: ValueId,
     k: usize,
     width: usize,
 ) -> Option<ValueId> {
-    let all = reshape(b, delta, &[-1, (2 * k * width) as i64, 1, 1])?;
+    let coefficients = reshape(b, delta, &[-1, (2 * k * width) as i64, 1, 1])?;
     let parts = match b.choices.once_in(2) {
-        true => b.apply_to(Op::Split { axis: 1 }, &[Some(all)], 2 * k)?,
+        true => b.apply_to(Op::Split { axis: 1 }, &[Some(coefficients)], 2 * k)?,
         false => {
             let part = |b: &mut Builder, i: usize| {
                 let ends = [i * width, (i + 1) * width]
                     .map(|end| b.constant(Tensor::vector(vec![end as i64])));
                 let axis = b.constant(Tensor::vector(vec![1i64]));
-                b.apply(Op::Slice, &[all, ends[0], ends[1], axis])
+                b.apply(Op::Slice, &[coefficients, ends[0], ends[1], axis])
             };
             (0..2 * k).map(|i| part(b, i)).collect::<Option<Vec<_>>>()?
         }
@@ -141,7 +141,8 @@ fn in_pieces(
     pieces.try_fold(first, |largest, piece| b.apply(maximum.clone(), &[largest, piece]))
 }
 
-/// Coefficients along a last axis, which a maximum reduces; channels stand last meanwhile.
+/// Stacks the pieces along a last axis, which a maximum reduces. The feature map is transposed so that
+/// its last axes are images and channels.
 fn stacked_last(
     b: &mut Builder,
     x: ValueId,
@@ -149,23 +150,23 @@ fn stacked_last(
     k: usize,
     width: usize,
 ) -> Option<ValueId> {
-    let all = reshape(b, delta, &[-1, width as i64, 2 * k as i64])?;
+    let coefficients = reshape(b, delta, &[-1, width as i64, 2 * k as i64])?;
     let lambda = b.numbers(DType::F32, &[2 * k], 0.5, 1.0);
     let init = b.numbers(DType::F32, &[2 * k], 0.0, 1.0);
-    let scaled = binary(b, Binary::Mul, all, lambda)?;
-    let all = binary(b, Binary::Add, scaled, init)?;
-    let halves = b.apply_to(Op::Split { axis: 2 }, &[Some(all)], 2)?;
-    let moved = b.apply(Op::Transpose { perm: vec![2, 3, 0, 1] }, &[x])?;
+    let scaled = binary(b, Binary::Mul, coefficients, lambda)?;
+    let coefficients = binary(b, Binary::Add, scaled, init)?;
+    let halves = b.apply_to(Op::Split { axis: 2 }, &[Some(coefficients)], 2)?;
+    let transposed = b.apply(Op::Transpose { perm: vec![2, 3, 0, 1] }, &[x])?;
     let last = b.constant(Tensor::vector(vec![-1i64]));
-    let moved = b.apply(Op::Unsqueeze, &[moved, last])?;
-    let product = binary(b, Binary::Mul, moved, halves[0])?;
+    let transposed = b.apply(Op::Unsqueeze, &[transposed, last])?;
+    let product = binary(b, Binary::Mul, transposed, halves[0])?;
     let sum = binary(b, Binary::Add, product, halves[1])?;
     let reduce = Reduce { kind: ReduceKind::Max, keep_dims: false, noop_with_empty_axes: false };
     let largest = b.apply(Op::Reduce(reduce), &[sum, last])?;
     b.apply(Op::Transpose { perm: vec![2, 3, 0, 1] }, &[largest])
 }
 
-/// Coefficients along a second axis, which a maximum reduces.
+/// Stacks the pieces along a second axis, which a maximum reduces.
 fn stacked_second(
     b: &mut Builder,
     x: ValueId,
@@ -173,19 +174,19 @@ fn stacked_second(
     k: usize,
     width: usize,
 ) -> Option<ValueId> {
-    let all = reshape(b, delta, &[-1, 2 * k as i64, width as i64, 1, 1])?;
+    let coefficients = reshape(b, delta, &[-1, 2 * k as i64, width as i64, 1, 1])?;
     let init = b.numbers(DType::F32, &[2 * k, 1, 1, 1], -1.0, 1.0);
-    let all = binary(b, Binary::Add, all, init)?;
-    let halves = b.apply_to(Op::Split { axis: 1 }, &[Some(all)], 2)?;
+    let coefficients = binary(b, Binary::Add, coefficients, init)?;
+    let halves = b.apply_to(Op::Split { axis: 1 }, &[Some(coefficients)], 2)?;
     let second = b.constant(Tensor::vector(vec![1i64]));
-    let lifted = b.apply(Op::Unsqueeze, &[x, second])?;
-    let product = binary(b, Binary::Mul, lifted, halves[0])?;
+    let unsqueezed = b.apply(Op::Unsqueeze, &[x, second])?;
+    let product = binary(b, Binary::Mul, unsqueezed, halves[0])?;
     let sum = binary(b, Binary::Add, product, halves[1])?;
     let reduce = Reduce { kind: ReduceKind::Max, keep_dims: false, noop_with_empty_axes: false };
     b.apply(Op::Reduce(reduce), &[sum, second])
 }
 
-/// The operators that native files have.
+/// A dynamic ReLU in dyrelu's own operators, as in native files.
 fn own_operators(b: &mut Builder, x: ValueId) -> Option<ValueId> {
     let channels = b.shape(x)[1];
     let (k, hidden) = (b.choices.size(1, 4), b.choices.pick(&[4, 1, 3, 9]));
@@ -242,7 +243,7 @@ fn squeeze_and_excite(b: &mut Builder, x: ValueId) -> Option<ValueId> {
     binary(b, Binary::Mul, x, gate)
 }
 
-/// `max(x, 0) + slope * min(x, 0)` with a slope of the image's own.
+/// Adaptively parametric ReLU: `max(x, 0) + slope(x) * min(x, 0)`.
 fn two_slopes(b: &mut Builder, x: ValueId) -> Option<ValueId> {
     let channels = b.shape(x)[1];
     let zero = scalar(b, 0.0);
@@ -265,7 +266,7 @@ fn maxout(b: &mut Builder, x: ValueId) -> Option<ValueId> {
     b.apply(Op::Variadic(Variadic::Max), &pieces?)
 }
 
-/// Convolutions, normalised and activated, with a sum around them where shapes allow.
+/// An inverted residual block. The sum is omitted if the shapes differ.
 fn residual(b: &mut Builder, x: ValueId) -> Option<ValueId> {
     let channels = b.shape(x)[1];
     let expanded = width(b);
@@ -285,7 +286,7 @@ fn residual(b: &mut Builder, x: ValueId) -> Option<ValueId> {
     }
 }
 
-/// A softmax over positions, times the map.
+/// The spatial attention of DY-ReLU-C: a softmax over positions, multiplied by the feature map.
 fn attention(b: &mut Builder, x: ValueId) -> Option<ValueId> {
     let shape = b.shape(x);
     let (height, columns) = (shape[2] as i64, shape[3] as i64);
@@ -294,8 +295,8 @@ fn attention(b: &mut Builder, x: ValueId) -> Option<ValueId> {
     let softmax = b.apply(Op::Softmax(Softmax { axis: -1, flatten: false }), &[flat])?;
     let gamma = scalar(b, (height * columns) as f32 / 3.0);
     let scaled = binary(b, Binary::Mul, softmax, gamma)?;
-    let one = Some(scalar(b, 1.0));
-    let capped = b.apply_to(Op::Clip, &[Some(scaled), None, one], 1)?[0];
+    let limit = Some(scalar(b, 1.0));
+    let capped = b.apply_to(Op::Clip, &[Some(scaled), None, limit], 1)?[0];
     let map = reshape(b, capped, &[-1, 1, height, columns])?;
     binary(b, Binary::Mul, x, map)
 }

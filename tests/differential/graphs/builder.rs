@@ -1,5 +1,7 @@
-//! A graph under construction, with the tensor of every value at hand: what a node may be follows
-//! from the tensors that it would read, and the reference says whether it can be.
+//! A graph under construction, with the tensor of every value.
+//!
+//! The tensors decide which operands fit a new node. The reference executor evaluates it, and decides
+//! whether it is valid.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -9,24 +11,25 @@ use dyrelu::{DType, Tensor, reference};
 use super::Case;
 use super::choices::Choices;
 
-/// The most elements of a value.
-const MOST_ELEMENTS: usize = 1 << 14;
+/// The largest number of elements of a value.
+const MAX_ELEMENTS: usize = 1 << 14;
 
-/// Numbers beyond this are hardly ever allowed: what follows from them is infinite soon.
-const LARGE: f64 = 1e5;
+/// The largest magnitude of an element. Larger numbers soon lead to infinities.
+const MAX_MAGNITUDE: f64 = 1e5;
 
 pub struct Builder<'b> {
     pub choices: Choices<'b>,
     graph: Graph,
-    /// By the number of the value.
+    /// The tensor of each value, by the index of the value.
     tensors: Vec<Tensor>,
-    /// Values that a node may read: inputs and what nodes give.
+    /// The values that a new node may read: inputs and outputs of nodes.
     pub open: Vec<ValueId>,
+    /// Whether a node reads the value, by its index.
     used: Vec<bool>,
     inputs: Vec<Tensor>,
-    /// Whether a node was added that the reference refuses, or on which it panics.
+    /// Whether the last node is one that the reference refuses, or on which it panics.
     pub broken: bool,
-    /// What the batch is called, where it is free.
+    /// The symbol and the size of the batch, if it is free.
     batch: Option<(&'static str, usize)>,
 }
 
@@ -52,8 +55,9 @@ impl<'b> Builder<'b> {
         self.tensor(value).shape().to_vec()
     }
 
-    fn note(&mut self, value: ValueId, tensor: Tensor) {
-        assert_eq!(value.index(), self.tensors.len(), "values are noted in order");
+    /// Records the tensor of the value that was added last.
+    fn record(&mut self, value: ValueId, tensor: Tensor) {
+        assert_eq!(value.index(), self.tensors.len(), "values are recorded in order");
         self.tensors.push(tensor);
         self.used.push(false);
     }
@@ -62,12 +66,12 @@ impl<'b> Builder<'b> {
         format!("{kind}{}", self.tensors.len())
     }
 
-    /// The batch of all inputs that have one, and its name where it is free.
+    /// Sets the size of the batch of all inputs, and whether it is free.
     pub fn set_batch(&mut self, size: usize, free: bool) {
         self.batch = free.then_some(("N", size));
     }
 
-    /// A new input of the network. Sizes are free here and there.
+    /// Adds an input of the network. If `free` is set, random sizes are symbols.
     pub fn input(&mut self, tensor: Tensor, free: bool) -> ValueId {
         let mut dims: Vec<Dim> = tensor.shape().iter().map(|&size| size.into()).collect();
         if let (Some((name, size)), Some(first)) = (self.batch, dims.first_mut())
@@ -78,7 +82,7 @@ impl<'b> Builder<'b> {
         }
         let all_free = self.choices.once_in(4);
         for (axis, dim) in dims.iter_mut().enumerate().skip(1) {
-            // A symbol stands for one size: its name says which.
+            // A symbol has one value in the whole network, so its name contains the size.
             if let Some(size) = dim.as_size()
                 && free
                 && size > 0
@@ -89,38 +93,39 @@ impl<'b> Builder<'b> {
         }
         let id = self.graph.add_input(self.name("x"), TensorType { dtype: tensor.dtype(), dims });
         self.inputs.push(tensor.clone());
-        self.note(id, tensor);
+        self.record(id, tensor);
         self.open.push(id);
         id
     }
 
     pub fn constant(&mut self, tensor: Tensor) -> ValueId {
         let id = self.graph.add_constant(self.name("c"), tensor.clone());
-        self.note(id, tensor);
+        self.record(id, tensor);
         id
     }
 
-    /// An operand that is a constant mostly, but may be an input of the network or a value that
-    /// happens to be like it.
+    /// Adds an operand: usually a constant, sometimes an input of the network or an existing value of
+    /// the same type and shape.
     pub fn operand(&mut self, tensor: Tensor) -> ValueId {
         match self.choices.within(0, 23) {
             22 => self.input(tensor, false),
             23 => {
-                let like = |t: &Tensor| t.dtype() == tensor.dtype() && t.shape() == tensor.shape();
-                self.value(like).unwrap_or_else(|| self.constant(tensor))
+                let same_type =
+                    |t: &Tensor| t.dtype() == tensor.dtype() && t.shape() == tensor.shape();
+                self.value(same_type).unwrap_or_else(|| self.constant(tensor))
             }
             _ => self.constant(tensor),
         }
     }
 
-    /// Weights of `shape` of which `fan_in` are summed.
+    /// Adds weights for sums of `fan_in` products.
     pub fn weights(&mut self, dtype: DType, shape: &[usize], fan_in: usize) -> ValueId {
         let bound = (3.0 / fan_in.max(1) as f32).sqrt();
         let tensor = self.choices.tensor(dtype, shape, (-bound, bound));
         self.operand(tensor)
     }
 
-    /// Numbers between `low` and `high`.
+    /// Adds an operand with numbers between `low` and `high`.
     pub fn numbers(&mut self, dtype: DType, shape: &[usize], low: f32, high: f32) -> ValueId {
         let tensor = self.choices.tensor(dtype, shape, (low, high));
         self.operand(tensor)
@@ -130,33 +135,33 @@ impl<'b> Builder<'b> {
         self.operand(Tensor::vector(values.to_vec()))
     }
 
-    /// A value that suits, one of the last ones more often than not.
-    pub fn value(&mut self, suits: impl Fn(&Tensor) -> bool) -> Option<ValueId> {
-        let suiting: Vec<ValueId> =
-            self.open.iter().copied().filter(|&id| suits(self.tensor(id))).collect();
-        let last = suiting.len().checked_sub(1)?;
+    /// Chooses a value that satisfies `fits`, usually one of the last three.
+    pub fn value(&mut self, fits: impl Fn(&Tensor) -> bool) -> Option<ValueId> {
+        let fitting: Vec<ValueId> =
+            self.open.iter().copied().filter(|&id| fits(self.tensor(id))).collect();
+        let last = fitting.len().checked_sub(1)?;
         let back = if self.choices.once_in(3) { last } else { last.min(2) };
-        Some(suiting[last - self.choices.size(0, back)])
+        Some(fitting[last - self.choices.size(0, back)])
     }
 
     pub fn float(&mut self) -> Option<ValueId> {
         self.value(|t| t.dtype().is_float())
     }
 
-    /// A feature map with so many spatial axes.
+    /// Chooses a feature map with this number of spatial axes.
     pub fn map(&mut self, spatial: std::ops::RangeInclusive<usize>) -> Option<ValueId> {
         self.value(|t| {
             t.dtype().is_float() && t.shape().len() >= 2 && spatial.contains(&(t.shape().len() - 2))
         })
     }
 
-    /// Adds a node with one output, where the reference can evaluate it.
+    /// Adds a node with one output, if the reference can evaluate it.
     pub fn apply(&mut self, op: Op, inputs: &[ValueId]) -> Option<ValueId> {
         let inputs: Vec<_> = inputs.iter().copied().map(Some).collect();
         self.apply_to(op, &inputs, 1).map(|outputs| outputs[0])
     }
 
-    /// Adds a node, where the reference can evaluate it.
+    /// Adds a node, if the reference can evaluate it. Rarely, adds one that the reference refuses.
     pub fn apply_to(
         &mut self,
         op: Op,
@@ -171,10 +176,10 @@ impl<'b> Builder<'b> {
         let evaluate = || reference::evaluate(&op, &tensors, outputs);
         let result = catch_unwind(AssertUnwindSafe(evaluate));
         let results = match result {
-            Ok(Ok(results)) if results.iter().all(|t| self.is_welcome(t)) => results,
+            Ok(Ok(results)) if results.iter().all(|t| self.is_allowed(t)) => results,
             Ok(Ok(_)) => return None,
             Ok(Err(_)) if !self.choices.once_in(100) => return None,
-            // A network that cannot run ends here.
+            // The network cannot run, so it ends here.
             Ok(Err(_)) | Err(_) => {
                 self.broken = true;
                 vec![Tensor::scalar(0f32); outputs]
@@ -188,7 +193,7 @@ impl<'b> Builder<'b> {
             .into_iter()
             .map(|tensor| {
                 let id = self.graph.add_value(self.name("v"));
-                self.note(id, tensor);
+                self.record(id, tensor);
                 id
             })
             .collect();
@@ -198,32 +203,32 @@ impl<'b> Builder<'b> {
         (!self.broken).then_some(ids)
     }
 
-    fn is_welcome(&self, tensor: &Tensor) -> bool {
-        if tensor.len() > MOST_ELEMENTS || tensor.shape().len() > 7 {
+    fn is_allowed(&self, tensor: &Tensor) -> bool {
+        if tensor.len() > MAX_ELEMENTS || tensor.shape().len() > 7 {
             return false;
         }
         let Ok(values) = tensor.cast(DType::F64) else { return false };
         let values = values.as_slice::<f64>().unwrap_or(&[]);
-        values.iter().all(|x| x.is_finite() && x.abs() <= LARGE)
+        values.iter().all(|x| x.is_finite() && x.abs() <= MAX_MAGNITUDE)
     }
 
-    /// The network, whose outputs are what nobody reads, and some of the others.
+    /// Finishes the network. Its outputs are the values that no node reads, and some others.
     pub fn finish(mut self) -> Case {
-        let made = |id: &ValueId| self.graph.value(*id).input.is_none();
-        let open: Vec<ValueId> = self.open.iter().copied().filter(made).collect();
+        let is_computed = |id: &ValueId| self.graph.value(*id).input.is_none();
+        let computed: Vec<ValueId> = self.open.iter().copied().filter(is_computed).collect();
         let mut outputs: Vec<ValueId> =
-            open.iter().copied().filter(|id| !self.used[id.index()]).collect();
-        for &id in &open {
+            computed.iter().copied().filter(|id| !self.used[id.index()]).collect();
+        for &id in &computed {
             if self.used[id.index()] && self.choices.once_in(10) {
                 outputs.push(id);
             }
         }
-        // Some values nobody needs.
+        // Sometimes a value is neither read nor an output.
         while outputs.len() > 1 && self.choices.once_in(8) {
             let at = self.choices.size(0, outputs.len() - 1);
             outputs.remove(at);
         }
-        // An input may be an output as it is.
+        // Sometimes an input is an output.
         if outputs.is_empty() || self.choices.once_in(25) {
             outputs.extend(self.graph.inputs().first());
         }

@@ -1,4 +1,4 @@
-//! Nodes that compute one element from others at its place, and those that reduce axes.
+//! Elementwise operators, and operators that reduce axes.
 
 use dyrelu::graph::*;
 use dyrelu::{DType, Tensor};
@@ -37,14 +37,14 @@ pub fn elementwise(b: &mut Builder) -> Option<ValueId> {
     }
 }
 
-/// The name of some axis of a value, from the end here and there.
+/// Chooses an axis of a value, sometimes counted from the end.
 pub fn axis(b: &mut Builder, x: ValueId) -> Option<i64> {
     let rank = b.shape(x).len() as i64;
     if rank == 0 {
         return None;
     }
     let from_end = if b.choices.once_in(3) { rank } else { 0 };
-    // The channel axis is the one that networks name most.
+    // Networks mostly name the channel axis.
     let axis = if rank > 1 && b.choices.once_in(2) { 1 } else { b.choices.within(0, rank - 1) };
     Some(axis - from_end)
 }
@@ -86,13 +86,13 @@ pub fn activation(b: &mut Builder, x: ValueId) -> Option<ValueId> {
     b.apply(Op::Unary(unary), &[x])
 }
 
-/// A shape that broadcasts to that of `x`: what networks write as scales and offsets.
+/// Chooses a shape that broadcasts to `shape`, such as networks use for scales and offsets.
 fn broadcastable(b: &mut Builder, shape: &[usize]) -> Vec<usize> {
     let rank = shape.len();
     match b.choices.within(0, 6) {
         0 => Vec::new(),
         1 => vec![1],
-        // One for each channel.
+        // One element per channel.
         2..5 if rank > 1 => {
             let mut sizes = vec![1; rank - 1];
             sizes[0] = shape[1];
@@ -110,16 +110,16 @@ fn broadcastable(b: &mut Builder, shape: &[usize]) -> Vec<usize> {
     }
 }
 
-/// What can stand beside `x`: itself, a value of like shape, or an operand that broadcasts.
-fn beside(b: &mut Builder, x: ValueId, (low, high): (f32, f32)) -> ValueId {
+/// Chooses a second operand for `x`: `x` itself, a value that broadcasts with it, or a new operand.
+fn second_operand(b: &mut Builder, x: ValueId, (low, high): (f32, f32)) -> ValueId {
     let (dtype, shape) = (b.tensor(x).dtype(), b.shape(x));
     if b.choices.once_in(2) {
-        let like = |t: &Tensor| {
+        let fits = |t: &Tensor| {
             let broadcasts = |(a, b): (&usize, &usize)| a == b || *a == 1 || *b == 1;
             let mut pairs = t.shape().iter().rev().zip(shape.iter().rev());
             t.dtype() == dtype && pairs.all(broadcasts)
         };
-        if let Some(value) = b.value(like) {
+        if let Some(value) = b.value(fits) {
             return value;
         }
     }
@@ -140,7 +140,7 @@ fn binary(b: &mut Builder) -> Option<ValueId> {
         14 => (Binary::Pow, (0.0, 3.0)),
         _ => (Binary::Mod { fmod: b.tensor(x).dtype().is_float() }, (1.0, 3.0)),
     };
-    let y = beside(b, x, range);
+    let y = second_operand(b, x, range);
     let inputs = if b.choices.once_in(3) { [y, x] } else { [x, y] };
     b.apply(Op::Binary(op), &inputs)
 }
@@ -149,7 +149,7 @@ fn variadic(b: &mut Builder) -> Option<ValueId> {
     let x = b.value(|t| t.dtype() != DType::Bool)?;
     let mut inputs = vec![x];
     for _ in 0..b.choices.size(0, 3) {
-        inputs.push(beside(b, x, (-1.0, 1.0)));
+        inputs.push(second_operand(b, x, (-1.0, 1.0)));
     }
     let op = b.choices.pick(&[Variadic::Max, Variadic::Min, Variadic::Sum, Variadic::Mean]);
     b.apply(Op::Variadic(op), &inputs)
@@ -180,18 +180,18 @@ fn logic(b: &mut Builder) -> Option<ValueId> {
     match condition {
         Some(condition) if b.choices.once_in(2) => {
             let x = b.float()?;
-            let y = beside(b, x, (-1.0, 1.0));
+            let y = second_operand(b, x, (-1.0, 1.0));
             b.apply(Op::Where, &[condition, x, y])
         }
         Some(condition) if b.choices.once_in(4) => b.apply(Op::Unary(Unary::Not), &[condition]),
         Some(condition) if b.choices.once_in(2) => {
-            let other = beside(b, condition, (-1.0, 1.0));
+            let other = second_operand(b, condition, (-1.0, 1.0));
             let op = b.choices.pick(&[Binary::And, Binary::Or, Binary::Xor, Binary::Equal]);
             b.apply(Op::Binary(op), &[condition, other])
         }
         _ => {
             let x = b.value(|t| t.dtype() != DType::Bool)?;
-            let y = beside(b, x, (-1.0, 1.0));
+            let y = second_operand(b, x, (-1.0, 1.0));
             let op = b.choices.pick(&[
                 Binary::Less,
                 Binary::Greater,

@@ -1,4 +1,4 @@
-//! Nodes with weights or windows.
+//! Operators with weights or windows.
 
 use dyrelu::graph::*;
 
@@ -35,11 +35,12 @@ pub fn layer(b: &mut Builder) -> Option<ValueId> {
     }
 }
 
-/// The number of output channels of a layer.
+/// Chooses the number of output channels of a layer.
 pub fn width(b: &mut Builder) -> usize {
     b.choices.pick(&[8, 1, 2, 3, 5, 7, 9, 16, 17, 24, 33])
 }
 
+/// Chooses the padding of windows that extend by `reach` elements beyond their first.
 fn padding(b: &mut Builder, reach: &[usize]) -> Padding {
     match b.choices.within(0, 11) {
         0 => Padding::SameUpper,
@@ -60,7 +61,7 @@ fn padding(b: &mut Builder, reach: &[usize]) -> Padding {
     }
 }
 
-/// Sizes of the axes of a window, often equal, often ones.
+/// Chooses a size per axis, usually the same for all.
 fn per_axis(b: &mut Builder, axes: usize, sizes: &[usize]) -> Vec<usize> {
     if b.choices.once_in(3) {
         return (0..axes).map(|_| b.choices.pick(sizes)).collect();
@@ -68,26 +69,27 @@ fn per_axis(b: &mut Builder, axes: usize, sizes: &[usize]) -> Vec<usize> {
     vec![b.choices.pick(sizes); axes]
 }
 
-fn steps(b: &mut Builder, axes: usize) -> Vec<usize> {
+fn strides(b: &mut Builder, axes: usize) -> Vec<usize> {
     match b.choices.within(0, 3) {
         0 | 1 => Vec::new(),
         _ => per_axis(b, axes, &[1, 2, 2, 3]),
     }
 }
 
-fn spread(b: &mut Builder, axes: usize) -> Vec<usize> {
+fn dilations(b: &mut Builder, axes: usize) -> Vec<usize> {
     match b.choices.within(0, 4) {
         4 => per_axis(b, axes, &[1, 2, 3]),
         _ => Vec::new(),
     }
 }
 
+/// How far a dilated window extends beyond its first element, per axis.
 fn reach(kernel: &[usize], dilations: &[usize]) -> Vec<usize> {
     let dilation = |i: usize| dilations.get(i).copied().unwrap_or(1);
     kernel.iter().enumerate().map(|(i, k)| (k - 1) * dilation(i)).collect()
 }
 
-/// Some number of groups that the channels form.
+/// Chooses a divisor of the number of channels.
 fn groups(b: &mut Builder, channels: usize) -> usize {
     match b.choices.within(0, 7) {
         0..4 => 1,
@@ -108,7 +110,7 @@ pub fn convolution(b: &mut Builder, x: ValueId) -> Option<ValueId> {
         return None;
     }
     let kernel = per_axis(b, axes, &[1, 3, 1, 3, 2, 5]);
-    let (strides, dilations) = (steps(b, axes), spread(b, axes));
+    let (strides, dilations) = (strides(b, axes), dilations(b, axes));
     let groups = groups(b, channels);
     let outputs = match groups {
         1 => width(b),
@@ -124,7 +126,7 @@ pub fn convolution(b: &mut Builder, x: ValueId) -> Option<ValueId> {
     b.apply(Op::Conv(Conv { padding, strides, dilations, groups }), &inputs)
 }
 
-/// A convolution of 3x3 that moves by one and keeps the size: of all channels, or of each by itself.
+/// A 3x3 convolution, dense or depthwise, usually with padding that keeps the size.
 pub fn three_by_three(b: &mut Builder, x: ValueId, depthwise: bool) -> Option<ValueId> {
     let dtype = b.tensor(x).dtype();
     let channels = b.shape(x)[1];
@@ -136,12 +138,12 @@ pub fn three_by_three(b: &mut Builder, x: ValueId, depthwise: bool) -> Option<Va
         true => padding(b, &[2, 2]),
         false => Padding::Explicit(vec![1; 4]),
     };
-    let strides = if depthwise { steps(b, 2) } else { Vec::new() };
+    let strides = if depthwise { strides(b, 2) } else { Vec::new() };
     let conv = Conv { padding, strides, dilations: Vec::new(), groups };
     b.apply(Op::Conv(conv), &[x, weight, bias])
 }
 
-/// A convolution that looks at one pixel.
+/// A 1x1 convolution.
 pub fn pointwise(b: &mut Builder, x: ValueId, outputs: usize) -> Option<ValueId> {
     let dtype = b.tensor(x).dtype();
     let shape = b.shape(x);
@@ -165,7 +167,7 @@ fn transposed(b: &mut Builder, x: ValueId) -> Option<ValueId> {
         return None;
     }
     let kernel = per_axis(b, axes, &[2, 3, 1, 4]);
-    let (strides, dilations) = (steps(b, axes), spread(b, axes));
+    let (strides, dilations) = (strides(b, axes), dilations(b, axes));
     let groups = groups(b, channels);
     let per_group = b.choices.pick(&[1, 2, 3]);
     let padding = padding(b, &reach(&kernel, &dilations));
@@ -194,7 +196,7 @@ fn transposed(b: &mut Builder, x: ValueId) -> Option<ValueId> {
 fn pool(b: &mut Builder, x: ValueId) -> Option<ValueId> {
     let axes = b.shape(x).len() - 2;
     let kernel = per_axis(b, axes, &[2, 3, 1, 5]);
-    let (strides, dilations) = (steps(b, axes), spread(b, axes));
+    let (strides, dilations) = (strides(b, axes), dilations(b, axes));
     let kind = b.choices.pick(&[PoolKind::Max, PoolKind::Average]);
     let padding = padding(b, &reach(&kernel, &dilations));
     let op = Pool {
@@ -239,7 +241,7 @@ fn matmul(b: &mut Builder) -> Option<ValueId> {
     let (dtype, shape) = (b.tensor(x).dtype(), b.shape(x));
     let depth = *shape.last()?;
     if b.choices.once_in(4) {
-        // A product with another value.
+        // Both operands are computed values.
         let y = b.value(|t| {
             let rank = t.shape().len();
             let inner = t.shape().get(rank.saturating_sub(2));

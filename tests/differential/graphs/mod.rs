@@ -1,4 +1,4 @@
-//! Random networks, and inputs for them.
+//! Generates random networks and inputs for them.
 
 mod blocks;
 mod builder;
@@ -14,20 +14,20 @@ use dyrelu::{DType, Tensor};
 
 use builder::Builder;
 
-/// A network and one tensor for each of its inputs.
+/// A network, and one tensor per input.
 #[derive(Clone)]
 pub struct Case {
     pub graph: Graph,
     pub inputs: Vec<Tensor>,
 }
 
-/// The network that `bytes` decide about.
-pub fn of_bytes(bytes: &[u8]) -> Case {
+/// Generates a network. `bytes` determine all choices.
+pub fn from_bytes(bytes: &[u8]) -> Case {
     let mut b = Builder::new(bytes);
     inputs(&mut b);
     let nodes = b.choices.size(1, 12);
     for _ in 0..nodes {
-        // Not every attempt finds operands.
+        // An attempt fails if no operands fit.
         for _ in 0..4 {
             if b.broken || b.choices.is_exhausted() || extend(&mut b).is_some() {
                 break;
@@ -37,7 +37,7 @@ pub fn of_bytes(bytes: &[u8]) -> Case {
     b.finish()
 }
 
-/// The inputs of the network: images, vectors or tensors of any rank.
+/// Adds the inputs of the network: images, vectors or tensors of any rank.
 fn inputs(b: &mut Builder) {
     let images = b.choices.pick(&[1, 1, 2, 3]);
     let free = b.choices.once_in(2);
@@ -52,7 +52,7 @@ fn inputs(b: &mut Builder) {
         };
         let mut shape = vec![images, channels];
         match b.choices.within(0, 12) {
-            // Wide and large enough for Winograd's algorithm.
+            // Enough channels and pixels for Winograd's algorithm.
             11 | 12 => {
                 shape[1] = b.choices.pick(&[16, 17, 24]);
                 shape.extend([b.choices.size(12, 17), b.choices.size(12, 17)]);
@@ -77,7 +77,7 @@ fn inputs(b: &mut Builder) {
     }
 }
 
-/// Adds a node, or several that belong together.
+/// Adds a node or a block of nodes. Returns its output, or `None` if no operands fit.
 fn extend(b: &mut Builder) -> Option<ValueId> {
     match b.choices.within(0, 19) {
         0..5 => layers::layer(b),
@@ -113,12 +113,12 @@ impl fmt::Display for Case {
     }
 }
 
-/// Type, shape and first elements.
+/// The type, shape and first elements of a tensor.
 fn elements(tensor: &Tensor) -> String {
-    let shown = 8;
+    let limit = 8;
     let values = tensor.cast(DType::F64).ok();
     let values = values.as_ref().and_then(|t| t.as_slice::<f64>().ok()).unwrap_or(&[]);
-    let more = if values.len() > shown { ".." } else { "" };
-    let first = &values[..values.len().min(shown)];
-    format!("{} {:?} {first:?}{more}", tensor.dtype(), tensor.shape())
+    let ellipsis = if values.len() > limit { ".." } else { "" };
+    let first = &values[..values.len().min(limit)];
+    format!("{} {:?} {first:?}{ellipsis}", tensor.dtype(), tensor.shape())
 }

@@ -1,4 +1,4 @@
-//! Nodes that move elements, and those that compute with sizes.
+//! Operators that move elements, and operators on shapes.
 
 use dyrelu::graph::*;
 use dyrelu::{DType, Tensor};
@@ -64,7 +64,7 @@ pub fn movement(b: &mut Builder) -> Option<ValueId> {
     }
 }
 
-/// A tensor whose shape is computed from that of another.
+/// Fills a tensor whose shape is computed from the shape of another.
 fn filled(b: &mut Builder) -> Option<ValueId> {
     let x = b.value(|t| !t.shape().is_empty())?;
     let shape = b.apply(Op::Shape { start: 0, end: None }, &[x])?;
@@ -98,7 +98,7 @@ fn reshape(b: &mut Builder) -> Option<ValueId> {
         }
         _ => goal = vec![goal.iter().product()],
     }
-    // One size may be left open, the first may be that of `x`.
+    // In Reshape, -1 stands for the remaining size and 0 for the size of the input.
     if b.choices.once_in(2) {
         let at = b.choices.size(0, goal.len() - 1);
         goal[at] = -1;
@@ -117,7 +117,7 @@ fn transpose(b: &mut Builder) -> Option<ValueId> {
     let mut perm: Vec<usize> = (0..rank).collect();
     match b.choices.within(0, 3) {
         0 => perm.clear(),
-        // Channels last, and back.
+        // To NHWC, and back to NCHW.
         1 => perm[1..].rotate_left(1),
         2 => perm[1..].rotate_right(1),
         _ => {
@@ -200,7 +200,7 @@ fn gather(b: &mut Builder) -> Option<ValueId> {
     let indices = match b.choices.within(0, 3) {
         0 => b.operand(Tensor::scalar(index)),
         1 => b.integers(&[index]),
-        // All in another order.
+        // All indices in another order.
         2 => b.integers(&(0..size).map(|i| (i * 2 + 1) % size).collect::<Vec<_>>()),
         _ => b.operand(Tensor::new(&[2, 1], vec![index, 0]).ok()?),
     };

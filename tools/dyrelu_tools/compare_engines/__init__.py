@@ -1,6 +1,6 @@
-"""Networks in dyrelu and in other engines, timed side by side on one CPU.
+"""Times networks in dyrelu and in other engines side by side on one CPU.
 
-Every engine is a worker process of its own that speaks the protocol of `protocol`; `rounds` makes
-them take turns. `networks` writes the files that they read, `results` keeps the figures, `table`
-writes them up.
+Every engine runs in a worker process of its own. `protocol` is the protocol with the workers, and `rounds` runs
+them in turns. `networks` writes the files that the workers read, `results` stores the figures, and `table` formats
+them.
 """

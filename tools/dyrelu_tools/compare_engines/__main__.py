@@ -27,17 +27,17 @@ def numbers(text: str) -> list[int]:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder for exported networks, kept between runs")
-    parser.add_argument("--results", type=Path, help="file of figures, merged into; WORK/results.json by default")
+    parser.add_argument("--results", type=Path, help="file to merge the figures into; by default WORK/results.json")
     parser.add_argument("--dyrelu", type=Path, help="the dyrelu program, built with --release")
     parser.add_argument("--peers-rust", type=Path, help="the program of tools/peers-rust")
-    parser.add_argument("--only", type=names, help="networks, with commas; all by default")
-    parser.add_argument("--engines", type=names, help="engines, with commas; all by default")
-    parser.add_argument("--published", action="store_true", help="networks of timm and torchvision, in place of ours")
-    parser.add_argument("--operations", action="store_true", help="the activation alone, at batch 1, in place of networks")
-    parser.add_argument("--threads", type=numbers, default=[1], help="numbers of threads, with commas")
-    parser.add_argument("--batch", type=numbers, default=[1], help="batch sizes, with commas")
-    parser.add_argument("--seconds", type=float, default=15, help="for one network at one setting, all engines together")
-    parser.add_argument("--again", action="store_true", help="measure also what has been measured")
+    parser.add_argument("--only", type=names, help="networks, separated by commas; by default all")
+    parser.add_argument("--engines", type=names, help="engines, separated by commas; by default all")
+    parser.add_argument("--published", action="store_true", help="measure networks of timm and torchvision instead of ours")
+    parser.add_argument("--operations", action="store_true", help="measure the activation alone, at batch 1, instead of networks")
+    parser.add_argument("--threads", type=numbers, default=[1], help="numbers of threads, separated by commas")
+    parser.add_argument("--batch", type=numbers, default=[1], help="batch sizes, separated by commas")
+    parser.add_argument("--seconds", type=float, default=15, help="time per network and setting, for all engines together")
+    parser.add_argument("--again", action="store_true", help="repeat measurements that are in the file already")
     parser.add_argument("--table", action="store_true", help="measure nothing, print the tables")
     parser.add_argument("--document", type=Path, help="measure nothing, write the tables between the marks `comparison`")
     parser.add_argument("--summary", type=Path, help="measure nothing, write the short table between the marks `summary`")
@@ -46,48 +46,48 @@ def arguments() -> argparse.Namespace:
 
 def chosen(known: dict[str, Network], only: list[str] | None) -> dict[str, Network]:
     if unknown := [name for name in only or [] if name not in known]:
-        raise SystemExit(f"unknown network {unknown[0]!r}, known are {', '.join(known)}")
+        raise SystemExit(f"unknown network {unknown[0]!r}, expected some of {', '.join(known)}")
     return {name: network for name, network in known.items() if only is None or name in only}
 
 
 def among(args: argparse.Namespace) -> dict[str, Network]:
-    """The networks of which some are chosen."""
+    """The networks that `--only` selects from."""
     return published.networks() if args.published else networks()
 
 
 def measure(args: argparse.Namespace, path: Path, results: Results) -> None:
-    """Cell by cell, all engines of a cell together; written after each."""
-    named = args.engines
-    if args.operations and named is None:
-        named = [name for name in FOR_OPERATIONS if name != "dyrelu" or args.dyrelu]
-    engines = contenders(named, args.dyrelu, args.peers_rust)
-    versions = {name: one.version() for name, one in engines.items()}
+    """Measures cell by cell, and writes the results after each."""
+    engine_names = args.engines
+    if args.operations and engine_names is None:
+        engine_names = [name for name in FOR_OPERATIONS if name != "dyrelu" or args.dyrelu]
+    engines = contenders(engine_names, args.dyrelu, args.peers_rust)
+    versions = {name: engine.version() for name, engine in engines.items()}
     for network in chosen(operations() if args.operations else among(args), args.only):
         folder = args.work.resolve() / network
         for batch in [1] if args.operations else args.batch:
             for threads in args.threads:
-                here = Cell(network, threads, batch)
-                if not args.again and engines.keys() <= results.of(here).keys():
+                current = Cell(network, threads, batch)
+                if not args.again and engines.keys() <= results.of(current).keys():
                     continue
                 prepare(network, batch, folder)
                 entries = cell.measure(Job(folder, threads, batch), engines, args.seconds)
-                results.merge(here, entries, versions, args.seconds)
+                results.merge(current, entries, versions, args.seconds)
                 results.write(path)
                 for name in engines:
-                    print(f"{here}  {name:22} {entries[name]}", flush=True)
+                    print(f"{current}  {name:22} {entries[name]}", flush=True)
 
 
 def main() -> None:
     args = arguments()
     logging.disable(logging.WARNING)
-    # Workers are stopped most of the time: without this, they would outlive a parent that is asked to end.
+    # An exception lets `finally` blocks end the workers, which are stopped most of the time.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     path = args.results or args.work / "results.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     results = Results.read(path) if path.exists() else Results(Cpu.here())
     if not (args.table or args.document or args.summary):
         if results.cpu != Cpu.here():
-            raise SystemExit(f"{path} has figures of another CPU, {results.cpu}: choose another --results")
+            raise SystemExit(f"{path} has figures of another CPU, {results.cpu}; choose another file with --results")
         measure(args, path, results)
         return
     shown = chosen(among(args), args.only)
@@ -101,8 +101,8 @@ def main() -> None:
         markdown.insert(args.document, "comparison", text)
     if args.summary:
         rows = {name: titles[name] for name in SUMMARY if name in titles}
-        some = {name: title for name, title in columns.items() if name in FOR_SUMMARY}
-        markdown.insert(args.summary, "summary", table.summary(results, rows, some))
+        columns = {name: title for name, title in columns.items() if name in FOR_SUMMARY}
+        markdown.insert(args.summary, "summary", table.summary(results, rows, columns))
     if args.table:
         print(text, end="")
 

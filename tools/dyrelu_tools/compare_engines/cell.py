@@ -1,4 +1,4 @@
-"""One cell of the comparison: all engines load a network, are checked, and take turns."""
+"""Measures one cell of the comparison: all engines load a network, are checked, and run in turns."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from .rounds import take_turns
 TOLERANCE = 1e-3
 
 
-def error_of(found: np.ndarray, wanted: np.ndarray) -> float:
-    """The largest difference, relative to the largest output."""
-    if found.shape != wanted.shape:
-        raise WorkerFailed(f"output of shape {found.shape}, not {wanted.shape}")
-    return float(np.abs(found - wanted).max() / np.abs(wanted).max())
+def error_of(output: np.ndarray, expected: np.ndarray) -> float:
+    """The largest difference, relative to the largest magnitude."""
+    if output.shape != expected.shape:
+        raise WorkerFailed(f"output of shape {output.shape}, expected {expected.shape}")
+    return float(np.abs(output - expected).max() / np.abs(expected).max())
 
 
 def measure(job: Job, contenders: dict[str, Contender], seconds: float) -> dict[str, dict]:
-    """Entries of all engines: figures, or why there are none."""
-    wanted = np.load(job.y)
+    """The entries of all engines: figures, or the reason of a failure."""
+    expected = np.load(job.y)
     workers: dict[str, Worker] = {}
     errors: dict[str, float] = {}
     entries: dict[str, dict] = {}
@@ -32,10 +32,10 @@ def measure(job: Job, contenders: dict[str, Contender], seconds: float) -> dict[
             worker = workers[name] = Worker(contender.command(job, output), output.with_suffix(".log"), job.threads)
             try:
                 worker.wait_until_ready()
-                errors[name] = error_of(np.load(output), wanted)
-                # Not a number fails, too.
+                errors[name] = error_of(np.load(output), expected)
+                # The negated comparison is true for NaN as well.
                 if contender.checked and not errors[name] <= TOLERANCE:
-                    raise WorkerFailed(f"its output is off by {errors[name]:.1e} of the scale")
+                    raise WorkerFailed(f"its output has a relative error of {errors[name]:.1e}")
             except WorkerFailed as reason:
                 entries[name] = results.failed(str(reason))
                 workers.pop(name).end()
@@ -44,5 +44,5 @@ def measure(job: Job, contenders: dict[str, Contender], seconds: float) -> dict[
         for worker in workers.values():
             worker.end()
     entries |= {name: results.failed(reason) for name, reason in failed.items()}
-    entries |= {name: results.measured(found, job.batch, errors[name]) for name, found in times.items()}
+    entries |= {name: results.measured(runs, job.batch, errors[name]) for name, runs in times.items()}
     return entries

@@ -1,4 +1,4 @@
-"""Who takes part: how each engine's worker is started."""
+"""The engines that take part, and how their workers are started."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ RUST_PACKAGE = Path(__file__).parents[2] / "peers-rust"
 
 
 class Contender:
-    """An engine as the parent sees it."""
+    """An engine, as the parent process uses it."""
 
-    # Whether its output has to be right.
+    # Whether its output is compared with the expected one.
     checked = True
 
     def version(self) -> str:
         raise NotImplementedError
 
     def command(self, job: Job, output: Path) -> list[str]:
-        """Starts a worker; `output` is where it leaves its first output."""
+        """The command line of a worker, which writes its first output to the file `output`."""
         raise NotImplementedError
 
 
@@ -63,20 +63,20 @@ class Rust(Contender):
 
 @dataclass(frozen=True)
 class Dyrelu(Contender):
-    """Ourselves."""
+    """dyrelu itself."""
 
     program: Path
 
     def version(self) -> str:
-        said = subprocess.run([self.program, "--version"], capture_output=True, text=True, check=True).stdout
-        return said.split()[-1]
+        text = subprocess.run([self.program, "--version"], capture_output=True, text=True, check=True).stdout
+        return text.split()[-1]
 
     def command(self, job: Job, output: Path) -> list[str]:
         words = [self.program, "bench", job.onnx, "--input", job.x, "--threads", job.threads, "--serve", output]
         return [*map(str, words)]
 
 
-# Their packages.
+# The Python package of each engine.
 PYTHON = {
     "openvino": "openvino",
     "onnxruntime": "onnxruntime",
@@ -85,14 +85,14 @@ PYTHON = {
     "pytorch": "torch",
     "pytorch-channels_last": "torch",
 }
-# Variants run only when they are named.
+# Variants run only if they are named.
 VARIANTS = {"onnxruntime-nospin": "onnxruntime", "pytorch-compiled": "torch"}
-# What an operation alone is compared with by default.
+# The engines that measure the activation alone by default.
 FOR_OPERATIONS = [YARDSTICK, "dyrelu", "openvino", "onnxruntime", "pytorch", "pytorch-compiled"]
-# The columns of the short table: the engines that most people have.
+# The columns of the short table: the most common engines.
 FOR_SUMMARY = ["dyrelu", "openvino", "onnxruntime", "pytorch"]
 RUST = {"tract": "tract-onnx", "rten": "rten"}
-# The order is that of the table's columns.
+# Titles of the engines, in the order of the table's columns.
 TITLES = {
     YARDSTICK: "memcpy",
     "dyrelu": "dyrelu",
@@ -110,17 +110,20 @@ TITLES = {
 
 
 def contenders(names: list[str] | None, dyrelu: Path | None, peers_rust: Path | None) -> dict[str, Contender]:
-    """The named engines; by default all whose program is given, without variants."""
-    found: dict[str, Contender] = {YARDSTICK: Python(YARDSTICK, "numpy", checked=False)}
+    """The named engines, by default all whose program is given, without variants."""
+    known: dict[str, Contender] = {YARDSTICK: Python(YARDSTICK, "numpy", checked=False)}
     if dyrelu:
-        found["dyrelu"] = Dyrelu(dyrelu.resolve())
+        known["dyrelu"] = Dyrelu(dyrelu.resolve())
     for name, package in (PYTHON | VARIANTS).items():
-        found[name] = Python(name, package)
+        known[name] = Python(name, package)
     if peers_rust:
         for name, crate in RUST.items():
-            found[name] = Rust(name, crate, peers_rust.resolve())
+            known[name] = Rust(name, crate, peers_rust.resolve())
     if names is None:
-        return {name: one for name, one in found.items() if name not in (*VARIANTS, YARDSTICK)}
-    if unknown := [name for name in names if name not in found]:
-        raise SystemExit(f"unknown engine {unknown[0]!r}, known are {', '.join(found)} (three need their program)")
-    return {name: found[name] for name in names}
+        return {name: engine for name, engine in known.items() if name not in (*VARIANTS, YARDSTICK)}
+    if unknown := [name for name in names if name not in known]:
+        raise SystemExit(
+            f"unknown engine {unknown[0]!r}, expected some of {', '.join(known)}; "
+            "dyrelu needs --dyrelu, tract and rten need --peers-rust"
+        )
+    return {name: known[name] for name in names}

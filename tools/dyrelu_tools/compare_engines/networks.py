@@ -20,7 +20,7 @@ from .engines import SIZE
 
 @dataclass(frozen=True)
 class Network:
-    """How a network is made, what the table calls it, and the network that it makes dynamic."""
+    """A network: its title in the table, its factory, and the plain network that it is derived from, if any."""
 
     title: str
     make: Callable[[], nn.Module]
@@ -29,7 +29,7 @@ class Network:
 
 
 def permuting(network: nn.Module) -> nn.Module:
-    """The same weights, with each dynamic ReLU written as most published code writes it."""
+    """Replaces each dynamic ReLU by one with the same weights, written as in most published code."""
     for name, child in network.named_children():
         if isinstance(child, DyReLU):
             setattr(network, name, interleaved(child))
@@ -40,32 +40,32 @@ def permuting(network: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def interleaved(act: DyReLU) -> Interleaved:
-    """A dynamic ReLU of form B with its coefficients side by side for each channel."""
-    other = Interleaved(act.form, act.k, channels=act.channels, hidden=act.fc1.out_features)
-    other.fc1.load_state_dict(act.fc1.state_dict())
-    for to, of in ((other.fc2.weight, act.fc2.weight), (other.fc2.bias, act.fc2.bias)):
-        blocks = of.view(2 * act.k, act.channels, -1)
-        to.copy_(blocks.transpose(0, 1).reshape(to.shape))
-    return other
+    """A dynamic ReLU of form B whose coefficients of a channel are adjacent."""
+    permuted = Interleaved(act.form, act.k, channels=act.channels, hidden=act.fc1.out_features)
+    permuted.fc1.load_state_dict(act.fc1.state_dict())
+    for target, source in ((permuted.fc2.weight, act.fc2.weight), (permuted.fc2.bias, act.fc2.bias)):
+        blocks = source.view(2 * act.k, act.channels, -1)
+        target.copy_(blocks.transpose(0, 1).reshape(target.shape))
+    return permuted
 
 
 def randomised(name: str, act: str, **options: object) -> nn.Module:
-    """Random weights and batch-norm statistics, always the same."""
+    """A network with random weights and batch-norm statistics, the same at every call."""
     torch.manual_seed(0)
     return randomise(build_model(name, act, **options))
 
 
 def networks() -> dict[str, Network]:
-    """All networks by name; a dynamic one comes after its plain one."""
-    found: dict[str, Network] = {}
+    """All networks by name. A dynamic network comes after its plain one."""
+    by_name: dict[str, Network] = {}
 
     def add(name: str, title: str, model: str, act: str, plain: str | None = None, **options: object) -> None:
-        found[name] = Network(title, lambda: randomised(model, act, **options), plain)
+        by_name[name] = Network(title, lambda: randomised(model, act, **options), plain)
 
     v2 = "mobilenetv2"
     add(v2, "MobileNetV2, ReLU6", v2, "relu6")
     add(f"{v2}-b", "MobileNetV2, DY-ReLU-B", v2, "dyrelu-b", v2)
-    found[f"{v2}-permuting"] = Network(
+    by_name[f"{v2}-permuting"] = Network(
         "MobileNetV2, DY-ReLU-B, permuting", lambda: permuting(randomised(v2, "dyrelu-b")).eval(), v2
     )
     add(f"{v2}-a", "MobileNetV2, DY-ReLU-A", v2, "dyrelu-a", v2)
@@ -80,13 +80,13 @@ def networks() -> dict[str, Network]:
         ("resnet18", "ResNet-18", "relu"),
         ("resnet50", "ResNet-50", "relu"),
     ):
-        own = {"relu": "ReLU", "relu6": "ReLU6"}[act] if "v3" not in model else "h-swish and SE"
-        add(model, f"{title}, {own}", model, act)
+        original = {"relu": "ReLU", "relu6": "ReLU6"}[act] if "v3" not in model else "h-swish and SE"
+        add(model, f"{title}, {original}", model, act)
         add(f"{model}-b", f"{title}, DY-ReLU-B", model, "dyrelu-b", model)
-    return found
+    return by_name
 
 
-# What the README's first screen shows.
+# The rows of the short table in the README.
 SUMMARY = (
     "mobilenetv2",
     "mobilenetv2-b",
@@ -98,29 +98,29 @@ SUMMARY = (
 
 
 def operations() -> dict[str, Network]:
-    """The dynamic ReLU alone, as networks of one activation."""
-    found: dict[str, Network] = {}
+    """Networks that consist of one dynamic ReLU, by name."""
+    by_name: dict[str, Network] = {}
     for channels, size in ((96, 112), (576, 14)):
 
         def make(channels: int = channels) -> nn.Module:
             torch.manual_seed(0)
             return randomise(DyReLU(channels))
 
-        found[f"dyrelu-b-{channels}x{size}"] = Network(
+        by_name[f"dyrelu-b-{channels}x{size}"] = Network(
             f"DY-ReLU-B on {channels}x{size}x{size}", make, input=(channels, size, size)
         )
-    return found
+    return by_name
 
 
 def find(name: str) -> Network:
-    """The network or operation of that name."""
+    """The network or operation with this name."""
     from . import published
 
     return (networks() | operations() | published.networks())[name]
 
 
 def prepare(name: str, batch: int, folder: Path) -> None:
-    """Writes `network.onnx`, a traced `network.pt`, and an input and output of the batch size, where missing."""
+    """Writes `network.onnx`, a traced `network.pt`, and an input and output of the batch size, if they are missing."""
     model, x_path, y_path = folder / "network.onnx", folder / f"x{batch}.npy", folder / f"y{batch}.npy"
     if model.exists() and y_path.exists():
         return
@@ -135,8 +135,8 @@ def prepare(name: str, batch: int, folder: Path) -> None:
     if not model.exists():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            one = torch.zeros(1, *chosen.input)
-            torch.jit.trace(network, one).save(folder / "network.pt")
+            example = torch.zeros(1, *chosen.input)
+            torch.jit.trace(network, example).save(folder / "network.pt")
             unfinished = folder / "unfinished.onnx"
-            export(network, one, unfinished, dynamo=False)
+            export(network, example, unfinished, dynamo=False)
             unfinished.rename(model)

@@ -1,8 +1,8 @@
-"""Workers: processes that hold one network in one engine and run it when told to.
+"""The protocol between the parent and its workers. A worker is a process that holds one network in one engine.
 
-A worker loads, warms up and prints `ready`. For each line `run N` it makes N runs and answers with
-one line, the seconds of each run; `quit` ends it. Between its turns the parent stops it with SIGSTOP,
-so that threads that spin while they wait for work take nothing from the engine whose turn it is.
+A worker loads the network, warms up and prints `ready`. For each line `run N` it makes N runs and answers with one
+line of N times in seconds. `quit` ends it. Between its turns the parent stops it with SIGSTOP, so that its threads
+cannot take time from other engines by spinning.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ WARM_UP_SECONDS = 1.0
 
 
 class WorkerFailed(Exception):
-    """Why an engine does not run a network."""
+    """The reason why an engine does not run a network."""
 
 
 class Worker:
-    """The parent's end of a worker."""
+    """A worker, as the parent uses it."""
 
     def __init__(self, command: list[str], log: Path, threads: int) -> None:
         self.log, self.rest = log, b""
@@ -38,14 +38,14 @@ class Worker:
             )
 
     def wait_until_ready(self) -> None:
-        """Returns once the network is loaded and warm; the worker is then stopped."""
+        """Waits until the network is loaded and warm. The worker is then stopped."""
         line = self._line(LOAD_SECONDS)
         if line != "ready":
-            raise WorkerFailed(f"said {line!r} in place of ready")
+            raise WorkerFailed(f"answered {line!r} instead of ready")
         self.process.send_signal(signal.SIGSTOP)
 
     def run(self, count: int) -> list[float]:
-        """Seconds of each of `count` runs."""
+        """Makes `count` runs and returns their times in seconds."""
         self.process.send_signal(signal.SIGCONT)
         self._tell(f"run {count}")
         line = self._line(RUN_SECONDS)
@@ -53,9 +53,9 @@ class Worker:
         try:
             seconds = [float(word) for word in line.split()]
         except ValueError:
-            raise WorkerFailed(f"said {line!r} in place of times") from None
+            raise WorkerFailed(f"answered {line!r} instead of times") from None
         if len(seconds) != count:
-            raise WorkerFailed(f"gave {len(seconds)} times for {count} runs")
+            raise WorkerFailed(f"answered {len(seconds)} times for {count} runs")
         return seconds
 
     def end(self) -> None:
@@ -90,19 +90,19 @@ class Worker:
         return line.decode(errors="replace").strip()
 
     def _reason(self) -> str:
-        """How a worker ended, and the last that it wrote on its standard error, an error before all else."""
+        """The exit code or signal of the worker, with the last error or last line on its standard error."""
         try:
             code = self.process.wait(5)
         except subprocess.TimeoutExpired:
             return "closed its output"
-        ended = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        end = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         lines = [line.strip() for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
-        told = [line for line in lines if "error" in line.lower()] or (lines if code > 0 else [])
-        return f"{told[-1][:200]} ({ended})" if told else ended
+        messages = [line for line in lines if "error" in line.lower()] or (lines if code > 0 else [])
+        return f"{messages[-1][:200]} ({end})" if messages else end
 
 
 def serve(run: Callable[[], object], commands: TextIO, answers: TextIO) -> None:
-    """The worker's end: warms up, then runs as told until `quit` or the end of the commands."""
+    """Serves a worker: warms up, then executes commands until `quit` or their end."""
 
     def timed() -> float:
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Networks of timm and torchvision, with random weights: what people bring besides the networks of the comparison."""
+"""Networks of timm and torchvision with random weights, which are common besides the networks of the comparison."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 from ..check_networks import randomise
 from .networks import Network
 
-# Networks of timm, in families.
+# Networks of timm.
 CNNS = (
     "efficientnet_b0",
     "regnety_004",
@@ -61,6 +61,6 @@ def of_torchvision(name: str) -> nn.Module:
 
 
 def networks() -> dict[str, Network]:
-    """All of them by name."""
-    found = {name: Network(name, lambda name=name: of_timm(name)) for name in (*CNNS, *WITH_ATTENTION)}
-    return found | {name: Network(name, lambda name=name: of_torchvision(name)) for name in TORCHVISION}
+    """All networks by name."""
+    by_name = {name: Network(name, lambda name=name: of_timm(name)) for name in (*CNNS, *WITH_ATTENTION)}
+    return by_name | {name: Network(name, lambda name=name: of_torchvision(name)) for name in TORCHVISION}

@@ -1,4 +1,4 @@
-"""The file of figures: measured cell by cell, merged into what is there."""
+"""The file of results. Each cell is merged into it after its measurement."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from datetime import date
 from pathlib import Path
 from statistics import median
 
-# Beginnings of the names of vector instruction sets, as /proc/cpuinfo has them.
+# Prefixes of the names of vector instruction sets in /proc/cpuinfo.
 VECTORS = ("avx", "f16c", "fma", "amx", "asimd", "sve", "i8mm", "bf16")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A network at a number of threads and a batch size: what the engines do side by side."""
+    """A network, a number of threads and a batch size, for which the engines are compared."""
 
     network: str
     threads: int
@@ -28,14 +28,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Cpu:
-    """What the figures of one file were measured on. The name alone may stand for several generations."""
+    """The CPU of a file of results. Several generations may have the same name, hence the instruction sets."""
 
     name: str
     instructions: str
     cores: int
 
     def __str__(self) -> str:
-        return f"{self.name} with {self.instructions or 'no vectors that we know'}, {self.cores} cores"
+        return f"{self.name} with {self.instructions or 'no known vector instructions'}, {self.cores} cores"
 
     @classmethod
     def here(cls) -> Cpu:
@@ -53,7 +53,7 @@ class Cpu:
 
 
 def measured(seconds: list[float], batch: int, error: float) -> dict:
-    """An engine's entry; times are for one image."""
+    """The entry of an engine that ran. Times are per image."""
     return {
         "median_ms": round(1e3 * median(seconds) / batch, 4),
         "best_ms": round(1e3 * min(seconds) / batch, 4),
@@ -63,12 +63,13 @@ def measured(seconds: list[float], batch: int, error: float) -> dict:
 
 
 def failed(reason: str) -> dict:
+    """The entry of an engine that failed."""
     return {"does not run": reason}
 
 
 @dataclass
 class Results:
-    """Entries by cell and engine, of one CPU; when and how long a cell was last measured."""
+    """Entries by cell and engine, for one CPU. `measured_on` and `seconds` are of the last measurement."""
 
     cpu: Cpu
     versions: dict[str, str] = field(default_factory=dict)
@@ -78,8 +79,8 @@ class Results:
 
     @classmethod
     def read(cls, path: Path) -> Results:
-        found = json.loads(path.read_text())
-        return cls(**found | {"cpu": Cpu(**found["cpu"])})
+        stored = json.loads(path.read_text())
+        return cls(**stored | {"cpu": Cpu(**stored["cpu"])})
 
     def write(self, path: Path) -> None:
         new = path.with_suffix(".new")

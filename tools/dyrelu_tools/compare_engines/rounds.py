@@ -1,4 +1,4 @@
-"""Turns: every engine runs a few times, again and again, so that all see the same weather."""
+"""Runs the engines in turns of a few runs, so that changes of the machine's speed affect all alike."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import time
 
 from .protocol import Worker, WorkerFailed
 
-RUNS_A_TURN = 3
-FEWEST_RUNS = 9
-# Fewer will do of an engine that takes longer than this for a run.
+RUNS_PER_TURN = 3
+MIN_RUNS = 9
+# An engine that takes longer than this for a run needs fewer runs.
 SLOW_SECONDS = 1.0
-FEWEST_SLOW_RUNS = 3
+MIN_SLOW_RUNS = 3
 
 
 def take_turns(workers: dict[str, Worker], seconds: float) -> tuple[dict[str, list[float]], dict[str, str]]:
-    """The times of every worker's runs, and the reasons of those that failed meanwhile.
+    """The times of the runs of every worker, and the reasons of the workers that failed.
 
-    The order moves on by one from round to round. A worker that has used its share of the time, with
-    enough runs to count, sits out, so that a slow engine leaves its turns to the others.
+    The order rotates by one per round. A worker that has enough runs and has used its share of the time is skipped,
+    so that a slow engine does not take time from the others.
     """
     times: dict[str, list[float]] = {name: [] for name in workers}
     failed: dict[str, str] = {}
@@ -26,24 +26,24 @@ def take_turns(workers: dict[str, Worker], seconds: float) -> tuple[dict[str, li
     def slow(name: str) -> bool:
         return bool(times[name]) and min(times[name]) > SLOW_SECONDS
 
-    def runs_short(name: str) -> bool:
-        return len(times[name]) < (FEWEST_SLOW_RUNS if slow(name) else FEWEST_RUNS)
+    def needs_runs(name: str) -> bool:
+        return len(times[name]) < (MIN_SLOW_RUNS if slow(name) else MIN_RUNS)
 
     while running := [name for name in workers if name not in failed]:
         over = time.monotonic() - start >= seconds
-        if over and not any(map(runs_short, running)):
+        if over and not any(map(needs_runs, running)):
             break
         order = running[first % len(running) :] + running[: first % len(running)]
         first += 1
         ran = False
         for name in order:
-            if not runs_short(name) and (over or sum(times[name]) >= share):
+            if not needs_runs(name) and (over or sum(times[name]) >= share):
                 continue
             ran = True
             try:
-                times[name] += workers[name].run(RUNS_A_TURN)
+                times[name] += workers[name].run(RUNS_PER_TURN)
             except WorkerFailed as reason:
                 failed[name] = str(reason)
         if not ran:
             break
-    return {name: found for name, found in times.items() if name not in failed}, failed
+    return {name: seconds for name, seconds in times.items() if name not in failed}, failed

@@ -1,4 +1,4 @@
-"""The comparison in Markdown."""
+"""Formats the comparison as Markdown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ OURS, YARDSTICK = "dyrelu", "memcpy"
 
 
 def three_figures(entry: dict | None, unit: float = 1.0) -> str:
-    """Milliseconds, times `unit`; a dash for what was not measured, a cross for what does not run."""
+    """The median in milliseconds, times `unit`. A dash means not measured, a cross means that the engine failed."""
     if entry is None:
         return "–"
     if "median_ms" not in entry:
@@ -25,10 +25,10 @@ def medians(entries: dict[str, dict]) -> dict[str, float]:
 
 
 def to_best_peer(entries: dict[str, dict]) -> str:
-    """Our time over that of the fastest of the others."""
-    found = medians(entries)
-    peers = [value for name, value in found.items() if name != OURS]
-    return f"{found[OURS] / min(peers):.2f}" if OURS in found and peers else "–"
+    """The time of dyrelu divided by that of the fastest other engine."""
+    values = medians(entries)
+    peers = [value for name, value in values.items() if name != OURS]
+    return f"{values[OURS] / min(peers):.2f}" if OURS in values and peers else "–"
 
 
 def count(threads: int) -> str:
@@ -36,13 +36,13 @@ def count(threads: int) -> str:
 
 
 def among(results: Results, names: Iterable[str], engines: dict[str, str], threads: int, batch: int) -> dict[str, str]:
-    """The engines that took part in any of the named networks."""
-    seen = {engine for name in names for engine in results.of(Cell(name, threads, batch))}
-    return {engine: title for engine, title in engines.items() if engine in seen}
+    """The engines that have an entry for any of the named networks."""
+    measured = {engine for name in names for engine in results.of(Cell(name, threads, batch))}
+    return {engine: title for engine, title in engines.items() if engine in measured}
 
 
 def times(results: Results, titles: dict[str, str], engines: dict[str, str], threads: int, batch: int) -> list[str]:
-    """Milliseconds for one image, with a row per network and a column per engine."""
+    """Milliseconds per image, with one row per network and one column per engine."""
     rows = [["ms per image", *engines.values(), "dyrelu / best other"]]
     for network, title in titles.items():
         entries = {name: entry for name, entry in results.of(Cell(network, threads, batch)).items() if name in engines}
@@ -54,11 +54,11 @@ def times(results: Results, titles: dict[str, str], engines: dict[str, str], thr
 def price(
     results: Results, titles: dict[str, str], plain: dict[str, str], engines: dict[str, str], threads: int, batch: int
 ) -> list[str]:
-    """What the dynamic activation costs: time over that of the plain network, in each engine."""
+    """The cost of the dynamic activation: time divided by that of the plain network, in each engine."""
     rows = [["time over that of the plain network", *engines.values()]]
-    for network, of in plain.items():
+    for network, plain_network in plain.items():
         dynamic = medians(results.of(Cell(network, threads, batch)))
-        static = medians(results.of(Cell(of, threads, batch)))
+        static = medians(results.of(Cell(plain_network, threads, batch)))
         ratios = [f"{dynamic[name] / static[name]:.2f}" if name in dynamic.keys() & static.keys() else "–" for name in engines]
         if any(ratio != "–" for ratio in ratios):
             rows.append([titles[network], *ratios])
@@ -66,7 +66,7 @@ def price(
 
 
 def summary(results: Results, titles: dict[str, str], engines: dict[str, str]) -> str:
-    """A short table for one thread and batch 1: some engines by name, and our time over the best of all others."""
+    """A short table for one thread and batch 1: some engines, and the ratio to the fastest of all other engines."""
     rows = [["ms per image", *engines.values(), "dyrelu / best other"]]
     for network, title in titles.items():
         entries = results.of(Cell(network, 1, 1))
@@ -76,20 +76,20 @@ def summary(results: Results, titles: dict[str, str], engines: dict[str, str]) -
 
 
 def operations(results: Results, titles: dict[str, str], engines: dict[str, str], threads: int) -> list[str]:
-    """Microseconds for the activation alone, and ours over the time of copying its input."""
+    """Microseconds for the activation alone, and the time of dyrelu divided by the time of copying its input."""
     rows = [["µs", *engines.values(), "dyrelu / memcpy"]]
     for name, title in titles.items():
         entries = results.of(Cell(name, threads, 1))
-        found = medians(entries)
-        if found:
-            both = {OURS, YARDSTICK} <= found.keys()
-            ratio = f"{found[OURS] / found[YARDSTICK]:.2f}" if both else "–"
+        values = medians(entries)
+        if values:
+            both = {OURS, YARDSTICK} <= values.keys()
+            ratio = f"{values[OURS] / values[YARDSTICK]:.2f}" if both else "–"
             rows.append([title, *(three_figures(entries.get(engine), 1e3) for engine in engines), ratio])
     return lines(rows) if len(rows) > 1 else []
 
 
 def footer(results: Results, engines: dict[str, str], settings: list[tuple[int, int]]) -> list[str]:
-    """What the figures are, what they were measured on and with, and how to measure them again."""
+    """The meaning of the figures, the CPU, the versions of the engines, and the command."""
     versions = ", ".join(f"{title} {results.versions[name]}" for name, title in engines.items() if name in results.versions)
     threads, batches = (",".join(str(n) for n in sorted(set(column))) for column in zip(*settings))
     return [
@@ -105,7 +105,7 @@ def footer(results: Results, engines: dict[str, str], settings: list[tuple[int, 
 
 
 def section(title: str, body: list[str], is_open: bool) -> list[str]:
-    """Text under a title; what is not open is unfolded by a click."""
+    """Text under a title. A section that is not open is folded."""
     if is_open:
         return [f"{title}:", "", *body]
     return ["<details>", f"<summary>{title}</summary>", "", *body, "</details>", ""]
@@ -119,10 +119,10 @@ def document(
     settings: list[tuple[int, int]],
     alone: dict[str, str],
 ) -> str:
-    """Both tables for each number of threads and batch size, that of operations, and what was measured how.
+    """The tables for each number of threads and batch size, the tables of operations, and the footer.
 
-    `titles` names networks, `alone` operations and `engines` engines, in the order of rows and
-    columns; `plain` has the plain network of each dynamic one.
+    `titles`, `alone` and `engines` are the titles of networks, operations and engines, in the order of rows and
+    columns. `plain` has the plain network of each dynamic one.
     """
     text: list[str] = []
     for threads, batch in settings:
@@ -136,8 +136,8 @@ def document(
             text += section(f"{count(threads)}, batch {batch}", rows, is_open=not text)
     for threads in dict.fromkeys(threads for threads, _ in settings):
         columns = among(results, alone, engines, threads, 1)
-        if found := operations(results, alone, columns, threads):
-            text += [f"The activation alone, NCHW in and out, {count(threads)}:", "", *found, ""]
+        if rows := operations(results, alone, columns, threads):
+            text += [f"The activation alone, NCHW in and out, {count(threads)}:", "", *rows, ""]
             text += ["The command below measures it where it is given `--operations`.", ""]
     text += footer(results, engines, settings)
     return "\n".join(text) + "\n"

@@ -1,7 +1,7 @@
-"""A worker for an engine with a Python package:
+"""The worker of an engine with a Python package:
 `python -m dyrelu_tools.compare_engines.worker ENGINE FOLDER THREADS BATCH OUTPUT`.
 
-Its first run is saved as OUTPUT, so that the parent can check it.
+It saves the output of its first run as OUTPUT, for the parent to check.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .protocol import serve
 
 def main() -> None:
     engine, folder, threads, batch, output = sys.argv[1:]
-    # Some engines greet on standard output, which belongs to the protocol.
+    # Some engines print to standard output, which the protocol needs. That output goes to standard error.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     module, _, variant = engine.partition("-")

@@ -26,10 +26,12 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 
 
 def build(network: str, act: str, num_classes: int = 1000, **options: object) -> nn.Module:
-    """The named network with the named activation; `options` go to its constructor, those that end
-    in _act as the activations that they name."""
+    """Builds the named network with the named activation.
+
+    `options` are arguments of its constructor. Those that end in _act are names of activations.
+    """
     if network not in NETWORKS:
-        raise ValueError(f"unknown network {network!r}, known are {', '.join(NETWORKS)}")
+        raise ValueError(f"unknown network {network!r}, expected one of {', '.join(NETWORKS)}")
     for key, value in options.items():
         if key.endswith("_act"):
             options[key] = activation(str(value))

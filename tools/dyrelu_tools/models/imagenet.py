@@ -1,7 +1,7 @@
-"""Two ImageNet classifiers with weights in reach, both from TensorFlow, in the names of their files.
+"""Two ImageNet classifiers with published weights, both from TensorFlow. Modules are named as in the weight files.
 
-A TensorFlow convolution of stride 2 pads the end more than the beginning: 0 and 1 for a 3x3 window,
-1 and 2 for a 5x5 one.
+A TensorFlow convolution of stride 2 has more padding at the end than at the beginning: 0 and 1 for a 3x3 window, 1 and
+2 for a 5x5 window.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .mobilenetv2 import STAGES
 
 
 class SameConv(nn.Conv2d):
-    """Padding "same" as TensorFlow means it, for even sizes."""
+    """A convolution with TensorFlow's padding "same", for even sizes."""
 
     def forward(self, x: Tensor) -> Tensor:
         total = self.kernel_size[0] - self.stride[0]
@@ -80,7 +80,7 @@ class EfficientNetLite0(nn.Module):
 
 
 class FoldedMobileNetV2(nn.Module):
-    """MobileNetV2 x1.0 with batch norm folded, from a table of weights in torchvision's names."""
+    """MobileNetV2 x1.0 with folded batch norm, from weights with torchvision's names."""
 
     def __init__(self, weights: dict[str, Tensor]) -> None:
         super().__init__()

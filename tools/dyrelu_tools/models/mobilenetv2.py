@@ -17,7 +17,7 @@ STAGES = [
     (6, 320, 1, 1),
 ]
 
-# At width 0.5 and 64x64 it trains in minutes on one core, and has every kind of block.
+# A network that trains in minutes on one core at width 0.5 and 64x64, and has every kind of block.
 MINI_STAGES = [
     (1, 16, 1, 2),
     (4, 32, 2, 2),
@@ -26,7 +26,7 @@ MINI_STAGES = [
 
 
 def round_channels(channels: float, multiple: int = 8) -> int:
-    """The nearest multiple that is not more than a tenth smaller."""
+    """The nearest multiple, but the next larger one if that is less than 90% of the number."""
     rounded = max(multiple, int(channels + multiple / 2) // multiple * multiple)
     return rounded + multiple if rounded < 0.9 * channels else rounded
 
@@ -37,7 +37,7 @@ def conv_norm(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: i
 
 
 class InvertedResidual(nn.Module):
-    """Expansion, depthwise convolution, projection, each with its activation, the last without by default."""
+    """Expansion, depthwise convolution and projection. By default, the projection has no activation."""
 
     def __init__(
         self,
@@ -68,8 +68,8 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """`act` is every activation but those named otherwise: after expansions, after depthwise
-    convolutions, after projections (`last_act`, where there is none by default)."""
+    """`act` is the activation at all positions that have none of their own. `expansion_act`, `depthwise_act` and
+    `last_act` are those after expansions, depthwise convolutions and projections. By default, projections have none."""
 
     def __init__(
         self,

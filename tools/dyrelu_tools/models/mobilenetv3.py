@@ -1,5 +1,7 @@
-"""MobileNetV3-Small and -Large (Howard et al., 2019); with a dynamic ReLU, squeeze-and-excite is
-left out and every activation is dynamic, as in the paper of dynamic ReLU."""
+"""MobileNetV3-Small and -Large (Howard et al., 2019).
+
+With a dynamic ReLU, squeeze-and-excite is omitted and every activation is dynamic, as in the paper of dynamic ReLU.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ResNets (He et al., 2016) for ImageNet, and the CIFAR-10 network of twenty layers."""
+"""ResNets (He et al., 2016) for ImageNet, and ResNet-20 for CIFAR-10."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class ResNet(nn.Module):
 
 
 class CifarBlock(nn.Module):
-    """Where the number of channels grows, the shortcut drops every second position and adds zeros."""
+    """A basic block. If the number of channels grows, the shortcut drops every second position and adds zeros."""
 
     def __init__(self, inputs: int, channels: int, stride: int, act: Activation) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class CifarBlock(nn.Module):
 
 
 class CifarResNet20(nn.Module):
-    """In the parameter names of the weights that circulate for it."""
+    """ResNet-20 with the parameter names of the published weights."""
 
     def __init__(self, act: Activation, num_classes: int = 10) -> None:
         super().__init__()

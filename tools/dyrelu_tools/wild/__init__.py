@@ -1,1 +1,1 @@
-"""Cases on which dyrelu once went wrong, run through the command line."""
+"""Repeats cases on which dyrelu once failed, by its command line."""

@@ -1,9 +1,9 @@
-"""Runs every case of a folder such as `wild`: manifest.tsv, and reliability/ where it is there.
+"""Runs every case of a folder: those of manifest.tsv, and those of reliability/ if it exists.
 
     python -m dyrelu_tools.wild --cases DIR --dyrelu target/release/dyrelu --repository ..
 
-Prints a line for each case and, at the end, how many passed of all. The exit code is 1 where any failed.
-Cases that were not run are listed with the reason and count as not passed, never as passed.
+Prints one line per case and, at the end, the number that passed. The exit code is 1 if any case failed. Cases that could
+not be run are listed with the reason and do not count as passed.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from .case import NotRun, Setting, Wrong
 
 
 def main() -> int:
-    """Runs what the command line asks for; gives the exit code."""
+    """Runs the cases and returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", type=Path, required=True, help="the folder with manifest.tsv")
-    parser.add_argument("--dyrelu", type=Path, required=True, help="the dyrelu binary")
-    parser.add_argument("--repository", type=Path, default=Path(__file__).parents[3])
-    parser.add_argument("--programs", type=Path, help="the folder of the built programs")
-    parser.add_argument("--seconds", type=float, default=110.0, help="of each trial for hangs")
-    parser.add_argument("--only", default="", help="only cases whose name contains this")
+    parser.add_argument("--cases", type=Path, required=True, help="folder with manifest.tsv")
+    parser.add_argument("--dyrelu", type=Path, required=True, help="the dyrelu program")
+    parser.add_argument("--repository", type=Path, default=Path(__file__).parents[3], help="root of the repository")
+    parser.add_argument("--programs", type=Path, help="folder of the built programs of reliability/")
+    parser.add_argument("--seconds", type=float, default=110.0, help="duration of each test for hangs")
+    parser.add_argument("--only", default="", help="run only cases whose name contains this")
     arguments = parser.parse_args()
 
     cases = manifest.cases(arguments.cases / "manifest.tsv")
-    extra = arguments.cases / "reliability"
-    if extra.is_dir():
-        cases += reliability.cases(extra.resolve())
+    folder = arguments.cases / "reliability"
+    if folder.is_dir():
+        cases += reliability.cases(folder.resolve())
     cases = [case for case in cases if arguments.only in case.name]
     counts = {"passed": 0, "FAILED": 0, "not run": 0}
     with tempfile.TemporaryDirectory() as work:
@@ -56,8 +56,8 @@ def main() -> int:
             except NotRun as e:
                 outcome, remark = "not run", str(e)
             counts[outcome] += 1
-            took = time.monotonic() - start
-            print(f"{outcome:7}  {case.name}  {took:.1f} s  {remark}".rstrip(), flush=True)
+            seconds = time.monotonic() - start
+            print(f"{outcome:7}  {case.name}  {seconds:.1f} s  {remark}".rstrip(), flush=True)
     print(
         f"{counts['passed']} of {len(cases)} passed, {counts['FAILED']} failed, "
         f"{counts['not run']} not run"
@@ -66,7 +66,7 @@ def main() -> int:
 
 
 def prepare(cases: Path, work: Path) -> None:
-    """Copies the files of the cases, with the arrays unpacked, to where commands run."""
+    """Copies the files of the cases to the working directory of the commands, and unpacks the arrays."""
     for path in cases.iterdir():
         if path.is_file():
             shutil.copyfile(path, work / path.name)

@@ -1,4 +1,4 @@
-"""One case, and how it ended."""
+"""A case, and the commands that it runs."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 
 
 class Wrong(Exception):
-    """What a case gave in place of the right result."""
+    """A case failed. The message describes the result."""
 
 
 class NotRun(Exception):
-    """Why a case could not be tried."""
+    """A case could not be run. The message is the reason."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What cases run with; all paths are absolute."""
+    """The programs and folders that cases use. All paths are absolute."""
 
     cases: Path
     dyrelu: Path
@@ -32,7 +32,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Case:
-    """A name, and a check that gives a remark or raises `Wrong` or `NotRun`."""
+    """A name, and a check that returns a remark or raises `Wrong` or `NotRun`."""
 
     name: str
     check: Callable[[Setting], str]
@@ -40,19 +40,19 @@ class Case:
 
 @dataclass(frozen=True)
 class Run:
-    """What a command printed, and how it ended."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
     err: str
 
     def expect(self, code: int) -> None:
-        """Raises `Wrong` where the command ended in another way."""
+        """Raises `Wrong` if the exit code is another one."""
         if self.code != code:
             raise Wrong(f"exit {self.code}, expected {code}: {last_line(self.err)}")
 
     def expect_sentence(self) -> str:
-        """The one error that was printed, while nothing else was."""
+        """Returns the only error. Raises `Wrong` if there is not exactly one, or if there is other output."""
         errors = [line for line in self.err.splitlines() if line.startswith("error: ")]
         if len(errors) != 1:
             raise Wrong(f"{len(errors)} errors on standard error, expected one sentence")
@@ -62,12 +62,12 @@ class Run:
 
 
 def last_line(text: str) -> str:
-    """The end of what a program said."""
+    """The last line of the text, at most 200 characters of it."""
     return (text.strip().splitlines() or ["nothing on standard error"])[-1][:200]
 
 
 def run(command: list[str | Path], cwd: Path, seconds: float, memory: int | None = None) -> Run:
-    """Runs a command for at most so many seconds, in at most so many bytes of address space."""
+    """Runs a command with a limit of time in seconds and of address space in bytes."""
 
     def limit() -> None:
         if memory is not None:
@@ -90,5 +90,5 @@ def run(command: list[str | Path], cwd: Path, seconds: float, memory: int | None
 
 
 def numbers(pattern: str, text: str) -> list[float]:
-    """The numbers that a pattern's only group finds."""
-    return [float(found) for found in re.findall(pattern, text)]
+    """The numbers that match the only group of a pattern."""
+    return [float(match) for match in re.findall(pattern, text)]

@@ -1,15 +1,15 @@
 """The cases of a `manifest.tsv`: a file, a command and the right result in words.
 
-The words that are understood, alone or joined by "; ":
+A right result is one of the following, or several joined by "; ":
 
     exit N
-    exit N, one sentence: WORDS                      the sentence has to contain WORDS
+    exit N, one sentence: WORDS                      the sentence must contain WORDS
     one sentence on standard error that the file is cut off or corrupt
     no class on standard output
     FILE equals FILE (type T, shape [..])
     pixels are FILE (h, w, 3; ...), at most K off
 
-Any other words are an error of this program, never a case that passes.
+Any other words end this program with an error, so that such a case never passes.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ import numpy as np
 from .case import Case, Run, Setting, Wrong, run
 from .command_line import check_command_line
 
-# The largest error that passes, as a share of the largest element: of the engine's single precision, and
-# of one unit in the last place of half precision.
+# The largest accepted error, relative to the largest magnitude: for the engine's single precision, and one unit in the
+# last place of half precision.
 TOLERANCES = {np.dtype(np.float16): 2.0**-10, np.dtype(np.float32): 1e-4}
 TOLERANCES[np.dtype(np.float64)] = TOLERANCES[np.dtype(np.float32)]
 
-# The longest that one command may take, and one that classifies thousands of photos.
+# Time limits of a command, and of a script that classifies thousands of photos.
 SECONDS, MANY_SECONDS = 60.0, 1800.0
 
-# What a sentence may say of a photo that ends too early or makes no sense.
+# Words of which one must be in an error about a truncated or corrupt photo.
 DAMAGE = ("cut", "corrupt", "damaged", "truncated", "ends", "incomplete")
 
 MODEL = "models/mobilenetv2-x0.35-dyrelu-b-imagenette.safetensors"
@@ -49,20 +49,20 @@ def cases(manifest: Path) -> list[Case]:
 
 
 def case(name: str, command: str, right: str) -> Case:
-    """The case of one line."""
+    """The case of one row."""
     if command.startswith("bash "):
         return Case(name, script(command, right))
-    # Semicolons in parentheses part nothing.
+    # Semicolons in parentheses do not separate results.
     expected = [expectation(words) for words in re.split(r"; (?![^(]*\))", right)]
 
     def check(setting: Setting) -> str:
         known = {"dyrelu": str(setting.dyrelu), "MODEL": str(setting.repository / MODEL)}
         words = [known.get(word, word) for word in shlex.split(command)]
-        # An array that an earlier command wrote is no result of this one.
-        for left in setting.work.glob("out*.npy"):
-            left.unlink()
+        # Arrays of earlier commands must not pass as results of this one.
+        for array in setting.work.glob("out*.npy"):
+            array.unlink()
         done = run(words, setting.work, SECONDS)
-        remarks = [holds(done, setting.work) for holds in expected]
+        remarks = [check_result(done, setting.work) for check_result in expected]
         return ", ".join(remark for remark in remarks if remark)
 
     return Case(name, check)
@@ -72,81 +72,81 @@ Expectation = Callable[[Run, Path], str]
 
 
 def expectation(words: str) -> Expectation:
-    """What some words demand of a run in a folder."""
-    if found := re.fullmatch(r"exit (\d+)", words):
-        return lambda done, _: done.expect(int(found[1])) or ""
-    if found := re.fullmatch(r"exit (\d+), one sentence: (.+)", words):
-        return lambda done, _: says(done, int(found[1]), (found[2],))
+    """The check of a run in a folder that the words describe. It returns a remark."""
+    if match := re.fullmatch(r"exit (\d+)", words):
+        return lambda done, _: done.expect(int(match[1])) or ""
+    if match := re.fullmatch(r"exit (\d+), one sentence: (.+)", words):
+        return lambda done, _: refused(done, int(match[1]), (match[2],))
     if re.fullmatch(r"one sentence on standard error that the file is cut off or corrupt", words):
-        return lambda done, _: says(done, done.code, DAMAGE)
+        return lambda done, _: refused(done, done.code, DAMAGE)
     if words == "no class on standard output":
         return lambda done, _: nothing_printed(done)
-    if found := re.fullmatch(r"(\S+) equals (\S+) \(type (\w+), shape \[(.*)\]\)", words):
-        shape = tuple(int(size) for size in found[4].split(",") if size.strip())
-        wanted = (found[1], found[2], np.dtype(found[3]), shape)
-        return lambda _, folder: equal(folder, *wanted)
-    if found := re.fullmatch(r"pixels are (\S+) \(h, w, 3.*\), at most (\d+) off", words):
-        return lambda done, folder: same_pixels(done, folder / found[1], int(found[2]))
-    raise SystemExit(f"the right result {words!r} is not understood")
+    if match := re.fullmatch(r"(\S+) equals (\S+) \(type (\w+), shape \[(.*)\]\)", words):
+        shape = tuple(int(size) for size in match[4].split(",") if size.strip())
+        arguments = (match[1], match[2], np.dtype(match[3]), shape)
+        return lambda _, folder: equal(folder, *arguments)
+    if match := re.fullmatch(r"pixels are (\S+) \(h, w, 3.*\), at most (\d+) off", words):
+        return lambda done, folder: same_pixels(done, folder / match[1], int(match[2]))
+    raise SystemExit(f"the right result {words!r} is not in a known form")
 
 
-def says(done: Run, code: int, words: tuple[str, ...]) -> str:
-    """Checks that a command refused in one sentence with any of `words`."""
+def refused(done: Run, code: int, words: tuple[str, ...]) -> str:
+    """Checks that a command failed with one sentence that contains any of `words`."""
     done.expect(code)
     sentence = done.expect_sentence()
     if not any(word in sentence for word in words):
-        raise Wrong(f"{sentence!r} has none of {words}")
+        raise Wrong(f"{sentence!r} contains none of {words}")
     return ""
 
 
 def nothing_printed(done: Run) -> str:
-    """Checks that there is no result."""
+    """Checks that nothing was printed."""
     if done.out.strip():
         raise Wrong(f"printed {done.out.splitlines()[0]!r}")
     return ""
 
 
 def equal(
-    folder: Path, found_name: str, wanted_name: str, dtype: np.dtype, shape: tuple[int, ...]
+    folder: Path, output_name: str, expected_name: str, dtype: np.dtype, shape: tuple[int, ...]
 ) -> str:
-    """Checks an array that a command wrote; gives its largest error."""
-    found, wanted = (np.load(folder / name) for name in (found_name, wanted_name))
-    for array, name in ((wanted, wanted_name), (found, found_name)):
+    """Checks an array that a command wrote. Returns its largest error as a remark."""
+    output, expected = (np.load(folder / name) for name in (output_name, expected_name))
+    for array, name in ((expected, expected_name), (output, output_name)):
         if (array.dtype, array.shape) != (dtype, shape):
-            raise Wrong(f"{name} is {array.dtype} {list(array.shape)}, not {dtype} {list(shape)}")
-    exact = found.astype(np.float64), wanted.astype(np.float64)
-    if not np.array_equal(np.isfinite(exact[0]), np.isfinite(exact[1])):
+            raise Wrong(f"{name} is {array.dtype} {list(array.shape)}, expected {dtype} {list(shape)}")
+    output, expected = output.astype(np.float64), expected.astype(np.float64)
+    if not np.array_equal(np.isfinite(output), np.isfinite(expected)):
         raise Wrong("other elements are finite")
-    finite = np.isfinite(exact[1])
-    if not np.array_equal(exact[0][~finite], exact[1][~finite], equal_nan=True):
-        raise Wrong("infinities or NaN are elsewhere")
-    scale = np.abs(exact[1][finite]).max(initial=0.0)
-    error = np.abs(exact[0] - exact[1])[finite].max(initial=0.0)
+    finite = np.isfinite(expected)
+    if not np.array_equal(output[~finite], expected[~finite], equal_nan=True):
+        raise Wrong("infinities or NaN are at other places")
+    scale = np.abs(expected[finite]).max(initial=0.0)
+    error = np.abs(output - expected)[finite].max(initial=0.0)
     if error > TOLERANCES.get(dtype, 0.0) * scale:
-        raise Wrong(f"off by {error:.3g}, the largest element is {scale:.3g}")
+        raise Wrong(f"the largest error is {error:.3g}, the largest element {scale:.3g}")
     return f"error {error / scale if scale else 0.0:.1e}"
 
 
-def same_pixels(done: Run, wanted: Path, most: int) -> str:
-    """Checks the pixels that a network gave as scores; gives how far they are off.
+def same_pixels(done: Run, expected: Path, tolerance: int) -> str:
+    """Checks the pixels that a network encoded as scores. Returns the largest difference as a remark.
 
-    Value k - 1 of the planar picture is 255 * ln(p[k] / p[0]), with the score p[k] of class k.
+    Value k - 1 of the planar picture is 255 * ln(p[k] / p[0]), where p[k] is the score of class k.
     """
-    picture = np.load(wanted).astype(np.float64)
+    picture = np.load(expected).astype(np.float64)
     scores = {p["class"]: p["score"] for p in json.loads(done.out)["predictions"]}
     if set(scores) != set(range(picture.size + 1)):
         raise Wrong(f"the picture has {len(scores) - 1} values, expected {picture.size}")
     values = [255.0 * math.log(scores[k] / scores[0]) for k in range(1, picture.size + 1)]
     height, width, channels = picture.shape
-    found = np.reshape(values, (channels, height, width)).transpose(1, 2, 0)
-    off = np.abs(np.rint(found) - picture).max(initial=0.0)
-    if off > most:
-        raise Wrong(f"off by up to {off:.0f}, at most {most} are right")
-    return f"off by {off:.0f}"
+    pixels = np.reshape(values, (channels, height, width)).transpose(1, 2, 0)
+    difference = np.abs(np.rint(pixels) - picture).max(initial=0.0)
+    if difference > tolerance:
+        raise Wrong(f"pixels differ by up to {difference:.0f}, allowed are {tolerance}")
+    return f"pixels differ by at most {difference:.0f}"
 
 
 def script(command: str, right: str) -> Callable[[Setting], str]:
-    """The check of a case that is a shell script with arguments BINARY and REPOSITORY."""
+    """The check of a case that is a shell script with the arguments BINARY and REPOSITORY."""
 
     def output(setting: Setting) -> Run:
         known = {"BINARY": str(setting.dyrelu), "REPOSITORY": str(setting.repository)}
@@ -162,13 +162,13 @@ def script(command: str, right: str) -> Callable[[Setting], str]:
             return check_command_line(done.out, done.err)
 
         return check_steps
-    if found := re.fullmatch(r"ends, (.+)", right):
+    if match := re.fullmatch(r"ends, (.+)", right):
 
         def check(setting: Setting) -> str:
             printed = output(setting).out.strip()
-            if printed != found[1]:
+            if printed != match[1]:
                 raise Wrong(f"printed {printed!r}")
             return ""
 
         return check
-    raise SystemExit(f"the right result {right!r} of a script is not understood")
+    raise SystemExit(f"the right result {right!r} of a script is not in a known form")

@@ -1,7 +1,7 @@
-"""The cases of the folder `reliability/`: files through the command line, programs as they are built.
+"""The cases of the folder `reliability/`: files for the command line, and programs.
 
-The programs are Rust sources that use the crate. To run them, copy them to `examples/` of a scratch clone,
-build them there (`cargo build --release --examples`) and name the folder of the results with `--programs`.
+The programs are Rust sources that use the crate. To run them, copy them to `examples/` of a separate clone, build them
+there (`cargo build --release --examples`), and pass the folder of the built programs as `--programs`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from .manifest import MODEL
 
 Check = Callable[[Setting], str]
 
-# What a photo of a few hundred bytes may take.
+# The limits of time and memory for a photo of a few hundred bytes.
 PHOTO_SECONDS, PHOTO_MEMORY = 20.0, 4_000_000_000
 
-# The longest that a job of another kind in a shared pool may hold a run, in milliseconds.
+# The longest delay of a run by another job in a shared pool, in milliseconds.
 BUSY_MS = 1000.0
 
-# Threads of the sessions that hung.
+# The numbers of threads with which sessions once hung.
 HANG_THREADS = (16, 8, 6)
 
 
@@ -30,12 +30,12 @@ def cases(folder: Path) -> list[Case]:
         *(Case(f"stress hang {threads}", hang(threads)) for threads in HANG_THREADS),
         Case("rows", all_right("rows")),
         Case("w2", all_right("w2")),
-        Case("unsound", by_hand("each case of it runs under valgrind, by hand")),
+        Case("unsound", by_hand("each of its cases is run by hand under valgrind")),
         Case("pack_bias_empty.safetensors", inspect(folder / "pack_bias_empty.safetensors")),
         *(Case(name, bomb(folder / name)) for name in ("bomb16bit.png", "big.gif", "slow.jpg")),
         Case("stress busy 2", busy),
         Case("stress panics", panics),
-        Case("graph-empty-map-conv", by_hand("an input of a fuzz target, which replays it")),
+        Case("graph-empty-map-conv", by_hand("it is an input of a fuzz target")),
     ]
 
 
@@ -49,7 +49,7 @@ def by_hand(reason: str) -> Check:
 
 
 def inspect(path: Path) -> Check:
-    """A hostile model: read, or refused in a sentence."""
+    """The check of a hostile model, which must be read or refused with one sentence."""
 
     def check(setting: Setting) -> str:
         done = run([setting.dyrelu, "inspect", path], setting.work, 60.0)
@@ -59,7 +59,7 @@ def inspect(path: Path) -> Check:
 
 
 def bomb(path: Path) -> Check:
-    """A photo that would like to take all memory or time: classified, or refused in a sentence."""
+    """The check of a photo that needs much memory or time to decode. It must be classified or refused with one sentence."""
 
     def check(setting: Setting) -> str:
         command = [setting.dyrelu, "classify", "--model", setting.repository / MODEL, path]
@@ -69,7 +69,7 @@ def bomb(path: Path) -> Check:
 
 
 def ended_well(done: Run) -> str:
-    """Checks that a command gave a result or one sentence."""
+    """Checks that a command gave a result or failed with one sentence."""
     if done.code == 0:
         return "read"
     if done.code not in (1, 2):
@@ -78,17 +78,17 @@ def ended_well(done: Run) -> str:
 
 
 def program(setting: Setting, name: str, *arguments: str | int, seconds: float) -> Run:
-    """What a program prints, run in the repository."""
+    """Runs a program in the repository."""
     if setting.programs is None:
         raise NotRun("needs --programs")
     path = setting.programs / name
     if not path.is_file():
-        raise NotRun(f"{path} is not there")
+        raise NotRun(f"{path} does not exist")
     return run([path, *map(str, arguments)], setting.repository, seconds)
 
 
 def hang(threads: int) -> Check:
-    """Sessions of so many threads, for the seconds that the setting says."""
+    """The check that sessions with this number of threads do not hang, for `setting.seconds`."""
 
     def check(setting: Setting) -> str:
         arguments = ("hang", threads, int(setting.seconds), 2)
@@ -102,7 +102,7 @@ def hang(threads: int) -> Check:
 
 
 def all_right(name: str) -> Check:
-    """A program that prints a line for each network, with its error."""
+    """The check of a program that prints one line per network, with its error."""
 
     def check(setting: Setting) -> str:
         done = program(setting, name, seconds=300.0)
@@ -116,7 +116,7 @@ def all_right(name: str) -> Check:
 
 
 def busy(setting: Setting) -> str:
-    """Runs in a pool in which another job sleeps."""
+    """Checks the time of runs in a pool in which another job sleeps."""
     done = program(setting, "stress", "busy", 2, seconds=120.0)
     done.expect(0)
     slowest = numbers(r"slowest ([\d.]+) ms", done.out)
@@ -128,9 +128,9 @@ def busy(setting: Setting) -> str:
 
 
 def panics(setting: Setting) -> str:
-    """Runs after a closure that watches has panicked."""
+    """Checks runs after a panic of an observer."""
     done = program(setting, "stress", "panics", seconds=120.0)
     done.expect(0)
     if "PANICS" in done.out or "fails" in done.out or "false" in done.out:
         raise Wrong("a run after a panic is wrong or panics")
-    return "later runs are right"
+    return "later runs are correct"

@@ -1,4 +1,4 @@
-//! Arrays of f32 in NumPy's files.
+//! Reads and writes .npy files of f32.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter};

@@ -1,7 +1,8 @@
-//! A worker for an engine in Rust: `peers-rust ENGINE NETWORK.onnx THREADS BATCH X.npy Y.npy`.
+//! The worker of an engine in Rust: `peers-rust ENGINE NETWORK.onnx THREADS BATCH X.npy Y.npy`.
 //!
-//! Speaks the protocol of `dyrelu_tools/compare_engines/protocol.py`: loads and warms up, leaves its
-//! first output as Y.npy, says `ready`, then answers `run N` with the seconds of N runs until `quit`.
+//! Loads the network, writes its first output to Y.npy and warms up. Then it follows the protocol of
+//! `dyrelu_tools/compare_engines/protocol.py`: it prints `ready`, and answers each `run N` with the
+//! times of N runs in seconds, until `quit`.
 
 mod array;
 mod rten;
@@ -18,14 +19,14 @@ use crate::array::Array;
 const WARM_UP: usize = 3;
 const WARM_UP_TIME: Duration = Duration::from_secs(1);
 
-/// What an engine is to load.
+/// The network and settings that an engine loads.
 struct Job<'a> {
     network: &'a Path,
     threads: usize,
     input: Array,
 }
 
-/// A network ready to run on the input that it was made with.
+/// A loaded network, which runs on the input of its job.
 trait Engine {
     fn run(&mut self) -> Result<Array>;
 }
@@ -38,14 +39,14 @@ fn main() -> Result<()> {
     let input = Array::read(x)?;
     let batch: usize = batch.parse().context("BATCH")?;
     if input.shape.first() != Some(&batch) {
-        bail!("{x} holds an array of shape {:?}, not a batch of {batch}", input.shape);
+        bail!("{x} has an array of shape {:?}, expected a batch of {batch}", input.shape);
     }
     let job =
         Job { network: Path::new(network), threads: threads.parse().context("THREADS")?, input };
     let mut engine: Box<dyn Engine> = match engine.as_str() {
         "rten" => Box::new(rten::load(job)?),
         "tract" => Box::new(tract::load(job)?),
-        other => bail!("unknown engine {other:?}, known are rten, tract"),
+        other => bail!("unknown engine {other:?}, expected rten or tract"),
     };
     engine.run()?.write(y)?;
     serve(engine.as_mut())

@@ -1,4 +1,4 @@
-//! rten: optimised graph, weights packed while loading, a pool of its own.
+//! rten, with an optimised graph, weights packed during loading, and a thread pool of its own.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub struct Rten {
 }
 
 pub fn load(job: Job) -> Result<Rten> {
-    // Parts of the optimiser and of loading run in the default pool, which reads RTEN_NUM_THREADS.
+    // Parts of loading run in the default pool, whose size is RTEN_NUM_THREADS.
     let mut options = ModelOptions::with_all_ops();
     let model = options.enable_optimization(true).prepack_weights(true).load_file(job.network)?;
     let pool = ThreadPool::with_num_threads(job.threads);

@@ -1,4 +1,4 @@
-//! tract: batch fixed, optimised for this machine's instruction set; matrix products may use a pool.
+//! tract, with a fixed batch and optimisations for this processor. Matrix products use a thread pool.
 
 use anyhow::{Context, Result};
 use tract_linalg::multithread::{Executor, set_default_executor};

@@ -94,7 +94,7 @@ fn check(
         reason: e.message().into(),
     };
     graph.prune().map_err(refused)?;
-    let after = Inference::of(graph).map_err(refused)?;
+    let after = Inference::new(graph).map_err(refused)?;
     let keeps = |value: ValueId| {
         let Some(images) = images.get(value.index()) else { return true };
         let mut expected = before.get(value).cloned();

@@ -1,4 +1,4 @@
-//! Networks that contradict themselves, and networks made to do harm: a sentence, never a panic.
+//! Networks whose shapes do not fit together, and hostile ones: each is refused with an error.
 
 use super::*;
 use crate::graph::*;
@@ -55,7 +55,7 @@ fn convolutions() {
         })
     };
     refused(vec![
-        (plain.clone(), vec![x("N 4 H 7"), weight()], 1, "wants 3 input channels"),
+        (plain.clone(), vec![x("N 4 H 7"), weight()], 1, "takes 3 input channels"),
         (plain.clone(), vec![image(), x("8 3 3")], 1, "as many axes"),
         (plain.clone(), vec![x("N 3"), x("8 3")], 1, "as many axes"),
         (plain.clone(), vec![image(), weight(), x("7")], 1, "the bias must have shape [8]"),
@@ -73,7 +73,7 @@ fn convolutions() {
         (conv(&[i64::MAX; 4], &[], &[], 1), vec![image(), weight()], 1, "must not exceed"),
         (conv(&[1 << 40; 4], &[], &[], 1), vec![x("1 3 7 7"), weight()], 1, "must not exceed"),
         (conv(&[], &[], &[], usize::MAX), vec![image(), weight()], 1, "too large"),
-        (transposed(1, &[], &[]), vec![x("N 4 5 5"), x("3 8 3 3")], 1, "wants 3 input channels"),
+        (transposed(1, &[], &[]), vec![x("N 4 5 5"), x("3 8 3 3")], 1, "takes 3 input channels"),
         (transposed(2, &[], &[]), vec![x("N 3 5 5"), x("3 8 3 3")], 1, "cannot form 2 groups"),
         (transposed(1, &[], &[9]), vec![x("N 3 5 5"), x("3 8 3 3")], 1, "output_shape"),
         (
@@ -83,7 +83,7 @@ fn convolutions() {
             "must not exceed",
         ),
         (transposed(1, &[1 << 40; 2], &[]), vec![x("1 3 5 5"), x("3 8 3 3")], 1, "must not exceed"),
-        (pool(&[3], &[]), vec![x("N 3 H W")], 1, "wants an input with 3 axes"),
+        (pool(&[3], &[]), vec![x("N 3 H W")], 1, "needs an input with 3 axes"),
         (pool(&[3, 3], &[0, 1]), vec![x("N 3 H W")], 1, "must be positive"),
         (pool(&[8, 3], &[]), vec![x("N 3 7 7")], 1, "does not fit"),
         (Op::GlobalPool(PoolKind::Max), vec![x("N")], 1, "[N, C, ...]"),
@@ -220,8 +220,8 @@ fn sizes_that_cannot_be() {
         (Op::Range, vec![number(0.0), number(f32::NAN), number(1.0)], 1, "never ends"),
         (Op::Range, vec![x("3"), number(1.0), number(1.0)], 1, "a scalar"),
         (pad.clone(), vec![x("N 4"), ints(&[0, 0, 0])], 1, "expected 4 pads"),
-        (pad.clone(), vec![x("N 4"), ints(&[0, -3, 0, -2])], 1, "cannot take padding"),
-        (pad.clone(), vec![x("N 4"), ints(&[0, i64::MAX, 0, i64::MAX])], 1, "cannot take padding"),
+        (pad.clone(), vec![x("N 4"), ints(&[0, -3, 0, -2])], 1, "cannot be padded"),
+        (pad.clone(), vec![x("N 4"), ints(&[0, i64::MAX, 0, i64::MAX])], 1, "cannot be padded"),
         (pad, vec![x("N 4"), ints(&[1, 1]), none(), ints(&[2])], 1, "axis 2"),
         (resize.clone(), vec![x("N 4")], 1, "either scales or sizes"),
         (resize.clone(), vec![x("N 4"), none(), floats(&[1.0, 2.0]), ints(&[1, 8])], 1, "either"),

@@ -1,4 +1,4 @@
-//! Shapes that come out, with sizes that are known and sizes that are free.
+//! Inferred shapes, with known and with free sizes.
 
 use super::*;
 use crate::graph::*;

@@ -1,6 +1,6 @@
-"""The engines, a file each: `load` makes a function that runs a network once, as fast as settings allow.
+"""The engines, one file per engine. `load` returns a function that runs a network once, with the fastest settings.
 
-A name with a hyphen is a variant of the engine before it.
+A name `ENGINE-VARIANT` is a variant of an engine.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SIZE = 224
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker is to load."""
+    """The network, batch and settings that a worker loads."""
 
     folder: Path
     threads: int
@@ -38,5 +38,5 @@ class Job:
 
     @cached_property
     def input(self) -> np.ndarray:
-        """Kept as long as the job: some engines only point at it."""
+        """The input. It is cached because some engines keep a pointer to it."""
         return np.load(self.x)

@@ -1,4 +1,4 @@
-"""Not an engine but a yardstick: copies the input."""
+"""Copies the input. This is not an engine, but a yardstick for the operations."""
 
 from __future__ import annotations
 

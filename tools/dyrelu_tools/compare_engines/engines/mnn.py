@@ -1,4 +1,4 @@
-"""MNN through its module interface, with high precision, that is f32."""
+"""MNN, by its module interface, with high precision, which means f32."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import MNN
 import numpy as np
 from MNN import expr, nn
 
-# Not `mnnconvert`: MNN's command installs packages into whatever Python it finds, and reports home.
+# The command `mnnconvert` installs packages into any Python that it finds and sends usage statistics.
 import _tools
 
 from . import Job
@@ -25,5 +25,5 @@ def load(job: Job) -> Callable[[], np.ndarray]:
     manager = nn.create_runtime_manager((settings,))
     network = nn.load_module_from_file(str(model), ["input"], ["logits"], runtime_manager=manager)
     x = job.input
-    held = expr.const(x, list(x.shape), expr.NCHW)
-    return lambda: network.forward([held])[0].read()
+    tensor = expr.const(x, list(x.shape), expr.NCHW)
+    return lambda: network.forward([tensor])[0].read()

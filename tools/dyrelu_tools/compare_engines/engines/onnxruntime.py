@@ -1,4 +1,4 @@
-"""ONNX Runtime; the variant `nospin` lets idle threads sleep between operators."""
+"""ONNX Runtime. In the variant `nospin`, idle threads sleep between operators."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def load(job: Job) -> Callable[[], np.ndarray]:
     if job.variant == "nospin":
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(job.onnx, options, providers=["CPUExecutionProvider"])
-    # Input and output in place: a large output that is new at every run would cost page faults.
+    # Input and output are bound to fixed buffers. A new large output per run would cost page faults.
     y = np.empty_like(np.load(job.y))
     binding = session.io_binding()
     binding.bind_cpu_input("input", job.input)

@@ -1,4 +1,4 @@
-"""OpenVINO, in f32, one stream for the least latency."""
+"""OpenVINO in f32, with one stream for the lowest latency."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PyTorch as a user runs it, in eager mode; variants: `channels_last`, the other memory layout, and `compiled`."""
+"""PyTorch in eager mode. Variants are `channels_last`, the other memory layout, and `compiled`."""
 
 from __future__ import annotations
 
