@@ -1,7 +1,7 @@
 //! JPEG, equal to libjpeg-turbo bit for bit.
 
 use libjpeg_turbo_rs::{
-    DecodeLimits, Decoder, JpegError, PixelFormat, RestartResyncStrategy, ResyncAction,
+    DecodeLimits, Decoder, Image, JpegError, PixelFormat, RestartResyncStrategy, ResyncAction,
     ScalingFactor,
 };
 
@@ -82,7 +82,7 @@ fn decoder<'a>(
 }
 
 fn finish(decoder: &Decoder) -> std::result::Result<Decoded, JpegError> {
-    let image = decoder.decode_image()?;
+    let image = decode_image(decoder)?;
     let orientation = orientation(image.exif_data.as_deref());
     let (width, height) = (image.width as u32, image.height as u32);
     let pixels = match image.pixel_format {
@@ -103,14 +103,24 @@ fn finish(decoder: &Decoder) -> std::result::Result<Decoded, JpegError> {
 /// Returns whether the last byte of the only scan, apart from padding, is needed. A file with a wrong bit
 /// usually decodes to the last pixel, but rarely uses exactly all bytes for that.
 ///
-/// The image is decoded at an eighth of its size, which takes little more time than reading its codes.
+/// The image is decoded at an eighth of its size, which takes little more time than reading its codes. An
+/// image of four inks is decoded at its full size: the decoder panics on some that it shrinks.
 fn is_needed(scan: &[u8], options: &DecodeOptions, memory: u64) -> bool {
     let padding = scan.iter().rev().take_while(|&&byte| byte == 0 || byte == 0xff).count();
     let short = &scan[..scan.len().saturating_sub(padding + 1)];
     let Ok(mut decoder) = decoder(short, options, memory) else { return true };
     let Ok(eighth) = ScalingFactor::try_new(1, 8) else { return true };
-    decoder.set_scale(eighth);
-    decoder.decode_image().is_err()
+    if decoder.header().components.len() < 4 {
+        decoder.set_scale(eighth);
+    }
+    decode_image(&decoder).is_err()
+}
+
+/// Decodes an image. A panic of the decoder is damage of the file.
+fn decode_image(decoder: &Decoder) -> std::result::Result<Image, JpegError> {
+    let decode = || decoder.decode_image();
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode))
+        .unwrap_or_else(|_| Err(JpegError::CorruptData("the decoder cannot handle it".into())))
 }
 
 const END: u8 = 0xd9;

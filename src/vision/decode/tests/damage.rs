@@ -154,3 +154,14 @@ fn a_png_without_its_last_chunk_is_whole_and_one_with_a_wrong_byte_is_not() {
         assert!(refused(&wrong).contains("corrupt"), "{place}");
     }
 }
+
+/// Found by fuzzing: the decoder panicked when it shrank this image of four inks.
+#[test]
+fn an_image_of_inks_that_cannot_be_shrunk() {
+    let bytes = include_bytes!("../../../../fuzz/seeds/photos/inks-that-shrink.jpg");
+    for allow in [false, true] {
+        let options = DecodeOptions::default().allow_truncated(allow);
+        // Whether it is a photo does not matter; that the call returns does.
+        let _ = options.decode(bytes);
+    }
+}
