@@ -30,6 +30,12 @@ pub struct Cut {
 }
 
 impl Cut {
+    /// Returns a cut into blocks of whole rows, which have about `elements` elements.
+    pub fn in_rows(images: usize, rows: usize, width: usize, elements: usize) -> Self {
+        let row_blocks = (rows * width / elements).clamp(1, rows.max(1));
+        Cut { images, rows, width, row_blocks, column_blocks: 1 }
+    }
+
     /// The number of blocks.
     pub fn blocks(&self) -> usize {
         self.images * self.row_blocks * self.column_blocks

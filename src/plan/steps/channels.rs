@@ -32,8 +32,7 @@ impl Primitive for ChannelsPrimitive {
             }
         }
         let (rows, width) = (output.pixels(), output.stride());
-        let row_blocks = (rows * width / ELEMENTS_PER_BLOCK).clamp(1, rows.max(1));
-        let cut = Cut { images: output.images, rows, width, row_blocks, column_blocks: 1 };
+        let cut = Cut::in_rows(output.images, rows, width, ELEMENTS_PER_BLOCK);
         let [Some(y), _] = arguments.outputs else { return Ok(()) };
         arguments.workers.compute_blocks(y, None, cut, 4 * output.len(), |mut block, _| {
             let image = block.image();

@@ -23,9 +23,7 @@ pub struct DepthwisePrimitive {
 impl DepthwisePrimitive {
     fn cut(output: Extent) -> Cut {
         let width = output.width * output.stride();
-        let row_blocks =
-            (output.height * width / ELEMENTS_PER_BLOCK).clamp(1, output.height.max(1));
-        Cut { images: output.images, rows: output.height, width, row_blocks, column_blocks: 1 }
+        Cut::in_rows(output.images, output.height, width, ELEMENTS_PER_BLOCK)
     }
 }
 

@@ -30,9 +30,7 @@ impl Primitive for PoolPrimitive {
         let (x, extent, isa) = (arguments.input(0), arguments.output_extent(0), arguments.isa);
         let window = self.window.over(x.extent)?;
         let width = extent.width * extent.stride();
-        let rows = extent.height;
-        let row_blocks = (rows * width / ELEMENTS_PER_BLOCK).clamp(1, rows.max(1));
-        let cut = Cut { images: extent.images, rows, width, row_blocks, column_blocks: 1 };
+        let cut = Cut::in_rows(extent.images, extent.height, width, ELEMENTS_PER_BLOCK);
         let [Some(y), _] = arguments.outputs else { return Ok(()) };
         arguments.workers.compute_blocks(y, None, cut, 9 * extent.len(), |mut block, _| {
             let image = x.image(block.image());

@@ -19,8 +19,7 @@ pub struct TransformPrimitive {
 impl TransformPrimitive {
     fn cut(output: Extent) -> Cut {
         let (rows, width) = (output.pixels(), output.stride());
-        let row_blocks = (rows * width / ELEMENTS_PER_BLOCK).clamp(1, rows.max(1));
-        Cut { images: output.images, rows, width, row_blocks, column_blocks: 1 }
+        Cut::in_rows(output.images, rows, width, ELEMENTS_PER_BLOCK)
     }
 }
 
