@@ -37,7 +37,9 @@ const LINE: usize = 16;
 impl Groups {
     /// Returns the groups of each bundle.
     fn bundles(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let groups_of_panels = COLUMN_UNIT / greatest_common_divisor(COLUMN_UNIT, self.outputs);
+        // The fewest groups whose outputs are a multiple of a panel, which is a power of two wide.
+        let shared = self.outputs.trailing_zeros().min(COLUMN_UNIT.trailing_zeros());
+        let groups_of_panels = COLUMN_UNIT >> shared;
         let count = self.count;
         let firsts = (0..count).step_by(groups_of_panels);
         firsts.map(move |first| first..count.min(first + groups_of_panels))
@@ -58,10 +60,6 @@ impl Groups {
     fn all_outputs(&self) -> usize {
         self.count * self.outputs
     }
-}
-
-fn greatest_common_divisor(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
 /// Packed weights of a convolution in groups.
