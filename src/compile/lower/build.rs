@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::channels::{self, ChannelsStep};
 use super::choose::{self, Convolution, Hyper};
 use super::group::{Core, Epilogue, Group};
 use super::merge::Stage;
@@ -213,8 +214,8 @@ impl<'n, 'g> Builder<'n, 'g> {
             self.step(node, StepKind::Primitive(primitive), inputs, vec![Some(output)]);
             return;
         }
-        if let Some(steps) = choose::channels(net, node) {
-            for (output, inputs, primitive) in steps {
+        if let Some(steps) = channels::steps(net, node) {
+            for ChannelsStep { output, inputs, primitive } in steps {
                 let inputs = inputs.iter().map(|&value| Some(self.map(value))).collect();
                 let outputs = vec![Some(self.map_slot(output))];
                 self.step(node, StepKind::Primitive(Box::new(primitive)), inputs, outputs);

@@ -6,7 +6,7 @@ use super::network::Network;
 use crate::compile::pack::{Form, Layer};
 use crate::compile::tuning::{JOINED_STEP, WINOGRAD_CHANNELS, WINOGRAD_SIDE};
 use crate::graph::geometry::is_row;
-use crate::graph::predicates::{all_ones, axis_from_front};
+use crate::graph::predicates::all_ones;
 use crate::graph::{
     Conv, Dim, HiddenActivation, Node, Op, Padding, Pool, PoolKind, ReduceKind, SpatialAttention,
     ValueId,
@@ -16,8 +16,8 @@ use crate::kernels::epilogue::Activation;
 use crate::kernels::grouped::Groups;
 use crate::kernels::pool::Pooling;
 use crate::plan::{
-    AttentionPrimitive, ChannelsPrimitive, GlobalAveragePrimitive, MOST_INPUTS, MatrixProduct,
-    PoolPrimitive, Primitive, WindowShape,
+    AttentionPrimitive, GlobalAveragePrimitive, MatrixProduct, PoolPrimitive, Primitive,
+    WindowShape,
 };
 use crate::tensor::{DType, Tensor};
 
@@ -272,76 +272,6 @@ pub(super) fn plain(net: &Network, node: &Node) -> Option<Box<dyn Primitive>> {
             fits.then(|| Box::new(AttentionPrimitive { tau, gamma_per_position }) as Box<_>)
         }
         _ if is_global_average(net, node) => Some(Box::new(GlobalAveragePrimitive)),
-        _ => None,
-    }
-}
-
-/// Returns the step of each output of `node`, with the maps that it reads, if `node` concatenates
-/// feature maps along the channels or takes some of their channels.
-pub(super) fn channels(
-    net: &Network,
-    node: &Node,
-) -> Option<Vec<(ValueId, Vec<ValueId>, ChannelsPrimitive)>> {
-    let maps = &net.maps;
-    let is_image = |value: ValueId| maps.dims(value).is_some_and(|dims| dims.len() == 4);
-    let is_map = |value: ValueId| is_image(value) && net.graph.constant(value).is_none();
-    let of_channels = |axis: i64| axis_from_front(axis, 4) == Some(1);
-    let x = node.input(0).filter(|&x| is_map(x))?;
-    match &node.op {
-        &Op::Concat { axis } if of_channels(axis) => {
-            let inputs: Vec<ValueId> = node.inputs.iter().copied().collect::<Option<_>>()?;
-            let output = node.output();
-            let like_output = |value: ValueId, axis: usize| {
-                Some(maps.dims(value)?.get(axis)? == maps.dims(output)?.get(axis)?)
-            };
-            let fits = |&value: &ValueId| {
-                is_map(value)
-                    && [0, 2, 3].iter().all(|&axis| like_output(value, axis) == Some(true))
-            };
-            if inputs.len() > MOST_INPUTS || !inputs.iter().all(fits) {
-                return None;
-            }
-            let part = |&value: &ValueId| Some([0, maps.channels(value)?]);
-            let parts = inputs.iter().map(part).collect::<Option<_>>()?;
-            Some(vec![(output, inputs, ChannelsPrimitive { parts })])
-        }
-        &Op::Split { axis } if of_channels(axis) => {
-            let mut first = 0;
-            let mut steps = Vec::new();
-            for output in node.outputs.iter() {
-                let output = (*output)?;
-                let count = maps.channels(output).filter(|_| is_image(output))?;
-                steps.push((output, vec![x], ChannelsPrimitive { parts: vec![[first, count]] }));
-                first += count;
-            }
-            (maps.channels(x)? == first).then_some(steps)
-        }
-        Op::Slice => {
-            let numbers = |i: usize| -> Option<Vec<i64>> {
-                let contents = net.types.contents(node.input(i)?)?;
-                contents.iter().map(Dim::as_const).collect()
-            };
-            let axes = match node.input(3) {
-                Some(_) => numbers(3)?,
-                None => vec![0],
-            };
-            let steps = match node.input(4) {
-                Some(_) => numbers(4)?,
-                None => vec![1],
-            };
-            let (&[start], &[axis], &[1]) =
-                (numbers(1)?.as_slice(), axes.as_slice(), steps.as_slice())
-            else {
-                return None;
-            };
-            let channels = i64::try_from(maps.channels(x)?).ok()?;
-            let start = if start < 0 { start.saturating_add(channels) } else { start };
-            let first = usize::try_from(start.clamp(0, channels)).ok()?;
-            let output = node.output();
-            let count = maps.channels(output).filter(|_| is_image(output) && of_channels(axis))?;
-            let step = ChannelsPrimitive { parts: vec![[first, count]] };
-            (first + count <= maps.channels(x)?).then(|| vec![(output, vec![x], step)])
-        }
         _ => None,
     }
 }

@@ -5,6 +5,7 @@
 //! [packed](super::pack), and [`build`] makes the plan, which is final.
 
 mod build;
+mod channels;
 mod choose;
 mod group;
 mod maps;
