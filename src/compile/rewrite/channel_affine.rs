@@ -32,14 +32,15 @@ fn affine(graph: &mut Rewriter, id: NodeId) -> Option<()> {
     if graph.links().only_reader(x).is_some()
         && let Some((inner, first)) = constant_piece(graph, x)
         && first.slopes.len() == affine.slopes.len()
+        && let Some(both) = after(&affine, &first)
     {
-        affine = after(&affine, &first);
+        affine = both;
         x = inner;
     }
     if into_layer(graph, x, output, &affine).is_some() {
         return Some(());
     }
-    let coefficients = coefficients(graph, id, &[affine])?;
+    let coefficients = coefficients(graph, id, &affine)?;
     graph.edit(id, |node| {
         node.op = Op::MaxAffine(MaxAffine { k: 1 });
         node.inputs = vec![Some(x), Some(coefficients)];
@@ -85,8 +86,13 @@ fn read(graph: &Rewriter, id: NodeId) -> Option<(ValueId, ChannelAffine)> {
         }
         _ => return None,
     };
-    let finite = slopes.iter().chain(&offsets).all(|number| (*number as f32).is_finite());
-    finite.then_some((x, ChannelAffine { slopes, offsets }))
+    Some((x, in_range(ChannelAffine { slopes, offsets })?))
+}
+
+/// Returns the function if all of its numbers are finite in single precision.
+fn in_range(affine: ChannelAffine) -> Option<ChannelAffine> {
+    let mut numbers = affine.slopes.iter().chain(&affine.offsets);
+    numbers.all(|number| (*number as f32).is_finite()).then_some(affine)
 }
 
 /// The numbers of a constant that has one for each of so many channels, or one for all.
@@ -114,23 +120,20 @@ fn constant_piece(graph: &Rewriter, value: ValueId) -> Option<(ValueId, ChannelA
     Some((node.input(0)?, affine))
 }
 
-/// `second` of `first`.
-fn after(second: &ChannelAffine, first: &ChannelAffine) -> ChannelAffine {
+/// Returns `second` of `first`, unless a number overflows that the two alone do not need.
+fn after(second: &ChannelAffine, first: &ChannelAffine) -> Option<ChannelAffine> {
     let pairs = || second.slopes.iter().zip(&first.slopes);
     let offset = |(c, offset): (usize, &f64)| second.slopes[c] * first.offsets[c] + offset;
-    ChannelAffine {
+    in_range(ChannelAffine {
         slopes: pairs().map(|(second, first)| second * first).collect(),
         offsets: second.offsets.iter().enumerate().map(offset).collect(),
-    }
+    })
 }
 
-/// The coefficients `[1, 2K, C]` of these pieces.
-fn coefficients(graph: &mut Rewriter, id: NodeId, pieces: &[ChannelAffine]) -> Option<ValueId> {
-    let channels = pieces.first()?.slopes.len();
-    let slopes = pieces.iter().flat_map(|piece| &piece.slopes);
-    let offsets = pieces.iter().flat_map(|piece| &piece.offsets);
-    let rows: Vec<f32> = slopes.chain(offsets).map(|&number| number as f32).collect();
-    let tensor = Tensor::new(&[1, 2 * pieces.len(), channels], rows).ok()?;
+/// Adds the coefficients `[1, 2, C]` of the one piece that a function is.
+fn coefficients(graph: &mut Rewriter, id: NodeId, affine: &ChannelAffine) -> Option<ValueId> {
+    let rows = affine.slopes.iter().chain(&affine.offsets).map(|&number| number as f32);
+    let tensor = Tensor::new(&[1, 2, affine.slopes.len()], rows.collect::<Vec<_>>()).ok()?;
     let name = format!("{}.coefficients", graph.node(id).name);
     Some(graph.add_constant(name, tensor))
 }
@@ -143,50 +146,15 @@ fn channels(dims: &[Dim]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::alone;
+    use super::super::testing::{CHANNELS, Net};
     use super::*;
-    use crate::graph::{Conv, Graph, Padding, TensorType};
-    use crate::reference;
-
-    const CHANNELS: usize = 3;
-
-    struct Net {
-        graph: Graph,
-        x: ValueId,
-    }
+    use crate::graph::{Conv, Padding};
 
     impl Net {
-        fn new() -> Self {
-            let mut graph = Graph::new("t");
-            let dims = vec![Dim::symbol("N"), CHANNELS.into(), 2.into(), 5.into()];
-            let x = graph.add_input("x", TensorType { dtype: DType::F32, dims });
-            Net { graph, x }
-        }
-
         fn wave(&mut self, shape: &[usize], frequency: f32) -> ValueId {
             let count = shape.iter().product();
             let data = (0..count).map(|i: usize| (1.0 + i as f32 * frequency).sin());
-            let name = format!("c{}", self.graph.values().len());
-            self.graph.add_constant(name, Tensor::new(shape, data.collect()).unwrap())
-        }
-
-        fn apply(&mut self, op: Op, inputs: &[ValueId]) -> ValueId {
-            let name = format!("v{}", self.graph.values().len());
-            self.graph.apply(name, op, inputs)
-        }
-
-        /// The operators after the pass, whose results are those of before it.
-        fn rewritten(mut self, output: ValueId) -> Vec<Op> {
-            self.graph.set_outputs(vec![output]);
-            let data = (0..60).map(|i| (i as f32 * 0.7).sin()).collect::<Vec<f32>>();
-            let x = [Tensor::new(&[2, CHANNELS, 2, 5], data).unwrap()];
-            let want = reference::run(&self.graph, &x).unwrap();
-            alone(&mut self.graph, channel_affine);
-            let got = reference::run(&self.graph, &x).unwrap();
-            for (got, want) in got[0].as_f32().unwrap().iter().zip(want[0].as_f32().unwrap()) {
-                assert!((got - want).abs() <= 2e-6 * want.abs().max(1.0), "{got}, expected {want}");
-            }
-            self.graph.nodes().iter().map(|node| node.op.clone()).collect()
+            self.constant(Tensor::new(shape, data.collect()).unwrap())
         }
     }
 
@@ -203,17 +171,17 @@ mod tests {
         let y = net.apply(Op::Binary(Binary::Mul), &[scale, net.x]);
         let y = net.apply(Op::Binary(Binary::Sub), &[offset, y]);
         let y = net.apply(Op::Binary(Binary::Div), &[y, divisor]);
-        assert_eq!(net.rewritten(y), [pieces(1)]);
+        assert_eq!(net.rewritten(y, channel_affine), [pieces(1)]);
     }
 
     #[test]
     fn a_normalisation_is_one_function() {
         let mut net = Net::new();
         let [scale, bias, mean] = [0.3, 0.5, 0.7].map(|step| net.wave(&[CHANNELS], step));
-        let variance = net.graph.add_constant("variance", Tensor::vector(vec![0.5f32, 1.0, 2.0]));
+        let variance = net.constant(Tensor::vector(vec![0.5f32, 1.0, 2.0]));
         let inputs = [net.x, scale, bias, mean, variance];
         let y = net.apply(Op::BatchNormalization { epsilon: 1e-5 }, &inputs);
-        assert_eq!(net.rewritten(y), [pieces(1)]);
+        assert_eq!(net.rewritten(y, channel_affine), [pieces(1)]);
     }
 
     #[test]
@@ -229,7 +197,14 @@ mod tests {
         };
         let y = net.apply(Op::Conv(conv.clone()), &[net.x, weight]);
         let y = net.apply(Op::Binary(Binary::Mul), &[y, scale]);
-        assert_eq!(net.rewritten(y), [Op::Conv(conv)]);
+        assert_eq!(net.rewritten(y, channel_affine), [Op::Conv(conv)]);
+    }
+
+    #[test]
+    fn functions_that_overflow_together_stay_apart() {
+        let times = |factor: f64| ChannelAffine { slopes: vec![factor], offsets: vec![factor] };
+        assert_eq!(after(&times(1e30), &times(1e-30)).unwrap().slopes, [1.0]);
+        assert!(after(&times(1e30), &times(1e30)).is_none());
     }
 
     #[test]
@@ -238,7 +213,7 @@ mod tests {
             let mut net = Net::new();
             let constant = net.wave(shape, 0.5);
             let y = net.apply(Op::Binary(Binary::Mul), &[net.x, constant]);
-            assert_eq!(net.rewritten(y), [Op::Binary(Binary::Mul)], "{shape:?}");
+            assert_eq!(net.rewritten(y, channel_affine), [Op::Binary(Binary::Mul)], "{shape:?}");
         }
     }
 }

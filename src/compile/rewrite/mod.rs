@@ -20,15 +20,7 @@ pub use spelled_activations::spelled_activations;
 pub use split_maxout::split_maxout;
 pub use static_slopes::static_slopes;
 
-/// Runs a single pass.
 #[cfg(test)]
-fn alone<R>(
-    graph: &mut crate::graph::Graph,
-    pass: impl FnOnce(&mut crate::graph::Rewriter) -> crate::error::Result<R>,
-) -> R {
-    graph.prune().unwrap();
-    let mut rewriter = crate::graph::Rewriter::new(graph).unwrap();
-    let result = pass(&mut rewriter).unwrap();
-    rewriter.finish().unwrap();
-    result
-}
+mod testing;
+#[cfg(test)]
+use testing::alone;
