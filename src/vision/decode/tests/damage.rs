@@ -155,13 +155,14 @@ fn a_png_without_its_last_chunk_is_whole_and_one_with_a_wrong_byte_is_not() {
     }
 }
 
-/// Found by fuzzing: the decoder panicked when it shrank this image of four inks.
+/// Found by fuzzing: the decoder panics where it shrinks the first image, and wherever it decodes the second.
 #[test]
-fn an_image_of_inks_that_cannot_be_shrunk() {
-    let bytes = include_bytes!("../../../../fuzz/seeds/photos/inks-that-shrink.jpg");
-    for allow in [false, true] {
-        let options = DecodeOptions::default().allow_truncated(allow);
-        // Whether it is a photo does not matter; that the call returns does.
-        let _ = options.decode(bytes);
-    }
+fn images_of_four_inks_on_which_the_decoder_panics() {
+    let bytes = include_bytes!("../../../../tests/images/four-inks-subsampled.jpg");
+    assert!(refused(bytes).contains("left over"));
+    let photo = tolerant().decode(bytes).unwrap();
+    assert_eq!((photo.width(), photo.height()), (20, 10));
+    let bytes = include_bytes!("../../../../tests/images/four-inks-subsampled-by-three.jpg");
+    assert!(refused(bytes).contains("cannot handle"));
+    assert_eq!(tolerant().decode(bytes).unwrap_err().kind(), ErrorKind::Format);
 }
