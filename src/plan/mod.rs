@@ -35,7 +35,7 @@ pub use input::Input;
 pub use map::{Extent, MapView};
 pub use memory::{Placement, planned_bytes};
 pub use plan::{Plan, Slot, SlotInfo, SlotKind, Step, StepKind};
-pub use run::{Outputs, Runner, StepTime, Watch};
+pub use run::{CancelToken, Outputs, RunOptions, Runner, StepTime, Watch};
 pub use steps::{
     Arguments, AttentionPrimitive, ChannelsPrimitive, CoefficientsPrimitive, ConvPrimitive,
     DepthwisePrimitive, ExpandPrimitive, GlobalAveragePrimitive, GroupedPrimitive, Inputs,

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::options::RunOptions;
 use super::watch::{StepTime, Watch};
 use crate::error::{Error, Result};
 use crate::plan::input::Input;
@@ -19,6 +20,7 @@ use crate::tensor::{Layout, Tensor};
 pub(super) struct Executor<'a> {
     pub plan: &'a Plan,
     pub inputs: &'a [Input<'a>],
+    pub options: &'a RunOptions,
     pub isa: Isa,
 }
 
@@ -26,6 +28,7 @@ impl Executor<'_> {
     /// Runs the steps that `buffers` are for, on the threads of `team`.
     pub fn run(&self, buffers: &mut Buffers, team: &mut Team, watch: &mut Watch) -> Result<()> {
         for index in buffers.placement.steps.clone() {
+            self.options.check()?;
             let step = &self.plan.steps[index];
             let start = matches!(watch, Watch::Times(_)).then(Instant::now);
             let done = match &step.kind {
