@@ -170,20 +170,20 @@ mod tests {
             for computed in [false, true] {
                 let graph = network(outputs, channels, kernel, groups, computed);
                 let case = format!("{outputs} of {channels}, {kernel:?}, {groups} groups");
-                let x = wave(&[3, channels, 9, 11], 0.37);
-                let expected = reference::run(&graph, &[x.clone()]).unwrap();
+                let x = [wave(&[3, channels, 9, 11], 0.37)];
+                let expected = reference::run(&graph, &x).unwrap();
                 let model = Model::from_graph(graph, Options::default()).unwrap();
                 let names: Vec<_> = model.plan().steps().iter().map(|s| s.kind.name()).collect();
                 let last = if groups == 1 { "dynamic dense" } else { "dynamic depthwise" };
                 assert!(names.contains(&last) || groups == 2, "{case}: {names:?}");
                 assert_eq!(names.contains(&"pack"), computed && groups != 2, "{case}: {names:?}");
-                let found = Session::with_threads(&model, 2).unwrap().run(&[x.clone()]).unwrap();
+                let found = Session::with_threads(&model, 2).unwrap().run(&x).unwrap();
                 let (found, expected) = (found[0].as_f32().unwrap(), expected[0].as_f32().unwrap());
                 for (y, want) in found.iter().zip(expected) {
                     assert!((y - want).abs() <= 1e-4, "{y} and not {want}: {case}");
                 }
                 // Alone, an image has the same bits.
-                let image = x.as_f32().unwrap()[2 * channels * 99..].to_vec();
+                let image = x[0].as_f32().unwrap()[2 * channels * 99..].to_vec();
                 let image = Tensor::new(&[1, channels, 9, 11], image).unwrap();
                 let alone = Session::with_threads(&model, 1).unwrap().run(&[image]).unwrap();
                 assert_eq!(alone[0].as_f32().unwrap(), &found[found.len() / 3 * 2..], "{case}");
