@@ -155,6 +155,9 @@ pub enum Op {
     /// Inputs `context [N,Cin]` (or `[N,Cin,1,1]`), `[fc1.weight [hidden,Cin]]`, `[fc1.bias]`,
     /// `fc2.weight [2K*C,hidden]`, `[fc2.bias]`. Output `[N,2K,C]`.
     Hyperfunction(Hyperfunction),
+    /// A convolution with weights of their own for each image, see [`DynamicConv`].
+    /// Inputs `x [N,C,H,W]`, `weights [N, Cout*(C/groups)*kh*kw]`, `[bias [Cout]]`.
+    DynamicConv(DynamicConv),
     /// `y = pi * max_k(a_k x + b_k)`, see [`MaxAffine`].
     /// Inputs `x [N,C,..]`, `coefficients [N or 1, 2K, C or 1]`, `[pi [N,1,..]]`.
     MaxAffine(MaxAffine),
@@ -526,6 +529,20 @@ pub struct Hyperfunction {
     pub lambda: Vec<f32>,
 }
 
+/// A convolution over height and width whose weights the network computes from the image, as those of
+/// CondConv (Yang et al., 2019) and dynamic convolution (Chen et al., 2020): mixtures of experts.
+///
+/// The weights of an image are those of a [`Conv`], `[Cout,C/groups,kh,kw]`, in row-major order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DynamicConv {
+    /// The window and the groups.
+    pub conv: Conv,
+    /// The number of output channels.
+    pub outputs: usize,
+    /// Height and width of the window, in taps.
+    pub kernel: [usize; 2],
+}
+
 /// `y[n,c,h,w] = pi[n,h,w] * max over k of (a[n,k,c] * x[n,c,h,w] + b[n,k,c])`, with the
 /// coefficients stacked a_1..a_K, b_1..b_K. A NaN in any piece makes the result NaN, as in
 /// PyTorch's `torch.max`.
@@ -607,6 +624,7 @@ impl Op {
             Op::Size => "Size",
             Op::Cast { .. } => "Cast",
             Op::Hyperfunction(_) => "Hyperfunction",
+            Op::DynamicConv(_) => "DynamicConv",
             Op::MaxAffine(_) => "MaxAffine",
             Op::SpatialAttention(_) => "SpatialAttention",
         }
@@ -633,7 +651,7 @@ impl Op {
             Op::Dropout => (1..=3, 1..=2),
             Op::Pool(Pool { kind: PoolKind::Max, .. }) => (1..=1, 1..=2),
             Op::Hyperfunction(_) => (4..=5, 1..=1),
-            Op::MaxAffine(_) => (2..=3, 1..=1),
+            Op::DynamicConv(_) | Op::MaxAffine(_) => (2..=3, 1..=1),
             Op::Unary(_)
             | Op::Softmax(_)
             | Op::LogSoftmax(_)
@@ -658,6 +676,7 @@ impl Op {
         match self {
             Op::Clip | Op::Reduce(_) | Op::Squeeze | Op::Split { .. } => &[1, 2],
             Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm(_) | Op::MaxAffine(_) => &[2],
+            Op::DynamicConv(_) => &[2],
             Op::LayerNormalization { .. } => &[2],
             Op::Resize(_) => &[1, 2, 3],
             Op::Slice => &[3, 4],

@@ -38,8 +38,9 @@ pub use plan::{Plan, Slot, SlotInfo, SlotKind, Step, StepKind};
 pub use run::{CancelToken, Outputs, RunOptions, Runner, StepTime, Watch};
 pub use steps::{
     Arguments, AttentionPrimitive, ChannelsPrimitive, CoefficientsPrimitive, ConvPrimitive,
-    DepthwisePrimitive, ExpandPrimitive, GlobalAveragePrimitive, GroupedPrimitive, Inputs,
-    MOST_INPUTS, MOST_OUTPUTS, MatrixProduct, PoolPrimitive, Primitive, StepEpilogue,
-    TransformPrimitive, WindowShape, WinogradPrimitive,
+    DepthwisePrimitive, DynamicConvPrimitive, ExpandPrimitive, GatePrimitive,
+    GlobalAveragePrimitive, GroupedPrimitive, Inputs, LinesPrimitive, MOST_INPUTS, MOST_OUTPUTS,
+    MatrixProduct, PackPrimitive, PoolPrimitive, Primitive, StepEpilogue, TransformPrimitive,
+    WindowShape, WinogradPrimitive,
 };
 pub use threads::{Team, Workers};

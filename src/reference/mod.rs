@@ -77,6 +77,9 @@ pub fn evaluate(op: &Op, inputs: &[Option<&Tensor>], outputs: usize) -> Result<V
         Op::ArgMax(arg_max) => reduce::arg_max(arg_max, first()?),
         Op::Resize(resize) => resize::resize(resize, &inputs),
         Op::Hyperfunction(op) => dynamic::hyperfunction(op, &inputs),
+        Op::DynamicConv(op) => {
+            convolution::dynamic_conv(op, first()?, second()?, inputs.optional(2))
+        }
         Op::MaxAffine(op) => dynamic::max_affine(op, &inputs),
         Op::SpatialAttention(op) => dynamic::spatial_attention(op, first()?),
         Op::Split { axis } => {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::lines;
 use super::network::Network;
 use crate::compile::pack::{Form, Layer};
 use crate::compile::tuning::{JOINED_STEP, WINOGRAD_CHANNELS, WINOGRAD_SIDE};
@@ -133,7 +134,7 @@ pub(super) fn convolution<'g>(net: &Network<'g>, node: &'g Node) -> Option<Convo
     };
     let (window, vectors) = match &node.op {
         Op::Conv(conv) => {
-            let window = window(conv, weight);
+            let window = window(conv, [weight.shape()[2], weight.shape()[3]]);
             let vectors = window.is_pointwise() && maps.is_vectors(x) && maps.is_vectors(value);
             (window, vectors)
         }
@@ -146,15 +147,16 @@ fn outputs(form: Form) -> usize {
     match form {
         Form::Dense { outputs, .. } | Form::Winograd { outputs, .. } => outputs,
         Form::Hidden { outputs, .. } => outputs,
+        Form::Mixture { kernel, .. } => kernel.packed(),
         Form::Grouped(groups) => groups.count * groups.outputs,
         Form::Depthwise { channels, .. } | Form::Coefficients { channels, .. } => channels,
     }
 }
 
-/// Returns the window of a convolution with `weight [outputs][depth][height][width]`.
-fn window(conv: &Conv, weight: &Tensor) -> WindowShape {
+/// Returns the window of a convolution, which has this height and width.
+pub(super) fn window(conv: &Conv, kernel: [usize; 2]) -> WindowShape {
     WindowShape {
-        kernel: [weight.shape()[2], weight.shape()[3]],
+        kernel,
         strides: conv.strides.clone(),
         dilations: conv.dilations.clone(),
         padding: conv.padding.clone(),
@@ -272,7 +274,7 @@ pub(super) fn plain(net: &Network, node: &Node) -> Option<Box<dyn Primitive>> {
             fits.then(|| Box::new(AttentionPrimitive { tau, gamma_per_position }) as Box<_>)
         }
         _ if is_global_average(net, node) => Some(Box::new(GlobalAveragePrimitive)),
-        _ => None,
+        _ => Some(Box::new(lines::mean(net, node)?)),
     }
 }
 

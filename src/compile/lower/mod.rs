@@ -7,7 +7,9 @@
 mod build;
 mod channels;
 mod choose;
+mod dynamic;
 mod group;
+mod lines;
 mod maps;
 mod merge;
 mod network;

@@ -1,9 +1,12 @@
 //! Passes that rewrite a graph into an equal one, one pass per file.
 
 mod channel_affine;
+mod constant_shapes;
+mod dynamic_conv;
 mod fold_batch_norm;
 mod fold_pad;
 mod free_batch;
+mod merge_means;
 mod pool_before_conv;
 mod simplify;
 mod spelled_activations;
@@ -11,9 +14,12 @@ mod split_maxout;
 mod static_slopes;
 
 pub use channel_affine::channel_affine;
+pub use constant_shapes::constant_shapes;
+pub use dynamic_conv::dynamic_conv;
 pub use fold_batch_norm::fold_batch_norm;
 pub use fold_pad::fold_pad;
 pub use free_batch::{FixedBatch, free_batch};
+pub use merge_means::merge_means;
 pub use pool_before_conv::pool_before_conv;
 pub use simplify::simplify;
 pub use spelled_activations::spelled_activations;

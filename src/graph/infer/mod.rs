@@ -249,6 +249,7 @@ fn types(cx: &Context) -> Answer<Vec<TensorType>> {
         Op::Shape { start, end } => create::shape(cx, *start, *end),
         Op::Size => Ok(TensorType { dtype: DType::I64, dims: vec![] }),
         Op::Hyperfunction(hyperfunction) => dynamic::hyperfunction(cx, hyperfunction),
+        Op::DynamicConv(conv) => windows::dynamic_conv(cx, conv),
         Op::MaxAffine(max_affine) => dynamic::max_affine(cx, max_affine),
         Op::SpatialAttention(_) => dynamic::spatial_attention(cx),
     };

@@ -4,7 +4,7 @@ use super::context::{Answer, Context, one};
 use super::sizes::{add, ceil_div, may_equal, mul, sub};
 use crate::error::{Error, Result};
 use crate::graph::geometry::{self, WindowSpec};
-use crate::graph::{Conv, ConvTranspose, Dim, Pool, TensorType};
+use crate::graph::{Conv, ConvTranspose, Dim, DynamicConv, Pool, TensorType};
 use crate::tensor::DType;
 
 pub(super) fn conv(cx: &Context, op: &Conv) -> Answer<TensorType> {
@@ -33,6 +33,36 @@ pub(super) fn conv(cx: &Context, op: &Conv) -> Answer<TensorType> {
         }
         None => dims.extend(cx.fresh(x.dims.len() - 2)),
     }
+    Ok(TensorType { dtype: x.dtype, dims })
+}
+
+pub(super) fn dynamic_conv(cx: &Context, op: &DynamicConv) -> Answer<TensorType> {
+    cx.same_types(0..3)?;
+    cx.expect_type(0, "floating-point", DType::is_float)?;
+    let (x, weights) = (cx.ty(0)?, cx.dims(1)?);
+    let (groups, outputs) = (groups(op.conv.groups)?, Dim::from(op.outputs));
+    let ([images, channels, positions @ ..], [sets, len]) = (x.dims.as_slice(), weights) else {
+        return Err(Error::shape(format!(
+            "expected an input [N, C, H, W] and weights [N, elements], found {:?} and {weights:?}",
+            x.dims
+        ))
+        .into());
+    };
+    divides(&groups, &outputs)?;
+    let [height, width] = op.kernel.map(Dim::from);
+    let products = mul(&mul(channels, &outputs)?, &mul(&height, &width)?)?;
+    let fits = may_equal(&mul(len, &groups)?, &products);
+    if positions.len() != 2 || !may_equal(images, sets) || !fits {
+        return Err(Error::shape(format!(
+            "weights {weights:?} do not fit an input {:?}, {outputs} outputs in {groups} groups \
+             and a window {:?}",
+            x.dims, op.kernel
+        ))
+        .into());
+    }
+    cx.expect_vector(2, "the bias", &outputs)?;
+    let mut dims = vec![images.clone(), outputs];
+    dims.extend(window_sizes(positions, WindowSpec::from_conv(&op.conv, &op.kernel), false)?);
     Ok(TensorType { dtype: x.dtype, dims })
 }
 

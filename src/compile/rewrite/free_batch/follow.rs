@@ -68,6 +68,7 @@ impl Scope<'_> {
             // The second output counts positions through the whole batch.
             Op::Pool(_) if self.node.outputs.iter().flatten().count() > 1 => Err(UNCLEAR.into()),
             Op::Pool(_) => along(self.first_axis_of_first()),
+            Op::DynamicConv(_) => along(self.dynamic_conv()),
             Op::MaxAffine(_) => along(self.max_affine()),
             Op::LayerNormalization { axis, .. } => along(self.normalise_from(*axis)),
             Op::Softmax(softmax) | Op::LogSoftmax(softmax) => along(self.softmax(softmax)),
@@ -174,6 +175,13 @@ impl Scope<'_> {
             }
         }
         self.single(images.ok_or(UNCLEAR)?)
+    }
+
+    fn dynamic_conv(&self) -> Place {
+        match (self.place(0), self.place(1), self.node.input(2).map(|_| self.place(2))) {
+            (Some(0), Some(0), None | Some(None)) => Ok(0),
+            _ => Err(UNCLEAR.into()),
+        }
     }
 
     fn max_affine(&self) -> Place {
