@@ -7,6 +7,7 @@ use super::choose::{self, Convolution, Hyper};
 use super::group::{Core, Epilogue, Group};
 use super::merge::Stage;
 use super::network::Network;
+use super::tensors;
 use crate::compile::pack::{Packed, Weights};
 use crate::graph::{Dim, Node, NodeId, Value, ValueId};
 use crate::plan::{
@@ -227,10 +228,7 @@ impl<'n, 'g> Builder<'n, 'g> {
             self.slots[output.index()].kind = SlotKind::Tensor;
         }
         let outputs = node.outputs.iter().map(|id| id.map(ValueId::index)).collect();
-        let kind = match choose::product(net, node) {
-            Some(product) => StepKind::Product(product),
-            None => StepKind::General(node.op.clone()),
-        };
+        let kind = tensors::step(net, node);
         self.step(node, kind, inputs, outputs);
     }
 
