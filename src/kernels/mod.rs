@@ -1,9 +1,9 @@
-//! Kernels: one operation per file, on slices, single-threaded and, except for [`gemm`], without
-//! allocation.
+//! Kernels: one operation per file, on slices, single-threaded and, except for [`gemm`] and [`tensors`],
+//! without allocation.
 //!
 //! Feature maps are NHWC. The channels of a pixel are padded to a multiple of eight; the values of the
 //! padding are unspecified and do not affect results. A kernel computes one [`Block`] of its output
-//! per call.
+//! per call. Those of [`gemm`] and [`tensors`] are for tensors in row-major order instead.
 
 pub mod attention;
 mod block;
@@ -26,6 +26,7 @@ pub mod pool;
 pub mod product;
 pub mod scalar_product;
 mod sizes;
+pub mod tensors;
 pub mod transform;
 pub mod winograd;
 

@@ -9,6 +9,7 @@ use super::group::{Core, Epilogue, Group};
 use super::lines::{self, Gates, LinesStep};
 use super::merge::Stage;
 use super::network::Network;
+use super::tensors;
 use crate::compile::pack::{Packed, Weights};
 use crate::graph::{Dim, Node, NodeId, Value, ValueId};
 use crate::kernels::dynamic_conv::Packer;
@@ -281,10 +282,7 @@ impl<'n, 'g> Builder<'n, 'g> {
             self.slots[output.index()].kind = SlotKind::Tensor;
         }
         let outputs = node.outputs.iter().map(|id| id.map(ValueId::index)).collect();
-        let kind = match choose::product(net, node) {
-            Some(product) => StepKind::Product(product),
-            None => StepKind::General(node.op.clone()),
-        };
+        let kind = tensors::step(net, node);
         self.step(node, kind, inputs, outputs);
     }
 

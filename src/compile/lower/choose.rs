@@ -17,8 +17,7 @@ use crate::kernels::epilogue::Activation;
 use crate::kernels::grouped::Groups;
 use crate::kernels::pool::Pooling;
 use crate::plan::{
-    AttentionPrimitive, GlobalAveragePrimitive, MatrixProduct, PoolPrimitive, Primitive,
-    WindowShape,
+    AttentionPrimitive, GlobalAveragePrimitive, PoolPrimitive, Primitive, WindowShape,
 };
 use crate::tensor::{DType, Tensor};
 
@@ -276,17 +275,6 @@ pub(super) fn plain(net: &Network, node: &Node) -> Option<Box<dyn Primitive>> {
         _ if is_global_average(net, node) => Some(Box::new(GlobalAveragePrimitive)),
         _ => Some(Box::new(lines::mean(net, node)?)),
     }
-}
-
-/// Returns the matrix product that `node` computes, if all of its inputs are f32.
-pub(super) fn product(net: &Network, node: &Node) -> Option<MatrixProduct> {
-    let product = match node.op {
-        Op::MatMul => MatrixProduct::MatMul,
-        Op::Gemm(op) => MatrixProduct::Gemm(op),
-        _ => return None,
-    };
-    let is_f32 = |&id: &ValueId| net.types.get(id).is_some_and(|ty| ty.dtype == DType::F32);
-    node.inputs.iter().flatten().all(is_f32).then_some(product)
 }
 
 /// Whether `node` only changes the shape of its input, and both shapes are vectors of one size.

@@ -206,7 +206,7 @@ fn attention(maps: &Maps, node: &Node, x: ValueId) -> Option<ValueId> {
 }
 
 /// Returns the activation that `node` is, if an epilogue can apply it.
-fn activation(graph: &Graph, node: &Node) -> Option<Activation> {
+pub(super) fn activation(graph: &Graph, node: &Node) -> Option<Activation> {
     Some(match &node.op {
         Op::Unary(Unary::Relu) => Activation::Clamp { low: 0.0, high: f32::INFINITY },
         &Op::Unary(Unary::LeakyRelu { alpha }) => Activation::LeakyRelu { alpha },

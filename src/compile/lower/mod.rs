@@ -13,6 +13,7 @@ mod lines;
 mod maps;
 mod merge;
 mod network;
+mod tensors;
 
 use super::pack::{Packed, to_store};
 use crate::format::{PackedTensors, SourceFiles};

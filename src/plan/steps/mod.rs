@@ -1,8 +1,8 @@
 //! What the steps of a plan compute: one kind of primitive per file.
 //!
 //! A primitive checks the shapes of its inputs, cuts its output into blocks, and has the workers
-//! call a function of [`kernels`](crate::kernels) for each block. A [`MatrixProduct`] is not a
-//! primitive: it computes a tensor from tensors.
+//! call a function of [`kernels`](crate::kernels) for each block. A [`TensorOperation`] is not
+//! a primitive: it computes tensors from tensors.
 
 mod arguments;
 mod attention;
@@ -19,6 +19,7 @@ mod lines;
 mod pool;
 mod primitive;
 mod product;
+mod tensors;
 mod transform;
 mod window;
 mod winograd;
@@ -38,6 +39,10 @@ pub use lines::LinesPrimitive;
 pub use pool::{GlobalAveragePrimitive, PoolPrimitive};
 pub use primitive::Primitive;
 pub use product::MatrixProduct;
+pub use tensors::{
+    Arithmetic, Elementwise, Movement, Normalisation, Reduction, TensorInputs, TensorOperation,
+    View,
+};
 pub use transform::TransformPrimitive;
 pub use window::WindowShape;
 pub use winograd::WinogradPrimitive;
