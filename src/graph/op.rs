@@ -7,6 +7,7 @@
 mod axes;
 mod dynamic;
 mod elementwise;
+mod indexing;
 mod resample;
 mod windows;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use axes::*;
 pub use dynamic::*;
 pub use elementwise::*;
+pub use indexing::*;
 pub use resample::*;
 pub use windows::*;
 
@@ -30,6 +32,10 @@ pub enum Op {
     Conv(Conv),
     /// Inputs `x [N,Cin,..]`, `weight [Cin,Cout/groups,..]`, `[bias [Cout]]`.
     ConvTranspose(ConvTranspose),
+    /// A convolution whose taps are moved by offsets. Inputs `x [N,Cin,..]`,
+    /// `weight [Cout,Cin/groups,..]`, `offset [N,offset_groups*taps*axes,..]`, `[bias [Cout]]`,
+    /// `[mask [N,offset_groups*taps,..]]`.
+    DeformConv(DeformConv),
     /// `alpha * A' B' + beta * C`. Inputs `A`, `B`, `[C]`.
     Gemm(Gemm),
     /// Inputs `A`, `B`; batched as numpy's `matmul`.
@@ -83,6 +89,11 @@ pub enum Op {
     Reduce(Reduce),
     /// Index of the largest element. Input `x`.
     ArgMax(ArgMax),
+    /// The largest or the smallest elements, in order; of equal ones the first. Inputs `x`, `k`;
+    /// outputs the elements and their indices.
+    TopK(TopK),
+    /// Inputs `x`, `axis`, a scalar.
+    CumSum(CumSum),
     /// Inputs one or more.
     Concat {
         /// The axis along which inputs are joined.
@@ -100,6 +111,40 @@ pub enum Op {
         /// The axis from which entries are taken.
         axis: i64,
     },
+    /// Reads `x` at the position of each index, but along `axis` at the index itself. Inputs `x`,
+    /// `indices`.
+    GatherElements {
+        /// The axis along which positions are read from the indices.
+        axis: i64,
+    },
+    /// Inputs `x`, `indices`, whose last axis has an index for each of the first axes of `x` after
+    /// those of the batch.
+    #[serde(rename = "GatherND")]
+    GatherNd {
+        /// The number of axes that `x` and the indices have in common.
+        batch_dims: usize,
+    },
+    /// A copy of `x` with `updates` at the positions that `GatherElements` would read. Inputs `x`,
+    /// `indices`, `updates`.
+    ScatterElements {
+        /// The axis along which positions are read from the indices.
+        axis: i64,
+        /// How an update is combined with what it meets.
+        reduction: ScatterReduction,
+    },
+    /// A copy of `x` with `updates` at the positions that `GatherND` would read. Inputs `x`,
+    /// `indices`, `updates`.
+    #[serde(rename = "ScatterND")]
+    ScatterNd {
+        /// How an update is combined with what it meets.
+        reduction: ScatterReduction,
+    },
+    /// The positions of the elements that are not 0, one per column. Input `x`.
+    NonZero,
+    /// Boxes that overlap none of a higher score: `[selected, 3]` indices of image, class and box.
+    /// Inputs `boxes [N,boxes,4]`, `scores [N,classes,boxes]`, `[most per class]`,
+    /// `[largest overlap]`, `[least score]`.
+    NonMaxSuppression(NonMaxSuppression),
     /// Inputs `x`, `shape`.
     Reshape {
         /// Whether a 0 in `shape` means a size of 0, rather than the size that `x` has.
@@ -125,6 +170,11 @@ pub enum Op {
     },
     /// Inputs `x`, `[roi]`, `[scales]`, `[sizes]`.
     Resize(Resize),
+    /// Inputs `x [N,C,..]`, `grid [N,..,axes]`, whose last axis is a position, that along the last
+    /// axis first.
+    GridSample(GridSample),
+    /// Inputs `x [N,C,H,W]`, `regions [R,4]`, `images [R]`.
+    RoiAlign(RoiAlign),
     /// Inputs `x`, `pads`, `[value]`, `[axes]`.
     Pad {
         /// How the new elements are computed.
@@ -217,6 +267,7 @@ impl Op {
         match self {
             Op::Conv(_) => "Conv",
             Op::ConvTranspose(_) => "ConvTranspose",
+            Op::DeformConv(_) => "DeformConv",
             Op::Gemm(_) => "Gemm",
             Op::MatMul => "MatMul",
             Op::BatchNormalization { .. } => "BatchNormalization",
@@ -237,10 +288,18 @@ impl Op {
             Op::GlobalPool(PoolKind::Average) => "GlobalAveragePool",
             Op::Reduce(reduce) => reduce.kind.name(),
             Op::ArgMax(_) => "ArgMax",
+            Op::TopK(_) => "TopK",
+            Op::CumSum(_) => "CumSum",
             Op::Concat { .. } => "Concat",
             Op::Split { .. } => "Split",
             Op::Slice => "Slice",
             Op::Gather { .. } => "Gather",
+            Op::GatherElements { .. } => "GatherElements",
+            Op::GatherNd { .. } => "GatherND",
+            Op::ScatterElements { .. } => "ScatterElements",
+            Op::ScatterNd { .. } => "ScatterND",
+            Op::NonZero => "NonZero",
+            Op::NonMaxSuppression(_) => "NonMaxSuppression",
             Op::Reshape { .. } => "Reshape",
             Op::Flatten { .. } => "Flatten",
             Op::Squeeze => "Squeeze",
@@ -249,6 +308,8 @@ impl Op {
             Op::Tile => "Tile",
             Op::Transpose { .. } => "Transpose",
             Op::Resize(_) => "Resize",
+            Op::GridSample(_) => "GridSample",
+            Op::RoiAlign(_) => "RoiAlign",
             Op::Pad { .. } => "Pad",
             Op::DepthToSpace { .. } => "DepthToSpace",
             Op::Identity => "Identity",
@@ -274,6 +335,12 @@ impl Op {
             Op::BatchNormalization { .. } => (5..=5, 1..=1),
             Op::MatMul | Op::PRelu | Op::Binary(_) | Op::Gather { .. } => (2..=2, 1..=1),
             Op::Reshape { .. } | Op::Unsqueeze | Op::Expand | Op::Tile => (2..=2, 1..=1),
+            Op::GatherElements { .. } | Op::GatherNd { .. } => (2..=2, 1..=1),
+            Op::CumSum(_) | Op::GridSample(_) => (2..=2, 1..=1),
+            Op::ScatterElements { .. } | Op::ScatterNd { .. } | Op::RoiAlign(_) => (3..=3, 1..=1),
+            Op::TopK(_) => (2..=2, 1..=2),
+            Op::NonMaxSuppression(_) => (2..=5, 1..=1),
+            Op::DeformConv(_) => (3..=5, 1..=1),
             Op::Clip => (1..=3, 1..=1),
             Op::Where | Op::Range => (3..=3, 1..=1),
             Op::Variadic(_) | Op::Concat { .. } => (1..=many, 1..=1),
@@ -292,6 +359,7 @@ impl Op {
             | Op::Pool(_)
             | Op::GlobalPool(_)
             | Op::ArgMax(_)
+            | Op::NonZero
             | Op::Flatten { .. }
             | Op::Transpose { .. }
             | Op::DepthToSpace { .. }
@@ -311,6 +379,8 @@ impl Op {
             Op::Clip | Op::Reduce(_) | Op::Squeeze | Op::Split { .. } => &[1, 2],
             Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm(_) | Op::MaxAffine(_) => &[2],
             Op::LayerNormalization { .. } => &[2],
+            Op::DeformConv(_) => &[3, 4],
+            Op::NonMaxSuppression(_) => &[2, 3, 4],
             Op::Resize(_) => &[1, 2, 3],
             Op::Slice => &[3, 4],
             Op::Pad { .. } => &[2, 3],

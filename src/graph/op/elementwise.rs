@@ -36,6 +36,15 @@ pub enum Unary {
     Erf,
     Sin,
     Cos,
+    Tan,
+    Asin,
+    Acos,
+    Atan,
+    Sinh,
+    Cosh,
+    Asinh,
+    Acosh,
+    Atanh,
     Not,
 }
 
@@ -101,6 +110,15 @@ impl Unary {
             Unary::Erf => "Erf",
             Unary::Sin => "Sin",
             Unary::Cos => "Cos",
+            Unary::Tan => "Tan",
+            Unary::Asin => "Asin",
+            Unary::Acos => "Acos",
+            Unary::Atan => "Atan",
+            Unary::Sinh => "Sinh",
+            Unary::Cosh => "Cosh",
+            Unary::Asinh => "Asinh",
+            Unary::Acosh => "Acosh",
+            Unary::Atanh => "Atanh",
             Unary::Not => "Not",
         }
     }

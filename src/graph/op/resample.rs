@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::PoolKind;
+
 /// How a resize interpolates.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -90,4 +92,52 @@ pub enum DepthOrder {
     Dcr,
     /// Column, row, depth.
     Crd,
+}
+
+/// How a sampled grid interpolates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)] // ONNX's names.
+pub enum SampleMode {
+    /// The nearest element; the even one of two that are equally near.
+    Nearest,
+    Linear,
+    /// Cubic interpolation with Keys' `a = -0.75`.
+    Cubic,
+}
+
+/// What a grid reads outside of the map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)] // ONNX's names.
+pub enum SamplePadding {
+    Zeros,
+    Border,
+    Reflection,
+}
+
+/// Attributes of `GridSample`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GridSample {
+    /// The interpolation.
+    pub mode: SampleMode,
+    /// What lies outside of the map.
+    pub padding: SamplePadding,
+    /// Whether -1 and 1 are the centres of the border elements, rather than their outer edges.
+    pub align_corners: bool,
+}
+
+/// Attributes of `RoiAlign`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoiAlign {
+    /// What is computed from the samples of a cell.
+    pub kind: PoolKind,
+    /// The height and width of the output.
+    pub output: [usize; 2],
+    /// The number of samples along each side of a cell; 0 for as many as it has elements.
+    pub sampling_ratio: usize,
+    /// The factor from the coordinates of regions to those of the map.
+    pub spatial_scale: f32,
+    /// Whether coordinates are those of pixel centres, half a pixel from the corner of the map.
+    pub half_pixel: bool,
 }

@@ -28,6 +28,15 @@ pub struct Conv {
     pub groups: usize,
 }
 
+/// Attributes of a deformable convolution.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeformConv {
+    /// Those that every convolution has.
+    pub conv: Conv,
+    /// The number of groups of channels that have offsets of their own.
+    pub offset_groups: usize,
+}
+
 /// Attributes of a transposed convolution. Empty `strides` and `dilations` are all ones, an empty
 /// `output_padding` is all zeros.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
