@@ -8,7 +8,7 @@ use crate::tensor::{DType, Tensor, strides};
 
 /// Checks that `x [N,C,..]` and `weight [A,B,..]` have as many axes, and that their channels form
 /// `groups` groups.
-fn check_ranks(x: &Tensor, weight: &Tensor, groups: usize) -> Result<()> {
+pub(super) fn check_ranks(x: &Tensor, weight: &Tensor, groups: usize) -> Result<()> {
     let (x, weight) = (x.shape(), weight.shape());
     if x.len() < 3 || weight.len() != x.len() {
         return Err(Error::shape(format!(
@@ -24,7 +24,7 @@ fn check_ranks(x: &Tensor, weight: &Tensor, groups: usize) -> Result<()> {
     Ok(())
 }
 
-fn bias_or_zeros(bias: Option<&Tensor>, filters: usize) -> Result<Vec<f64>> {
+pub(super) fn bias_or_zeros(bias: Option<&Tensor>, filters: usize) -> Result<Vec<f64>> {
     let bias = bias.map_or_else(|| Ok(vec![0.0; filters]), floats)?;
     if bias.len() != filters {
         return Err(Error::shape(format!("expected a bias of {filters}, found {}", bias.len())));
@@ -33,7 +33,7 @@ fn bias_or_zeros(bias: Option<&Tensor>, filters: usize) -> Result<Vec<f64>> {
 }
 
 /// Returns the taps of a window, each as its index along every axis.
-fn taps(kernel: &[usize]) -> Vec<Vec<usize>> {
+pub(super) fn taps(kernel: &[usize]) -> Vec<Vec<usize>> {
     let mut taps = vec![Vec::new()];
     for &size in kernel {
         let extended = taps.iter().flat_map(|tap: &Vec<usize>| {
