@@ -158,6 +158,12 @@ pub enum Op {
     /// `y = pi * max_k(a_k x + b_k)`, see [`MaxAffine`].
     /// Inputs `x [N,C,..]`, `coefficients [N or 1, 2K, C or 1]`, `[pi [N,1,..]]`.
     MaxAffine(MaxAffine),
+    /// An activation of which every channel has its own parameters.
+    /// Inputs `x [N,C,..]`, `parameters [N or 1, rows, C or 1]`, see [`ChannelActivation`].
+    ChannelActivation(ChannelActivation),
+    /// `y[c] = max_k(a_k x[c] + s_k x[source[c]])`, see [`ShiftMax`].
+    /// Inputs `x [N,C,..]`, `coefficients [N or 1, 2K, C or 1]`.
+    ShiftMax(ShiftMax),
     /// The attention of DY-ReLU-C: `pi = min(gamma * softmax(z / tau), 1)` over all positions of
     /// an image. Input `z [N,1,H,W]`. `gamma` is `gamma_per_position * H * W`.
     SpatialAttention(SpatialAttention),
@@ -535,6 +541,48 @@ pub struct MaxAffine {
     pub k: usize,
 }
 
+/// An activation with parameters of every channel, which are constants or computed from the image. A NaN
+/// in an operand of a maximum or minimum makes the result NaN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChannelActivation {
+    /// `min over k of (a_k x + b_k)`. Parameters a_1..a_K, b_1..b_K.
+    MinAffine {
+        /// The number of affine pieces, 1 to 8.
+        k: usize,
+    },
+    /// `min(max(x, low), high)`. Parameters low, high.
+    Clip,
+    /// `positive * max(x, 0) + negative * min(x, 0)`. Parameters positive, negative.
+    TwoSlopes,
+    /// `scale * x * sigmoid(rate * x) + slope * x`, of which ACON-C is the case scale = p1 - p2,
+    /// rate = beta (p1 - p2), slope = p2 (Ma et al., *Activate or Not*, CVPR 2021). Parameters scale,
+    /// slope, rate.
+    Acon,
+}
+
+impl ChannelActivation {
+    /// Returns the number of parameters of every channel.
+    pub fn rows(self) -> usize {
+        match self {
+            ChannelActivation::MinAffine { k } => k.saturating_mul(2),
+            ChannelActivation::Clip | ChannelActivation::TwoSlopes => 2,
+            ChannelActivation::Acon => 3,
+        }
+    }
+}
+
+/// Dynamic Shift-Max with two terms (Li et al., *MicroNet*, ICCV 2021): the largest of K sums of a channel
+/// and of another channel, `y[c] = max over k of (a[k,c] * x[c] + s[k,c] * x[source[c]])`, with the
+/// coefficients stacked a_1..a_K, s_1..s_K. A NaN in any piece makes the result NaN.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShiftMax {
+    /// The number of pieces, 1 to 8.
+    pub k: usize,
+    /// For every channel the other one that it reads.
+    pub source: Vec<usize>,
+}
+
 /// Attributes of the spatial attention of DY-ReLU-C.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SpatialAttention {
@@ -608,6 +656,11 @@ impl Op {
             Op::Cast { .. } => "Cast",
             Op::Hyperfunction(_) => "Hyperfunction",
             Op::MaxAffine(_) => "MaxAffine",
+            Op::ChannelActivation(ChannelActivation::MinAffine { .. }) => "MinAffine",
+            Op::ChannelActivation(ChannelActivation::Clip) => "ChannelClip",
+            Op::ChannelActivation(ChannelActivation::TwoSlopes) => "TwoSlopes",
+            Op::ChannelActivation(ChannelActivation::Acon) => "Acon",
+            Op::ShiftMax(_) => "ShiftMax",
             Op::SpatialAttention(_) => "SpatialAttention",
         }
     }
@@ -634,6 +687,7 @@ impl Op {
             Op::Pool(Pool { kind: PoolKind::Max, .. }) => (1..=1, 1..=2),
             Op::Hyperfunction(_) => (4..=5, 1..=1),
             Op::MaxAffine(_) => (2..=3, 1..=1),
+            Op::ChannelActivation(_) | Op::ShiftMax(_) => (2..=2, 1..=1),
             Op::Unary(_)
             | Op::Softmax(_)
             | Op::LogSoftmax(_)

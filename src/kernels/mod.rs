@@ -23,6 +23,7 @@ mod place;
 pub mod pool;
 pub mod product;
 pub mod scalar_product;
+pub mod shift_max;
 mod sizes;
 pub mod transform;
 pub mod winograd;

@@ -78,6 +78,8 @@ pub fn evaluate(op: &Op, inputs: &[Option<&Tensor>], outputs: usize) -> Result<V
         Op::Resize(resize) => resize::resize(resize, &inputs),
         Op::Hyperfunction(op) => dynamic::hyperfunction(op, &inputs),
         Op::MaxAffine(op) => dynamic::max_affine(op, &inputs),
+        Op::ChannelActivation(op) => dynamic::channel_activation(*op, &inputs),
+        Op::ShiftMax(op) => dynamic::shift_max(op, &inputs),
         Op::SpatialAttention(op) => dynamic::spatial_attention(op, first()?),
         Op::Split { axis } => {
             return movement::split(first()?, *axis, inputs.integers(1)?, outputs);

@@ -68,7 +68,9 @@ impl Scope<'_> {
             // The second output counts positions through the whole batch.
             Op::Pool(_) if self.node.outputs.iter().flatten().count() > 1 => Err(UNCLEAR.into()),
             Op::Pool(_) => along(self.first_axis_of_first()),
-            Op::MaxAffine(_) => along(self.max_affine()),
+            Op::MaxAffine(_) | Op::ChannelActivation(_) | Op::ShiftMax(_) => {
+                along(self.max_affine())
+            }
             Op::LayerNormalization { axis, .. } => along(self.normalise_from(*axis)),
             Op::Softmax(softmax) | Op::LogSoftmax(softmax) => along(self.softmax(softmax)),
             Op::Gemm(gemm) => along(self.gemm(gemm)),
