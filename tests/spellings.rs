@@ -2,8 +2,8 @@
 //! activation, which the engine and the reference compute as the nodes of the file say.
 
 use dyrelu::graph::{
-    Binary, Dim, Gemm, Graph, MaxAffine, Node, Op, PoolKind, Reduce, ReduceKind, Softmax,
-    TensorType, Unary, ValueId, Variadic,
+    Binary, Conv, Dim, Gemm, Graph, MaxAffine, Node, Op, Padding, PoolKind, Reduce, ReduceKind,
+    Softmax, TensorType, Unary, ValueId, Variadic,
 };
 use dyrelu::{DType, Model, Options, Session, Tensor, reference};
 
@@ -124,8 +124,8 @@ impl Net {
     /// Returns the attention of DY-ReLU-C as `[N, 1, H * W]`, before its minimum with 1.
     fn shares(&mut self) -> ValueId {
         let weight = self.constant(wave(&[1, CHANNELS, 1, 1], 0.9));
-        let conv = dyrelu::graph::Conv {
-            padding: dyrelu::graph::Padding::Explicit(vec![]),
+        let conv = Conv {
+            padding: Padding::Explicit(vec![]),
             strides: vec![],
             dilations: vec![],
             groups: 1,
@@ -444,6 +444,23 @@ fn shift_max_of_one_and_of_two_pieces() {
     }
 }
 
+#[test]
+fn frelu_with_a_computed_slope() {
+    let mut net = Net::new();
+    let slope = net.coefficients(1)[0];
+    let weight = net.constant(wave(&[CHANNELS, 1, 3, 3], 0.6));
+    let conv = Conv {
+        padding: Padding::Explicit(vec![1, 1, 1, 1]),
+        strides: vec![],
+        dilations: vec![],
+        groups: CHANNELS,
+    };
+    let condition = net.apply(Op::Conv(conv), &[net.x, weight]);
+    let scaled = net.mul(net.x, slope);
+    let y = net.max(scaled, condition);
+    net.check(y, "FReLU", 2);
+}
+
 /// The output of an activation is the context of the next one.
 #[test]
 fn an_activation_that_is_a_context_is_computed_once() {
@@ -453,12 +470,8 @@ fn an_activation_that_is_a_context_is_computed_once() {
     let input = std::mem::replace(&mut net.x, first);
     let parts = net.coefficients(4);
     let weight = net.constant(wave(&[CHANNELS, CHANNELS, 1, 1], 0.5));
-    let conv = dyrelu::graph::Conv {
-        padding: dyrelu::graph::Padding::Explicit(vec![]),
-        strides: vec![],
-        dilations: vec![],
-        groups: 1,
-    };
+    let conv =
+        Conv { padding: Padding::Explicit(vec![]), strides: vec![], dilations: vec![], groups: 1 };
     let map = net.apply(Op::Conv(conv), &[first, weight]);
     let [p, q] = [0, 2].map(|i| {
         let product = net.mul(map, parts[i]);

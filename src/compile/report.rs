@@ -6,7 +6,8 @@ use super::static_activations;
 use super::{FixedBatch, StaticActivation, Unrecognised};
 use crate::graph::infer::Types;
 use crate::graph::{
-    ChannelActivation, Graph, Hyperfunction, Links, MaxAffine, Node, Op, Rewriter, ShiftMax, Squash,
+    ChannelActivation, Conv, Graph, Hyperfunction, Links, MaxAffine, Node, Op, Rewriter, ShiftMax,
+    Squash, Variadic,
 };
 
 /// What the compiler recognised in a network.
@@ -28,7 +29,7 @@ pub struct DynamicActivation {
     /// The name of its node.
     pub name: String,
     /// `"A"`, `"B"` or `"C"` for DY-ReLU, `"SE"` for squeeze-and-excite, `"APReLU"` for adaptively
-    /// parametric ReLU, `"Shift-Max"` for MicroNet's Dynamic Shift-Max, `"Meta-ACON"`, `"min-affine"` for
+    /// parametric ReLU, `"FReLU"` with a computed slope, `"Shift-Max"` for MicroNet's Dynamic Shift-Max, `"Meta-ACON"`, `"min-affine"` for
     /// a minimum of affine pieces, `"clip"` for bounds that are computed for each channel, `"two slopes"`
     /// for a computed slope on either side of zero.
     pub form: &'static str,
@@ -81,7 +82,9 @@ fn describe(graph: &Graph, types: &Types, links: &Links, node: &Node) -> Option<
         }
         _ => (None, None),
     };
+    let is_funnel = k == 1 && is_funnel(graph, links, node);
     let form = match node.op {
+        _ if is_funnel => "FReLU",
         Op::ShiftMax(_) => "Shift-Max",
         Op::ChannelActivation(ChannelActivation::MinAffine { .. }) => "min-affine",
         Op::ChannelActivation(ChannelActivation::Clip) => "clip",
@@ -96,7 +99,23 @@ fn describe(graph: &Graph, types: &Types, links: &Links, node: &Node) -> Option<
         }
     };
     let squash = hyper.map(|h| h.squash);
+    let k = if is_funnel { 2 } else { k };
     Some(DynamicActivation { name: node.name.clone(), form, k, channels, hidden, squash })
+}
+
+/// Whether the only reader of an activation takes the maximum of it and of a depthwise convolution of the
+/// same map, as FReLU does.
+fn is_funnel(graph: &Graph, links: &Links, node: &Node) -> bool {
+    let reader = links.only_reader(node.output()).map(|id| graph.node(id));
+    let Some(Node { op: Op::Variadic(Variadic::Max), inputs, .. }) = reader else { return false };
+    let &[Some(a), Some(b)] = inputs.as_slice() else { return false };
+    let other = if a == node.output() { b } else { a };
+    let Some(conv) = links.producer(other).map(|id| graph.node(id)) else { return false };
+    let weight = conv.input(1).and_then(|weight| graph.constant(weight));
+    let is_depthwise = |op: &Conv| {
+        op.groups > 1 && weight.is_some_and(|weight| weight.shape().first() == Some(&op.groups))
+    };
+    conv.input(0) == node.input(0) && matches!(&conv.op, Op::Conv(op) if is_depthwise(op))
 }
 
 /// Whether the coefficients of one piece that `node` stacks have offsets of zero.

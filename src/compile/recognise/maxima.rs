@@ -7,7 +7,7 @@ use super::pieces::{self, Extreme};
 use super::scope::Scope;
 use crate::error::Result;
 use crate::graph::predicates::is_one;
-use crate::graph::{ChannelActivation, NodeId, Op, Reduce, ReduceKind, Rewriter, Variadic};
+use crate::graph::{Binary, ChannelActivation, NodeId, Op, Reduce, ReduceKind, Rewriter, Variadic};
 
 /// Replaces maxima and minima that are dynamic activations. Returns the maxima that resemble one and
 /// were not recognised.
@@ -32,7 +32,7 @@ pub(super) fn recognise(graph: &mut Rewriter) -> Result<Vec<Unrecognised>> {
                 matches.push((*activation, hyper));
             }
             // Only what is spelled as a maximum is likely to be meant as an activation.
-            Outcome::Refused(reason) if is_maximum(&node.op) => {
+            Outcome::Refused(reason) if is_maximum(&node.op) && !is_funnel(&scope, id) => {
                 unrecognised.push(Unrecognised { name: node.name.clone(), reason: reason.into() });
             }
             Outcome::Unlike | Outcome::Refused(_) => {}
@@ -53,6 +53,25 @@ enum Outcome {
 /// Whether an operator computes a maximum, of operands or along axes.
 fn is_maximum(op: &Op) -> bool {
     matches!(op, Op::Variadic(Variadic::Max) | Op::Reduce(Reduce { kind: ReduceKind::Max, .. }))
+}
+
+/// Whether a maximum is FReLU: of a multiple of a map, and of a depthwise convolution of the map. The
+/// multiple is an activation of one piece, which the convolution joins.
+fn is_funnel(scope: &Scope, id: NodeId) -> bool {
+    let &[Some(a), Some(b)] = scope.graph.node(id).inputs.as_slice() else { return false };
+    let producer = |value| scope.links.producer(value).map(|id| scope.graph.node(id));
+    let is_pair = |scaled, condition| {
+        let (Some(scaled), Some(conv)) = (producer(scaled), producer(condition)) else {
+            return false;
+        };
+        let map = conv.input(0);
+        let channels = map.and_then(|x| scope.types.get(x)?.dims.get(1)?.as_size());
+        let is_depthwise =
+            matches!(&conv.op, Op::Conv(op) if Some(op.groups) == channels && op.groups > 1);
+        let is_product = scaled.op == Op::Binary(Binary::Mul) && scaled.inputs.contains(&map);
+        is_depthwise && is_product
+    };
+    is_pair(a, b) || is_pair(b, a)
 }
 
 /// Whether the only reader of a maximum or minimum is another one.
