@@ -100,8 +100,17 @@ struct StepMeasurement {
 }
 
 /// The names of the steps that only serve an activation.
-const ACTIVATION_STEPS: [&str; 4] =
-    ["Hyperfunction", "GlobalAveragePool", "SpatialAttention", "MaxAffine"];
+const ACTIVATION_STEPS: [&str; 9] = [
+    "Hyperfunction",
+    "GlobalAveragePool",
+    "SpatialAttention",
+    "MaxAffine",
+    "MinAffine",
+    "ChannelClip",
+    "TwoSlopes",
+    "Acon",
+    "ShiftMax",
+];
 
 /// The kernel of the steps that the reference computes.
 const GENERAL: &str = "general";

@@ -5,7 +5,10 @@ use serde::Serialize;
 use super::static_activations;
 use super::{FixedBatch, StaticActivation, Unrecognised};
 use crate::graph::infer::Types;
-use crate::graph::{Graph, Hyperfunction, Links, Node, Op, Rewriter, Squash};
+use crate::graph::{
+    ChannelActivation, Conv, Graph, Hyperfunction, Links, MaxAffine, Node, Op, Rewriter, ShiftMax,
+    Squash, Variadic,
+};
 
 /// What the compiler recognised in a network.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -26,7 +29,9 @@ pub struct DynamicActivation {
     /// The name of its node.
     pub name: String,
     /// `"A"`, `"B"` or `"C"` for DY-ReLU, `"SE"` for squeeze-and-excite, `"APReLU"` for adaptively
-    /// parametric ReLU.
+    /// parametric ReLU, `"FReLU"` with a computed slope, `"Shift-Max"` for MicroNet's Dynamic Shift-Max, `"Meta-ACON"`, `"min-affine"` for
+    /// a minimum of affine pieces, `"clip"` for bounds that are computed for each channel, `"two slopes"`
+    /// for a computed slope on either side of zero.
     pub form: &'static str,
     /// The number of affine pieces.
     pub k: usize,
@@ -56,13 +61,18 @@ impl Report {
 }
 
 fn describe(graph: &Graph, types: &Types, links: &Links, node: &Node) -> Option<DynamicActivation> {
-    let Op::MaxAffine(op) = &node.op else { return None };
+    let k = match &node.op {
+        Op::MaxAffine(MaxAffine { k }) | Op::ShiftMax(ShiftMax { k, .. }) => *k,
+        Op::ChannelActivation(ChannelActivation::MinAffine { k }) => *k,
+        Op::ChannelActivation(ChannelActivation::Clip | ChannelActivation::TwoSlopes) => 2,
+        Op::ChannelActivation(ChannelActivation::Acon) => 2,
+        _ => return None,
+    };
     let coefficients = node.input(1)?;
     if graph.constant(coefficients).is_some() {
         return None;
     }
     let channels = types.get(node.input(0)?)?.dims.get(1)?.as_size()?;
-    let shared = types.get(coefficients)?.dims.get(2)?.as_const() == Some(1);
     let producer = links.producer(coefficients).map(|id| graph.node(id));
     let (hyper, hidden) = match producer {
         Some(Node { op: Op::Hyperfunction(hyper), inputs, .. }) => {
@@ -72,19 +82,49 @@ fn describe(graph: &Graph, types: &Types, links: &Links, node: &Node) -> Option<
         }
         _ => (None, None),
     };
-    let form = if node.input(2).is_some() {
-        "C"
-    } else {
-        hyper.and_then(relative).unwrap_or(if shared { "A" } else { "B" })
+    let is_funnel = k == 1 && is_funnel(graph, links, node);
+    let form = match node.op {
+        _ if is_funnel => "FReLU",
+        Op::ShiftMax(_) => "Shift-Max",
+        Op::ChannelActivation(ChannelActivation::MinAffine { .. }) => "min-affine",
+        Op::ChannelActivation(ChannelActivation::Clip) => "clip",
+        Op::ChannelActivation(ChannelActivation::TwoSlopes) => "two slopes",
+        Op::ChannelActivation(ChannelActivation::Acon) => "Meta-ACON",
+        _ if node.input(2).is_some() => "C",
+        _ => {
+            let shared = types.get(coefficients)?.dims.get(2)?.as_const() == Some(1);
+            let of_dy_relu = if shared { "A" } else { "B" };
+            let gate = || (k == 1 && has_no_offset(graph, producer?)).then_some("SE");
+            hyper.map_or_else(gate, relative).unwrap_or(of_dy_relu)
+        }
     };
-    Some(DynamicActivation {
-        name: node.name.clone(),
-        form,
-        k: op.k,
-        channels,
-        hidden,
-        squash: hyper.map(|h| h.squash),
-    })
+    let squash = hyper.map(|h| h.squash);
+    let k = if is_funnel { 2 } else { k };
+    Some(DynamicActivation { name: node.name.clone(), form, k, channels, hidden, squash })
+}
+
+/// Whether the only reader of an activation takes the maximum of it and of a depthwise convolution of the
+/// same map, as FReLU does.
+fn is_funnel(graph: &Graph, links: &Links, node: &Node) -> bool {
+    let reader = links.only_reader(node.output()).map(|id| graph.node(id));
+    let Some(Node { op: Op::Variadic(Variadic::Max), inputs, .. }) = reader else { return false };
+    let &[Some(a), Some(b)] = inputs.as_slice() else { return false };
+    let other = if a == node.output() { b } else { a };
+    let Some(conv) = links.producer(other).map(|id| graph.node(id)) else { return false };
+    let weight = conv.input(1).and_then(|weight| graph.constant(weight));
+    let is_depthwise = |op: &Conv| {
+        op.groups > 1 && weight.is_some_and(|weight| weight.shape().first() == Some(&op.groups))
+    };
+    conv.input(0) == node.input(0) && matches!(&conv.op, Op::Conv(op) if is_depthwise(op))
+}
+
+/// Whether the coefficients of one piece that `node` stacks have offsets of zero.
+fn has_no_offset(graph: &Graph, node: &Node) -> bool {
+    let is_zero = |value| {
+        let elements = graph.constant(value).and_then(|constant| constant.as_f32().ok());
+        elements.is_some_and(|elements| elements.iter().all(|&element| element == 0.0))
+    };
+    node.op == Op::Where && node.input(1).is_some_and(is_zero)
 }
 
 /// The name of the hyperfunction's activation if its constants make it a relative of DY-ReLU.

@@ -223,6 +223,12 @@ pub enum Op {
     /// `y = pi * max_k(a_k x + b_k)`, see [`MaxAffine`].
     /// Inputs `x [N,C,..]`, `coefficients [N or 1, 2K, C or 1]`, `[pi [N,1,..]]`.
     MaxAffine(MaxAffine),
+    /// An activation of which every channel has its own parameters.
+    /// Inputs `x [N,C,..]`, `parameters [N or 1, rows, C or 1]`, see [`ChannelActivation`].
+    ChannelActivation(ChannelActivation),
+    /// `y[c] = max_k(a_k x[c] + s_k x[source[c]])`, see [`ShiftMax`].
+    /// Inputs `x [N,C,..]`, `coefficients [N or 1, 2K, C or 1]`.
+    ShiftMax(ShiftMax),
     /// The attention of DY-ReLU-C: `pi = min(gamma * softmax(z / tau), 1)` over all positions of
     /// an image. Input `z [N,1,H,W]`. `gamma` is `gamma_per_position * H * W`.
     SpatialAttention(SpatialAttention),
@@ -325,6 +331,11 @@ impl Op {
             Op::Hyperfunction(_) => "Hyperfunction",
             Op::DynamicConv(_) => "DynamicConv",
             Op::MaxAffine(_) => "MaxAffine",
+            Op::ChannelActivation(ChannelActivation::MinAffine { .. }) => "MinAffine",
+            Op::ChannelActivation(ChannelActivation::Clip) => "ChannelClip",
+            Op::ChannelActivation(ChannelActivation::TwoSlopes) => "TwoSlopes",
+            Op::ChannelActivation(ChannelActivation::Acon) => "Acon",
+            Op::ShiftMax(_) => "ShiftMax",
             Op::SpatialAttention(_) => "SpatialAttention",
         }
     }
@@ -357,6 +368,7 @@ impl Op {
             Op::Pool(Pool { kind: PoolKind::Max, .. }) => (1..=1, 1..=2),
             Op::Hyperfunction(_) => (4..=5, 1..=1),
             Op::DynamicConv(_) | Op::MaxAffine(_) => (2..=3, 1..=1),
+            Op::ChannelActivation(_) | Op::ShiftMax(_) => (2..=2, 1..=1),
             Op::Unary(_)
             | Op::Softmax(_)
             | Op::LogSoftmax(_)

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Graph, Op};
+use super::{ChannelActivation, Graph, MaxAffine, Op, ShiftMax};
 use crate::error::{Error, Result};
 
 impl Graph {
@@ -72,8 +72,10 @@ impl Graph {
                 )));
             }
         }
-        if let Op::MaxAffine(m) = &node.op {
-            check_pieces(m.k)?;
+        match &node.op {
+            Op::MaxAffine(MaxAffine { k }) | Op::ShiftMax(ShiftMax { k, .. }) => check_pieces(*k)?,
+            Op::ChannelActivation(ChannelActivation::MinAffine { k }) => check_pieces(*k)?,
+            _ => {}
         }
         Ok(())
     }

@@ -71,6 +71,29 @@ pub enum Activation {
         /// The number of pieces.
         k: usize,
     },
+    /// `min over k of (a_k x + b_k)` with coefficients for every channel.
+    MinAffine {
+        /// The number of pieces.
+        k: usize,
+    },
+    /// `min(max(x, c_0), c_1)` with coefficients for every channel.
+    ChannelClip,
+    /// `c_0 max(x, 0) + c_1 min(x, 0)` with coefficients for every channel.
+    TwoSlopes,
+    /// `c_0 x sigmoid(c_2 x) + c_1 x` with coefficients for every channel.
+    Acon,
+}
+
+impl Activation {
+    /// Returns the number of coefficients of every channel; `None` if it is too large.
+    pub(super) fn rows(self) -> Option<usize> {
+        match self {
+            Activation::MaxAffine { k } | Activation::MinAffine { k } => k.checked_mul(2),
+            Activation::ChannelClip | Activation::TwoSlopes => Some(2),
+            Activation::Acon => Some(3),
+            _ => Some(0),
+        }
+    }
 }
 
 /// How a map joins a result.
@@ -103,7 +126,8 @@ pub struct Epilogue<'a> {
     pub before: Option<&'a [f32]>,
     /// The activation.
     pub activation: Activation,
-    /// `[2K][width]`: all slopes, then all offsets; empty unless the activation is max-affine.
+    /// `[rows][width]`: all slopes, then all offsets of a max-affine activation, `c_0`, `c_1` and so on
+    /// of another one; empty if the activation has none.
     pub coefficients: &'a [f32],
     /// Whether all channels share the first coefficient of each row, as in DY-ReLU-A; rows then
     /// have [`LANES`] elements.
@@ -138,14 +162,19 @@ impl Epilogue<'_> {
         let has = |m: Option<&[f32]>, width: usize| {
             m.is_none_or(|m| rows.checked_mul(width).is_some_and(|count| m.len() >= count))
         };
-        let coefficients = match self.activation {
-            Activation::MaxAffine { k } => {
-                let row = if self.shared { LANES } else { width };
-                let count = k.checked_mul(2).and_then(|rows| rows.checked_mul(row));
-                k > 0 && Some(self.coefficients.len()) == count
-            }
+        let row = if self.shared { LANES } else { width };
+        let has_pieces = match self.activation {
+            Activation::MaxAffine { k } | Activation::MinAffine { k } => k > 0,
             _ => true,
         };
+        let coefficients = has_pieces
+            && match self.activation.rows() {
+                Some(0) => true,
+                rows => {
+                    let count = rows.and_then(|rows| rows.checked_mul(row));
+                    Some(self.coefficients.len()) == count
+                }
+            };
         width.is_multiple_of(LANES)
             && has(self.before, width)
             && has(self.after, width)
@@ -354,6 +383,7 @@ impl Epilogue<'_> {
         x: &mut [[S::Vector; 1]; M],
         place: &Place,
     ) {
+        let zero = s.splat(0.0);
         match self.activation {
             // SAFETY: the caller guarantees that the coefficients fit the place.
             Activation::MaxAffine { k } => unsafe {
@@ -363,6 +393,31 @@ impl Epilogue<'_> {
                     _ => self.many_pieces(s, x, k, place),
                 }
             },
+            // SAFETY: as above.
+            Activation::MinAffine { k } => unsafe { self.smallest_piece(s, x, k, place) },
+            Activation::ChannelClip => {
+                // SAFETY: as above.
+                let [low, high] = [0, 1].map(|j| unsafe { self.coefficient(s, j, 0, place) });
+                let minus_high = s.sub(zero, high);
+                each!(x, |x| {
+                    let raised = s.max(x, low);
+                    s.sub(zero, s.max(s.sub(zero, raised), minus_high))
+                });
+            }
+            Activation::TwoSlopes => {
+                // SAFETY: as above.
+                let [up, down] = [0, 1].map(|j| unsafe { self.coefficient(s, j, 0, place) });
+                each!(x, |x| s.mul_add(s.at_most(x, zero), down, s.mul(s.at_least(x, zero), up)));
+            }
+            Activation::Acon => {
+                // SAFETY: as above.
+                let [scale, slope, rate] =
+                    [0, 1, 2].map(|j| unsafe { self.coefficient(s, j, 0, place) });
+                each!(x, |x| {
+                    let gate = sigmoid(s, s.mul(rate, x));
+                    s.mul_add(s.mul(scale, x), gate, s.mul(slope, x))
+                });
+            }
             activation => activate(s, activation, x),
         }
     }
@@ -420,6 +475,34 @@ impl Epilogue<'_> {
         *x = best;
     }
 
+    /// The smallest of `k` affine pieces, as minus the largest of the pieces with the sign reversed.
+    ///
+    /// # Safety
+    /// The coefficients fit `k` pieces and the place.
+    #[inline(always)]
+    unsafe fn smallest_piece<S: Simd, const M: usize>(
+        &self,
+        s: S,
+        x: &mut [[S::Vector; 1]; M],
+        k: usize,
+        place: &Place,
+    ) {
+        let zero = s.splat(0.0);
+        each!(x, |x| s.sub(zero, x));
+        let mut best = *x;
+        for at in 0..k {
+            // SAFETY: the caller guarantees that the coefficients are of `k` pieces and fit the place.
+            let (a, b) = unsafe { self.piece(s, at, k, 0, place) };
+            for (best, x) in best.iter_mut().zip(x.iter()) {
+                // The slope of `-x` is the slope of `x`.
+                let piece = s.sub(s.mul(x[0], a), b);
+                best[0] = if at == 0 { piece } else { s.max(best[0], piece) };
+            }
+        }
+        each!(best, |x| s.sub(zero, x));
+        *x = best;
+    }
+
     /// Slopes and offsets of one of `k` pieces for a vector of channels, `column` from the place on.
     ///
     /// # Safety
@@ -433,16 +516,29 @@ impl Epilogue<'_> {
         column: usize,
         place: &Place,
     ) -> (S::Vector, S::Vector) {
+        // SAFETY: the coefficients have `2 k` rows and fit the place.
+        let of = |j: usize| unsafe { self.coefficient(s, j, column, place) };
+        (of(piece), of(k + piece))
+    }
+
+    /// Coefficient `j` for a vector of channels, `column` from the place on.
+    ///
+    /// # Safety
+    /// The coefficients have such a row and fit the place.
+    #[inline(always)]
+    unsafe fn coefficient<S: Simd>(
+        &self,
+        s: S,
+        j: usize,
+        column: usize,
+        place: &Place,
+    ) -> S::Vector {
         let theta = self.coefficients.as_ptr();
-        // SAFETY: the coefficients are `[2K][width]`, or `[2K][LANES]` where they are shared.
+        // SAFETY: the coefficients are `[rows][width]`, or `[rows][LANES]` where they are shared.
         unsafe {
-            if self.shared {
-                let of = |j: usize| s.splat(*theta.add(j * LANES));
-                (of(piece), of(k + piece))
-            } else {
-                let row = theta.add(place.column + column);
-                let of = |j: usize| s.load(row.add(j * place.width));
-                (of(piece), of(k + piece))
+            match self.shared {
+                true => s.splat(*theta.add(j * LANES)),
+                false => s.load(theta.add(place.column + column + j * place.width)),
             }
         }
     }
@@ -505,7 +601,11 @@ pub(super) fn activate<S: Simd, const M: usize>(
                 s.mul_add(s.sub(negative, one), scale, s.mul(s.at_least(x, zero), slope))
             });
         }
-        Activation::MaxAffine { .. } => {}
+        Activation::MaxAffine { .. }
+        | Activation::MinAffine { .. }
+        | Activation::ChannelClip
+        | Activation::TwoSlopes
+        | Activation::Acon => {}
     }
 }
 

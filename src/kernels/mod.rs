@@ -25,6 +25,7 @@ mod place;
 pub mod pool;
 pub mod product;
 pub mod scalar_product;
+pub mod shift_max;
 mod sizes;
 pub mod tensors;
 pub mod transform;

@@ -67,6 +67,11 @@ impl Extras {
             coefficients: &self.coefficients[..2 * k * row],
             ..Epilogue::NONE
         };
+        let of = |activation, rows: usize| Epilogue {
+            activation,
+            coefficients: &self.coefficients[..rows * row],
+            ..Epilogue::NONE
+        };
         let shared = |k: usize| Epilogue {
             activation: Activation::MaxAffine { k },
             coefficients: &self.shared[..2 * k * LANES],
@@ -106,6 +111,21 @@ impl Extras {
             shared(1),
             Epilogue { after: Some(&self.after), join: Join::Maximum, ..shared(2) },
             shared(3),
+            of(Activation::MinAffine { k: 2 }, 4),
+            Epilogue {
+                after: Some(&self.after),
+                join: Join::Product,
+                ..of(Activation::MinAffine { k: 3 }, 6)
+            },
+            Epilogue { before: Some(&self.before), ..of(Activation::ChannelClip, 2) },
+            of(Activation::TwoSlopes, 2),
+            Epilogue { attention: Some(&self.attention), ..of(Activation::Acon, 3) },
+            Epilogue {
+                activation: Activation::Acon,
+                coefficients: &self.shared[..3 * LANES],
+                shared: true,
+                ..Epilogue::NONE
+            },
         ]
     }
 }
@@ -116,6 +136,10 @@ fn finished(epilogue: &Epilogue, x: f64, row: usize, channel: usize, width: usiz
     let map = |map: Option<&[f32]>| map.map(|map| f64::from(map[at]));
     let x = x + map(epilogue.before).unwrap_or(0.0);
     let gate = |x: f64| 1.0 / (1.0 + (-x).exp());
+    let coefficient = |j: usize| {
+        let at = if epilogue.shared { j * LANES } else { j * width + channel };
+        f64::from(epilogue.coefficients[at])
+    };
     let y = match epilogue.activation {
         Activation::Identity => x,
         Activation::Clamp { low, high } => x.clamp(low.into(), high.into()),
@@ -134,15 +158,15 @@ fn finished(epilogue: &Epilogue, x: f64, row: usize, channel: usize, width: usiz
             f64::from(scale) * (x / f64::from(width)).exp_m1()
         }
         Activation::Exponential { slope, .. } => f64::from(slope) * x,
-        Activation::MaxAffine { k } => {
-            let coefficient = |j: usize| {
-                let at = if epilogue.shared { j * LANES } else { j * width + channel };
-                f64::from(epilogue.coefficients[at])
-            };
-            (0..k)
-                .map(|j| coefficient(j) * x + coefficient(k + j))
-                .fold(f64::NEG_INFINITY, f64::max)
+        Activation::MaxAffine { k } => (0..k)
+            .map(|j| coefficient(j) * x + coefficient(k + j))
+            .fold(f64::NEG_INFINITY, f64::max),
+        Activation::MinAffine { k } => {
+            (0..k).map(|j| coefficient(j) * x + coefficient(k + j)).fold(f64::INFINITY, f64::min)
         }
+        Activation::ChannelClip => x.max(coefficient(0)).min(coefficient(1)),
+        Activation::TwoSlopes => coefficient(0) * x.max(0.0) + coefficient(1) * x.min(0.0),
+        Activation::Acon => coefficient(0) * x * gate(coefficient(2) * x) + coefficient(1) * x,
     };
     let y = y * epilogue.attention.map_or(1.0, |pi| f64::from(pi[row * LANES]));
     let y = match epilogue.clamp {

@@ -5,7 +5,10 @@ use super::Inputs;
 use super::elementwise::{clamp, erf, sigmoid};
 use super::numbers::{Numbers, floats};
 use crate::error::{Error, Result};
-use crate::graph::{HiddenActivation, Hyperfunction, MaxAffine, SpatialAttention, Squash};
+use crate::graph::{
+    ChannelActivation, HiddenActivation, Hyperfunction, MaxAffine, ShiftMax, SpatialAttention,
+    Squash,
+};
 use crate::tensor::Tensor;
 
 /// Computes `weight * x + bias` for a weight `[outputs, x.len()]`.
@@ -86,46 +89,117 @@ pub(super) fn hyperfunction(op: &Hyperfunction, inputs: &Inputs) -> Result<Tenso
     Numbers::Float(y).into_tensor(&[images, 2 * op.k, channels], context.dtype())
 }
 
-pub(super) fn max_affine(op: &MaxAffine, inputs: &Inputs) -> Result<Tensor> {
-    let (x, theta) = (inputs.required(0)?, inputs.required(1)?);
-    let (&[images, channels], spatial) = x.shape().split_first_chunk().ok_or_else(|| {
-        Error::shape(format!("expected a feature map [N,C,..], found {:?}", x.shape()))
-    })?;
-    let &[sets, rows, width] = theta.shape() else {
-        return Err(Error::shape(format!(
-            "expected coefficients [N,2K,C], found {:?}",
-            theta.shape()
-        )));
-    };
-    if rows != 2 * op.k || (sets != 1 && sets != images) || (width != 1 && width != channels) {
-        return Err(Error::shape(format!(
-            "coefficients {:?} do not fit K = {} and a feature map {:?}",
-            theta.shape(),
-            op.k,
-            x.shape()
-        )));
+/// The coefficients of an activation, and the map that they are for.
+struct Coefficients {
+    theta: Vec<f64>,
+    sets: usize,
+    rows: usize,
+    width: usize,
+    channels: usize,
+    plane: usize,
+}
+
+impl Coefficients {
+    /// Reads `rows` coefficients `[N or 1, rows, C or 1]` of every channel of the map `x [N,C,..]`.
+    fn of(x: &Tensor, theta: &Tensor, rows: usize) -> Result<Self> {
+        let (&[images, channels], spatial) = x.shape().split_first_chunk().ok_or_else(|| {
+            Error::shape(format!("expected a feature map [N,C,..], found {:?}", x.shape()))
+        })?;
+        match *theta.shape() {
+            [sets, found, width]
+                if found == rows
+                    && (sets == 1 || sets == images)
+                    && (width == 1 || width == channels) =>
+            {
+                let plane = spatial.iter().product();
+                Ok(Coefficients { theta: floats(theta)?, sets, rows, width, channels, plane })
+            }
+            _ => Err(Error::shape(format!(
+                "coefficients {:?} do not fit {rows} for each channel of a feature map {:?}",
+                theta.shape(),
+                x.shape()
+            ))),
+        }
     }
-    let plane: usize = spatial.iter().product();
+
+    /// Returns coefficient `j` of element `i` of the map.
+    fn get(&self, i: usize, j: usize) -> f64 {
+        let (image, channel) = (i / (self.channels * self.plane), i / self.plane % self.channels);
+        let set = if self.sets == 1 { 0 } else { image };
+        let c = if self.width == 1 { 0 } else { channel };
+        self.theta[(set * self.rows + j) * self.width + c]
+    }
+}
+
+/// Returns the larger of two numbers, or NaN if either is NaN.
+fn larger(a: f64, b: f64) -> f64 {
+    if a > b || a.is_nan() { a } else { b }
+}
+
+fn smaller(a: f64, b: f64) -> f64 {
+    -larger(-a, -b)
+}
+
+pub(super) fn max_affine(op: &MaxAffine, inputs: &Inputs) -> Result<Tensor> {
+    let x = inputs.required(0)?;
+    let theta = Coefficients::of(x, inputs.required(1)?, 2 * op.k)?;
+    let plane = theta.plane;
     let pi = inputs.optional(2).map(floats).transpose()?;
+    let values = floats(x)?;
+    let images = values.len().checked_div(theta.channels * plane).unwrap_or(0);
     if pi.as_ref().is_some_and(|pi| pi.len() != plane && pi.len() != images * plane) {
         return Err(Error::shape("the attention must have one value per position"));
     }
-    let (values, theta) = (floats(x)?, floats(theta)?);
-    let coefficient = |image: usize, j: usize, channel: usize| {
-        let (set, c) = (if sets == 1 { 0 } else { image }, if width == 1 { 0 } else { channel });
-        theta[(set * rows + j) * width + c]
-    };
     let element = |(i, x): (usize, &f64)| {
-        let (image, channel) = (i / (channels * plane), i / plane % channels);
-        let piece = |k| coefficient(image, k, channel) * x + coefficient(image, op.k + k, channel);
-        let largest = (1..op.k)
-            .map(piece)
-            .fold(piece(0), |m, piece| if m > piece || m.is_nan() { m } else { piece });
+        let piece = |k| theta.get(i, k) * x + theta.get(i, op.k + k);
+        let largest = (1..op.k).map(piece).fold(piece(0), larger);
+        let image = i / (theta.channels * plane);
         match &pi {
             Some(pi) if pi.len() == plane => pi[i % plane] * largest,
             Some(pi) => pi[image * plane + i % plane] * largest,
             None => largest,
         }
+    };
+    let y = values.iter().enumerate().map(element).collect();
+    Numbers::Float(y).into_tensor(x.shape(), x.dtype())
+}
+
+pub(super) fn channel_activation(op: ChannelActivation, inputs: &Inputs) -> Result<Tensor> {
+    let x = inputs.required(0)?;
+    let theta = Coefficients::of(x, inputs.required(1)?, op.rows())?;
+    let element = |(i, &x): (usize, &f64)| {
+        let parameter = |j| theta.get(i, j);
+        match op {
+            ChannelActivation::MinAffine { k } => {
+                let piece = |j| parameter(j) * x + parameter(k + j);
+                (1..k).map(piece).fold(piece(0), smaller)
+            }
+            ChannelActivation::Clip => smaller(larger(x, parameter(0)), parameter(1)),
+            ChannelActivation::TwoSlopes => {
+                parameter(0) * larger(x, 0.0) + parameter(1) * smaller(x, 0.0)
+            }
+            ChannelActivation::Acon => {
+                parameter(0) * x * sigmoid(parameter(2) * x) + parameter(1) * x
+            }
+        }
+    };
+    let y = floats(x)?.iter().enumerate().map(element).collect();
+    Numbers::Float(y).into_tensor(x.shape(), x.dtype())
+}
+
+pub(super) fn shift_max(op: &ShiftMax, inputs: &Inputs) -> Result<Tensor> {
+    let x = inputs.required(0)?;
+    let theta = Coefficients::of(x, inputs.required(1)?, 2 * op.k)?;
+    let (channels, plane) = (theta.channels, theta.plane);
+    if op.source.len() != channels || op.source.iter().any(|&source| source >= channels) {
+        return Err(Error::shape(format!("the sources do not fit {channels} channels")));
+    }
+    let values = floats(x)?;
+    let element = |(i, &x): (usize, &f64)| {
+        let (image, channel) = (i / (channels * plane), i / plane % channels);
+        let other = values[(image * channels + op.source[channel]) * plane + i % plane];
+        let piece = |k| theta.get(i, k) * x + theta.get(i, op.k + k) * other;
+        (1..op.k).map(piece).fold(piece(0), larger)
     };
     let y = values.iter().enumerate().map(element).collect();
     Numbers::Float(y).into_tensor(x.shape(), x.dtype())

@@ -90,6 +90,8 @@ pub fn evaluate(op: &Op, inputs: &[Option<&Tensor>], outputs: usize) -> Result<V
             convolution::dynamic_conv(op, first()?, second()?, inputs.optional(2))
         }
         Op::MaxAffine(op) => dynamic::max_affine(op, &inputs),
+        Op::ChannelActivation(op) => dynamic::channel_activation(*op, &inputs),
+        Op::ShiftMax(op) => dynamic::shift_max(op, &inputs),
         Op::SpatialAttention(op) => dynamic::spatial_attention(op, first()?),
         Op::Split { axis } => {
             return movement::split(first()?, *axis, inputs.integers(1)?, outputs);

@@ -371,7 +371,7 @@ def cases() -> dict[str, Case]:
     styles["adapter"] = Case(Adapter, [dynamic("B", 2, "sigmoid")])
     styles["separate"] = Case(Separate, [dynamic("B", 2, "sigmoid")])
     styles["twice"] = Case(Twice, [dynamic("B", 2, "sigmoid")] * 2)
-    styles["shift-max"] = Case(ShiftMax, [dynamic("B", 1, "hard_sigmoid")] * 4, unrecognised=1)
+    styles["shift-max"] = Case(ShiftMax, [dynamic("Shift-Max", 2, "hard_sigmoid")])
     styles["positional"] = Case(Positional, unrecognised=1)
     styles["se"] = Case(SqueezeExcite, [dynamic("SE", 1, "sigmoid")])
     styles["se-hard"] = Case(lambda: SqueezeExcite(hard=True), [dynamic("SE", 1, "hard_sigmoid")])

@@ -17,8 +17,10 @@ use crate::kernels::epilogue::Activation;
 use crate::kernels::grouped::Groups;
 use crate::kernels::pool::Pooling;
 use crate::plan::{
-    AttentionPrimitive, GlobalAveragePrimitive, PoolPrimitive, Primitive, WindowShape,
+    AttentionPrimitive, GlobalAveragePrimitive, PoolPrimitive, Primitive, ShiftMaxPrimitive,
+    WindowShape,
 };
+use crate::simd::padded;
 use crate::tensor::{DType, Tensor};
 
 /// A convolution or a fully connected layer. Its kernel applies an epilogue.
@@ -275,6 +277,19 @@ pub(super) fn plain(net: &Network, node: &Node) -> Option<Box<dyn Primitive>> {
         _ if is_global_average(net, node) => Some(Box::new(GlobalAveragePrimitive)),
         _ => Some(Box::new(lines::mean(net, node)?)),
     }
+}
+
+/// Returns the kernel of `node`, if it is a Shift-Max of a map.
+pub(super) fn shift_max(net: &Network, node: &Node) -> Option<ShiftMaxPrimitive> {
+    let Op::ShiftMax(op) = &node.op else { return None };
+    let (x, coefficients) = (node.input(0)?, node.input(1)?);
+    let fits = net.maps.dims(x)?.len() == 4
+        && net.maps.channels(x)? == op.source.len()
+        && net.maps.is_coefficients(coefficients)
+        && net.graph.constant(x).is_none();
+    let channels = 0..padded(op.source.len());
+    let source = channels.map(|c| op.source.get(c).copied().unwrap_or(c)).collect();
+    fits.then_some(ShiftMaxPrimitive { k: op.k, source })
 }
 
 /// Whether `node` only changes the shape of its input, and both shapes are vectors of one size.

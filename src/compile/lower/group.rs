@@ -5,7 +5,9 @@ use super::dynamic::{self, Dynamic};
 use super::lines::{self, Gates};
 use super::maps::Maps;
 use super::network::Network;
-use crate::graph::{Binary, Graph, Node, NodeId, Op, Unary, ValueId, Variadic};
+use crate::graph::{
+    Binary, ChannelActivation, Graph, MaxAffine, Node, NodeId, Op, Unary, ValueId, Variadic,
+};
 use crate::kernels::epilogue::{Activation, Join};
 
 /// Nodes that are computed by one step.
@@ -157,7 +159,7 @@ impl Epilogue {
             self.clamp = Some([low, high]);
             return Some(());
         }
-        if let Op::MaxAffine(op) = &node.op {
+        if let Some(activation) = per_channel(&node.op) {
             let coefficients = node.input(1)?;
             let pi = node.input(2);
             if coefficients == x || pi == Some(x) || !maps.is_coefficients(coefficients) {
@@ -166,7 +168,7 @@ impl Epilogue {
             if pi.is_some_and(|pi| !maps.is_attention(pi, x)) {
                 return None;
             }
-            self.activation = Some(Activation::MaxAffine { k: op.k });
+            self.activation = Some(activation);
             self.coefficients = Some(coefficients);
             self.attention = pi;
         } else {
@@ -203,6 +205,18 @@ fn attention(maps: &Maps, node: &Node, x: ValueId) -> Option<ValueId> {
     let (pi, Join::Product) = joined(node, x)? else { return None };
     let scales = maps.is_attention(pi, x) && !maps.same_size(pi, x);
     (scales && maps.same_size(node.output(), x)).then_some(pi)
+}
+
+/// Returns the activation with coefficients of every channel that an operator is.
+fn per_channel(op: &Op) -> Option<Activation> {
+    Some(match *op {
+        Op::MaxAffine(MaxAffine { k }) => Activation::MaxAffine { k },
+        Op::ChannelActivation(ChannelActivation::MinAffine { k }) => Activation::MinAffine { k },
+        Op::ChannelActivation(ChannelActivation::Clip) => Activation::ChannelClip,
+        Op::ChannelActivation(ChannelActivation::TwoSlopes) => Activation::TwoSlopes,
+        Op::ChannelActivation(ChannelActivation::Acon) => Activation::Acon,
+        _ => return None,
+    })
 }
 
 /// Returns the activation that `node` is, if an epilogue can apply it.

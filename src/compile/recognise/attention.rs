@@ -13,6 +13,9 @@ use crate::graph::{
 /// Returns the logits `z [N,1,H,W]` and the parameters of the attention that computes `pi`.
 pub(super) fn find(scope: &Scope, pi: ValueId) -> Option<(ValueId, SpatialAttention)> {
     let shape = &scope.types.get(pi)?.dims;
+    // Where pi is as large as the map, all channels are equal.
+    let one = Dim::from(1);
+    let logits: Vec<&Dim> = [shape.first()?, &one].into_iter().chain(shape.get(2..)?).collect();
     let positions = shape.get(2..)?.iter().fold(Dim::from(1), |a, b| &a * b);
     let mut value = pi;
     // The loop reads `pi = outer * min(gain * softmax(sharpness * z), limit)` from left to right.
@@ -20,7 +23,7 @@ pub(super) fn find(scope: &Scope, pi: ValueId) -> Option<(ValueId, SpatialAttent
     let mut gain = Factor::number(1.0);
     let mut normalised = false;
     loop {
-        if normalised && scope.types.get(value)?.dims == *shape {
+        if normalised && scope.types.get(value)?.dims.iter().eq(logits.iter().copied()) {
             break;
         }
         let node = scope.graph.node(scope.links.producer(value)?);
@@ -65,13 +68,24 @@ pub(super) fn find(scope: &Scope, pi: ValueId) -> Option<(ValueId, SpatialAttent
                 normalised = true;
                 value = input;
             }
-            Op::Identity
-            | Op::Reshape { .. }
-            | Op::Flatten { .. }
-            | Op::Squeeze
-            | Op::Unsqueeze => {
+            Op::Reshape { .. } | Op::Flatten { .. } | Op::Squeeze | Op::Unsqueeze => {
+                let (outer, inner) = (scope.types.get(value)?, scope.types.get(input)?);
+                // What is the same for all channels is not the same for all positions.
+                let repeated = outer.dims.get(1).is_some_and(|dim| !is_one(dim))
+                    && outer.dims.get(..2) == shape.get(..2);
+                if repeated && inner.dims.get(..2) != shape.get(..2) {
+                    return None;
+                }
                 value = input;
             }
+            Op::Expand => {
+                let inner = &scope.types.get(input)?.dims;
+                if inner.len() != shape.len() || inner.get(2..) != shape.get(2..) {
+                    return None;
+                }
+                value = input;
+            }
+            Op::Identity => value = input,
             _ => return None,
         }
     }
@@ -163,6 +177,9 @@ pub(super) fn absorb(graph: &mut Rewriter) -> Result<()> {
     let factors = graph.node_ids().filter_map(|id| spatial_factor(&scope, id));
     let factors: Vec<_> = factors.map(|factor| (find(&scope, factor.pi), factor)).collect();
     for (attention, factor) in factors {
+        if factor.for_channels && attention.is_none() {
+            continue;
+        }
         let name = graph.node(factor.max_affine).name.clone();
         let pi = match attention {
             Some((z, op)) => {
@@ -182,6 +199,8 @@ struct SpatialFactor {
     max_affine: NodeId,
     product: NodeId,
     pi: ValueId,
+    /// Whether `pi` has the channels of the map.
+    for_channels: bool,
 }
 
 fn spatial_factor(scope: &Scope, id: NodeId) -> Option<SpatialFactor> {
@@ -199,10 +218,11 @@ fn spatial_factor(scope: &Scope, id: NodeId) -> Option<SpatialFactor> {
     let (map, pi_dims) = (&scope.types.get(y)?.dims, &scope.types.get(pi)?.dims);
     let positions_match = pi_dims.len() == map.len()
         && pi_dims[0] == map[0]
-        && is_one(&pi_dims[1])
         && !is_one(&map[1])
         && pi_dims[2..] == map[2..];
-    positions_match.then_some(SpatialFactor { max_affine: id, product, pi })
+    let for_channels = !is_one(pi_dims.get(1)?);
+    let fits = positions_match && (!for_channels || pi_dims[1] == map[1]);
+    fits.then_some(SpatialFactor { max_affine: id, product, pi, for_channels })
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 
 use super::elements::{Element, Elements, Executor};
 use super::paths::{Coefficient, Label};
-use crate::graph::{Binary, Op, Rewriter, ValueId};
+use super::scope::Scope;
+use crate::graph::predicates::is_one;
+use crate::graph::{Binary, Dim, Op, Rewriter, ValueId};
 use crate::tensor::Tensor;
 
 /// Which labels are the batch and the channel of the feature map.
@@ -29,6 +31,35 @@ impl Piece {
 /// The coefficients `a_1..a_K, b_1..b_K` of `pieces`, each with the piece that it belongs to.
 pub(super) fn in_order(pieces: &[Piece]) -> impl Iterator<Item = (&Piece, &Coefficient)> {
     pieces.iter().map(|p| (p, &p.a)).chain(pieces.iter().map(|p| (p, &p.b)))
+}
+
+/// Returns `value` as a coefficient of a map of sizes `map`, if it is broadcast along all positions.
+pub(super) fn per_channel(
+    scope: &Scope,
+    axes: Axes,
+    map: &[Dim],
+    value: ValueId,
+) -> Option<Coefficient> {
+    if let Some(number) = scope.number(value) {
+        return Some(Coefficient::Number(number));
+    }
+    let value = scope.before_expansion(value);
+    let dims = &scope.types.get(value)?.dims;
+    let offset = map.len().checked_sub(dims.len())?;
+    let label = |(i, dim): (usize, &Dim)| match offset + i {
+        _ if is_one(dim) => Some(None),
+        0 if *dim == map[0] => Some(axes.batch),
+        1 if *dim == map[1] => Some(axes.channel),
+        _ => None,
+    };
+    let labels = dims.iter().enumerate().map(label).collect::<Option<_>>()?;
+    Some(Coefficient::Value(value, labels))
+}
+
+/// Whether the coefficients of all pieces are constants.
+pub(super) fn are_constant(scope: &Scope, pieces: &[Piece]) -> bool {
+    let is_constant = |value| scope.graph.constant(value).is_some();
+    in_order(pieces).all(|(_, coefficient)| coefficient.all_values(&is_constant))
 }
 
 /// Returns a coefficient as elements `[batch or 1, channel or 1]`.
@@ -90,17 +121,20 @@ fn to_batch_and_channel(
     (first.chain(rest).collect(), batch, channel)
 }
 
-/// Adds nodes that stack the coefficients of `pieces` as `[N or 1, 2K, C or 1]`. Returns the result.
+/// Adds nodes that stack the first `rows` coefficients of `pieces` as `[N or 1, rows, C or 1]`. Returns
+/// the result.
 pub(super) fn emit(
     graph: &mut Rewriter,
     name: &str,
     axes: Axes,
     channels: usize,
     pieces: &[Piece],
+    rows: usize,
 ) -> ValueId {
     let mut emitter = Emitter { graph, name, axes, channels, count: 0 };
+    let coefficients = in_order(pieces).take(rows);
     let parts: Vec<ValueId> =
-        in_order(pieces).map(|(piece, c)| emitter.coefficient(piece, c)).collect();
+        coefficients.map(|(piece, c)| emitter.coefficient(piece, c)).collect();
     // Coefficients may or may not vary with the image and the channel. `Where` broadcasts them to
     // one size, which `Concat` would not.
     let mut stacked = parts[0];

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 
 use super::coefficients::{self, Axes, Piece};
-use super::paths::Visit;
+use super::paths::{Coefficient, Visit};
 use super::scope::Scope;
-use super::{context, hyperfunction};
+use super::{context, factor, hyperfunction};
 use crate::error::Result;
 use crate::graph::infer::may_equal;
 use crate::graph::predicates::is_one;
-use crate::graph::{Dim, MaxAffine, NodeId, Op, PoolKind, Rewriter, ValueId};
+use crate::graph::{Binary, Dim, MaxAffine, NodeId, Op, PoolKind, Rewriter, ValueId};
 use crate::tensor::DType;
 
 /// A part of a network that resembles a dynamic activation and was not recognised as one.
@@ -32,6 +32,10 @@ pub(super) struct Match {
     pub axes: Axes,
     pub channels: usize,
     pub pieces: Vec<Piece>,
+    /// The operator that computes the activation from the map and the coefficients of the pieces.
+    pub op: Op,
+    /// A factor for every position `[N,1,..]` that the result is multiplied by.
+    pub factor: Option<ValueId>,
 }
 
 /// The pooled feature map of each context that is the mean of one.
@@ -44,14 +48,14 @@ pub(super) fn pooled_maps<'a>(
     hyperfunctions.filter_map(context).collect()
 }
 
-/// Checks that `visits`, one per piece and all of one value, are an activation of that value.
+/// Checks that the pieces, each a sum of visits of one value, are an activation of that value.
 pub(super) fn accept(
     scope: &Scope,
     anchor: NodeId,
-    visits: &[&Visit],
+    pieces: &[Vec<Visit>],
 ) -> Result<Match, &'static str> {
     let none = "its pieces are not affine in one feature map";
-    let first = visits[0];
+    let first = pieces.iter().flatten().next().ok_or(none)?;
     let map = scope.types.get(first.value).ok_or(none)?;
     let output = scope.types.get(scope.graph.node(anchor).output()).ok_or(none)?;
     if map.dtype != DType::F32 || map.dims.len() < 3 {
@@ -62,38 +66,57 @@ pub(super) fn accept(
         return Err("it has no channels");
     }
     let axes = Axes { batch: first.labels[0], channel: first.labels[1] };
-    for visit in visits {
-        // If a map of one image were repeated for the coefficients of several, the result would
-        // have other sizes than the map.
-        let like_map = |value, axis: usize, of_map: &Dim| {
-            let ty = scope.types.get(value);
-            ty.is_none_or(|ty| is_one(&ty.dims[axis]) || may_equal(&ty.dims[axis], of_map))
-        };
-        let own = |value, axis, label| {
-            if Some(label) == axes.batch {
-                return like_map(value, axis, &map.dims[0]);
-            }
-            if Some(label) == axes.channel {
-                // A free size may turn out to be 1.
-                let ty = scope.types.get(value);
-                return ty.is_some_and(|ty| ty.dims[axis] == map.dims[1]);
-            }
-            visit.selected.iter().any(|(l, _)| *l == label)
-        };
-        if !visit.a.varies_only_along(&own) || !visit.b.varies_only_along(&own) {
-            return Err("its coefficients depend on the position");
-        }
+    for visit in pieces.iter().flatten() {
         let taken = |label| visit.selected.iter().any(|(l, _)| *l == label);
         if visit.labels.iter().flatten().any(|&label| taken(label)) {
             return Err("it takes single entries of the feature map");
         }
     }
+    let mut pieces: Vec<Piece> = pieces.iter().map(|sum| sum_of(sum)).collect();
+    let mut factor = None;
+    if !pieces.iter().all(|piece| is_uniform(scope, &map.dims, axes, piece)) {
+        let taken_out = factor::take_out(scope, first, &pieces);
+        let taken_out = taken_out.filter(|(_, pieces)| {
+            pieces.iter().all(|piece| is_uniform(scope, &map.dims, axes, piece))
+        });
+        let (pi, others) = taken_out.ok_or("its coefficients depend on the position")?;
+        (factor, pieces) = (Some(pi), others);
+    }
     let perm = permutation(scope, &output.dims, first).ok_or(none)?;
-    let pieces = visits
-        .iter()
-        .map(|v| Piece { a: v.a.clone(), b: v.b.clone(), selected: v.selected.clone() })
-        .collect();
-    Ok(Match { anchor, map: first.value, perm, axes, channels, pieces })
+    let op = Op::MaxAffine(MaxAffine { k: pieces.len() });
+    Ok(Match { anchor, map: first.value, perm, axes, channels, pieces, op, factor })
+}
+
+/// Returns the piece that a sum of visits of one map is.
+fn sum_of(visits: &[Visit]) -> Piece {
+    let zero = || Coefficient::Number(0.0);
+    Piece {
+        a: visits.iter().fold(zero(), |sum, visit| sum.add(visit.a.clone())),
+        b: visits.iter().fold(zero(), |sum, visit| sum.add(visit.b.clone())),
+        selected: visits.iter().flat_map(|visit| visit.selected.clone()).collect(),
+    }
+}
+
+/// Whether the coefficients of a piece do not depend on the position.
+fn is_uniform(scope: &Scope, map: &[Dim], axes: Axes, piece: &Piece) -> bool {
+    // If a map of one image were repeated for the coefficients of several, the result would
+    // have other sizes than the map.
+    let like_map = |value, axis: usize, of_map: &Dim| {
+        let ty = scope.types.get(value);
+        ty.is_none_or(|ty| is_one(&ty.dims[axis]) || may_equal(&ty.dims[axis], of_map))
+    };
+    let own = |value, axis, label| {
+        if Some(label) == axes.batch {
+            return like_map(value, axis, &map[0]);
+        }
+        if Some(label) == axes.channel {
+            // A free size may turn out to be 1.
+            let ty = scope.types.get(value);
+            return ty.is_some_and(|ty| ty.dims[axis] == map[1]);
+        }
+        piece.selected.iter().any(|(l, _)| *l == label)
+    };
+    piece.a.varies_only_along(&own) && piece.b.varies_only_along(&own)
 }
 
 /// Returns the axis of the visited map for each axis of the anchor's output.
@@ -145,12 +168,20 @@ pub(super) fn rewrite(
                 hyper.emit(graph, &name, context)
             }
             None => {
-                let Match { axes, channels, pieces, .. } = &activation;
-                coefficients::emit(graph, &name, *axes, *channels, pieces)
+                let Match { axes, channels, pieces, op, .. } = &activation;
+                let rows = match op {
+                    Op::ChannelActivation(activation) => activation.rows(),
+                    _ => 2 * pieces.len(),
+                };
+                coefficients::emit(graph, &name, *axes, *channels, pieces, rows)
             }
         };
-        let op = Op::MaxAffine(MaxAffine { k: activation.pieces.len() });
-        let mut value = graph.apply(name.clone(), op, &[activation.map, coefficients]);
+        let inputs = [activation.map, coefficients];
+        let mut value = graph.apply(name.clone(), activation.op, &inputs);
+        if let Some(pi) = activation.factor {
+            let product = Op::Binary(Binary::Mul);
+            value = graph.apply(format!("{name}.product"), product, &[value, pi]);
+        }
         if !activation.perm.is_sorted() {
             let op = Op::Transpose { perm: activation.perm };
             value = graph.apply(format!("{name}.transpose"), op, &[value]);

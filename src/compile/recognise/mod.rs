@@ -10,16 +10,20 @@
 //! them stay, and [`coefficients`] adds nodes that stack their results. A maximum that is not a
 //! dynamic ReLU is not changed.
 
+mod acon;
 mod attention;
+mod bounds;
 mod coefficients;
 mod context;
 mod elements;
+mod factor;
 mod found;
 mod hyperfunction;
 mod maxima;
 mod paths;
 mod pieces;
 mod scope;
+mod shift_max;
 mod single;
 mod two_slopes;
 
@@ -35,9 +39,12 @@ pub use found::Unrecognised;
 /// [`Graph`](crate::ErrorKind::Graph) or [`Shape`](crate::ErrorKind::Shape) if the graph
 /// contradicts itself.
 pub fn recognise(graph: &mut Rewriter) -> Result<Vec<Unrecognised>> {
+    shift_max::recognise(graph)?;
+    bounds::recognise(graph)?;
     let unrecognised = maxima::recognise(graph)?;
     simplify(graph)?;
     two_slopes::recognise(graph)?;
+    acon::recognise(graph)?;
     single::recognise(graph)?;
     simplify(graph)?;
     attention::absorb(graph)?;

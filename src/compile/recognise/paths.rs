@@ -28,14 +28,14 @@ pub(super) enum Coefficient {
 }
 
 impl Coefficient {
-    fn mul(self, other: Coefficient) -> Coefficient {
+    pub(super) fn mul(self, other: Coefficient) -> Coefficient {
         match (self, other) {
             (Coefficient::Number(1.0), c) | (c, Coefficient::Number(1.0)) => c,
             (a, b) => Coefficient::Mul(Rc::new(a), Rc::new(b)),
         }
     }
 
-    fn add(self, other: Coefficient) -> Coefficient {
+    pub(super) fn add(self, other: Coefficient) -> Coefficient {
         match (self, other) {
             (Coefficient::Number(0.0), c) | (c, Coefficient::Number(0.0)) => c,
             (a, b) => Coefficient::Add(Rc::new(a), Rc::new(b)),
@@ -165,7 +165,10 @@ fn arithmetic(
     }
     let coefficient = match scope.number(other) {
         Some(number) => Coefficient::Number(number),
-        None => Coefficient::Value(other, broadcast_labels(scope, other, &at.labels)?),
+        None => {
+            let value = scope.before_expansion(other);
+            Coefficient::Value(value, broadcast_labels(scope, value, &at.labels)?)
+        }
     };
     let (a, b) = (at.a.clone(), at.b.clone());
     let minus = Coefficient::Number(-1.0);
@@ -182,7 +185,7 @@ fn arithmetic(
 }
 
 /// Returns the labels of an operand that is broadcast to a result with `labels`.
-fn broadcast_labels(
+pub(super) fn broadcast_labels(
     scope: &Scope,
     operand: ValueId,
     labels: &[Option<Label>],
@@ -194,7 +197,12 @@ fn broadcast_labels(
 }
 
 /// Returns the visit of the input of an operator that only moves elements.
-fn movement(scope: &Scope, labels: &mut Labels, at: &Visit, id: NodeId) -> Option<Visit> {
+pub(super) fn movement(
+    scope: &Scope,
+    labels: &mut Labels,
+    at: &Visit,
+    id: NodeId,
+) -> Option<Visit> {
     let node = scope.graph.node(id);
     let input = node.input(0)?;
     let dims = &scope.types.get(input)?.dims;

@@ -109,6 +109,26 @@ impl Scope<'_> {
         is_one(&self.types.get(output)?.dims[axis]).then_some((axis, start))
     }
 
+    /// Follows `value` back through operators that only repeat it along axes of size one.
+    pub(super) fn before_expansion(&self, value: ValueId) -> ValueId {
+        let mut value = value;
+        while let Some(node) = self.links.producer(value).map(|id| self.graph.node(id)) {
+            let Some(input) = node.input(0) else { break };
+            let dims = |v| self.types.get(v).map(|ty| ty.dims.as_slice());
+            let (Some(inner), Some(outer)) = (dims(input), dims(value)) else { break };
+            let repeats = match node.op {
+                Op::Identity | Op::Expand => true,
+                Op::Tile => inner.iter().zip(outer).all(|(i, o)| i == o || is_one(i)),
+                _ => false,
+            };
+            if !repeats {
+                break;
+            }
+            value = input;
+        }
+        value
+    }
+
     /// Follows `value` back through reshapes that only add or remove trailing axes of size one.
     pub(super) fn peel(&self, value: ValueId) -> ValueId {
         let features = |v| self.types.get(v).map(|ty| ty.dims.as_slice());

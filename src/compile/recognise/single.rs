@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use super::found::{Match, accept, pooled_maps, rewrite};
 use super::hyperfunction;
-use super::paths::{self, Labels, Visit};
+use super::paths::{self, Coefficient, Labels, Visit};
 use super::scope::Scope;
 use crate::error::Result;
 use crate::graph::predicates::is_one;
@@ -20,11 +20,12 @@ pub(super) fn recognise(graph: &mut Rewriter) -> Result<()> {
     let scope = Scope::of(graph);
     let mut matches = Vec::new();
     for id in graph.node_ids() {
-        if let Some(activation) = match_single(&scope, id)
-            && let Match { axes, channels, pieces, .. } = &activation
-            && let Ok(hyper) = hyperfunction::find(&scope, *axes, *channels, pieces)
-        {
-            matches.push((activation, Some(hyper)));
+        let Some(activation) = match_single(&scope, id) else { continue };
+        let Match { axes, channels, pieces, .. } = &activation;
+        match hyperfunction::find(&scope, *axes, *channels, pieces) {
+            Ok(hyper) => matches.push((activation, Some(hyper))),
+            Err(_) if is_gate(&scope, &activation) => matches.push((activation, None)),
+            Err(_) => {}
         }
     }
     // If both a sum and the product that it reads match, the sum is the activation.
@@ -64,6 +65,34 @@ fn match_single(scope: &Scope, id: NodeId) -> Option<Match> {
         let visit = path.get(depth)?;
         let is_map = scope.types.get(visit.value)?.dims == *dims && !visit.by_movement;
         let read_once = path[1..depth].iter().all(|v| scope.links.consumers(v.value).len() == 1);
-        (is_map && read_once).then(|| accept(scope, id, &[visit]).ok())?
+        (is_map && read_once).then(|| accept(scope, id, &[vec![visit.clone()]]).ok())?
     })
+}
+
+/// Maximum number of nodes between a map and the factor of its channels.
+const MAX_NODES: usize = 64;
+
+/// Whether an activation is the product of the map and a factor for every channel that is computed from
+/// the map in any way, such as from the norms of the channels.
+fn is_gate(scope: &Scope, activation: &Match) -> bool {
+    let [piece] = activation.pieces.as_slice() else { return false };
+    let (Coefficient::Value(factor, labels), Coefficient::Number(0.0)) = (&piece.a, &piece.b)
+    else {
+        return false;
+    };
+    if !labels.contains(&activation.axes.channel) || activation.factor.is_some() {
+        return false;
+    }
+    let mut open = vec![*factor];
+    let mut seen = HashSet::new();
+    while let Some(value) = open.pop() {
+        if value == activation.map {
+            return true;
+        }
+        let Some(id) = scope.links.producer(value) else { continue };
+        if seen.insert(id) && seen.len() <= MAX_NODES {
+            open.extend(scope.graph.node(id).inputs.iter().flatten());
+        }
+    }
+    false
 }

@@ -1,19 +1,20 @@
-//! Recognises activations with a slope for negative inputs that are written as a sum.
+//! Recognises activations with a slope on either side of zero that are written as a sum.
 //!
-//! The sum `relu(x) + s * min(x, 0)` has slope 1 above zero and slope `s` below. It is equal to
-//! `max(x, s * x)` if `s` is at most 1. Adaptively parametric ReLU (Zhao et al., 2020) is written this
-//! way, with `s` from a hyperfunction that ends in a sigmoid.
+//! The sum `p * max(x, 0) + n * min(x, 0)` has slope `p` above zero and slope `n` below. With `p = 1` it is
+//! equal to `max(x, n * x)` if `n` is at most 1. Adaptively parametric ReLU (Zhao et al., 2020) is
+//! written this way, with `n` from a hyperfunction that ends in a sigmoid.
 
-use super::coefficients::{Axes, Piece};
+use super::coefficients::{Axes, Piece, are_constant, per_channel};
 use super::found::{Match, pooled_maps, rewrite};
 use super::hyperfunction;
 use super::paths::{Coefficient, Labels};
 use super::scope::Scope;
 use crate::error::Result;
-use crate::graph::predicates::is_one;
-use crate::graph::{Binary, Node, NodeId, Op, Rewriter, Unary, ValueId, Variadic};
+use crate::graph::{
+    Binary, ChannelActivation, MaxAffine, Node, NodeId, Op, Rewriter, Unary, ValueId, Variadic,
+};
 
-/// Replaces such sums if a hyperfunction computes the slope below zero.
+/// Replaces such sums if the network computes at least one of the slopes.
 ///
 /// # Errors
 /// [`Graph`](crate::ErrorKind::Graph) or [`Shape`](crate::ErrorKind::Shape) if the graph
@@ -22,72 +23,108 @@ pub(super) fn recognise(graph: &mut Rewriter) -> Result<()> {
     let scope = Scope::of(graph);
     let mut matches = Vec::new();
     for id in graph.node_ids() {
-        if let Some(activation) = match_sum(&scope, id)
-            && let Match { axes, channels, pieces, .. } = &activation
-            && let Ok(hyper) = hyperfunction::find(&scope, *axes, *channels, pieces)
-            && hyper.never_exceeds(1, 1.0)
-        {
-            matches.push((activation, Some(hyper)));
+        let Some((activation, [positive, negative])) = match_sum(&scope, id) else { continue };
+        let find = |pieces: &[Piece]| {
+            hyperfunction::find(&scope, activation.axes, activation.channels, pieces)
+        };
+        if let Coefficient::Number(1.0) = positive {
+            let piece = |a| Piece { a, b: Coefficient::Number(0.0), selected: Vec::new() };
+            let pieces = vec![piece(positive), piece(negative)];
+            if let Ok(hyper) = find(&pieces)
+                && hyper.never_exceeds(1, 1.0)
+            {
+                let op = Op::MaxAffine(MaxAffine { k: 2 });
+                matches.push((Match { pieces, op, ..activation }, Some(hyper)));
+                continue;
+            }
         }
+        let hyper = find(&activation.pieces).ok();
+        matches.push((activation, hyper));
     }
     let pooled = pooled_maps(&scope, matches.iter().filter_map(|(_, h)| h.as_ref()));
     rewrite(graph, matches, &pooled)
 }
 
-fn match_sum(scope: &Scope, id: NodeId) -> Option<Match> {
+/// Returns the activation that a sum is, and its slopes above and below zero.
+fn match_sum(scope: &Scope, id: NodeId) -> Option<(Match, [Coefficient; 2])> {
     let node = scope.graph.node(id);
-    if node.op != Op::Binary(Binary::Add) {
+    let is_difference = match node.op {
+        Op::Binary(Binary::Add) => false,
+        Op::Binary(Binary::Sub) => true,
+        _ => return None,
+    };
+    let (first, mut second) = (half(scope, node.input(0)?)?, half(scope, node.input(1)?)?);
+    second.minus ^= is_difference;
+    if first.map != second.map || first.above == second.above {
         return None;
     }
-    let (left, right) = (node.input(0)?, node.input(1)?);
-    let (map, slope) =
-        scaled_negative(scope, left, right).or_else(|| scaled_negative(scope, right, left))?;
-    let ty = scope.types.get(map)?;
+    let ty = scope.types.get(first.map)?;
     let rank = ty.dims.len();
-    let slope_dims = &scope.types.get(slope)?.dims;
-    if rank < 3 || slope_dims.len() != rank || scope.types.get(node.output())?.dims != ty.dims {
+    if rank < 3 || scope.types.get(node.output())?.dims != ty.dims {
         return None;
     }
     let mut labels = Labels::default();
     let axes = Axes { batch: Some(labels.fresh()), channel: Some(labels.fresh()) };
-    let label = |i: usize| match i {
-        _ if is_one(&slope_dims[i]) => Some(None),
-        0 => Some(axes.batch),
-        1 => Some(axes.channel),
-        // A coefficient does not depend on the position.
-        _ => None,
+    let slope = |half: &Half| {
+        let sign = Coefficient::Number(if half.minus { -1.0 } else { 1.0 });
+        match half.slope {
+            Some(slope) => Some(sign.mul(per_channel(scope, axes, &ty.dims, slope)?)),
+            None => Some(sign),
+        }
     };
-    let slope_labels = (0..rank).map(label).collect::<Option<_>>()?;
-    let zero = || Coefficient::Number(0.0);
-    let piece = |a| Piece { a, b: zero(), selected: Vec::new() };
-    Some(Match {
+    let (above, below) = if first.above { (first, second) } else { (second, first) };
+    let slopes = [slope(&above)?, slope(&below)?];
+    let [a, b] = slopes.clone();
+    let pieces = vec![Piece { a, b, selected: Vec::new() }];
+    let activation = Match {
         anchor: id,
-        map,
+        map: above.map,
         perm: (0..rank).collect(),
         axes,
         channels: ty.dims[1].as_size().filter(|&channels| channels > 0)?,
-        pieces: vec![
-            piece(Coefficient::Number(1.0)),
-            piece(Coefficient::Value(slope, slope_labels)),
-        ],
-    })
+        op: Op::ChannelActivation(ChannelActivation::TwoSlopes),
+        factor: None,
+        pieces,
+    };
+    (!are_constant(scope, &activation.pieces)).then_some((activation, slopes))
 }
 
-/// Returns `x` and `slope` if `positive` is `max(x, 0)` and `product` is `slope * min(x, 0)`.
-fn scaled_negative(
-    scope: &Scope,
-    positive: ValueId,
-    product: ValueId,
-) -> Option<(ValueId, ValueId)> {
-    let producer = |value| Some(scope.graph.node(scope.links.producer(value)?));
-    let map = positive_part(scope, producer(positive)?)?;
-    let product = producer(product).filter(|n| n.op == Op::Binary(Binary::Mul))?;
-    let (a, b) = (product.input(0)?, product.input(1)?);
-    let is_negative = |value| producer(value).and_then(|n| negative_part(scope, n)) == Some(map);
-    match (is_negative(a), is_negative(b)) {
-        (true, false) => Some((map, b)),
-        (false, true) => Some((map, a)),
+/// `slope * max(x, 0)` if `above`, otherwise `slope * min(x, 0)`, with the sign reversed if `minus`.
+struct Half {
+    map: ValueId,
+    above: bool,
+    minus: bool,
+    slope: Option<ValueId>,
+}
+
+fn half(scope: &Scope, value: ValueId) -> Option<Half> {
+    let node = scope.graph.node(scope.links.producer(value)?);
+    if node.op != Op::Binary(Binary::Mul) {
+        return part(scope, value);
+    }
+    let (a, b) = (node.input(0)?, node.input(1)?);
+    match (part(scope, a), part(scope, b)) {
+        (Some(half), None) => Some(Half { slope: Some(b), ..half }),
+        (None, Some(half)) => Some(Half { slope: Some(a), ..half }),
         _ => None,
+    }
+}
+
+/// Returns the half that a value is without a slope.
+fn part(scope: &Scope, value: ValueId) -> Option<Half> {
+    let node = scope.graph.node(scope.links.producer(value)?);
+    let half = |map, above| Half { map, above, minus: false, slope: None };
+    if let Some(map) = negative_part(scope, node) {
+        return Some(half(map, false));
+    }
+    let map = positive_part(scope, node)?;
+    // relu(-x) is -min(x, 0).
+    let inner = scope.links.producer(map).map(|id| scope.graph.node(id));
+    match inner {
+        Some(Node { op: Op::Unary(Unary::Neg), inputs, .. }) => {
+            Some(Half { minus: true, ..half((*inputs.first()?)?, false) })
+        }
+        _ => Some(half(map, true)),
     }
 }
 

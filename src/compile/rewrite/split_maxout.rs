@@ -5,7 +5,8 @@
 //! previous one as its epilogue. The map of all K groups is then never in memory.
 
 use crate::error::Result;
-use crate::graph::{NodeId, Op, ReduceKind, Rewriter, ValueId, Variadic};
+use crate::graph::predicates::axis_from_front;
+use crate::graph::{Dim, NodeId, Op, ReduceKind, Rewriter, ValueId, Variadic};
 use crate::tensor::Tensor;
 
 /// Splits every convolution whose output only goes to a Maxout.
@@ -21,35 +22,14 @@ pub fn split_maxout(graph: &mut Rewriter) -> Result<()> {
 }
 
 fn split(graph: &mut Rewriter, id: NodeId) -> Option<()> {
+    let Groups { map, pieces, channels, piece_stride, channel_stride } =
+        stacked(graph, id).or_else(|| side_by_side(graph, id))?;
     let maximum = graph.node(id);
-    let Op::Reduce(reduce) = &maximum.op else { return None };
-    if reduce.kind != ReduceKind::Max || reduce.keep_dims {
-        return None;
-    }
-    let grouped = maximum.input(0)?;
-    let [axis] = graph.constant(maximum.input(1)?)?.to_i64s().ok()?[..] else { return None };
-    let reshape = read_by_one(graph, grouped)?;
-    let Op::Reshape { .. } = &graph.node(reshape).op else { return None };
-    let map = graph.node(reshape).input(0)?;
     let layer = graph.node(read_by_one(graph, map)?);
     let Op::Conv(conv) = layer.op.clone() else { return None };
-    let (from, to) = (&graph.types().get(map)?.dims, &graph.types().get(grouped)?.dims);
-    let (&[images, outputs, height, width], &[n, a, b, h, w]) =
-        (&from.iter().collect::<Vec<_>>()[..], &to.iter().collect::<Vec<_>>()[..])
-    else {
-        return None;
-    };
-    let (outputs, a, b) = (outputs.as_size()?, a.as_size()?, b.as_size()?);
-    let keeps_positions = (images, height, width) == (n, h, w);
-    if conv.groups != 1 || !keeps_positions || a.checked_mul(b) != Some(outputs) {
+    if conv.groups != 1 {
         return None;
     }
-    // Channel `c` of piece `k` is output `k * piece_stride + c * channel_stride` of the convolution.
-    let (pieces, channels, piece_stride, channel_stride) = match axis {
-        1 | -4 => (a, b, b, 1),
-        2 | -3 => (b, a, 1, b),
-        _ => return None,
-    };
     let x = layer.input(0)?;
     let weight = graph.constant(layer.input(1)?)?.clone();
     let bias = match layer.input(2) {
@@ -84,6 +64,79 @@ fn split(graph: &mut Rewriter, id: NodeId) -> Option<()> {
     }
     graph.take_over(output, best?);
     Some(())
+}
+
+/// How the outputs of a convolution fall into the pieces of a Maxout.
+struct Groups {
+    /// The output of the convolution.
+    map: ValueId,
+    pieces: usize,
+    /// The channels of a piece. Channel `c` of piece `k` is output `k * piece_stride +
+    /// c * channel_stride` of the convolution.
+    channels: usize,
+    piece_stride: usize,
+    channel_stride: usize,
+}
+
+/// Returns the groups of a maximum over an axis of a map whose channels a reshape has cut into two axes.
+fn stacked(graph: &Rewriter, id: NodeId) -> Option<Groups> {
+    let maximum = graph.node(id);
+    let Op::Reduce(reduce) = &maximum.op else { return None };
+    if reduce.kind != ReduceKind::Max || reduce.keep_dims {
+        return None;
+    }
+    let grouped = maximum.input(0)?;
+    let [axis] = graph.constant(maximum.input(1)?)?.to_i64s().ok()?[..] else { return None };
+    let reshape = read_by_one(graph, grouped)?;
+    let Op::Reshape { .. } = &graph.node(reshape).op else { return None };
+    let map = graph.node(reshape).input(0)?;
+    let (from, to) = (&graph.types().get(map)?.dims, &graph.types().get(grouped)?.dims);
+    let (&[images, outputs, height, width], &[n, a, b, h, w]) =
+        (&from.iter().collect::<Vec<_>>()[..], &to.iter().collect::<Vec<_>>()[..])
+    else {
+        return None;
+    };
+    let (outputs, a, b) = (outputs.as_size()?, a.as_size()?, b.as_size()?);
+    let keeps_positions = (images, height, width) == (n, h, w);
+    if !keeps_positions || a.checked_mul(b) != Some(outputs) {
+        return None;
+    }
+    let (pieces, channels, piece_stride, channel_stride) = match axis {
+        1 | -4 => (a, b, b, 1),
+        2 | -3 => (b, a, 1, b),
+        _ => return None,
+    };
+    Some(Groups { map, pieces, channels, piece_stride, channel_stride })
+}
+
+/// Returns the groups of a maximum of all parts of a map that is cut along the channels, as LightCNN's
+/// max-feature-map.
+fn side_by_side(graph: &Rewriter, id: NodeId) -> Option<Groups> {
+    let maximum = graph.node(id);
+    if maximum.op != Op::Variadic(Variadic::Max) {
+        return None;
+    }
+    let cut = graph.node(read_by_one(graph, maximum.input(0)?)?);
+    let Op::Split { axis } = cut.op else { return None };
+    let map = cut.input(0)?;
+    let pieces = cut.outputs.len();
+    let mut operands = maximum.inputs.clone();
+    operands.sort();
+    operands.dedup();
+    let is_part = |part: &Option<ValueId>| {
+        operands.contains(part) && part.is_some_and(|part| read_by_one(graph, part).is_some())
+    };
+    let all = operands.len() == pieces && cut.outputs.iter().all(is_part);
+    let dims = &graph.types().get(map)?.dims;
+    let outputs = dims.get(1)?.as_size()?;
+    let channels = outputs.checked_div(pieces)?;
+    let is_equal = |part: &Option<ValueId>| {
+        let ty = part.and_then(|part| graph.types().get(part));
+        ty.is_some_and(|ty| ty.dims.get(1).and_then(Dim::as_size) == Some(channels))
+    };
+    let along_channels = axis_from_front(axis, dims.len()) == Some(1);
+    let fits = all && along_channels && cut.outputs.iter().all(is_equal);
+    fits.then_some(Groups { map, pieces, channels, piece_stride: channels, channel_stride: 1 })
 }
 
 /// Returns the node that produces `value` if exactly one other node reads it.

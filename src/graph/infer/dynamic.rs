@@ -3,7 +3,7 @@
 use super::context::{Answer, Context};
 use super::sizes::may_equal;
 use crate::error::{Error, Result};
-use crate::graph::{Dim, Hyperfunction, MaxAffine, TensorType};
+use crate::graph::{Dim, Hyperfunction, MaxAffine, ShiftMax, TensorType};
 use crate::tensor::DType;
 
 pub(super) fn hyperfunction(cx: &Context, op: &Hyperfunction) -> Answer<TensorType> {
@@ -49,36 +49,55 @@ pub(super) fn hyperfunction(cx: &Context, op: &Hyperfunction) -> Answer<TensorTy
     })
 }
 
-pub(super) fn max_affine(cx: &Context, op: &MaxAffine) -> Answer<TensorType> {
+/// The rule of an activation of `x [N,C,..]` with coefficients `[N or 1, rows, C or 1]`.
+pub(super) fn per_channel(cx: &Context, rows: Dim) -> Answer<TensorType> {
     cx.same_types(0..3)?;
     cx.expect_type(0, "floating-point", DType::is_float)?;
     let x = cx.ty(0)?;
-    let [batch, channels, positions @ ..] = x.dims.as_slice() else {
+    let [batch, channels, ..] = x.dims.as_slice() else {
         return Err(misfit("x", "[N, C, ...]", &x.dims).into());
     };
     let one = Dim::from(1);
-    let coefficients = Dim::from(op.k).checked_mul(&2.into()).unwrap_or_default();
     if let Ok(found) = cx.dims(1) {
         let fits = match found {
             [n, j, c] => {
                 (may_equal(n, batch) || *n == one)
-                    && may_equal(j, &coefficients)
+                    && may_equal(j, &rows)
                     && (may_equal(c, channels) || *c == one)
             }
             _ => false,
         };
         if !fits {
-            let wanted = format!("[{batch} or 1, {coefficients}, {channels} or 1]");
+            let wanted = format!("[{batch} or 1, {rows}, {channels} or 1]");
             return Err(misfit("the coefficients", &wanted, found).into());
         }
     }
+    Ok(x.clone())
+}
+
+pub(super) fn shift_max(cx: &Context, op: &ShiftMax) -> Answer<TensorType> {
+    let ty = per_channel(cx, Dim::from(op.k.saturating_mul(2)))?;
+    let channels = &ty.dims[1];
+    let known = channels.as_size().unwrap_or(op.source.len());
+    if known != op.source.len() || op.source.iter().any(|&source| source >= known) {
+        let found = op.source.len();
+        let message = format!("x has {channels} channels, the {found} sources are for others");
+        return Err(Error::shape(message).into());
+    }
+    Ok(ty)
+}
+
+pub(super) fn max_affine(cx: &Context, op: &MaxAffine) -> Answer<TensorType> {
+    let x = per_channel(cx, Dim::from(op.k).checked_mul(&2.into()).unwrap_or_default())?;
+    let [batch, _, positions @ ..] = x.dims.as_slice() else { return Ok(x) };
+    let one = Dim::from(1);
     if let Ok(pi) = cx.dims(2) {
         let wanted: Vec<Dim> = [batch, &one].into_iter().chain(positions).cloned().collect();
         if pi.len() != wanted.len() || !pi.iter().zip(&wanted).all(|(a, b)| may_equal(a, b)) {
             return Err(misfit("pi", &format!("{wanted:?}"), pi).into());
         }
     }
-    Ok(x.clone())
+    Ok(x)
 }
 
 pub(super) fn spatial_attention(cx: &Context) -> Answer<TensorType> {

@@ -263,6 +263,8 @@ fn types(cx: &Context) -> Answer<Vec<TensorType>> {
         Op::Hyperfunction(hyperfunction) => dynamic::hyperfunction(cx, hyperfunction),
         Op::DynamicConv(conv) => windows::dynamic_conv(cx, conv),
         Op::MaxAffine(max_affine) => dynamic::max_affine(cx, max_affine),
+        Op::ChannelActivation(activation) => dynamic::per_channel(cx, activation.rows().into()),
+        Op::ShiftMax(shift_max) => dynamic::shift_max(cx, shift_max),
         Op::SpatialAttention(_) => dynamic::spatial_attention(cx),
     };
     Ok(vec![ty?])

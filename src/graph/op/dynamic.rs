@@ -73,6 +73,48 @@ pub struct MaxAffine {
     pub k: usize,
 }
 
+/// An activation with parameters of every channel, which are constants or computed from the image. A NaN
+/// in an operand of a maximum or minimum makes the result NaN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChannelActivation {
+    /// `min over k of (a_k x + b_k)`. Parameters a_1..a_K, b_1..b_K.
+    MinAffine {
+        /// The number of affine pieces, 1 to 8.
+        k: usize,
+    },
+    /// `min(max(x, low), high)`. Parameters low, high.
+    Clip,
+    /// `positive * max(x, 0) + negative * min(x, 0)`. Parameters positive, negative.
+    TwoSlopes,
+    /// `scale * x * sigmoid(rate * x) + slope * x`, of which ACON-C is the case scale = p1 - p2,
+    /// rate = beta (p1 - p2), slope = p2 (Ma et al., *Activate or Not*, CVPR 2021). Parameters scale,
+    /// slope, rate.
+    Acon,
+}
+
+impl ChannelActivation {
+    /// Returns the number of parameters of every channel.
+    pub fn rows(self) -> usize {
+        match self {
+            ChannelActivation::MinAffine { k } => k.saturating_mul(2),
+            ChannelActivation::Clip | ChannelActivation::TwoSlopes => 2,
+            ChannelActivation::Acon => 3,
+        }
+    }
+}
+
+/// Dynamic Shift-Max with two terms (Li et al., *MicroNet*, ICCV 2021): the largest of K sums of a channel
+/// and of another channel, `y[c] = max over k of (a[k,c] * x[c] + s[k,c] * x[source[c]])`, with the
+/// coefficients stacked a_1..a_K, s_1..s_K. A NaN in any piece makes the result NaN.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShiftMax {
+    /// The number of pieces, 1 to 8.
+    pub k: usize,
+    /// For every channel the other one that it reads.
+    pub source: Vec<usize>,
+}
+
 /// Attributes of the spatial attention of DY-ReLU-C.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SpatialAttention {

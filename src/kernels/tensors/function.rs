@@ -51,10 +51,11 @@ pub enum Function {
 /// Applies `function` to every element of `x`.
 ///
 /// # Panics
-/// Panics if the function is a max-affine activation, which has coefficients.
+/// Panics if the function is an activation with coefficients.
 pub fn apply(isa: Isa, function: Function, x: &mut [f32]) {
-    let has_coefficients = matches!(function, Function::Activation(Activation::MaxAffine { .. }));
-    assert!(!has_coefficients, "a function without coefficients");
+    if let Function::Activation(activation) = function {
+        assert_eq!(activation.rows(), Some(0), "a function without coefficients");
+    }
     isa.run(Apply { function, x });
 }
 

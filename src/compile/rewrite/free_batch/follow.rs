@@ -16,6 +16,9 @@ pub(super) enum Images {
     Absent,
     /// The images lie along this axis, one entry per image.
     Along(usize),
+    /// The images lie one after another along this axis, each with as many entries as the axis has for
+    /// a batch of one.
+    Merged(usize),
 }
 
 /// A change that a node needs for a free batch size.
@@ -31,7 +34,7 @@ pub(super) enum Rewrite {
 /// The axis of the images, or the reason why it is not known.
 type Place = Result<usize, String>;
 
-const UNCLEAR: &str = "how it treats images cannot be told";
+pub(super) const UNCLEAR: &str = "how it treats images cannot be told";
 const SIZES: &str = "its sizes depend on the data";
 
 /// A node, and what is known about its inputs.
@@ -49,6 +52,9 @@ impl Scope<'_> {
         let inputs = self.node.inputs.iter().flatten();
         if inputs.clone().all(|id| self.images[id.index()] == Images::Absent) {
             return Ok((Images::Absent, None));
+        }
+        if inputs.clone().any(|id| matches!(self.images[id.index()], Images::Merged(_))) {
+            return self.follow_merged();
         }
         let along = |place: Place| Ok((Images::Along(place?), None));
         match &self.node.op {
@@ -69,7 +75,9 @@ impl Scope<'_> {
             Op::Pool(_) if self.node.outputs.iter().flatten().count() > 1 => Err(UNCLEAR.into()),
             Op::Pool(_) => along(self.first_axis_of_first()),
             Op::DynamicConv(_) => along(self.dynamic_conv()),
-            Op::MaxAffine(_) => along(self.max_affine()),
+            Op::MaxAffine(_) | Op::ChannelActivation(_) | Op::ShiftMax(_) => {
+                along(self.max_affine())
+            }
             Op::LayerNormalization { axis, .. } => along(self.normalise_from(*axis)),
             Op::Softmax(softmax) | Op::LogSoftmax(softmax) => along(self.softmax(softmax)),
             Op::Gemm(gemm) => along(self.gemm(gemm)),
@@ -97,8 +105,11 @@ impl Scope<'_> {
             Op::Tile => along(self.tile()),
             Op::Pad { .. } => along(self.pad()),
             Op::Reshape { .. } => {
-                let (axis, shape) = self.reshape()?;
-                Ok((Images::Along(axis), Some(Rewrite::Shape(shape))))
+                let (images, shape) = match self.reshape() {
+                    Ok((axis, shape)) => (Images::Along(axis), shape),
+                    Err(reason) => self.merge(self.only_first()?).ok_or(reason)?,
+                };
+                Ok((images, Some(Rewrite::Shape(shape))))
             }
             Op::Resize(resize) => {
                 let (axis, rewrite) = self.resize(resize)?;
@@ -113,21 +124,21 @@ impl Scope<'_> {
     /// The axis of the images in input `i`; `None` if the input is absent or does not depend on them.
     fn place(&self, i: usize) -> Option<usize> {
         match self.images[self.node.input(i)?.index()] {
-            Images::Absent => None,
+            Images::Absent | Images::Merged(_) => None,
             Images::Along(axis) => Some(axis),
         }
     }
 
-    fn dims(&self, i: usize) -> Result<&[Dim], String> {
+    pub(super) fn dims(&self, i: usize) -> Result<&[Dim], String> {
         let ty = self.node.input(i).and_then(|id| self.types.get(id));
         ty.map(|ty| ty.dims.as_slice()).ok_or_else(|| SIZES.into())
     }
 
-    fn rank(&self, i: usize) -> Result<usize, String> {
+    pub(super) fn rank(&self, i: usize) -> Result<usize, String> {
         self.dims(i).map(<[Dim]>::len)
     }
 
-    fn output(&self) -> Result<&[Dim], String> {
+    pub(super) fn output(&self) -> Result<&[Dim], String> {
         let ty = self.types.get(self.node.output());
         ty.map(|ty| ty.dims.as_slice()).ok_or_else(|| SIZES.into())
     }
@@ -138,7 +149,7 @@ impl Scope<'_> {
         constant.and_then(|c| c.to_i64s().ok()).ok_or_else(|| SIZES.into())
     }
 
-    fn axis(&self, axis: i64) -> Result<usize, String> {
+    pub(super) fn axis(&self, axis: i64) -> Result<usize, String> {
         geometry::axis(axis, self.rank(0)?).map_err(|e| e.message().into())
     }
 
@@ -506,4 +517,4 @@ impl Scope<'_> {
     }
 }
 
-const MERGES: &str = "it merges the axis of the images with another";
+pub(super) const MERGES: &str = "it merges the axis of the images with another";

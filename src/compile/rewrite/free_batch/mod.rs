@@ -6,6 +6,7 @@
 //! rewritten. If there is any doubt, the network is not changed.
 
 mod follow;
+mod merged;
 #[cfg(test)]
 mod tests;
 
@@ -98,8 +99,10 @@ fn check(
     let keeps = |value: ValueId| {
         let Some(images) = images.get(value.index()) else { return true };
         let mut expected = before.get(value).cloned();
-        if let (Some(ty), Images::Along(axis)) = (&mut expected, *images) {
-            ty.dims[axis] = batch.clone();
+        match (&mut expected, *images) {
+            (Some(ty), Images::Along(axis)) => ty.dims[axis] = batch.clone(),
+            (Some(ty), Images::Merged(axis)) => ty.dims[axis] = batch * &ty.dims[axis],
+            _ => {}
         }
         expected.is_some() && after.types().get(value) == expected.as_ref()
     };

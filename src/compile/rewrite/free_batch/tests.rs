@@ -99,6 +99,36 @@ fn independent() -> Vec<Network> {
             let scores = g.then(Op::Gemm(gemm), &[flat, w, b]);
             g.then(Op::Softmax(Softmax { axis: -1, flatten: false }), &[scores])
         }),
+        network("merges images and channels, and takes them apart", |g, x| {
+            let (to, back) = (g.ints(&[CHANNELS as i64, 15]), g.ints(&[1, CHANNELS as i64, 3, 5]));
+            let merged = g.then(reshape(), &[x, to]);
+            let merged = g.then(Op::Unary(Unary::Relu), &[merged]);
+            g.then(reshape(), &[merged, back])
+        }),
+        network("a layer of tokens as a matrix product", |g, x| {
+            let shape = g.ints(&[1, CHANNELS as i64, 15]);
+            let rows = g.then(reshape(), &[x, shape]);
+            let tokens = g.then(Op::Transpose { perm: vec![0, 2, 1] }, &[rows]);
+            let shape = g.ints(&[-1, CHANNELS as i64]);
+            let matrix = g.then(reshape(), &[tokens, shape]);
+            let w = g.add_constant("w", wave(&[CHANNELS, 6], 0.7));
+            let b = g.add_constant("b", wave(&[6], 0.9));
+            let gemm = Gemm { alpha: 1.0, beta: 1.0, trans_a: false, trans_b: false };
+            let hidden = g.then(Op::Gemm(gemm), &[matrix, w, b]);
+            let hidden = g.then(Op::Unary(Unary::Gelu { tanh: false }), &[hidden]);
+            let shape = g.ints(&[15, 2, 3]);
+            let heads = g.then(reshape(), &[hidden, shape]);
+            let scale = g.add_constant("scale", wave(&[1, 2, 1], 0.4));
+            let heads = g.then(Op::Binary(Binary::Mul), &[heads, scale]);
+            let heads = g.then(Op::Softmax(Softmax { axis: -1, flatten: false }), &[heads]);
+            let shape = g.ints(&[15, 6]);
+            let hidden = g.then(reshape(), &[heads, shape]);
+            let w = g.add_constant("w2", wave(&[6, 2], 0.3));
+            let projected = g.then(Op::MatMul, &[hidden, w]);
+            let shape = g.ints(&[1, 3, 5, 2]);
+            let map = g.then(reshape(), &[projected, shape]);
+            g.then(Op::Transpose { perm: vec![0, 3, 1, 2] }, &[map])
+        }),
         network("squeeze and excite", |g, x| {
             let axes = g.ints(&[2, 3]);
             let context = g.then(reduce(ReduceKind::Mean, false), &[x, axes]);
@@ -188,7 +218,43 @@ fn a_batch_gives_the_bits_of_single_images() {
 
 fn mixing() -> Vec<Network> {
     let softmax = |axis, flatten| Op::Softmax(Softmax { axis, flatten });
+    let tokens = |g: &mut Graph, x| {
+        let turned = g.then(Op::Transpose { perm: vec![0, 2, 3, 1] }, &[x]);
+        let shape = g.ints(&[15, CHANNELS as i64]);
+        g.then(reshape(), &[turned, shape])
+    };
+    let apart = |g: &mut Graph, x| {
+        let shape = g.ints(&[1, 15, CHANNELS as i64]);
+        g.then(reshape(), &[x, shape])
+    };
     vec![
+        network("adds a constant of every token to tokens of all images", |g, x| {
+            let x = tokens(g, x);
+            let places = g.add_constant("places", wave(&[15, 1], 0.7));
+            let sum = g.then(Op::Binary(Binary::Add), &[x, places]);
+            apart(g, sum)
+        }),
+        network("normalises over the tokens of all images", |g, x| {
+            let x = tokens(g, x);
+            let shares = g.then(softmax(0, false), &[x]);
+            apart(g, shares)
+        }),
+        network("sums over the tokens of all images", |g, x| {
+            let x = tokens(g, x);
+            let w = g.add_constant("w", wave(&[15, 15], 0.7));
+            let gemm = Gemm { alpha: 1.0, beta: 1.0, trans_a: true, trans_b: false };
+            let sums = g.then(Op::Gemm(gemm), &[x, w]);
+            let shape = g.ints(&[1, CHANNELS as i64, 15]);
+            g.then(reshape(), &[sums, shape])
+        }),
+        network("adds a bias of every token", |g, x| {
+            let x = tokens(g, x);
+            let w = g.add_constant("w", wave(&[CHANNELS, CHANNELS], 0.7));
+            let b = g.add_constant("b", wave(&[15, CHANNELS], 0.7));
+            let gemm = Gemm { alpha: 1.0, beta: 1.0, trans_a: false, trans_b: false };
+            let sums = g.then(Op::Gemm(gemm), &[x, w, b]);
+            apart(g, sums)
+        }),
         network("sums over the images", |g, x| {
             let turned = g.then(Op::Transpose { perm: vec![1, 2, 3, 0] }, &[x]);
             let w = g.add_constant("w", wave(&[1, 2], 0.7));
@@ -206,11 +272,6 @@ fn mixing() -> Vec<Network> {
             let shape = g.ints(&[CHANNELS as i64, 3, 5]);
             let merged = g.then(reshape(), &[x, shape]);
             g.then(Op::Unary(Unary::Relu), &[merged])
-        }),
-        network("merges images into the second axis and calls something else the first", |g, x| {
-            let (to, back) = (g.ints(&[CHANNELS as i64, 15]), g.ints(&[1, CHANNELS as i64, 3, 5]));
-            let merged = g.then(reshape(), &[x, to]);
-            g.then(reshape(), &[merged, back])
         }),
         network("normalises over the images", |g, x| g.then(softmax(0, false), &[x])),
         network("normalises over everything", |g, x| g.then(softmax(0, true), &[x])),
