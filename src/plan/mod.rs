@@ -39,7 +39,7 @@ pub use run::{Outputs, Runner, StepTime, Watch};
 pub use steps::{
     Arguments, AttentionPrimitive, ChannelsPrimitive, CoefficientsPrimitive, ConvPrimitive,
     DepthwisePrimitive, ExpandPrimitive, GlobalAveragePrimitive, GroupedPrimitive, Inputs,
-    MOST_INPUTS, MOST_OUTPUTS, MatrixProduct, PoolPrimitive, Primitive, ShiftMaxPrimitive,
-    StepEpilogue, TransformPrimitive, WindowShape, WinogradPrimitive,
+    MOST_INPUTS, MOST_OUTPUTS, MatrixProduct, PoolPrimitive, Primitive, RowsPrimitive,
+    ShiftMaxPrimitive, StepEpilogue, TransformPrimitive, WindowShape, WinogradPrimitive,
 };
 pub use threads::{Team, Workers};
