@@ -41,7 +41,7 @@ pub use steps::{
     ConvPrimitive, DepthwisePrimitive, DynamicConvPrimitive, Elementwise, ExpandPrimitive,
     GatePrimitive, GlobalAveragePrimitive, GroupedPrimitive, Inputs, LinesPrimitive, MOST_INPUTS,
     MOST_OUTPUTS, MatrixProduct, Movement, Normalisation, PackPrimitive, PoolPrimitive, Primitive,
-    Reduction, ShiftMaxPrimitive, StepEpilogue, TensorInputs, TensorOperation, TransformPrimitive,
-    View, WindowShape, WinogradPrimitive,
+    Reduction, RowsPrimitive, ShiftMaxPrimitive, StepEpilogue, TensorInputs, TensorOperation,
+    TransformPrimitive, View, WindowShape, WinogradPrimitive,
 };
 pub use threads::{Team, Workers};

@@ -268,6 +268,13 @@ impl<'n, 'g> Builder<'n, 'g> {
             self.step(node, kind, inputs, vec![Some(output)]);
             return;
         }
+        if let Some(primitive) = choose::rows(net, node) {
+            let inputs = node.inputs[1..].iter().map(|id| id.map(|id| self.map(id))).collect();
+            let output = self.map_slot(node.output());
+            let kind = StepKind::Primitive(Box::new(primitive));
+            self.step(node, kind, inputs, vec![Some(output)]);
+            return;
+        }
         if let Some(steps) = channels::steps(net, node) {
             for ChannelsStep { output, inputs, primitive } in steps {
                 let inputs = inputs.iter().map(|&value| Some(self.map(value))).collect();

@@ -7,7 +7,7 @@ use super::network::Network;
 use crate::compile::pack::{Form, Layer};
 use crate::compile::tuning::{JOINED_STEP, WINOGRAD_CHANNELS, WINOGRAD_SIDE};
 use crate::graph::geometry::is_row;
-use crate::graph::predicates::all_ones;
+use crate::graph::predicates::{all_ones, is_one};
 use crate::graph::{
     Conv, Dim, HiddenActivation, Node, Op, Padding, Pool, PoolKind, ReduceKind, SpatialAttention,
     ValueId,
@@ -17,8 +17,8 @@ use crate::kernels::epilogue::Activation;
 use crate::kernels::grouped::Groups;
 use crate::kernels::pool::Pooling;
 use crate::plan::{
-    AttentionPrimitive, GlobalAveragePrimitive, PoolPrimitive, Primitive, ShiftMaxPrimitive,
-    WindowShape,
+    AttentionPrimitive, GlobalAveragePrimitive, PoolPrimitive, Primitive, RowsPrimitive,
+    ShiftMaxPrimitive, WindowShape,
 };
 use crate::simd::padded;
 use crate::tensor::{DType, Tensor};
@@ -297,7 +297,30 @@ pub(super) fn is_view_of_vectors(net: &Network, node: &Node) -> bool {
     let is_view =
         matches!(node.op, Op::Flatten { .. } | Op::Reshape { .. } | Op::Squeeze | Op::Unsqueeze);
     let Some(x) = node.input(0).filter(|_| is_view) else { return false };
-    let sizes = |value: ValueId| net.maps.dims(value).map(|dims| &dims[..2]);
-    let vectors = net.maps.is_vectors(x) && net.maps.is_vectors(node.output());
-    vectors && sizes(x) == sizes(node.output())
+    // Rows of coefficients of which there is one for each image are vectors as well.
+    let sizes = |value: ValueId| match net.maps.dims(value)? {
+        [images, channels] => Some([images, channels]),
+        [images, channels, h, w] if is_one(h) && is_one(w) => Some([images, channels]),
+        [images, rows, channels] if is_one(rows) => Some([images, channels]),
+        _ => None,
+    };
+    sizes(x).is_some_and(|of_x| sizes(node.output()) == Some(of_x))
+}
+
+/// Returns the step that takes each row of coefficients `[N,rows,C]` from one of two values, if that is
+/// what a `Where` does; the inputs of the step are those of the node after the first.
+pub(super) fn rows(net: &Network, node: &Node) -> Option<RowsPrimitive> {
+    if node.op != Op::Where {
+        return None;
+    }
+    let mask = net.graph.constant(node.input(0)?)?;
+    let [_, rows, channels] = net.maps.dims(node.output())? else { return None };
+    let rows = rows.as_size().filter(|&rows| mask.shape() == [1, rows, 1])?;
+    let fits = |i: usize| match net.maps.dims(node.input(i)?)? {
+        [_, r, c] => Some((is_one(r) || r.as_size() == Some(rows)) && (is_one(c) || c == channels)),
+        _ => None,
+    };
+    let first = (mask.dtype() == DType::Bool).then(|| mask.bytes())?;
+    let first = first.iter().map(|&byte| byte != 0).collect();
+    (fits(1)? && fits(2)?).then_some(RowsPrimitive { first })
 }

@@ -133,8 +133,12 @@ pub(super) fn emit(
 ) -> ValueId {
     let mut emitter = Emitter { graph, name, axes, channels, count: 0 };
     let coefficients = in_order(pieces).take(rows);
-    let parts: Vec<ValueId> =
-        coefficients.map(|(piece, c)| emitter.coefficient(piece, c)).collect();
+    let parts: Vec<ValueId> = coefficients
+        .map(|(piece, c)| {
+            let part = emitter.coefficient(piece, c);
+            emitter.reshape(part, vec![0, 1, -1])
+        })
+        .collect();
     // Coefficients may or may not vary with the image and the channel. `Where` broadcasts them to
     // one size, which `Concat` would not.
     let mut stacked = parts[0];
@@ -167,11 +171,17 @@ impl Emitter<'_, '_> {
         self.graph.add_constant(name, tensor.expect("the shape is that of the data"))
     }
 
-    /// Adds nodes that compute a coefficient as `[N or 1, 1, C or 1]`. Returns the result.
+    fn reshape(&mut self, value: ValueId, shape: Vec<i64>) -> ValueId {
+        let shape = self.constant(Ok(Tensor::vector(shape)));
+        self.apply(Op::Reshape { allow_zero: false }, &[value, shape])
+    }
+
+    /// Adds nodes that compute a coefficient as `[N or 1, C or 1, 1, 1]`, a map of one pixel, for which
+    /// arithmetic has kernels. Returns the result.
     fn coefficient(&mut self, piece: &Piece, coefficient: &Coefficient) -> ValueId {
         match coefficient {
             Coefficient::Number(number) => {
-                self.constant(Tensor::new(&[1, 1, 1], vec![*number as f32]))
+                self.constant(Tensor::new(&[1, 1, 1, 1], vec![*number as f32]))
             }
             Coefficient::Value(value, labels) => self.value(piece, *value, labels),
             Coefficient::Mul(a, b) => {
@@ -200,9 +210,7 @@ impl Emitter<'_, '_> {
         }
         let (perm, batch, channel) = to_batch_and_channel(self.axes, labels);
         let width = if channel.is_some() { self.channels as i64 } else { 1 };
-        let shape = vec![if batch.is_some() { -1 } else { 1 }, 1, width];
         let value = self.apply(Op::Transpose { perm }, &[value]);
-        let shape = self.constant(Ok(Tensor::vector(shape)));
-        self.apply(Op::Reshape { allow_zero: false }, &[value, shape])
+        self.reshape(value, vec![if batch.is_some() { -1 } else { 1 }, width, 1, 1])
     }
 }

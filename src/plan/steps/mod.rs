@@ -19,6 +19,7 @@ mod lines;
 mod pool;
 mod primitive;
 mod product;
+mod rows;
 mod shift_max;
 mod tensors;
 mod transform;
@@ -40,6 +41,7 @@ pub use lines::LinesPrimitive;
 pub use pool::{GlobalAveragePrimitive, PoolPrimitive};
 pub use primitive::Primitive;
 pub use product::MatrixProduct;
+pub use rows::RowsPrimitive;
 pub use shift_max::ShiftMaxPrimitive;
 pub use tensors::{
     Arithmetic, Elementwise, Movement, Normalisation, Reduction, TensorInputs, TensorOperation,
