@@ -1,7 +1,7 @@
 //! Functions of two elements, of which one is broadcast.
 
 use super::strided::{Axis, merged, places};
-use super::vectors::larger;
+use super::vectors::{inlined, larger};
 use crate::simd::{Isa, Simd, Vectorised};
 
 /// A function of two elements `a` and `b`.
@@ -26,7 +26,7 @@ pub enum Operation {
 }
 
 /// Combines every element of `y` with one of `other`, in place. `axes` are those of `y`, with the
-/// strides of `other`. The elements of `y` are the operand `a`, or `b` if `is_second`.
+/// strides of `other`, which are not negative. The elements of `y` are the operand `a`, or `b` if `is_second`.
 ///
 /// # Panics
 /// Panics if `axes` do not have as many entries as `y` has elements, or see an element that is not in
@@ -58,18 +58,18 @@ impl Vectorised for Combine<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         match (self.operation, self.is_second) {
-            (Operation::Sum, _) => self.with(|y, x| y + x),
-            (Operation::Difference, false) => self.with(|y, x| y - x),
-            (Operation::Difference, true) => self.with(|y, x| x - y),
-            (Operation::Product, _) => self.with(|y, x| y * x),
-            (Operation::Quotient, false) => self.with(|y, x| y / x),
-            (Operation::Quotient, true) => self.with(|y, x| x / y),
-            (Operation::Power, false) => self.with(|y, x| y.powf(x)),
-            (Operation::Power, true) => self.with(|y, x| x.powf(y)),
-            (Operation::Maximum, _) => self.with(larger),
-            (Operation::Minimum, _) => self.with(|y, x| -larger(-y, -x)),
-            (Operation::Slope, false) => self.with(slope),
-            (Operation::Slope, true) => self.with(|y, x| slope(x, y)),
+            (Operation::Sum, _) => inlined!(with(self), |y, x| y + x),
+            (Operation::Difference, false) => inlined!(with(self), |y, x| y - x),
+            (Operation::Difference, true) => inlined!(with(self), |y, x| x - y),
+            (Operation::Product, _) => inlined!(with(self), |y, x| y * x),
+            (Operation::Quotient, false) => inlined!(with(self), |y, x| y / x),
+            (Operation::Quotient, true) => inlined!(with(self), |y, x| x / y),
+            (Operation::Power, false) => with(self, f32::powf),
+            (Operation::Power, true) => inlined!(with(self), |y, x| x.powf(y)),
+            (Operation::Maximum, _) => inlined!(with(self), |y, x| larger(y, x)),
+            (Operation::Minimum, _) => inlined!(with(self), |y, x| -larger(-y, -x)),
+            (Operation::Slope, false) => inlined!(with(self), |y, x| slope(y, x)),
+            (Operation::Slope, true) => inlined!(with(self), |y, x| slope(x, y)),
         }
     }
 }
@@ -79,25 +79,34 @@ fn slope(x: f32, slope: f32) -> f32 {
     if x < 0.0 { slope * x } else { x }
 }
 
-impl Combine<'_> {
-    #[inline(always)]
-    fn with(self, f: impl Fn(f32, f32) -> f32) {
-        let Combine { y, other, axes, .. } = self;
-        let Some((last, outer)) = axes.split_last() else {
-            return y.iter_mut().for_each(|y| *y = f(*y, other[0]));
-        };
-        // Without elements there is nothing to cut into rows.
-        for (row, place) in y.chunks_exact_mut(last.size.max(1)).zip(places(outer)) {
-            let others = &other[place as usize..];
-            match last.stride {
-                1 => row.iter_mut().zip(&others[..last.size]).for_each(|(y, &x)| *y = f(*y, x)),
-                0 => {
-                    let x = others[0];
-                    row.iter_mut().for_each(|y| *y = f(*y, x));
+/// Combines the elements by `f`, whose first operand is one of `y`.
+#[inline(always)]
+fn with(combine: Combine, f: impl Fn(f32, f32) -> f32) {
+    let Combine { y, other, axes, .. } = combine;
+    let Some((last, outer)) = axes.split_last() else {
+        for y in y {
+            *y = f(*y, other[0]);
+        }
+        return;
+    };
+    // Without elements there is nothing to cut into rows.
+    for (row, place) in y.chunks_exact_mut(last.size.max(1)).zip(places(outer)) {
+        let others = &other[place as usize..];
+        match last.stride {
+            1 => {
+                for (y, &x) in row.iter_mut().zip(&others[..last.size]) {
+                    *y = f(*y, x);
                 }
-                stride => {
-                    let others = others.iter().step_by(stride.unsigned_abs());
-                    row.iter_mut().zip(others).for_each(|(y, &x)| *y = f(*y, x));
+            }
+            0 => {
+                let x = others[0];
+                for y in row {
+                    *y = f(*y, x);
+                }
+            }
+            stride => {
+                for (i, y) in row.iter_mut().enumerate() {
+                    *y = f(*y, others[i * stride as usize]);
                 }
             }
         }

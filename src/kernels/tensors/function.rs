@@ -1,6 +1,6 @@
 //! Functions of one element.
 
-use super::vectors::{each, each_tile};
+use super::vectors::{each, each_tile, each_vector, inlined};
 use crate::kernels::epilogue::{Activation, activate};
 use crate::simd::{Isa, Simd, Vectorised, erf, exp};
 
@@ -71,38 +71,38 @@ impl Vectorised for Apply<'_> {
     fn run<S: Simd>(self, s: S) {
         let Apply { function, x } = self;
         match function {
-            Function::Activation(activation) => each_tile(s, x, |x| activate(s, activation, x)),
+            Function::Activation(activation) => {
+                inlined!(each_tile(s, x), |x| activate(s, activation, x));
+            }
             Function::Exponential => {
                 let half = s.splat(0.5);
                 // The square overflows and underflows where `e^x` does; `exp` is clamped.
-                each_tile(s, x, |x| {
-                    for [x] in x {
-                        let root = exp(s, s.mul(*x, half));
-                        *x = s.mul(root, root);
-                    }
+                inlined!(each_vector(s, x), |x| {
+                    let root = exp(s, s.mul(x, half));
+                    s.mul(root, root)
                 });
             }
-            Function::Error => each_tile(s, x, |x| {
-                for [x] in x {
-                    *x = erf(s, *x);
-                }
-            }),
-            Function::Threshold { alpha } => each(x, |x| if x > alpha { x } else { 0.0 }),
-            Function::Softplus => each(x, |x| {
+            Function::Error => inlined!(each_vector(s, x), |x| erf(s, x)),
+            Function::Threshold { alpha } => {
+                inlined!(each(x), |x| if x > alpha { x } else { 0.0 });
+            }
+            Function::Softplus => inlined!(each(x), |x| {
                 let positive = if x < 0.0 { 0.0 } else { x };
                 positive + (-x.abs()).exp().ln_1p()
             }),
-            Function::Softsign => each(x, |x| x / (1.0 + x.abs())),
+            Function::Softsign => inlined!(each(x), |x| x / (1.0 + x.abs())),
             Function::Logarithm => each(x, f32::ln),
-            Function::SquareRoot => each(x, f32::sqrt),
-            Function::Square => each(x, |x| x * x),
-            Function::Reciprocal => each(x, |x| 1.0 / x),
-            Function::Negative => each(x, |x| -x),
-            Function::Absolute => each(x, f32::abs),
-            Function::Sign => each(x, |x| if x == 0.0 || x.is_nan() { x } else { x.signum() }),
-            Function::Floor => each(x, f32::floor),
-            Function::Ceiling => each(x, f32::ceil),
-            Function::Round => each(x, f32::round_ties_even),
+            Function::SquareRoot => inlined!(each(x), |x| x.sqrt()),
+            Function::Square => inlined!(each(x), |x| x * x),
+            Function::Reciprocal => inlined!(each(x), |x| 1.0 / x),
+            Function::Negative => inlined!(each(x), |x| -x),
+            Function::Absolute => inlined!(each(x), |x| x.abs()),
+            Function::Sign => {
+                inlined!(each(x), |x| if x == 0.0 || x.is_nan() { x } else { x.signum() });
+            }
+            Function::Floor => inlined!(each(x), |x| x.floor()),
+            Function::Ceiling => inlined!(each(x), |x| x.ceil()),
+            Function::Round => inlined!(each(x), |x| x.round_ties_even()),
             Function::Sine => each(x, f32::sin),
             Function::Cosine => each(x, f32::cos),
         }

@@ -1,6 +1,6 @@
 //! Normalisation by mean and standard deviation.
 
-use super::vectors::sum;
+use super::vectors::{inlined, sum};
 use crate::simd::{Isa, Simd, Vectorised};
 
 /// The factors and summands that normalised elements are given.
@@ -49,9 +49,9 @@ impl Vectorised for Normalise<'_> {
         let whole_rows = |numbers: Option<&[f32]>| numbers.is_none_or(|n| n.len() == size);
         let by_element = run == 1 && whole_rows(scale) && whole_rows(bias);
         for (number, group) in x.chunks_exact_mut(size).enumerate() {
-            let mean = (sum(s, group, 0.0, |x| x) / size as f64) as f32;
+            let mean = (inlined!(sum(s, group, 0.0), |x| x) / size as f64) as f32;
             let of = s.splat(mean);
-            let squares = sum(s, group, mean, |x| {
+            let squares = inlined!(sum(s, group, mean), |x| {
                 let distance = s.sub(x, of);
                 s.mul(distance, distance)
             });
@@ -67,7 +67,9 @@ impl Vectorised for Normalise<'_> {
                     numbers.map_or(none, |numbers| numbers[(first + i) % numbers.len()])
                 };
                 let (factor, offset) = (factor * of(scale, 1.0), of(bias, 0.0));
-                elements.iter_mut().for_each(|x| *x = (*x - mean) * factor + offset);
+                for x in elements {
+                    *x = (*x - mean) * factor + offset;
+                }
             }
         }
     }
@@ -84,18 +86,24 @@ fn scale_elements(
 ) {
     match (scale, bias) {
         (Some(scale), Some(bias)) => {
-            let numbers = scale.iter().zip(bias);
-            let each = |(x, (scale, bias)): (&mut f32, (&f32, &f32))| {
+            for ((x, scale), bias) in group.iter_mut().zip(scale).zip(bias) {
                 *x = (*x - mean) * factor * scale + bias;
-            };
-            group.iter_mut().zip(numbers).for_each(each);
+            }
         }
         (Some(scale), None) => {
-            group.iter_mut().zip(scale).for_each(|(x, scale)| *x = (*x - mean) * factor * scale);
+            for (x, scale) in group.iter_mut().zip(scale) {
+                *x = (*x - mean) * factor * scale;
+            }
         }
         (None, Some(bias)) => {
-            group.iter_mut().zip(bias).for_each(|(x, bias)| *x = (*x - mean) * factor + bias);
+            for (x, bias) in group.iter_mut().zip(bias) {
+                *x = (*x - mean) * factor + bias;
+            }
         }
-        (None, None) => group.iter_mut().for_each(|x| *x = (*x - mean) * factor),
+        (None, None) => {
+            for x in group {
+                *x = (*x - mean) * factor;
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Sums and maxima along an axis.
 
-use super::vectors::{load, load_part, maximum, store, store_part, sum};
+use super::vectors::{inlined, load_up_to, maximum, store_up_to, sum};
 use crate::simd::{Isa, Simd, Vectorised};
 
 /// What a reduction computes from the elements of a line.
@@ -48,45 +48,46 @@ impl Vectorised for Reduce<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let negated = |x| s.sub(s.splat(0.0), x);
         match self.reduction {
-            Reduction::Sum => self.sums(s, |x| x),
-            Reduction::SumOfSquares => self.sums(s, |x| s.mul(x, x)),
-            Reduction::SumOfMagnitudes => self.sums(s, |x| s.max(x, negated(x))),
-            Reduction::Maximum => self.maxima(s, |x| x, |y| y),
-            Reduction::Minimum => self.maxima(s, negated, |y| -y),
+            Reduction::Sum => inlined!(sums(s, self), |x| x),
+            Reduction::SumOfSquares => inlined!(sums(s, self), |x| s.mul(x, x)),
+            Reduction::SumOfMagnitudes => inlined!(sums(s, self), |x| s.max(x, negative(s, x))),
+            Reduction::Maximum => inlined!(maxima(s, self, 1.0), |x| x),
+            Reduction::Minimum => inlined!(maxima(s, self, -1.0), |x| negative(s, x)),
         }
     }
 }
 
-impl Reduce<'_> {
-    #[inline(always)]
-    fn sums<S: Simd>(self, s: S, term: impl Fn(S::Vector) -> S::Vector) {
-        let Reduce { x, size, inner, y, .. } = self;
-        for (outer, y) in y.chunks_exact_mut(inner).enumerate() {
-            let x = &x[outer * size * inner..][..size * inner];
-            match inner {
-                1 => y[0] = sum(s, x, 0.0, &term) as f32,
-                _ => columns(s, x, y, 0.0, |a, b| s.add(a, b), &term),
-            }
+#[inline(always)]
+fn negative<S: Simd>(s: S, x: S::Vector) -> S::Vector {
+    s.sub(s.splat(0.0), x)
+}
+
+/// Computes the sum of the terms of every line.
+#[inline(always)]
+fn sums<S: Simd>(s: S, reduce: Reduce, term: impl Fn(S::Vector) -> S::Vector) {
+    let Reduce { x, size, inner, y, .. } = reduce;
+    for (outer, y) in y.chunks_exact_mut(inner).enumerate() {
+        let x = &x[outer * size * inner..][..size * inner];
+        match inner {
+            1 => y[0] = sum(s, x, 0.0, &term) as f32,
+            _ => inlined!(columns(s, x, y, 0.0, &term), |a, b| s.add(a, b)),
         }
     }
+}
 
-    #[inline(always)]
-    fn maxima<S: Simd>(
-        self,
-        s: S,
-        term: impl Fn(S::Vector) -> S::Vector,
-        result: impl Fn(f32) -> f32,
-    ) {
-        let Reduce { x, size, inner, y, .. } = self;
-        for (outer, y) in y.chunks_exact_mut(inner).enumerate() {
-            let x = &x[outer * size * inner..][..size * inner];
-            match inner {
-                1 => y[0] = maximum(s, x, &term),
-                _ => columns(s, x, y, f32::NEG_INFINITY, |a, b| s.max(a, b), &term),
-            }
-            y.iter_mut().for_each(|y| *y = result(*y));
+/// Computes the largest term of every line, times `sign`.
+#[inline(always)]
+fn maxima<S: Simd>(s: S, reduce: Reduce, sign: f32, term: impl Fn(S::Vector) -> S::Vector) {
+    let Reduce { x, size, inner, y, .. } = reduce;
+    for (outer, y) in y.chunks_exact_mut(inner).enumerate() {
+        let x = &x[outer * size * inner..][..size * inner];
+        match inner {
+            1 => y[0] = maximum(s, x, &term),
+            _ => inlined!(columns(s, x, y, f32::NEG_INFINITY, &term), |a, b| s.max(a, b)),
+        }
+        for y in y {
+            *y *= sign;
         }
     }
 }
@@ -98,8 +99,8 @@ fn columns<S: Simd>(
     x: &[f32],
     y: &mut [f32],
     start: f32,
+    term: &impl Fn(S::Vector) -> S::Vector,
     fold: impl Fn(S::Vector, S::Vector) -> S::Vector,
-    term: impl Fn(S::Vector) -> S::Vector,
 ) {
     let inner = y.len();
     for (i, y) in y.chunks_mut(S::WIDTH).enumerate() {
@@ -108,17 +109,10 @@ fn columns<S: Simd>(
         for block in x.chunks(BLOCK * inner) {
             let mut part = s.splat(start);
             for row in block.chunks_exact(inner) {
-                let x = match width == S::WIDTH {
-                    true => load(s, &row[first..]),
-                    false => load_part(s, &row[first..], 0.0),
-                };
-                part = fold(part, term(x));
+                part = fold(part, term(load_up_to(s, &row[first..][..width])));
             }
             total = fold(total, part);
         }
-        match width == S::WIDTH {
-            true => store(s, y, total),
-            false => store_part(s, y, total),
-        }
+        store_up_to(s, y, total);
     }
 }

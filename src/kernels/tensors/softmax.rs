@@ -1,6 +1,8 @@
 //! Softmax and its logarithm.
 
-use super::vectors::{MOST_LANES, each_tile, load, load_part, maximum, store, store_part, sum};
+use super::vectors::{
+    MOST_LANES, each_vector, inlined, load, load_up_to, maximum, store, store_up_to, sum,
+};
 use crate::simd::{Isa, Simd, Vectorised, exp};
 
 /// Replaces every line of `x`, a tensor `[outer][size][inner]`, along its second axis by its softmax,
@@ -12,7 +14,7 @@ pub fn softmax(isa: Isa, x: &mut [f32], [size, inner]: [usize; 2], logarithm: bo
     if x.is_empty() {
         return;
     }
-    let block = size.checked_mul(inner).filter(|&block| block > 0 && x.len() % block == 0);
+    let block = size.checked_mul(inner).filter(|&block| block > 0 && x.len().is_multiple_of(block));
     assert!(block.is_some(), "whole blocks of {size} x {inner}");
     isa.run(Softmax { x, size, inner, logarithm });
 }
@@ -54,28 +56,18 @@ fn smallest<S: Simd>(s: S) -> S::Vector {
 
 #[inline(always)]
 fn row<S: Simd>(s: S, row: &mut [f32], logarithm: bool) {
-    let (largest, smallest) = (s.splat(maximum(s, row, |x| x)), smallest(s));
+    let smallest = smallest(s);
+    let largest = s.splat(inlined!(maximum(s, row), |x| x));
     if logarithm {
-        let sum = sum(s, row, f32::NEG_INFINITY, |x| term(s, s.sub(x, largest), smallest));
+        let none = f32::NEG_INFINITY;
+        let sum = inlined!(sum(s, row, none), |x| term(s, s.sub(x, largest), smallest));
         let logarithm = s.splat(sum.ln() as f32);
-        each_tile(s, row, |x| {
-            for [x] in x {
-                *x = s.sub(s.sub(*x, largest), logarithm);
-            }
-        });
+        inlined!(each_vector(s, row), |x| s.sub(s.sub(x, largest), logarithm));
         return;
     }
-    each_tile(s, row, |x| {
-        for [x] in x {
-            *x = term(s, s.sub(*x, largest), smallest);
-        }
-    });
-    let factor = s.splat((1.0 / sum(s, row, 0.0, |x| x)) as f32);
-    each_tile(s, row, |x| {
-        for [x] in x {
-            *x = s.mul(*x, factor);
-        }
-    });
+    inlined!(each_vector(s, row), |x| term(s, s.sub(x, largest), smallest));
+    let factor = s.splat((1.0 / inlined!(sum(s, row, 0.0), |x| x)) as f32);
+    inlined!(each_vector(s, row), |x| s.mul(x, factor));
 }
 
 /// Computes the softmax of each of `inner` columns of `block`, a vector of columns at a time.
@@ -84,36 +76,31 @@ fn columns<S: Simd>(s: S, block: &mut [f32], inner: usize, logarithm: bool) {
     let smallest = smallest(s);
     for first in (0..inner).step_by(S::WIDTH) {
         let width = S::WIDTH.min(inner - first);
-        let get = |line: &[f32]| match width == S::WIDTH {
-            true => load(s, &line[first..]),
-            false => load_part(s, &line[first..], 0.0),
-        };
-        let put = |line: &mut [f32], x: S::Vector| match width == S::WIDTH {
-            true => store(s, &mut line[first..], x),
-            false => store_part(s, &mut line[first..], x),
-        };
         let mut largest = s.splat(f32::NEG_INFINITY);
         for line in block.chunks_exact(inner) {
-            largest = s.max(largest, get(line));
+            largest = s.max(largest, load_up_to(s, &line[first..][..width]));
         }
         let mut sum = s.splat(0.0);
         for line in block.chunks_exact_mut(inner) {
-            let shifted = s.sub(get(line), largest);
+            let line = &mut line[first..][..width];
+            let shifted = s.sub(load_up_to(s, line), largest);
             let y = term(s, shifted, smallest);
             sum = s.add(sum, y);
-            put(line, if logarithm { shifted } else { y });
+            store_up_to(s, line, if logarithm { shifted } else { y });
         }
         if logarithm {
             let mut lanes = [1.0; MOST_LANES];
             store(s, &mut lanes, sum);
             let logarithms = load(s, &lanes.map(f32::ln));
             for line in block.chunks_exact_mut(inner) {
-                put(line, s.sub(get(line), logarithms));
+                let line = &mut line[first..][..width];
+                store_up_to(s, line, s.sub(load_up_to(s, line), logarithms));
             }
         } else {
             let factor = s.div(s.splat(1.0), sum);
             for line in block.chunks_exact_mut(inner) {
-                put(line, s.mul(get(line), factor));
+                let line = &mut line[first..][..width];
+                store_up_to(s, line, s.mul(load_up_to(s, line), factor));
             }
         }
     }

@@ -285,6 +285,7 @@ fn normalised_groups(isa: Isa) {
 }
 
 fn reductions(isa: Isa) {
+    type Fold = fn(f64, f64) -> f64;
     for (outer, size, inner) in [
         (1, 1, 1),
         (3, 19, 1),
@@ -296,7 +297,7 @@ fn reductions(isa: Isa) {
         (0, 3, 2),
     ] {
         let x = wave(outer * size * inner, 0.57);
-        let cases: [(Reduction, f64, fn(f64, f64) -> f64); 5] = [
+        let cases: [(Reduction, f64, Fold); 5] = [
             (Reduction::Sum, 0.0, |a, x| a + x),
             (Reduction::SumOfSquares, 0.0, |a, x| a + x * x),
             (Reduction::SumOfMagnitudes, 0.0, |a, x| a + x.abs()),

@@ -1,7 +1,18 @@
 //! Slices of any length, taken a vector at a time.
+//!
+//! The functions of vectors that callers pass are closures that are always [`inlined`]. One that is not
+//! would be compiled without the instruction set, and be slower by orders of magnitude.
 #![allow(unsafe_code)]
 
 use crate::simd::Simd;
+
+/// Calls a function with a closure as its last argument that is always inlined.
+macro_rules! inlined {
+    ($function:ident($($argument:expr),*), |$($x:ident),+| $y:expr) => {
+        $function($($argument,)* #[inline(always)] |$($x),+| $y)
+    };
+}
+pub(super) use inlined;
 
 /// The most elements of a vector of any instruction set.
 pub(super) const MOST_LANES: usize = 16;
@@ -29,9 +40,21 @@ pub(super) fn store<S: Simd>(s: S, to: &mut [f32], x: S::Vector) {
     unsafe { s.store(to.as_mut_ptr(), x) }
 }
 
+/// Loads the elements of `x`, of which there are at most as many as a vector has, followed by zeros.
+#[inline(always)]
+pub(super) fn load_up_to<S: Simd>(s: S, x: &[f32]) -> S::Vector {
+    if x.len() == S::WIDTH { load(s, x) } else { load_part(s, x, 0.0) }
+}
+
+/// Stores as many elements of a vector as `to` has.
+#[inline(always)]
+pub(super) fn store_up_to<S: Simd>(s: S, to: &mut [f32], x: S::Vector) {
+    if to.len() == S::WIDTH { store(s, to, x) } else { store_part(s, to, x) }
+}
+
 /// Loads the elements of `x`, which are fewer than a vector has, followed by copies of `rest`.
 #[inline(always)]
-pub(super) fn load_part<S: Simd>(s: S, x: &[f32], rest: f32) -> S::Vector {
+fn load_part<S: Simd>(s: S, x: &[f32], rest: f32) -> S::Vector {
     let mut lanes = [rest; MOST_LANES];
     lanes[..x.len()].copy_from_slice(x);
     load(s, &lanes)
@@ -39,7 +62,7 @@ pub(super) fn load_part<S: Simd>(s: S, x: &[f32], rest: f32) -> S::Vector {
 
 /// Stores as many elements of a vector as `to` has, which are fewer than the vector has.
 #[inline(always)]
-pub(super) fn store_part<S: Simd>(s: S, to: &mut [f32], x: S::Vector) {
+fn store_part<S: Simd>(s: S, to: &mut [f32], x: S::Vector) {
     let mut lanes = [0.0; MOST_LANES];
     store(s, &mut lanes, x);
     to.copy_from_slice(&lanes[..to.len()]);
@@ -53,24 +76,37 @@ pub(super) fn each_tile<S: Simd>(
     x: &mut [f32],
     function: impl Fn(&mut [[S::Vector; 1]; TILE]),
 ) {
-    let apply = |x: &mut [f32]| {
-        let mut tile = [[s.splat(0.0)]; TILE];
-        for (vector, x) in tile.iter_mut().zip(x.chunks_exact(S::WIDTH)) {
-            vector[0] = load(s, x);
-        }
-        function(&mut tile);
-        for (vector, x) in tile.iter().zip(x.chunks_exact_mut(S::WIDTH)) {
-            store(s, x, vector[0]);
-        }
-    };
     let mut tiles = x.chunks_exact_mut(TILE * S::WIDTH);
-    (&mut tiles).for_each(apply);
+    for tile in &mut tiles {
+        apply_to_tile(s, tile, &function);
+    }
     let rest = tiles.into_remainder();
     if !rest.is_empty() {
         let mut padded = [0.0; TILE * MOST_LANES];
         padded[..rest.len()].copy_from_slice(rest);
-        apply(&mut padded[..TILE * S::WIDTH]);
+        apply_to_tile(s, &mut padded[..TILE * S::WIDTH], &function);
         rest.copy_from_slice(&padded[..rest.len()]);
+    }
+}
+
+/// Applies `function` to all vectors of `x`, of which the last one may contain zeros that are not of `x`.
+#[inline(always)]
+pub(super) fn each_vector<S: Simd>(s: S, x: &mut [f32], function: impl Fn(S::Vector) -> S::Vector) {
+    inlined!(each_tile(s, x), |tile| for [x] in tile {
+        *x = function(*x);
+    });
+}
+
+/// Applies `function` to a tile.
+#[inline(always)]
+fn apply_to_tile<S: Simd>(s: S, x: &mut [f32], function: &impl Fn(&mut [[S::Vector; 1]; TILE])) {
+    let mut tile = [[s.splat(0.0)]; TILE];
+    for (vector, x) in tile.iter_mut().zip(x.chunks_exact(S::WIDTH)) {
+        vector[0] = load(s, x);
+    }
+    function(&mut tile);
+    for (vector, x) in tile.iter().zip(x.chunks_exact_mut(S::WIDTH)) {
+        store(s, x, vector[0]);
     }
 }
 
