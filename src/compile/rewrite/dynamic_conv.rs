@@ -7,7 +7,6 @@
 //! Weights that are a mixture of constant experts stay a matrix product of one row per image, which
 //! also takes a batch normalisation that follows.
 
-use super::fold_batch_norm::ChannelAffine;
 use crate::error::Result;
 use crate::graph::predicates::is_one;
 use crate::graph::{Conv, Dim, DynamicConv, Gemm, NodeId, Op, Rewriter, ValueId};
@@ -176,9 +175,13 @@ fn sizes(graph: &Rewriter, value: ValueId) -> Option<Vec<usize>> {
     graph.types().get(value)?.dims.iter().map(Dim::as_size).collect()
 }
 
-/// Has the convolution `id`, whose weights are a mixture of constant experts, compute `affine` of its
-/// output.
-pub(super) fn into_experts(graph: &mut Rewriter, id: NodeId, affine: &ChannelAffine) -> Option<()> {
+/// Has the convolution `id`, whose weights are a mixture of constant experts, compute `slopes[c] * y +
+/// offsets[c]` in place of its output `y`, for every channel `c`.
+pub(super) fn into_experts(
+    graph: &mut Rewriter,
+    id: NodeId,
+    (slopes, offsets): (&[f64], &[f64]),
+) -> Option<()> {
     let node = graph.node(id);
     let Op::DynamicConv(op) = &node.op else { return None };
     let (weights, outputs) = (node.input(1)?, op.outputs);
@@ -188,17 +191,16 @@ pub(super) fn into_experts(graph: &mut Rewriter, id: NodeId, affine: &ChannelAff
     let is_plain = product.op == Op::Gemm(PLAIN) && product.input(2).is_none();
     let experts = graph.constant(product.input(1)?).filter(|_| is_plain)?.clone();
     let &[_, len] = experts.shape() else { return None };
-    if affine.slopes.len() != outputs || experts.dtype() != DType::F32 || len == 0 {
+    if slopes.len() != outputs || experts.dtype() != DType::F32 || len == 0 {
         return None;
     }
     let bias = match node.input(2) {
         Some(bias) => graph.constant(bias)?.as_f32().ok().filter(|b| b.len() == outputs)?.to_vec(),
         None => vec![0.0; outputs],
     };
-    let affine_of =
-        |(c, &b): (usize, &f32)| (f64::from(b) * affine.slopes[c] + affine.offsets[c]) as f32;
+    let affine_of = |(c, &b): (usize, &f32)| (f64::from(b) * slopes[c] + offsets[c]) as f32;
     let bias: Vec<f32> = bias.iter().enumerate().map(affine_of).collect();
-    let (name, slopes) = (node.name.clone(), affine.slopes.clone());
+    let (name, slopes) = (node.name.clone(), slopes.to_vec());
     let of_output = len / outputs;
     let plain = experts.clone();
     // Computed when the layer is packed, and not kept beside the packed weights.

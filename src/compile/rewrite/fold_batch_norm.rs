@@ -62,7 +62,7 @@ pub(super) fn into_layer(
     let producer = graph.links().producer(x)?;
     graph.links().only_reader(x)?;
     if matches!(graph.node(producer).op, Op::DynamicConv(_)) {
-        into_experts(graph, producer, affine)?;
+        into_experts(graph, producer, (&affine.slopes, &affine.offsets))?;
         graph.take_over(output, x);
         return Some(());
     }
