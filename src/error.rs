@@ -24,6 +24,10 @@ pub enum ErrorKind {
     Input,
     /// Two results that should agree do not.
     Mismatch,
+    /// A run was cancelled.
+    Cancelled,
+    /// The deadline of a run passed.
+    DeadlineExceeded,
 }
 
 /// What went wrong, and in which file and at which node.

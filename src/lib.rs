@@ -94,6 +94,7 @@ mod readme {}
 mod dynamic_relu;
 mod error;
 mod model;
+mod session;
 #[cfg(feature = "vision")]
 pub mod vision;
 
@@ -119,7 +120,9 @@ pub use compile::Options;
 pub use dynamic_relu::{DynamicRelu, Form, Linear};
 pub use error::{Error, ErrorKind, Result};
 pub use graph::Squash;
-pub use model::{Model, Port, Session};
+pub use model::{Model, Port};
+pub use plan::{CancelToken, RunOptions};
+pub use session::Session;
 pub use tensor::{DType, Element, Layout, Tensor};
 
 // Types of other crates in public signatures: elements of a `Tensor`, and the pool of a `Session`.

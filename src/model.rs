@@ -1,18 +1,15 @@
-//! What an embedding program holds: one [`Model`], which threads share, and a [`Session`] per thread.
+//! Networks that are compiled and ready to run.
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rayon::ThreadPool;
-
 use crate::compile::{self, Compiled, Options, Report};
 use crate::error::{Error, Result};
 use crate::format::{self, Access, Opened, SourceFiles};
-use crate::graph::{Bindings, Graph, TensorType, bind_inputs};
-use crate::plan::{Input, Outputs, Placement, Plan, Runner, StepTime, Team, Watch, planned_bytes};
-use crate::simd::Isa;
-use crate::tensor::{DType, Tensor};
+use crate::graph::{Bindings, Dim, Graph, TensorType, bind_inputs};
+use crate::plan::{Placement, Plan, planned_bytes};
+use crate::tensor::DType;
 
 /// An input or an output of a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +37,8 @@ impl Port {
 
 /// An immutable network, compiled and ready to run.
 ///
-/// Threads share it through its [`Arc`]; each thread that runs it has a [`Session`] of its own.
+/// Threads share it through its [`Arc`]; each thread that runs it has a
+/// [`Session`](crate::Session) of its own.
 pub struct Model {
     graph: Graph,
     plan: Plan,
@@ -191,7 +189,7 @@ impl Model {
         Ok(sizes)
     }
 
-    /// Returns the bytes of working memory that a [`Session`] on `threads` threads needs for inputs of
+    /// Returns the bytes of working memory that a [`Session`](crate::Session) on `threads` threads needs for inputs of
     /// these shapes, besides the weights and the tensors that go in and out.
     ///
     /// # Errors
@@ -203,6 +201,27 @@ impl Model {
             return Err(Error::input(NO_THREADS));
         }
         planned_bytes(&self.plan, shapes, threads, |shapes| self.sizes(shapes))
+    }
+
+    /// Returns the bytes of the weights that the kernels read, which all sessions share.
+    pub fn weight_bytes(&self) -> usize {
+        self.plan.weight_bytes()
+    }
+
+    /// Returns the shape of each output for inputs of these shapes, `None` for one that depends on the
+    /// data.
+    ///
+    /// # Errors
+    ///
+    /// [`Input`](crate::ErrorKind::Input) and [`Shape`](crate::ErrorKind::Shape) if the shapes are not
+    /// what the network takes.
+    pub fn output_shapes(&self, shapes: &[Vec<usize>]) -> Result<Vec<Option<Vec<usize>>>> {
+        let sizes = self.sizes(shapes)?;
+        let shape = |port: &Port| {
+            let size = |dim: &Dim| usize::try_from(dim.evaluate(&sizes).ok()?).ok();
+            port.ty.as_ref()?.dims.iter().map(size).collect()
+        };
+        Ok(self.outputs.iter().map(shape).collect())
     }
 
     /// Returns what was recognised in the network.
@@ -225,6 +244,11 @@ impl Model {
     pub fn metadata(&self, key: &str) -> Option<&str> {
         self.graph.metadata.get(key).map(String::as_str)
     }
+
+    /// Returns the keys of all texts that the file holds.
+    pub fn metadata_keys(&self) -> impl Iterator<Item = &str> {
+        self.graph.metadata.keys().map(String::as_str)
+    }
 }
 
 impl fmt::Debug for Model {
@@ -233,165 +257,5 @@ impl fmt::Debug for Model {
         f.debug_struct("Model").field("inputs", inputs).field("outputs", outputs).finish()
     }
 }
-
-/// The memory and threads of one caller's runs.
-///
-/// A session allocates its memory at the first run, for the shapes of the inputs, and again when shapes
-/// change. Results are the same, bit for bit, for any number of threads, and for an image alone or within
-/// a batch.
-pub struct Session {
-    model: Arc<Model>,
-    runner: Runner,
-}
-
-impl Session {
-    /// Creates a session that runs on the calling thread.
-    pub fn new(model: &Arc<Model>) -> Self {
-        Self::on(model, Team::alone())
-    }
-
-    /// Creates a session that runs on `threads` threads: the calling one, and others that it starts.
-    ///
-    /// # Errors
-    ///
-    /// [`Input`](crate::ErrorKind::Input) if `threads` is 0 or more than 1024,
-    /// [`Io`](crate::ErrorKind::Io) if the operating system refuses to start them.
-    pub fn with_threads(model: &Arc<Model>, threads: usize) -> Result<Self> {
-        Ok(Self::on(model, Team::with_threads(threads)?))
-    }
-
-    /// Creates a session that runs on the calling thread and on threads of `pool`, one fewer than it
-    /// has. The pool may serve other sessions and have other work.
-    ///
-    /// A run never waits for other jobs of the pool: the calling thread does the work for which no
-    /// thread of the pool is free. A run may be called from a thread of the same pool.
-    pub fn with_pool(model: &Arc<Model>, pool: Arc<ThreadPool>) -> Self {
-        Self::on(model, Team::in_pool(pool))
-    }
-
-    fn on(model: &Arc<Model>, team: Team) -> Self {
-        Session { model: model.clone(), runner: Runner::new(team, Isa::get()) }
-    }
-
-    /// Returns the network that this session runs.
-    pub fn model(&self) -> &Arc<Model> {
-        &self.model
-    }
-
-    /// Returns the bytes of working memory that the last run had, 0 before the first run.
-    pub fn arena_bytes(&self) -> usize {
-        self.runner.arena_bytes()
-    }
-
-    /// Runs the network on one tensor per input and returns one per output, in the order of
-    /// [`Model::inputs`] and [`Model::outputs`].
-    ///
-    /// The tensors have the element types that the network declares. Networks of half and double
-    /// precision are computed in single precision.
-    ///
-    /// # Errors
-    ///
-    /// [`Input`](crate::ErrorKind::Input) and [`Shape`](crate::ErrorKind::Shape) if the tensors are not
-    /// what the network takes.
-    pub fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        self.run_watched(inputs, &mut Watch::Nobody)
-    }
-
-    /// Runs the network on at most eight f32 inputs, each a shape and its elements in row-major order,
-    /// and writes each output to a slice with exactly as many elements.
-    ///
-    /// After the first run for the same shapes, a run on one thread allocates nothing if every step of
-    /// the network has a kernel (`dyrelu inspect --plan` lists them).
-    ///
-    /// # Errors
-    ///
-    /// [`Input`](crate::ErrorKind::Input) and [`Shape`](crate::ErrorKind::Shape) if inputs or outputs are
-    /// not what the network takes and gives.
-    pub fn run_into(
-        &mut self,
-        inputs: &[(&[usize], &[f32])],
-        outputs: &mut [&mut [f32]],
-    ) -> Result<()> {
-        if inputs.len() > MOST_BORROWED {
-            return Err(Error::input(format!("at most {MOST_BORROWED} inputs can be borrowed")));
-        }
-        let mut list = [Input::F32 { shape: &[], data: &[] }; MOST_BORROWED];
-        for (input, &(shape, data)) in list.iter_mut().zip(inputs) {
-            *input = Input::F32 { shape, data };
-        }
-        let inputs = &list[..inputs.len()];
-        let wanted = self.model.outputs.len();
-        if outputs.len() != wanted {
-            let found = outputs.len();
-            return Err(Error::input(format!("the network gives {wanted} outputs, found {found}")));
-        }
-        let results = self.execute(inputs, &mut Watch::Nobody)?;
-        for (i, out) in outputs.iter_mut().enumerate() {
-            results.copy_to(i, out)?;
-        }
-        Ok(())
-    }
-
-    /// Runs the network as [`run`](Self::run) does, and returns the time of each step.
-    ///
-    /// # Errors
-    ///
-    /// As [`run`](Self::run).
-    #[doc(hidden)]
-    pub fn run_timed(&mut self, inputs: &[Tensor]) -> Result<(Vec<Tensor>, Vec<StepTime>)> {
-        let mut times = Vec::with_capacity(self.model.plan.steps().len());
-        let mut note = |time| times.push(time);
-        let outputs = self.run_watched(inputs, &mut Watch::Times(&mut note))?;
-        Ok((outputs, times))
-    }
-
-    /// Runs the network as [`run`](Self::run) does, and calls `observe` with the name and contents of
-    /// every value that is not fused away.
-    ///
-    /// # Errors
-    ///
-    /// As [`run`](Self::run).
-    #[doc(hidden)]
-    pub fn run_observed(
-        &mut self,
-        inputs: &[Tensor],
-        observe: &mut dyn FnMut(&str, &Tensor),
-    ) -> Result<Vec<Tensor>> {
-        self.run_watched(inputs, &mut Watch::Values(observe))
-    }
-
-    fn run_watched(&mut self, inputs: &[Tensor], watch: &mut Watch) -> Result<Vec<Tensor>> {
-        let inputs: Vec<Input> = inputs.iter().map(Input::Tensor).collect();
-        let outputs = 0..self.model.outputs.len();
-        let results = self.execute(&inputs, watch)?;
-        outputs.map(|i| results.tensor(i)).collect()
-    }
-
-    fn execute<'a>(
-        &'a mut self,
-        inputs: &'a [Input<'a>],
-        watch: &mut Watch,
-    ) -> Result<Outputs<'a>> {
-        let Session { model, runner } = self;
-        runner.run(&model.plan, inputs, watch, |shapes| {
-            let mut bindings = Bindings::new();
-            let types = inputs.iter().map(|input| input.dtype());
-            let given = types.zip(shapes.iter().map(Vec::as_slice));
-            bind_inputs(&model.graph, given, &mut bindings)?;
-            Ok(bindings)
-        })
-    }
-}
-
-impl fmt::Debug for Session {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let arena_bytes = self.arena_bytes();
-        let mut session = f.debug_struct("Session");
-        session.field("model", &self.model).field("arena_bytes", &arena_bytes).finish()
-    }
-}
-
-/// The most inputs of [`Session::run_into`], which keeps their list on the stack.
-const MOST_BORROWED: usize = 8;
 
 const NO_THREADS: &str = "a session needs at least one thread";

@@ -6,7 +6,7 @@ use dyrelu::graph::{
 };
 use dyrelu::plan::{Input, Runner, Team, Watch};
 use dyrelu::simd::Isa;
-use dyrelu::{DType, Model, Options, Result, Session, Tensor, reference};
+use dyrelu::{DType, Model, Options, Result, RunOptions, Session, Tensor, reference};
 
 fn wave(shape: &[usize]) -> Tensor {
     let count = shape.iter().product();
@@ -432,9 +432,10 @@ fn a_session_survives_a_panic_in_its_observer() {
     }
     // An observer of times is called within the steps that run image by image.
     let mut runner = Runner::new(Team::alone(), Isa::get());
+    let options = RunOptions::default();
     let inputs = [Input::Tensor(&x[0])];
     let mut run = |watch: &mut Watch| {
-        let outputs = runner.run(model.plan(), &inputs, watch, |shapes| {
+        let outputs = runner.run(model.plan(), &inputs, &options, watch, |shapes| {
             let mut bindings = Bindings::new();
             let shapes = shapes.iter().map(|shape| (DType::F32, shape.as_slice()));
             bind_inputs(model.graph(), shapes, &mut bindings)?;

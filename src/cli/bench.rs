@@ -78,6 +78,8 @@ struct Measurement {
     peak_gmacs_per_s: f64,
     /// Share of the time in steps that only compute or apply dynamic coefficients and attention.
     activation_share: f64,
+    /// Share of the time in steps that no kernel computes, but the plain executor of the reference.
+    general_share: f64,
     share_by_operation: BTreeMap<String, f64>,
     steps: Vec<StepMeasurement>,
 }
@@ -87,6 +89,8 @@ struct Measurement {
 struct StepMeasurement {
     name: String,
     op: String,
+    /// What computes the step, "general" for operators without a kernel.
+    kernel: &'static str,
     median_us: f64,
     share: f64,
     /// Multiply-adds of the direct algorithm, also where Winograd's needs fewer.
@@ -107,6 +111,9 @@ const ACTIVATION_STEPS: [&str; 9] = [
     "Acon",
     "ShiftMax",
 ];
+
+/// The kernel of the steps that the reference computes.
+const GENERAL: &str = "general";
 
 pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     let threads = threads(arguments.threads);
@@ -152,6 +159,8 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     }
     let activation_share =
         ACTIVATION_STEPS.iter().filter_map(|op| by_operation.get(*op)).fold(0.0, |a, b| a + b);
+    let general = steps.iter().filter(|step| step.kernel == GENERAL);
+    let general_share = general.map(|step| step.share).fold(0.0, |a, b| a + b);
     let median = quantile(&times, 0.5);
     let measurement = Measurement {
         median_ms: 1e3 * median / images,
@@ -169,6 +178,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
         runs: times.len(),
         peak_gmacs_per_s: peak(Isa::get()) / 1e9,
         activation_share,
+        general_share,
         share_by_operation: by_operation,
         steps,
     };
@@ -268,6 +278,7 @@ fn measure_steps(
         StepMeasurement {
             name: step.name,
             op: step.op,
+            kernel: step.kernel,
             median_us: 1e6 * median,
             share: median,
             macs,
@@ -340,6 +351,10 @@ fn as_text(m: &Measurement, all_steps: bool) -> String {
     );
     let activations = 100.0 * m.activation_share;
     let _ = writeln!(text, "{activations:.1}% in steps that only serve activations");
+    if m.steps.iter().any(|step| step.kernel == GENERAL) {
+        let general = 100.0 * m.general_share;
+        let _ = writeln!(text, "{general:.1}% in steps without a kernel, which are slow");
+    }
     let mut shares: Vec<_> = m.share_by_operation.iter().collect();
     shares.sort_by(|a, b| b.1.total_cmp(a.1));
     for (op, share) in shares {

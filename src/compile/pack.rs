@@ -13,6 +13,7 @@ use crate::format::{PackedTensors, SourceFiles};
 use crate::graph::{Hyperfunction, Squash, ValueId};
 use crate::kernels::conv::ConvWeights;
 use crate::kernels::depthwise::DepthwiseWeights;
+use crate::kernels::dynamic_conv::{Kernel, Packer};
 use crate::kernels::grouped::{GroupedWeights, Groups};
 use crate::kernels::hyperfunction::{self, Coefficients, are_finite, are_half};
 use crate::kernels::winograd::WinogradWeights;
@@ -54,6 +55,11 @@ pub(super) enum Form<'g> {
         outputs: usize,
         channels: usize,
     },
+    /// Weights of a convolution by several experts, packed for its kernel.
+    Mixture {
+        kernel: Kernel,
+        experts: usize,
+    },
     /// The first layer of a hyperfunction.
     Hidden {
         outputs: usize,
@@ -84,6 +90,7 @@ impl Layer<'_> {
             Form::Depthwise { .. } => "depthwise",
             Form::Grouped(_) => "grouped",
             Form::Winograd { .. } => "winograd",
+            Form::Mixture { .. } => "mixture",
             Form::Hidden { .. } => "hidden",
             Form::Coefficients { .. } => "coefficients",
         }
@@ -102,6 +109,7 @@ impl Layer<'_> {
             Form::Dense { outputs, channels, taps, .. } => {
                 ConvWeights::sizes(outputs, channels, taps)
             }
+            Form::Mixture { kernel, experts } => ConvWeights::sizes(kernel.packed(), experts, 1),
             Form::Hidden { outputs, channels } => ConvWeights::sizes(outputs, channels, 1),
             Form::Depthwise { channels, taps } => DepthwiseWeights::sizes(channels, taps),
             Form::Grouped(groups) => GroupedWeights::sizes(groups),
@@ -120,6 +128,17 @@ impl Layer<'_> {
         match self.form {
             Form::Dense { outputs, channels, taps, transposed } => {
                 ConvWeights::pack(weight, bias, [outputs, channels, taps], transposed, parts);
+            }
+            Form::Mixture { kernel, experts } => {
+                let packer = Packer::new(kernel);
+                let mut packed = vec![0.0; experts * kernel.packed()];
+                let plain = weight.chunks_exact(kernel.weights());
+                for (to, from) in packed.chunks_exact_mut(kernel.packed()).zip(plain) {
+                    packer.pack(from, to);
+                }
+                let (packed, sizes) =
+                    (bytemuck::cast_slice(&packed), [kernel.packed(), experts, 1]);
+                ConvWeights::pack(packed, bias, sizes, true, parts);
             }
             Form::Hidden { outputs, channels } => {
                 ConvWeights::pack(weight, bias, [outputs, channels, 1], false, parts);
@@ -144,6 +163,9 @@ impl Layer<'_> {
         Some(match self.form {
             Form::Dense { outputs, channels, taps, .. } => {
                 Weights::Dense(ConvWeights::from_parts(parts, outputs, channels, taps)?)
+            }
+            Form::Mixture { kernel, experts } => {
+                Weights::Dense(ConvWeights::from_parts(parts, kernel.packed(), experts, 1)?)
             }
             Form::Hidden { outputs, channels } => {
                 Weights::Dense(ConvWeights::from_parts(parts, outputs, channels, 1)?)

@@ -94,10 +94,13 @@ fn validate(graph: &mut Graph) -> Result<()> {
 /// Runs the passes, in order.
 pub(super) fn rewrite_all(graph: &mut Rewriter) -> Result<Report> {
     rewrite::simplify(graph)?;
+    rewrite::constant_shapes(graph)?;
+    rewrite::merge_means(graph)?;
+    rewrite::dynamic_conv(graph)?;
+    rewrite::simplify(graph)?;
     rewrite::spelled_activations(graph)?;
     rewrite::fold_batch_norm(graph)?;
     rewrite::fold_pad(graph)?;
-    rewrite::merge_means(graph)?;
     let unrecognised = recognise(graph)?;
     rewrite::simplify(graph)?;
     let fixed_batch = rewrite::free_batch(graph)?;

@@ -20,6 +20,7 @@ pub fn multiply_adds(types: &Types, node: &Node) -> u64 {
     let output = elements(types, node.output()).unwrap_or(0);
     match &node.op {
         Op::Conv(_) => output.saturating_mul(size(1) / dim(1, 0).max(1)),
+        Op::DynamicConv(op) => output.saturating_mul(size(1) / op.outputs.max(1) as u64),
         Op::ConvTranspose(_) => size(0).saturating_mul(size(1) / dim(1, 0).max(1)),
         Op::Gemm(gemm) => output.saturating_mul(dim(1, if gemm.trans_b { 1 } else { 0 })),
         Op::MatMul => {

@@ -4,7 +4,21 @@
 //! and is an input now (axes, pads, bounds of a clip) is an input here; readers of older files
 //! convert it. Optional inputs may be absent. Feature maps are NCHW.
 
+mod axes;
+mod dynamic;
+mod elementwise;
+mod indexing;
+mod resample;
+mod windows;
+
 use serde::{Deserialize, Serialize};
+
+pub use axes::*;
+pub use dynamic::*;
+pub use elementwise::*;
+pub use indexing::*;
+pub use resample::*;
+pub use windows::*;
 
 use crate::tensor::{DType, Tensor};
 
@@ -18,6 +32,10 @@ pub enum Op {
     Conv(Conv),
     /// Inputs `x [N,Cin,..]`, `weight [Cin,Cout/groups,..]`, `[bias [Cout]]`.
     ConvTranspose(ConvTranspose),
+    /// A convolution whose taps are moved by offsets. Inputs `x [N,Cin,..]`,
+    /// `weight [Cout,Cin/groups,..]`, `offset [N,offset_groups*taps*axes,..]`, `[bias [Cout]]`,
+    /// `[mask [N,offset_groups*taps,..]]`.
+    DeformConv(DeformConv),
     /// `alpha * A' B' + beta * C`. Inputs `A`, `B`, `[C]`.
     Gemm(Gemm),
     /// Inputs `A`, `B`; batched as numpy's `matmul`.
@@ -71,6 +89,11 @@ pub enum Op {
     Reduce(Reduce),
     /// Index of the largest element. Input `x`.
     ArgMax(ArgMax),
+    /// The largest or the smallest elements, in order; of equal ones the first. Inputs `x`, `k`;
+    /// outputs the elements and their indices.
+    TopK(TopK),
+    /// Inputs `x`, `axis`, a scalar.
+    CumSum(CumSum),
     /// Inputs one or more.
     Concat {
         /// The axis along which inputs are joined.
@@ -88,6 +111,40 @@ pub enum Op {
         /// The axis from which entries are taken.
         axis: i64,
     },
+    /// Reads `x` at the position of each index, but along `axis` at the index itself. Inputs `x`,
+    /// `indices`.
+    GatherElements {
+        /// The axis along which positions are read from the indices.
+        axis: i64,
+    },
+    /// Inputs `x`, `indices`, whose last axis has an index for each of the first axes of `x` after
+    /// those of the batch.
+    #[serde(rename = "GatherND")]
+    GatherNd {
+        /// The number of axes that `x` and the indices have in common.
+        batch_dims: usize,
+    },
+    /// A copy of `x` with `updates` at the positions that `GatherElements` would read. Inputs `x`,
+    /// `indices`, `updates`.
+    ScatterElements {
+        /// The axis along which positions are read from the indices.
+        axis: i64,
+        /// How an update is combined with what it meets.
+        reduction: ScatterReduction,
+    },
+    /// A copy of `x` with `updates` at the positions that `GatherND` would read. Inputs `x`,
+    /// `indices`, `updates`.
+    #[serde(rename = "ScatterND")]
+    ScatterNd {
+        /// How an update is combined with what it meets.
+        reduction: ScatterReduction,
+    },
+    /// The positions of the elements that are not 0, one per column. Input `x`.
+    NonZero,
+    /// Boxes that overlap none of a higher score: `[selected, 3]` indices of image, class and box.
+    /// Inputs `boxes [N,boxes,4]`, `scores [N,classes,boxes]`, `[most per class]`,
+    /// `[largest overlap]`, `[least score]`.
+    NonMaxSuppression(NonMaxSuppression),
     /// Inputs `x`, `shape`.
     Reshape {
         /// Whether a 0 in `shape` means a size of 0, rather than the size that `x` has.
@@ -113,6 +170,11 @@ pub enum Op {
     },
     /// Inputs `x`, `[roi]`, `[scales]`, `[sizes]`.
     Resize(Resize),
+    /// Inputs `x [N,C,..]`, `grid [N,..,axes]`, whose last axis is a position, that along the last
+    /// axis first.
+    GridSample(GridSample),
+    /// Inputs `x [N,C,H,W]`, `regions [R,4]`, `images [R]`.
+    RoiAlign(RoiAlign),
     /// Inputs `x`, `pads`, `[value]`, `[axes]`.
     Pad {
         /// How the new elements are computed.
@@ -155,6 +217,9 @@ pub enum Op {
     /// Inputs `context [N,Cin]` (or `[N,Cin,1,1]`), `[fc1.weight [hidden,Cin]]`, `[fc1.bias]`,
     /// `fc2.weight [2K*C,hidden]`, `[fc2.bias]`. Output `[N,2K,C]`.
     Hyperfunction(Hyperfunction),
+    /// A convolution with weights of their own for each image, see [`DynamicConv`].
+    /// Inputs `x [N,C,H,W]`, `weights [N, Cout*(C/groups)*kh*kw]`, `[bias [Cout]]`.
+    DynamicConv(DynamicConv),
     /// `y = pi * max_k(a_k x + b_k)`, see [`MaxAffine`].
     /// Inputs `x [N,C,..]`, `coefficients [N or 1, 2K, C or 1]`, `[pi [N,1,..]]`.
     MaxAffine(MaxAffine),
@@ -191,51 +256,6 @@ impl Scalar {
     }
 }
 
-/// The padding of a convolution or of pooling.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Padding {
-    /// Elements added before each spatial axis, then after each: `[top, left, bottom, right]`.
-    /// Empty means none. Negative values crop.
-    Explicit(Vec<i64>),
-    /// Output size is ceil(input / stride); an odd element of padding goes after.
-    SameUpper,
-    /// Output size is ceil(input / stride); an odd element of padding goes before.
-    SameLower,
-}
-
-/// Attributes of a convolution. Empty `strides` and `dilations` are all ones.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Conv {
-    /// Treatment of the border.
-    pub padding: Padding,
-    /// Step of the window along each spatial axis.
-    pub strides: Vec<usize>,
-    /// Distance of the taps along each spatial axis.
-    pub dilations: Vec<usize>,
-    /// The number of groups of channels that are convolved separately.
-    pub groups: usize,
-}
-
-/// Attributes of a transposed convolution. Empty `strides` and `dilations` are all ones, an empty
-/// `output_padding` is all zeros.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ConvTranspose {
-    /// The elements that are cut off the full output.
-    pub padding: Padding,
-    /// Step of the output along each spatial axis.
-    pub strides: Vec<usize>,
-    /// Distance of the taps along each spatial axis.
-    pub dilations: Vec<usize>,
-    /// The number of groups of channels that are convolved separately.
-    pub groups: usize,
-    /// Elements added at the end of each spatial axis of the output.
-    pub output_padding: Vec<usize>,
-    /// Spatial sizes of the output, which then determine the padding; if empty, the padding
-    /// determines the sizes.
-    pub output_shape: Vec<usize>,
-}
-
 /// Attributes of a general matrix product.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gemm {
@@ -249,349 +269,6 @@ pub struct Gemm {
     pub trans_b: bool,
 }
 
-/// Functions of one element.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-#[serde(rename_all = "snake_case")]
-#[allow(missing_docs)] // The names are the functions.
-pub enum Unary {
-    Relu,
-    LeakyRelu { alpha: f32 },
-    Elu { alpha: f32 },
-    Celu { alpha: f32 },
-    Selu { alpha: f32, gamma: f32 },
-    ThresholdedRelu { alpha: f32 },
-    Gelu { tanh: bool },
-    Sigmoid,
-    HardSigmoid { alpha: f32, beta: f32 },
-    HardSwish,
-    Swish { alpha: f32 },
-    Mish,
-    Softplus,
-    Softsign,
-    Tanh,
-    Exp,
-    Log,
-    Sqrt,
-    Reciprocal,
-    Neg,
-    Abs,
-    Sign,
-    Floor,
-    Ceil,
-    Round,
-    Erf,
-    Sin,
-    Cos,
-    Not,
-}
-
-/// Functions of two elements.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-#[allow(missing_docs)] // The names are the functions.
-pub enum Binary {
-    Add,
-    Sub,
-    Mul,
-    Div,
-    Pow,
-    Mod { fmod: bool },
-    Equal,
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
-    And,
-    Or,
-    Xor,
-}
-
-/// Functions of any number of elements.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs)] // The names are the functions.
-pub enum Variadic {
-    Max,
-    Min,
-    Sum,
-    Mean,
-}
-
-/// Attributes of softmax and of its logarithm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Softmax {
-    /// The axis that is normalised.
-    pub axis: i64,
-    /// Whether all axes from `axis` on are normalised together (before opset 13).
-    pub flatten: bool,
-}
-
-/// What pooling computes from a window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum PoolKind {
-    /// The largest element.
-    Max,
-    /// The mean.
-    Average,
-}
-
-/// Attributes of a pooling window. Empty `strides` and `dilations` are all ones.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Pool {
-    /// What is computed from a window.
-    pub kind: PoolKind,
-    /// Size of the window along each spatial axis.
-    pub kernel: Vec<usize>,
-    /// Step of the window along each spatial axis.
-    pub strides: Vec<usize>,
-    /// Distance of the taps along each spatial axis.
-    pub dilations: Vec<usize>,
-    /// Treatment of the border.
-    pub padding: Padding,
-    /// Whether the output size rounds up.
-    pub ceil_mode: bool,
-    /// Whether a mean divides by the size of the window including its padding.
-    pub count_include_pad: bool,
-    /// Whether the positions of maxima, the second output, are counted column by column rather than
-    /// row by row.
-    #[serde(default)]
-    pub column_major: bool,
-}
-
-/// What a reduction computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs)] // The names are the functions.
-pub enum ReduceKind {
-    Mean,
-    Sum,
-    Max,
-    Min,
-    Prod,
-    L1,
-    L2,
-    SumSquare,
-    LogSum,
-    LogSumExp,
-}
-
-/// Attributes of a reduction over the axes given as input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reduce {
-    /// What is computed.
-    pub kind: ReduceKind,
-    /// Whether reduced axes are kept with size 1.
-    pub keep_dims: bool,
-    /// Whether empty or absent axes mean no axis, rather than all.
-    pub noop_with_empty_axes: bool,
-}
-
-/// Attributes of `ArgMax`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ArgMax {
-    /// The axis along which the maximum is taken.
-    pub axis: i64,
-    /// Whether the axis is kept with size 1.
-    pub keep_dims: bool,
-    /// Whether the last among equal elements is selected, rather than the first.
-    pub select_last: bool,
-}
-
-/// How a resize interpolates.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ResizeMode {
-    /// The nearest element.
-    Nearest(NearestRounding),
-    /// Linear interpolation along each axis.
-    Linear,
-    /// Cubic interpolation along each axis with the given coefficient.
-    Cubic {
-        /// Keys' `a`, usually -0.75.
-        coefficient: f32,
-    },
-}
-
-/// How a resize to the nearest element rounds positions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs)] // ONNX's names.
-pub enum NearestRounding {
-    RoundPreferFloor,
-    RoundPreferCeil,
-    Floor,
-    Ceil,
-    /// `Floor` for an axis that grows, `Ceil` for one that shrinks: `Resize` of opset 10, which had
-    /// no attribute for it. The source is the tests of ONNX 1.5.
-    FloorOrCeil,
-}
-
-/// How output coordinates map to input coordinates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs)] // ONNX's names.
-pub enum CoordinateTransform {
-    HalfPixel,
-    HalfPixelSymmetric,
-    PytorchHalfPixel,
-    AlignCorners,
-    Asymmetric,
-    TfCropAndResize,
-}
-
-/// Whether the sizes of a resize are limits within which the aspect ratio is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs)] // ONNX's names.
-pub enum AspectRatioPolicy {
-    Stretch,
-    NotLarger,
-    NotSmaller,
-}
-
-/// Attributes of a resize.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Resize {
-    /// The interpolation.
-    pub mode: ResizeMode,
-    /// How output coordinates map to input coordinates.
-    pub coordinates: CoordinateTransform,
-    /// The axes that scales or sizes are for; empty for all.
-    pub axes: Vec<i64>,
-    /// Whether the filter is stretched over more of the input if that shrinks.
-    pub antialias: bool,
-    /// Whether cubic weights outside the image are dropped and the others rescaled.
-    pub exclude_outside: bool,
-    /// Value outside the region of `tf_crop_and_resize`.
-    pub extrapolation_value: f32,
-    /// What `sizes` mean for the aspect ratio.
-    pub keep_aspect_ratio: AspectRatioPolicy,
-}
-
-/// How padding continues an axis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum PadMode {
-    /// By a value, which is 0 by default.
-    Constant,
-    /// By reflection at the border element, which is not repeated.
-    Reflect,
-    /// By the border element.
-    Edge,
-    /// By the elements at the other end.
-    Wrap,
-}
-
-/// How the number of a channel is composed of its position in the block and its depth.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum DepthOrder {
-    /// Depth, column, row.
-    Dcr,
-    /// Column, row, depth.
-    Crd,
-}
-
-/// The function that bounds the deviations of coefficients from their initial values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Squash {
-    /// `2 * sigmoid(z) - 1 = tanh(z / 2)`, the paper's.
-    Sigmoid,
-    /// `2 * hard_sigmoid(z) - 1 = clamp(z / 3, -1, 1)`.
-    HardSigmoid,
-    /// `z` itself.
-    None,
-}
-
-/// The activation after the first fully connected layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[allow(missing_docs)] // The names are the functions.
-pub enum HiddenActivation {
-    Relu,
-    Relu6,
-    HardSwish,
-    Gelu,
-    Swish,
-    None,
-}
-
-/// `coefficient[j] = init[j] + lambda[j] * squash(W2 act(W1 u + c1) + c2)[j]`, for the 2K
-/// coefficients a_1..a_K, b_1..b_K of every channel (DY-ReLU-B, -C) or of all channels together
-/// (DY-ReLU-A, C = 1). Row `j * C + c` of `W2` belongs to coefficient `j` of channel `c`.
-///
-/// Chen et al., *Dynamic ReLU*, equations 2 to 4; defaults for K = 2 are init (1, 0, 0, 0) and
-/// lambda (1, 1, 0.5, 0.5).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Hyperfunction {
-    /// The number of affine pieces, 1 to 8.
-    pub k: usize,
-    /// The activation of the hidden layer.
-    pub hidden: HiddenActivation,
-    /// The function applied to the outputs of the second layer.
-    pub squash: Squash,
-    /// alpha_1..alpha_K, beta_1..beta_K.
-    pub init: Vec<f32>,
-    /// lambda of each of the 2K coefficients.
-    pub lambda: Vec<f32>,
-}
-
-/// `y[n,c,h,w] = pi[n,h,w] * max over k of (a[n,k,c] * x[n,c,h,w] + b[n,k,c])`, with the
-/// coefficients stacked a_1..a_K, b_1..b_K. A NaN in any piece makes the result NaN, as in
-/// PyTorch's `torch.max`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MaxAffine {
-    /// The number of affine pieces, 1 to 8.
-    pub k: usize,
-}
-
-/// An activation with parameters of every channel, which are constants or computed from the image. A NaN
-/// in an operand of a maximum or minimum makes the result NaN.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ChannelActivation {
-    /// `min over k of (a_k x + b_k)`. Parameters a_1..a_K, b_1..b_K.
-    MinAffine {
-        /// The number of affine pieces, 1 to 8.
-        k: usize,
-    },
-    /// `min(max(x, low), high)`. Parameters low, high.
-    Clip,
-    /// `positive * max(x, 0) + negative * min(x, 0)`. Parameters positive, negative.
-    TwoSlopes,
-    /// `scale * x * sigmoid(rate * x) + slope * x`, of which ACON-C is the case scale = p1 - p2,
-    /// rate = beta (p1 - p2), slope = p2 (Ma et al., *Activate or Not*, CVPR 2021). Parameters scale,
-    /// slope, rate.
-    Acon,
-}
-
-impl ChannelActivation {
-    /// Returns the number of parameters of every channel.
-    pub fn rows(self) -> usize {
-        match self {
-            ChannelActivation::MinAffine { k } => k.saturating_mul(2),
-            ChannelActivation::Clip | ChannelActivation::TwoSlopes => 2,
-            ChannelActivation::Acon => 3,
-        }
-    }
-}
-
-/// Dynamic Shift-Max with two terms (Li et al., *MicroNet*, ICCV 2021): the largest of K sums of a channel
-/// and of another channel, `y[c] = max over k of (a[k,c] * x[c] + s[k,c] * x[source[c]])`, with the
-/// coefficients stacked a_1..a_K, s_1..s_K. A NaN in any piece makes the result NaN.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ShiftMax {
-    /// The number of pieces, 1 to 8.
-    pub k: usize,
-    /// For every channel the other one that it reads.
-    pub source: Vec<usize>,
-}
-
-/// Attributes of the spatial attention of DY-ReLU-C.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SpatialAttention {
-    /// Temperature of the softmax.
-    pub tau: f32,
-    /// `gamma / (H * W)`; the paper has 1/3.
-    pub gamma_per_position: f32,
-}
-
 impl Op {
     /// Returns the name of the operator in ONNX, or this crate's own for those that ONNX does not
     /// have.
@@ -599,6 +276,7 @@ impl Op {
         match self {
             Op::Conv(_) => "Conv",
             Op::ConvTranspose(_) => "ConvTranspose",
+            Op::DeformConv(_) => "DeformConv",
             Op::Gemm(_) => "Gemm",
             Op::MatMul => "MatMul",
             Op::BatchNormalization { .. } => "BatchNormalization",
@@ -609,10 +287,7 @@ impl Op {
             Op::Clip => "Clip",
             Op::PRelu => "PRelu",
             Op::Binary(binary) => binary.name(),
-            Op::Variadic(Variadic::Max) => "Max",
-            Op::Variadic(Variadic::Min) => "Min",
-            Op::Variadic(Variadic::Sum) => "Sum",
-            Op::Variadic(Variadic::Mean) => "Mean",
+            Op::Variadic(variadic) => variadic.name(),
             Op::Where => "Where",
             Op::Softmax(_) => "Softmax",
             Op::LogSoftmax(_) => "LogSoftmax",
@@ -620,23 +295,20 @@ impl Op {
             Op::Pool(Pool { kind: PoolKind::Average, .. }) => "AveragePool",
             Op::GlobalPool(PoolKind::Max) => "GlobalMaxPool",
             Op::GlobalPool(PoolKind::Average) => "GlobalAveragePool",
-            Op::Reduce(reduce) => match reduce.kind {
-                ReduceKind::Mean => "ReduceMean",
-                ReduceKind::Sum => "ReduceSum",
-                ReduceKind::Max => "ReduceMax",
-                ReduceKind::Min => "ReduceMin",
-                ReduceKind::Prod => "ReduceProd",
-                ReduceKind::L1 => "ReduceL1",
-                ReduceKind::L2 => "ReduceL2",
-                ReduceKind::SumSquare => "ReduceSumSquare",
-                ReduceKind::LogSum => "ReduceLogSum",
-                ReduceKind::LogSumExp => "ReduceLogSumExp",
-            },
+            Op::Reduce(reduce) => reduce.kind.name(),
             Op::ArgMax(_) => "ArgMax",
+            Op::TopK(_) => "TopK",
+            Op::CumSum(_) => "CumSum",
             Op::Concat { .. } => "Concat",
             Op::Split { .. } => "Split",
             Op::Slice => "Slice",
             Op::Gather { .. } => "Gather",
+            Op::GatherElements { .. } => "GatherElements",
+            Op::GatherNd { .. } => "GatherND",
+            Op::ScatterElements { .. } => "ScatterElements",
+            Op::ScatterNd { .. } => "ScatterND",
+            Op::NonZero => "NonZero",
+            Op::NonMaxSuppression(_) => "NonMaxSuppression",
             Op::Reshape { .. } => "Reshape",
             Op::Flatten { .. } => "Flatten",
             Op::Squeeze => "Squeeze",
@@ -645,6 +317,8 @@ impl Op {
             Op::Tile => "Tile",
             Op::Transpose { .. } => "Transpose",
             Op::Resize(_) => "Resize",
+            Op::GridSample(_) => "GridSample",
+            Op::RoiAlign(_) => "RoiAlign",
             Op::Pad { .. } => "Pad",
             Op::DepthToSpace { .. } => "DepthToSpace",
             Op::Identity => "Identity",
@@ -655,6 +329,7 @@ impl Op {
             Op::Size => "Size",
             Op::Cast { .. } => "Cast",
             Op::Hyperfunction(_) => "Hyperfunction",
+            Op::DynamicConv(_) => "DynamicConv",
             Op::MaxAffine(_) => "MaxAffine",
             Op::ChannelActivation(ChannelActivation::MinAffine { .. }) => "MinAffine",
             Op::ChannelActivation(ChannelActivation::Clip) => "ChannelClip",
@@ -675,6 +350,12 @@ impl Op {
             Op::BatchNormalization { .. } => (5..=5, 1..=1),
             Op::MatMul | Op::PRelu | Op::Binary(_) | Op::Gather { .. } => (2..=2, 1..=1),
             Op::Reshape { .. } | Op::Unsqueeze | Op::Expand | Op::Tile => (2..=2, 1..=1),
+            Op::GatherElements { .. } | Op::GatherNd { .. } => (2..=2, 1..=1),
+            Op::CumSum(_) | Op::GridSample(_) => (2..=2, 1..=1),
+            Op::ScatterElements { .. } | Op::ScatterNd { .. } | Op::RoiAlign(_) => (3..=3, 1..=1),
+            Op::TopK(_) => (2..=2, 1..=2),
+            Op::NonMaxSuppression(_) => (2..=5, 1..=1),
+            Op::DeformConv(_) => (3..=5, 1..=1),
             Op::Clip => (1..=3, 1..=1),
             Op::Where | Op::Range => (3..=3, 1..=1),
             Op::Variadic(_) | Op::Concat { .. } => (1..=many, 1..=1),
@@ -686,7 +367,7 @@ impl Op {
             Op::Dropout => (1..=3, 1..=2),
             Op::Pool(Pool { kind: PoolKind::Max, .. }) => (1..=1, 1..=2),
             Op::Hyperfunction(_) => (4..=5, 1..=1),
-            Op::MaxAffine(_) => (2..=3, 1..=1),
+            Op::DynamicConv(_) | Op::MaxAffine(_) => (2..=3, 1..=1),
             Op::ChannelActivation(_) | Op::ShiftMax(_) => (2..=2, 1..=1),
             Op::Unary(_)
             | Op::Softmax(_)
@@ -694,6 +375,7 @@ impl Op {
             | Op::Pool(_)
             | Op::GlobalPool(_)
             | Op::ArgMax(_)
+            | Op::NonZero
             | Op::Flatten { .. }
             | Op::Transpose { .. }
             | Op::DepthToSpace { .. }
@@ -712,7 +394,9 @@ impl Op {
         match self {
             Op::Clip | Op::Reduce(_) | Op::Squeeze | Op::Split { .. } => &[1, 2],
             Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm(_) | Op::MaxAffine(_) => &[2],
-            Op::LayerNormalization { .. } => &[2],
+            Op::DynamicConv(_) | Op::LayerNormalization { .. } => &[2],
+            Op::DeformConv(_) => &[3, 4],
+            Op::NonMaxSuppression(_) => &[2, 3, 4],
             Op::Resize(_) => &[1, 2, 3],
             Op::Slice => &[3, 4],
             Op::Pad { .. } => &[2, 3],
@@ -729,61 +413,4 @@ pub struct Arity {
     pub inputs: std::ops::RangeInclusive<usize>,
     /// The numbers of outputs.
     pub outputs: std::ops::RangeInclusive<usize>,
-}
-
-impl Unary {
-    fn name(self) -> &'static str {
-        match self {
-            Unary::Relu => "Relu",
-            Unary::LeakyRelu { .. } => "LeakyRelu",
-            Unary::Elu { .. } => "Elu",
-            Unary::Celu { .. } => "Celu",
-            Unary::Selu { .. } => "Selu",
-            Unary::ThresholdedRelu { .. } => "ThresholdedRelu",
-            Unary::Gelu { .. } => "Gelu",
-            Unary::Sigmoid => "Sigmoid",
-            Unary::HardSigmoid { .. } => "HardSigmoid",
-            Unary::HardSwish => "HardSwish",
-            Unary::Swish { .. } => "Swish",
-            Unary::Mish => "Mish",
-            Unary::Softplus => "Softplus",
-            Unary::Softsign => "Softsign",
-            Unary::Tanh => "Tanh",
-            Unary::Exp => "Exp",
-            Unary::Log => "Log",
-            Unary::Sqrt => "Sqrt",
-            Unary::Reciprocal => "Reciprocal",
-            Unary::Neg => "Neg",
-            Unary::Abs => "Abs",
-            Unary::Sign => "Sign",
-            Unary::Floor => "Floor",
-            Unary::Ceil => "Ceil",
-            Unary::Round => "Round",
-            Unary::Erf => "Erf",
-            Unary::Sin => "Sin",
-            Unary::Cos => "Cos",
-            Unary::Not => "Not",
-        }
-    }
-}
-
-impl Binary {
-    fn name(self) -> &'static str {
-        match self {
-            Binary::Add => "Add",
-            Binary::Sub => "Sub",
-            Binary::Mul => "Mul",
-            Binary::Div => "Div",
-            Binary::Pow => "Pow",
-            Binary::Mod { .. } => "Mod",
-            Binary::Equal => "Equal",
-            Binary::Less => "Less",
-            Binary::LessOrEqual => "LessOrEqual",
-            Binary::Greater => "Greater",
-            Binary::GreaterOrEqual => "GreaterOrEqual",
-            Binary::And => "And",
-            Binary::Or => "Or",
-            Binary::Xor => "Xor",
-        }
-    }
 }

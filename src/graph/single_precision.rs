@@ -43,7 +43,7 @@ fn is_other_float(dtype: DType) -> bool {
 
 /// Returns whether an operator accepts every element type, so that its inputs need no conversion.
 fn reads_any_type(op: &Op) -> bool {
-    matches!(op, Op::Cast { .. } | Op::Shape { .. } | Op::Size)
+    matches!(op, Op::Cast { .. } | Op::Shape { .. } | Op::Size | Op::NonZero)
 }
 
 /// Returns whether all floating-point values are in double precision and all nodes are elementwise
@@ -69,7 +69,8 @@ fn output_type(node: &Node, i: usize, input: impl Fn(usize) -> Option<DType>) ->
         Op::Binary(Equal | Less | LessOrEqual | Greater | GreaterOrEqual | And | Or | Xor) => {
             Some(DType::Bool)
         }
-        Op::Pool(_) if i > 0 => Some(DType::I64),
+        Op::NonZero | Op::NonMaxSuppression(_) => Some(DType::I64),
+        Op::Pool(_) | Op::TopK(_) if i > 0 => Some(DType::I64),
         Op::Dropout if i > 0 => Some(DType::Bool),
         Op::Where => input(1),
         _ => input(0),

@@ -12,7 +12,8 @@ use super::epilogue::Epilogue;
 use super::fits::input_len;
 use super::packing::{PartSize, Unaligned, fill_bias, pack_alone};
 use super::product::{
-    MOST_ZEROS, OUTSIDE, Packed, Rows, fill_panels, fill_panels_transposed, product,
+    MOST_ZEROS, OUTSIDE, Packed, PackedView, Rows, fill_panels, fill_panels_transposed,
+    product_with,
 };
 use super::scalar_product::{SingleOutput, scalar_products};
 use super::sizes::product_of;
@@ -41,6 +42,11 @@ pub struct Image<'a> {
 }
 
 impl ConvWeights {
+    fn view(&self) -> ConvView<'_> {
+        let ConvWeights { packed, channels, single } = self;
+        ConvView { packed: packed.view(), channels: *channels, single: single.as_ref() }
+    }
+
     /// Packs `weight [outputs][channels][taps]`, as ONNX and PyTorch store it.
     ///
     /// # Panics
@@ -143,13 +149,30 @@ impl ConvWeights {
 
     /// Elements of workspace for blocks of `rows` rows.
     pub fn workspace(&self, rows: usize, prologue: bool) -> usize {
-        let taps = self.packed.length() / self.channels.max(1);
-        // Sizes that no memory holds are refused by whoever adds them up.
-        rows.saturating_mul(match (prologue, self.gathers()) {
-            (true, _) => 1 + padded(self.channels),
-            (false, true) => 1 + self.packed.length(),
-            (false, false) => taps,
-        })
+        match prologue {
+            true => rows.saturating_mul(1 + padded(self.channels)),
+            false => workspace(rows, self.channels, self.packed.length()),
+        }
+    }
+}
+
+/// Elements of workspace for blocks of `rows` rows, each of which is multiplied by `length` weights.
+pub(super) fn workspace(rows: usize, channels: usize, length: usize) -> usize {
+    // Sizes that no memory holds are refused by whoever adds them up.
+    rows.saturating_mul(if gathers(channels) { 1 + length } else { length / channels.max(1) })
+}
+
+/// The weights of a convolution in one group, where they lie.
+pub(super) struct ConvView<'a> {
+    packed: PackedView<'a>,
+    channels: usize,
+    single: Option<&'a SingleOutput>,
+}
+
+impl<'a> ConvView<'a> {
+    /// A view of weights that [`ConvWeights`] would hold.
+    pub fn new(packed: PackedView<'a>, channels: usize) -> Self {
+        ConvView { packed, channels, single: None }
     }
 }
 
@@ -174,6 +197,23 @@ pub fn conv(
     block: &mut Block,
     work: &mut [f32],
 ) {
+    conv_with(isa, x, &weights.view(), window, prologue, epilogue, block, work);
+}
+
+/// As [`conv`], with weights that need not belong to a layer.
+///
+/// # Panics
+/// Where image, weights, window, epilogues, block and workspace do not fit together.
+pub(super) fn conv_with(
+    isa: Isa,
+    x: Image,
+    weights: &ConvView,
+    window: &Window,
+    prologue: Option<&Epilogue>,
+    epilogue: &Epilogue,
+    block: &mut Block,
+    work: &mut [f32],
+) {
     let width = match x.layout {
         Layout::Nhwc => padded(weights.channels),
         Layout::Nchw => weights.channels,
@@ -181,7 +221,7 @@ pub fn conv(
     assert_eq!(x.data.len(), input_len(window, width));
     assert!(block.rows().end <= product_of(window.output));
     let rows = block.rows().len();
-    if let (Some(single), None, Layout::Nhwc) = (&weights.single, prologue, x.layout)
+    if let (Some(single), None, Layout::Nhwc) = (weights.single, prologue, x.layout)
         && window.is_pointwise()
     {
         scalar_products(isa, x.data, single, epilogue, block);
@@ -198,8 +238,8 @@ pub fn conv(
         let from = &x.data[first * width..block.rows().end * width];
         transform(isa, from, &part, &mut Block::whole(work, width));
         let rows = Rows { base: work, offsets, depth: weights.channels, step: 1 };
-        product(isa, rows, &weights.packed, epilogue, block);
-    } else if weights.gathers() {
+        product_with(isa, rows, weights.packed, epilogue, block);
+    } else if gathers(weights.channels) {
         let (offsets, work) = work.split_at_mut(rows);
         let offsets: &mut [u32] = bytemuck::cast_slice_mut(offsets);
         for (i, offset) in offsets.iter_mut().enumerate() {
@@ -210,7 +250,7 @@ pub fn conv(
         let (channels, rows) = (weights.channels, block.rows());
         isa.run(Gather { x, channels, window, rows, out: work });
         let rows = Rows { base: work, offsets, depth, step: block.rows().len() };
-        product(isa, rows, &weights.packed, epilogue, block);
+        product_with(isa, rows, weights.packed, epilogue, block);
     } else {
         assert!(x.layout == Layout::Nhwc && x.data.len() < OUTSIDE as usize);
         let taps = window.kernel[0] * window.kernel[1];
@@ -222,7 +262,7 @@ pub fn conv(
             find_taps(window, width, block.rows(), offsets);
         }
         let rows = Rows { base: x.data, offsets, depth: weights.channels, step: 1 };
-        product(isa, rows, &weights.packed, epilogue, block);
+        product_with(isa, rows, weights.packed, epilogue, block);
     }
 }
 

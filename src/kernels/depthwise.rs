@@ -94,9 +94,24 @@ pub fn depthwise(
     epilogue: &Epilogue,
     block: &mut Block,
 ) {
-    let width = weights.bias.len();
+    let DepthwiseWeights { taps, bias } = weights;
+    depthwise_with(isa, x, (taps, bias), window, epilogue, block);
+}
+
+/// As [`depthwise`], with `taps [taps][width]` and `bias [width]` that need not belong to a layer.
+///
+/// # Panics
+/// As for [`depthwise`].
+pub(super) fn depthwise_with(
+    isa: Isa,
+    x: &[f32],
+    (taps, bias): (&[f32], &[f32]),
+    window: &Window,
+    epilogue: &Epilogue,
+    block: &mut Block,
+) {
+    let width = bias.len();
     let pixels = window.output[0] * window.output[1];
-    let (taps, bias) = (&*weights.taps, &*weights.bias);
     assert_eq!(x.len(), input_len(window, width));
     assert_eq!(bias.len(), width);
     assert_eq!(taps.len(), product_of([window.kernel[0], window.kernel[1], width]));

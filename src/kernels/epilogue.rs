@@ -86,7 +86,7 @@ pub enum Activation {
 
 impl Activation {
     /// Returns the number of coefficients of every channel; `None` if it is too large.
-    fn rows(self) -> Option<usize> {
+    pub(super) fn rows(self) -> Option<usize> {
         match self {
             Activation::MaxAffine { k } | Activation::MinAffine { k } => k.checked_mul(2),
             Activation::ChannelClip | Activation::TwoSlopes => Some(2),
@@ -383,57 +383,8 @@ impl Epilogue<'_> {
         x: &mut [[S::Vector; 1]; M],
         place: &Place,
     ) {
-        let (zero, one) = (s.splat(0.0), s.splat(1.0));
+        let zero = s.splat(0.0);
         match self.activation {
-            Activation::Identity => {}
-            Activation::Clamp { low, high } => clamp(s, x, low, high),
-            Activation::HardSwish => hard_swish(s, x),
-            Activation::LeakyRelu { alpha } => {
-                let alpha = s.splat(alpha);
-                each!(x, |x| s.mul_add(s.at_most(x, zero), alpha, s.at_least(x, zero)));
-            }
-            Activation::HardSigmoid { alpha, beta } => {
-                let (alpha, beta) = (s.splat(alpha), s.splat(beta));
-                each!(x, |x| s.at_most(s.at_least(s.mul_add(x, alpha, beta), zero), one));
-            }
-            Activation::Sigmoid => each!(x, |x| sigmoid(s, x)),
-            Activation::Swish { alpha } => {
-                let alpha = s.splat(alpha);
-                each!(x, |x| s.mul(x, sigmoid(s, s.mul(x, alpha))));
-            }
-            Activation::Tanh => each!(x, |x| tanh(s, x)),
-            Activation::Gelu => {
-                let (half, root) = (s.splat(0.5), s.splat(std::f32::consts::FRAC_1_SQRT_2));
-                each!(x, |x| {
-                    let halved = s.mul(x, half);
-                    s.mul_add(halved, erf(s, s.mul(x, root)), halved)
-                });
-            }
-            Activation::GeluTanh => {
-                // `(1 + tanh(z)) / 2` is the sigmoid of `2 z`.
-                let (twice_root, cubic) = (s.splat(1.595_769), s.splat(0.044_715));
-                each!(x, |x| {
-                    let inner = s.mul_add(s.mul(cubic, s.mul(x, x)), x, x);
-                    s.mul(x, sigmoid(s, s.mul(twice_root, inner)))
-                });
-            }
-            Activation::Mish => {
-                // With `n = e^x (e^x + 2)` the factor of `x` is `n / (n + 2)`, which is 1 from 20 on.
-                let (two, most) = (s.splat(2.0), s.splat(20.0));
-                each!(x, |x| {
-                    let e = exp(s, s.at_most(x, most));
-                    let n = s.mul(e, s.add(e, two));
-                    s.mul(x, s.div(n, s.add(n, two)))
-                });
-            }
-            Activation::Exponential { scale, width, slope } => {
-                let (scale, inverse, slope) =
-                    (s.splat(scale), s.splat(1.0 / width), s.splat(slope));
-                each!(x, |x| {
-                    let negative = exp(s, s.mul(s.at_most(x, zero), inverse));
-                    s.mul_add(s.sub(negative, one), scale, s.mul(s.at_least(x, zero), slope))
-                });
-            }
             // SAFETY: the caller guarantees that the coefficients fit the place.
             Activation::MaxAffine { k } => unsafe {
                 match k {
@@ -467,6 +418,7 @@ impl Epilogue<'_> {
                     s.mul_add(s.mul(scale, x), gate, s.mul(slope, x))
                 });
             }
+            activation => activate(s, activation, x),
         }
     }
 
@@ -589,6 +541,71 @@ impl Epilogue<'_> {
                 false => s.load(theta.add(place.column + column + j * place.width)),
             }
         }
+    }
+}
+
+/// Applies an activation that has no coefficients; one that has some does nothing.
+#[inline(always)]
+pub(super) fn activate<S: Simd, const M: usize>(
+    s: S,
+    activation: Activation,
+    x: &mut [[S::Vector; 1]; M],
+) {
+    let (zero, one) = (s.splat(0.0), s.splat(1.0));
+    match activation {
+        Activation::Identity => {}
+        Activation::Clamp { low, high } => clamp(s, x, low, high),
+        Activation::HardSwish => hard_swish(s, x),
+        Activation::LeakyRelu { alpha } => {
+            let alpha = s.splat(alpha);
+            each!(x, |x| s.mul_add(s.at_most(x, zero), alpha, s.at_least(x, zero)));
+        }
+        Activation::HardSigmoid { alpha, beta } => {
+            let (alpha, beta) = (s.splat(alpha), s.splat(beta));
+            each!(x, |x| s.at_most(s.at_least(s.mul_add(x, alpha, beta), zero), one));
+        }
+        Activation::Sigmoid => each!(x, |x| sigmoid(s, x)),
+        Activation::Swish { alpha } => {
+            let alpha = s.splat(alpha);
+            each!(x, |x| s.mul(x, sigmoid(s, s.mul(x, alpha))));
+        }
+        Activation::Tanh => each!(x, |x| tanh(s, x)),
+        Activation::Gelu => {
+            let (half, root) = (s.splat(0.5), s.splat(std::f32::consts::FRAC_1_SQRT_2));
+            each!(x, |x| {
+                let halved = s.mul(x, half);
+                s.mul_add(halved, erf(s, s.mul(x, root)), halved)
+            });
+        }
+        Activation::GeluTanh => {
+            // `(1 + tanh(z)) / 2` is the sigmoid of `2 z`.
+            let (twice_root, cubic) = (s.splat(1.595_769), s.splat(0.044_715));
+            each!(x, |x| {
+                let inner = s.mul_add(s.mul(cubic, s.mul(x, x)), x, x);
+                s.mul(x, sigmoid(s, s.mul(twice_root, inner)))
+            });
+        }
+        Activation::Mish => {
+            // With `n = e^x (e^x + 2)` the factor of `x` is `n / (n + 2)`, which is 1 from 20 on.
+            let (two, most) = (s.splat(2.0), s.splat(20.0));
+            each!(x, |x| {
+                let e = exp(s, s.at_most(x, most));
+                let n = s.mul(e, s.add(e, two));
+                s.mul(x, s.div(n, s.add(n, two)))
+            });
+        }
+        Activation::Exponential { scale, width, slope } => {
+            let (scale, inverse, slope) = (s.splat(scale), s.splat(1.0 / width), s.splat(slope));
+            each!(x, |x| {
+                let negative = exp(s, s.mul(s.at_most(x, zero), inverse));
+                s.mul_add(s.sub(negative, one), scale, s.mul(s.at_least(x, zero), slope))
+            });
+        }
+        Activation::MaxAffine { .. }
+        | Activation::MinAffine { .. }
+        | Activation::ChannelClip
+        | Activation::TwoSlopes
+        | Activation::Acon => {}
     }
 }
 

@@ -199,7 +199,7 @@ pub fn grouped(
     for Bundle { packed, column, channel } in &weights.bundles {
         let depth = packed.length() / groups.taps;
         let rows = Rows { base: &x[*channel..], offsets, depth, step: 1 };
-        let columns = Columns { first: *column, weights: packed };
+        let columns = Columns { first: *column, weights: packed.view() };
         product_of_columns(isa, rows, columns, epilogue, block);
     }
 }

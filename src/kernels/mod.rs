@@ -1,9 +1,9 @@
-//! Kernels: one operation per file, on slices, single-threaded and, except for [`gemm`], without
-//! allocation.
+//! Kernels: one operation per file, on slices, single-threaded and, except for [`gemm`] and [`tensors`],
+//! without allocation.
 //!
 //! Feature maps are NHWC. The channels of a pixel are padded to a multiple of eight; the values of the
 //! padding are unspecified and do not affect results. A kernel computes one [`Block`] of its output
-//! per call.
+//! per call. Those of [`gemm`] and [`tensors`] are for tensors in row-major order instead.
 
 pub mod attention;
 mod block;
@@ -11,8 +11,10 @@ pub mod channels;
 pub mod context;
 pub mod conv;
 pub mod depthwise;
+pub mod dynamic_conv;
 pub mod epilogue;
 mod fits;
+pub mod gates;
 pub mod gemm;
 pub mod grouped;
 pub mod hyperfunction;
@@ -25,6 +27,7 @@ pub mod product;
 pub mod scalar_product;
 pub mod shift_max;
 mod sizes;
+pub mod tensors;
 pub mod transform;
 pub mod winograd;
 

@@ -60,9 +60,44 @@ impl Packed {
         self.length
     }
 
+    /// Returns the weights where they lie.
+    pub(super) fn view(&self) -> PackedView<'_> {
+        PackedView { panels: &self.panels, bias: &self.bias, length: self.length }
+    }
+
     /// Bytes of the packed weights.
     pub fn bytes(&self) -> usize {
         4 * (self.panels.len() + self.bias.len())
+    }
+}
+
+/// Packed weights where they lie.
+#[derive(Clone, Copy)]
+pub(super) struct PackedView<'a> {
+    panels: &'a [f32],
+    bias: &'a [f32],
+    length: usize,
+}
+
+impl<'a> PackedView<'a> {
+    /// Returns a view of `panels [bias.len()][length]`, in the order of [`Packed`].
+    ///
+    /// # Panics
+    /// Panics if the lengths do not agree.
+    pub fn new(panels: &'a [f32], bias: &'a [f32], length: usize) -> Self {
+        assert_eq!(panels.len(), product_of([bias.len(), length]));
+        assert!(bias.len().is_multiple_of(LANES));
+        PackedView { panels, bias, length }
+    }
+
+    /// Returns the columns of the result.
+    pub fn width(&self) -> usize {
+        self.bias.len()
+    }
+
+    /// Returns the elements of the rows that are multiplied.
+    pub fn length(&self) -> usize {
+        self.length
     }
 }
 
@@ -125,6 +160,20 @@ pub struct Rows<'a> {
 /// # Panics
 /// Panics if rows, weights, epilogue and block do not agree.
 pub fn product(isa: Isa, rows: Rows, weights: &Packed, epilogue: &Epilogue, block: &mut Block) {
+    product_with(isa, rows, weights.view(), epilogue, block);
+}
+
+/// As [`product`], with weights that need not belong to a layer.
+///
+/// # Panics
+/// Panics if rows, weights, epilogue and block do not agree.
+pub(super) fn product_with(
+    isa: Isa,
+    rows: Rows,
+    weights: PackedView,
+    epilogue: &Epilogue,
+    block: &mut Block,
+) {
     assert_eq!(weights.width(), block.width());
     assert_whole_panels(block);
     let (columns, first) = (block.columns(), 0);
@@ -137,7 +186,7 @@ pub(super) struct Columns<'a> {
     /// The first column.
     pub first: usize,
     /// The weights of the columns from there on.
-    pub weights: &'a Packed,
+    pub weights: PackedView<'a>,
 }
 
 /// As [`product`], for some columns of a block.
@@ -169,7 +218,7 @@ fn run(
 ) {
     let count = block.rows().len();
     assert!(count > 0 && rows.depth > 0 && rows.offsets.len().is_multiple_of(count));
-    let (panels, bias, length) = (&*weights.panels, &*weights.bias, weights.length);
+    let PackedView { panels, bias, length } = weights;
     assert_eq!(product_of([rows.offsets.len() / count, rows.depth]), length);
     let reach = product_of([rows.depth - 1, rows.step]);
     let inside = |&offset: &u32| match offset {

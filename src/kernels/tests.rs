@@ -1,6 +1,7 @@
 //! Tests of every kernel against its definition in f64: at sizes that are not multiples of the vector
 //! width, on every instruction set of the machine, with buffers between guard margins.
 
+mod dynamic_conv;
 mod grouped;
 mod sound;
 mod tiles;

@@ -3,8 +3,8 @@
 //! A [`Plan`] is a list of [`Step`]s over numbered values, its slots. Most steps compute a
 //! [`Primitive`]: an operation with its packed weights and its fused epilogue. Primitives read and
 //! write *maps*: feature maps in one arena, NHWC, with the channels of a pixel padded to whole
-//! vectors. Operators for which there is no primitive run on tensors: matrix products by a kernel,
-//! all others through the reference executor.
+//! vectors. Operators for which there is no primitive run on tensors, by a [`TensorOperation`] if
+//! their elements are f32, otherwise through the reference executor.
 //!
 //! A [`Placement`] says how large each map is and where it lies in the arena, for inputs of given
 //! shapes. A [`Runner`] owns the threads and the arenas of one caller.
@@ -35,11 +35,13 @@ pub use input::Input;
 pub use map::{Extent, MapView};
 pub use memory::{Placement, planned_bytes};
 pub use plan::{Plan, Slot, SlotInfo, SlotKind, Step, StepKind};
-pub use run::{Outputs, Runner, StepTime, Watch};
+pub use run::{CancelToken, Outputs, RunOptions, Runner, StepTime, Watch};
 pub use steps::{
-    Arguments, AttentionPrimitive, ChannelsPrimitive, CoefficientsPrimitive, ConvPrimitive,
-    DepthwisePrimitive, ExpandPrimitive, GlobalAveragePrimitive, GroupedPrimitive, Inputs,
-    MOST_INPUTS, MOST_OUTPUTS, MatrixProduct, PoolPrimitive, Primitive, RowsPrimitive,
-    ShiftMaxPrimitive, StepEpilogue, TransformPrimitive, WindowShape, WinogradPrimitive,
+    Arguments, Arithmetic, AttentionPrimitive, ChannelsPrimitive, CoefficientsPrimitive,
+    ConvPrimitive, DepthwisePrimitive, DynamicConvPrimitive, Elementwise, ExpandPrimitive,
+    GatePrimitive, GlobalAveragePrimitive, GroupedPrimitive, Inputs, LinesPrimitive, MOST_INPUTS,
+    MOST_OUTPUTS, MatrixProduct, Movement, Normalisation, PackPrimitive, PoolPrimitive, Primitive,
+    Reduction, RowsPrimitive, ShiftMaxPrimitive, StepEpilogue, TensorInputs, TensorOperation,
+    TransformPrimitive, View, WindowShape, WinogradPrimitive,
 };
 pub use threads::{Team, Workers};

@@ -1,6 +1,6 @@
 //! Plans: networks lowered to steps over slots.
 
-use super::steps::{MatrixProduct, Primitive};
+use super::steps::{Primitive, TensorOperation};
 use crate::graph::{Dim, Op};
 use crate::tensor::Tensor;
 
@@ -26,7 +26,7 @@ pub enum SlotKind {
     /// A map in the arena with partial sums over the pixels of the map in this slot. The step that
     /// computes that map also computes its sums.
     Sums(Slot),
-    /// A tensor that a matrix product or a general operator allocates.
+    /// A tensor that a step allocates.
     Tensor,
     /// Nothing: the value exists only inside a step.
     Fused,
@@ -45,8 +45,15 @@ pub struct SlotInfo {
 pub enum StepKind {
     /// By a primitive, from maps to maps.
     Primitive(Box<dyn Primitive>),
-    /// By a matrix product, from tensors to a tensor.
-    Product(MatrixProduct),
+    /// By kernels, from tensors to tensors.
+    Tensors(Box<dyn TensorOperation>),
+    /// By reading the sizes of the axes from `start` to before `end`, without the elements.
+    Shape {
+        /// The first axis.
+        start: i64,
+        /// One past the last axis; absent for all.
+        end: Option<i64>,
+    },
     /// By the reference executor, from tensors to tensors.
     General(Op),
     /// By copying a tensor or an input of the network to a map.
@@ -58,7 +65,8 @@ impl StepKind {
     pub fn name(&self) -> &'static str {
         match self {
             StepKind::Primitive(primitive) => primitive.name(),
-            StepKind::Product(_) => "product",
+            StepKind::Tensors(operation) => operation.name(),
+            StepKind::Shape { .. } => "shape",
             StepKind::General(_) => "general",
             StepKind::Import => "import",
         }
@@ -68,7 +76,10 @@ impl StepKind {
     pub fn weight_bytes(&self) -> usize {
         match self {
             StepKind::Primitive(primitive) => primitive.weight_bytes(),
-            StepKind::Product(_) | StepKind::General(_) | StepKind::Import => 0,
+            StepKind::Tensors(_)
+            | StepKind::Shape { .. }
+            | StepKind::General(_)
+            | StepKind::Import => 0,
         }
     }
 }
@@ -95,6 +106,9 @@ pub struct Plan {
     /// For every slot, the last step that reads or writes it; for an output of the network, the
     /// number of steps.
     pub(super) last_use: Vec<Option<usize>>,
+    /// For every slot, the last step that reads it as a tensor; for an output of the network that is
+    /// one, the number of steps.
+    pub(super) last_use_as_tensor: Vec<Option<usize>>,
 }
 
 impl Plan {
@@ -111,7 +125,15 @@ impl Plan {
             step.inputs.iter().chain(&step.outputs).flatten().for_each(|&slot| used(slot, i));
         }
         outputs.iter().for_each(|&slot| used(slot, steps.len()));
-        Plan { steps, slots, outputs, last_use }
+        let mut last_use_as_tensor = vec![None; slots.len()];
+        let on_tensors = |(_, step): &(usize, &Step)| !matches!(step.kind, StepKind::Primitive(_));
+        for (i, step) in steps.iter().enumerate().filter(on_tensors) {
+            step.inputs.iter().flatten().for_each(|&slot| last_use_as_tensor[slot] = Some(i));
+        }
+        for &slot in outputs.iter().filter(|&&slot| matches!(slots[slot].kind, SlotKind::Tensor)) {
+            last_use_as_tensor[slot] = Some(steps.len());
+        }
+        Plan { steps, slots, outputs, last_use, last_use_as_tensor }
     }
 
     /// Returns the steps, in the order in which they run.

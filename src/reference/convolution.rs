@@ -3,12 +3,12 @@
 use super::numbers::{Numbers, floats};
 use crate::error::{Error, Result};
 use crate::graph::geometry::{self, WindowAxis, WindowSpec};
-use crate::graph::{Conv, ConvTranspose};
+use crate::graph::{Conv, ConvTranspose, DynamicConv};
 use crate::tensor::{DType, Tensor, strides};
 
 /// Checks that `x [N,C,..]` and `weight [A,B,..]` have as many axes, and that their channels form
 /// `groups` groups.
-fn check_ranks(x: &Tensor, weight: &Tensor, groups: usize) -> Result<()> {
+pub(super) fn check_ranks(x: &Tensor, weight: &Tensor, groups: usize) -> Result<()> {
     let (x, weight) = (x.shape(), weight.shape());
     if x.len() < 3 || weight.len() != x.len() {
         return Err(Error::shape(format!(
@@ -24,7 +24,7 @@ fn check_ranks(x: &Tensor, weight: &Tensor, groups: usize) -> Result<()> {
     Ok(())
 }
 
-fn bias_or_zeros(bias: Option<&Tensor>, filters: usize) -> Result<Vec<f64>> {
+pub(super) fn bias_or_zeros(bias: Option<&Tensor>, filters: usize) -> Result<Vec<f64>> {
     let bias = bias.map_or_else(|| Ok(vec![0.0; filters]), floats)?;
     if bias.len() != filters {
         return Err(Error::shape(format!("expected a bias of {filters}, found {}", bias.len())));
@@ -33,7 +33,7 @@ fn bias_or_zeros(bias: Option<&Tensor>, filters: usize) -> Result<Vec<f64>> {
 }
 
 /// Returns the taps of a window, each as its index along every axis.
-fn taps(kernel: &[usize]) -> Vec<Vec<usize>> {
+pub(super) fn taps(kernel: &[usize]) -> Vec<Vec<usize>> {
     let mut taps = vec![Vec::new()];
     for &size in kernel {
         let extended = taps.iter().flat_map(|tap: &Vec<usize>| {
@@ -145,6 +145,45 @@ pub(super) fn conv(
         }
     }
     Numbers::Float(y).into_tensor(&shape, dtype)
+}
+
+/// Computes a convolution with weights per image: one of all images in groups of their own.
+pub(super) fn dynamic_conv(
+    op: &DynamicConv,
+    x: &Tensor,
+    weights: &Tensor,
+    bias: Option<&Tensor>,
+) -> Result<Tensor> {
+    let (&[images, channels, height, width], &[sets, len]) = (x.shape(), weights.shape()) else {
+        return Err(Error::shape(format!(
+            "expected an input [N,C,H,W] and weights [N,elements], found {:?} and {:?}",
+            x.shape(),
+            weights.shape()
+        )));
+    };
+    let (groups, [rows, columns]) = (op.conv.groups, op.kernel);
+    let depth = channels.checked_div(groups).unwrap_or(0);
+    let fits = geometry::element_count(&[op.outputs, depth, rows, columns], DType::F64)? == len;
+    if sets != images || !fits {
+        return Err(Error::shape(format!(
+            "weights {:?} do not fit an input {:?} and {} outputs in {groups} groups",
+            weights.shape(),
+            x.shape(),
+            op.outputs
+        )));
+    }
+    if images == 0 {
+        let kernel = Numbers::Float(vec![0.0; len]);
+        let kernel = kernel.into_tensor(&[op.outputs, depth, rows, columns], x.dtype())?;
+        return conv(&op.conv, x, &kernel, bias);
+    }
+    let bias = bias_or_zeros(bias, op.outputs)?.repeat(images);
+    let bias = Numbers::Float(bias).into_tensor(&[images * op.outputs], x.dtype())?;
+    let x = x.reshape(&[1, images * channels, height, width])?;
+    let weights = weights.reshape(&[images * op.outputs, depth, rows, columns])?;
+    let y = conv(&Conv { groups: images * groups, ..op.conv.clone() }, &x, &weights, Some(&bias))?;
+    let positions = &y.shape()[2..];
+    y.reshape(&[&[images, op.outputs], positions].concat())
 }
 
 /// Computes a transposed convolution: every input element adds `weight * x` to the output elements

@@ -6,6 +6,7 @@
 mod convolution;
 mod dynamic;
 mod elementwise;
+mod indexing;
 mod linear;
 mod movement;
 mod normalise;
@@ -13,6 +14,7 @@ mod numbers;
 mod pool;
 mod reduce;
 mod resize;
+mod sampling;
 
 use std::collections::HashMap;
 
@@ -54,6 +56,9 @@ pub fn evaluate(op: &Op, inputs: &[Option<&Tensor>], outputs: usize) -> Result<V
         Op::ConvTranspose(conv) => {
             convolution::conv_transpose(conv, first()?, second()?, inputs.optional(2))
         }
+        Op::DeformConv(op) => sampling::deform_conv(op, &inputs),
+        Op::GridSample(op) => sampling::grid_sample(op, first()?, second()?),
+        Op::RoiAlign(op) => sampling::roi_align(op, &inputs),
         Op::Gemm(gemm) => linear::gemm(gemm, first()?, second()?, inputs.optional(2)),
         Op::MatMul => linear::matmul(first()?, second()?),
         Op::BatchNormalization { epsilon } => normalise::batch(&inputs, *epsilon),
@@ -75,8 +80,15 @@ pub fn evaluate(op: &Op, inputs: &[Option<&Tensor>], outputs: usize) -> Result<V
         Op::GlobalPool(kind) => pool::global(*kind, first()?),
         Op::Reduce(reduce) => reduce::reduce(reduce, first()?, inputs.integers(1)?),
         Op::ArgMax(arg_max) => reduce::arg_max(arg_max, first()?),
+        Op::CumSum(op) => indexing::cum_sum(op, first()?, second()?),
+        Op::TopK(op) => return indexing::top_k(op, first()?, second()?),
+        Op::NonZero => indexing::non_zero(first()?),
+        Op::NonMaxSuppression(op) => indexing::non_max_suppression(op, &inputs),
         Op::Resize(resize) => resize::resize(resize, &inputs),
         Op::Hyperfunction(op) => dynamic::hyperfunction(op, &inputs),
+        Op::DynamicConv(op) => {
+            convolution::dynamic_conv(op, first()?, second()?, inputs.optional(2))
+        }
         Op::MaxAffine(op) => dynamic::max_affine(op, &inputs),
         Op::ChannelActivation(op) => dynamic::channel_activation(*op, &inputs),
         Op::ShiftMax(op) => dynamic::shift_max(op, &inputs),
@@ -89,6 +101,12 @@ pub fn evaluate(op: &Op, inputs: &[Option<&Tensor>], outputs: usize) -> Result<V
         Op::Concat { axis } => movement::concat(inputs.0, *axis),
         Op::Slice => movement::slice(&inputs),
         Op::Gather { axis } => movement::gather(first()?, second()?, *axis),
+        Op::GatherElements { axis } => indexing::gather_elements(first()?, second()?, *axis),
+        Op::GatherNd { batch_dims } => indexing::gather_nd(first()?, second()?, *batch_dims),
+        Op::ScatterElements { axis, reduction } => {
+            indexing::scatter_elements(&inputs, *axis, *reduction)
+        }
+        Op::ScatterNd { reduction } => indexing::scatter_nd(&inputs, *reduction),
         Op::Reshape { allow_zero } => {
             movement::reshape(first()?, &second()?.to_i64s()?, *allow_zero)
         }

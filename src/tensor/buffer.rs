@@ -227,6 +227,11 @@ pub struct Storage {
 pub unsafe trait StableBytes: Send + Sync {
     /// Returns the bytes.
     fn stable_bytes(&self) -> &[u8];
+
+    /// Returns the same bytes for writing, if the owner allows that.
+    fn unique_bytes(&mut self) -> Option<&mut [u8]> {
+        None
+    }
 }
 
 // SAFETY: the memory of a buffer is allocated once, and a shared buffer is not written to.
@@ -236,10 +241,14 @@ unsafe impl StableBytes for AlignedBuffer {
     }
 }
 
-// SAFETY: the vector is private, and never changes behind a shared reference.
+// SAFETY: the vector is private, and neither changes behind a shared reference nor grows.
 unsafe impl<T: Element> StableBytes for TypedVec<T> {
     fn stable_bytes(&self) -> &[u8] {
         bytemuck::cast_slice(&self.0)
+    }
+
+    fn unique_bytes(&mut self) -> Option<&mut [u8]> {
+        Some(bytemuck::cast_slice_mut(&mut self.0))
     }
 }
 
@@ -319,6 +328,18 @@ impl Storage {
             Owner::Deferred(deferred) => deferred.as_ref().as_ref(),
         };
         &bytes[self.range.clone()]
+    }
+
+    /// Returns the bytes for writing; `None` if another storage may share them, or if they are not those
+    /// of a vector.
+    pub fn unique_bytes(&mut self) -> Option<&mut [u8]> {
+        match &mut self.owner {
+            Owner::Shared(owner) => {
+                let bytes = Arc::get_mut(owner)?.unique_bytes()?;
+                Some(&mut bytes[self.range.clone()])
+            }
+            Owner::Deferred(_) => None,
+        }
     }
 
     /// Returns the number of bytes.

@@ -250,6 +250,29 @@ impl Tensor {
         Ok(Tensor { dtype: self.dtype, shape: shape.to_vec(), storage: self.storage.clone() })
     }
 
+    /// Returns a tensor of `shape` over the elements from `first` on, without a copy.
+    ///
+    /// # Errors
+    /// [`Shape`](crate::ErrorKind::Shape) if there are fewer elements than `shape` needs.
+    #[doc(hidden)]
+    pub fn part(&self, first: usize, shape: &[usize]) -> Result<Self> {
+        let size = self.dtype.size();
+        let count = num_elements(shape).filter(|&n| n <= self.len().saturating_sub(first));
+        let bytes = count.map(|count| first * size..(first + count) * size);
+        let storage = bytes.and_then(|bytes| self.storage.slice(bytes)).ok_or_else(|| {
+            Error::shape(format!("{self:?} has no part of shape {shape:?} from {first} on"))
+        })?;
+        Self::from_storage(self.dtype, shape, storage)
+    }
+
+    /// Returns the elements for writing; `None` if they are not f32, if another tensor may share them,
+    /// or if they are not those of a vector.
+    #[doc(hidden)]
+    pub fn unique_f32(&mut self) -> Option<&mut [f32]> {
+        let bytes = self.storage.unique_bytes().filter(|_| self.dtype == DType::F32)?;
+        Some(bytemuck::cast_slice_mut(bytes))
+    }
+
     /// Returns the elements converted to `to`, as Rust's `as` converts numbers: from floating point to
     /// integer toward zero and saturating, between integers wrapping. Everything except zero is true.
     pub fn cast(&self, to: DType) -> Result<Self> {
@@ -282,6 +305,29 @@ mod tests {
         let t = Tensor::vector(vec![1i64, 2]);
         assert!(t.as_f32().is_err());
         assert_eq!(t.to_i64s().unwrap(), [1, 2]);
+    }
+
+    #[test]
+    fn elements_are_written_only_where_no_other_tensor_sees_them() {
+        let mut a = Tensor::vector(vec![1f32, 2.0, 3.0, 4.0]);
+        a.unique_f32().unwrap()[1] = 5.0;
+        let mut part = a.part(1, &[1, 2]).unwrap();
+        assert_eq!(part.as_f32().unwrap(), [5.0, 3.0]);
+        assert!(a.unique_f32().is_none() && part.unique_f32().is_none());
+        drop(a);
+        part.unique_f32().unwrap()[0] = 6.0;
+        assert_eq!(part.as_f32().unwrap(), [6.0, 3.0]);
+        assert!(Tensor::vector(vec![1i64]).unique_f32().is_none());
+    }
+
+    #[test]
+    fn a_part_lies_within_the_tensor() {
+        let a = Tensor::vector(vec![1f32, 2.0, 3.0]);
+        assert_eq!(a.part(3, &[0, 7]).unwrap().shape(), [0, 7]);
+        for (first, shape) in [(2, &[2][..]), (4, &[0]), (0, &[usize::MAX, 2]), (usize::MAX, &[1])]
+        {
+            assert!(a.part(first, shape).is_err(), "{first} {shape:?}");
+        }
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::fmt;
 use super::{Labels, Photo, Prediction, Preprocess, probabilities, top_k};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Op, TensorType};
-use crate::model::{Model, Session};
+use crate::model::Model;
+use crate::session::Session;
 use crate::tensor::{DType, Tensor};
 
 /// A network that classifies photos, with what comes before it and after it.

@@ -42,13 +42,13 @@ def randomise(network: nn.Module) -> nn.Module:
     return network.eval()
 
 
-def export(network: nn.Module, x: torch.Tensor, path: Path, dynamo: bool) -> None:
+def export(network: nn.Module, x: torch.Tensor, path: Path, dynamo: bool, free_batch: bool = True) -> None:
     names = {"input_names": ["input"], "output_names": ["logits"]}
     if dynamo:
         shapes = ({0: torch.export.Dim("batch", min=1, max=1024)},)
         torch.onnx.export(network, (x,), path, dynamo=True, dynamic_shapes=shapes, verbose=False, **names)
     else:
-        axes = {"input": {0: "batch"}, "logits": {0: "batch"}}
+        axes = {"input": {0: "batch"}, "logits": {0: "batch"}} if free_batch else None
         torch.onnx.export(network, (x,), path, dynamo=False, opset_version=17, dynamic_axes=axes, **names)
 
 

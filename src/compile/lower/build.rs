@@ -4,15 +4,20 @@ use std::collections::HashMap;
 
 use super::channels::{self, ChannelsStep};
 use super::choose::{self, Convolution, Hyper};
+use super::dynamic::{Dynamic, ImageWeights};
 use super::group::{Core, Epilogue, Group};
+use super::lines::{self, Gates, LinesStep};
 use super::merge::Stage;
 use super::network::Network;
+use super::tensors;
 use crate::compile::pack::{Packed, Weights};
 use crate::graph::{Dim, Node, NodeId, Value, ValueId};
+use crate::kernels::dynamic_conv::Packer;
 use crate::plan::{
-    CoefficientsPrimitive, ConvPrimitive, DepthwisePrimitive, ExpandPrimitive, GroupedPrimitive,
-    Plan, Primitive, Slot, SlotInfo, SlotKind, Step, StepEpilogue, StepKind, TransformPrimitive,
-    WindowShape, WinogradPrimitive,
+    CoefficientsPrimitive, ConvPrimitive, DepthwisePrimitive, DynamicConvPrimitive,
+    ExpandPrimitive, GatePrimitive, GroupedPrimitive, PackPrimitive, Plan, Primitive, Slot,
+    SlotInfo, SlotKind, Step, StepEpilogue, StepKind, TransformPrimitive, WindowShape,
+    WinogradPrimitive,
 };
 use crate::simd::padded;
 
@@ -72,6 +77,8 @@ impl<'n, 'g> Builder<'n, 'g> {
                     self.grouped(&[group], primitive, inputs, sums);
                 }
             },
+            Core::Dynamic(dynamic) => self.dynamic(group, dynamic),
+            Core::Gates(gates) => self.gates(group, gates),
             Core::Hyperfunction(hyper) => self.hyperfunction(id, hyper),
             Core::Node => self.node(id),
         }
@@ -100,7 +107,7 @@ impl<'n, 'g> Builder<'n, 'g> {
         let (before, mut inputs) = match &first.core {
             Core::Transform(x) => self.transform(*x, &first.epilogue),
             Core::Convolution(inner) => self.reading_map(first, inner),
-            Core::Hyperfunction(_) | Core::Node => return,
+            Core::Dynamic(_) | Core::Gates(_) | Core::Hyperfunction(_) | Core::Node => return,
         };
         // The map between the two has no slot.
         let (mut after, others) = self.fuse(&second.epilogue, vec![None]);
@@ -161,6 +168,46 @@ impl<'n, 'g> Builder<'n, 'g> {
             unreachable!("merging asks for a depthwise convolution");
         };
         DepthwisePrimitive { weights, window: convolution.window.clone(), epilogue }
+    }
+
+    /// Adds the steps of a convolution with weights per image: the weights, then the convolution.
+    fn dynamic(&mut self, group: &Group, dynamic: &Dynamic) {
+        let net = self.net;
+        let node = net.graph.node(group.members[0]);
+        let Some(x) = node.input(0) else { return };
+        let images = net.maps.dims(x).map_or(Dim::from(1), |dims| dims[0].clone());
+        let x = self.map(x);
+        let Dynamic { kernel, ref window, ref bias, ref weights } = *dynamic;
+        let (node, from, primitive): (_, _, Box<dyn Primitive>) = match weights {
+            ImageWeights::Mixture { node, layer, shares } => {
+                let Weights::Dense(weights) = self.packed.take(layer) else { return };
+                let (window, epilogue) = (WindowShape::pointwise(), StepEpilogue::default());
+                let mixture =
+                    ConvPrimitive { weights, window, prologue: None, epilogue, vectors: true };
+                (net.graph.node(*node), *shares, Box::new(mixture))
+            }
+            &ImageWeights::Computed(weights) => {
+                (node, weights, Box::new(PackPrimitive { packer: Packer::new(kernel) }))
+            }
+        };
+        let from = self.map(from);
+        let dims = vec![images, Dim::from(kernel.packed())];
+        let packed = self.add_slot(format!("{}.packed", node.name), SlotKind::Map(dims));
+        self.step(node, StepKind::Primitive(primitive), vec![Some(from)], vec![Some(packed)]);
+        let (epilogue, inputs) = self.fuse(&group.epilogue, vec![Some(x), Some(packed)]);
+        let (window, bias) = (window.clone(), bias.clone());
+        let primitive = DynamicConvPrimitive { kernel, window, bias, epilogue };
+        self.grouped(&[group], Box::new(primitive), inputs, true);
+    }
+
+    fn gates(&mut self, group: &Group, gates: &Gates) {
+        let mut inputs = vec![Some(self.map(gates.x))];
+        let mut input = |this: &mut Self, gates: Option<ValueId>| {
+            inputs.push(Some(this.map(gates?)));
+            Some(inputs.len() - 1)
+        };
+        let (lines, columns) = (input(self, gates.lines), input(self, gates.columns));
+        self.grouped(&[group], Box::new(GatePrimitive { lines, columns }), inputs, false);
     }
 
     /// Adds the steps of the two layers of a hyperfunction.
@@ -236,15 +283,20 @@ impl<'n, 'g> Builder<'n, 'g> {
             }
             return;
         }
+        if let Some(steps) = lines::steps(net, node) {
+            for LinesStep { output, inputs, primitive } in steps {
+                let inputs = inputs.iter().map(|&value| Some(self.map(value))).collect();
+                let outputs = vec![Some(self.map_slot(output))];
+                self.step(node, StepKind::Primitive(Box::new(primitive)), inputs, outputs);
+            }
+            return;
+        }
         let inputs = node.inputs.iter().map(|id| id.map(ValueId::index)).collect();
         for output in node.outputs.iter().flatten() {
             self.slots[output.index()].kind = SlotKind::Tensor;
         }
         let outputs = node.outputs.iter().map(|id| id.map(ValueId::index)).collect();
-        let kind = match choose::product(net, node) {
-            Some(product) => StepKind::Product(product),
-            None => StepKind::General(node.op.clone()),
-        };
+        let kind = tensors::step(net, node);
         self.step(node, kind, inputs, outputs);
     }
 

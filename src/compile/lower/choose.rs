@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::lines;
 use super::network::Network;
 use crate::compile::pack::{Form, Layer};
 use crate::compile::tuning::{JOINED_STEP, WINOGRAD_CHANNELS, WINOGRAD_SIDE};
@@ -16,8 +17,8 @@ use crate::kernels::epilogue::Activation;
 use crate::kernels::grouped::Groups;
 use crate::kernels::pool::Pooling;
 use crate::plan::{
-    AttentionPrimitive, GlobalAveragePrimitive, MatrixProduct, PoolPrimitive, Primitive,
-    RowsPrimitive, ShiftMaxPrimitive, WindowShape,
+    AttentionPrimitive, GlobalAveragePrimitive, PoolPrimitive, Primitive, RowsPrimitive,
+    ShiftMaxPrimitive, WindowShape,
 };
 use crate::simd::padded;
 use crate::tensor::{DType, Tensor};
@@ -134,7 +135,7 @@ pub(super) fn convolution<'g>(net: &Network<'g>, node: &'g Node) -> Option<Convo
     };
     let (window, vectors) = match &node.op {
         Op::Conv(conv) => {
-            let window = window(conv, weight);
+            let window = window(conv, [weight.shape()[2], weight.shape()[3]]);
             let vectors = window.is_pointwise() && maps.is_vectors(x) && maps.is_vectors(value);
             (window, vectors)
         }
@@ -147,15 +148,16 @@ fn outputs(form: Form) -> usize {
     match form {
         Form::Dense { outputs, .. } | Form::Winograd { outputs, .. } => outputs,
         Form::Hidden { outputs, .. } => outputs,
+        Form::Mixture { kernel, .. } => kernel.packed(),
         Form::Grouped(groups) => groups.count * groups.outputs,
         Form::Depthwise { channels, .. } | Form::Coefficients { channels, .. } => channels,
     }
 }
 
-/// Returns the window of a convolution with `weight [outputs][depth][height][width]`.
-fn window(conv: &Conv, weight: &Tensor) -> WindowShape {
+/// Returns the window of a convolution, which has this height and width.
+pub(super) fn window(conv: &Conv, kernel: [usize; 2]) -> WindowShape {
     WindowShape {
-        kernel: [weight.shape()[2], weight.shape()[3]],
+        kernel,
         strides: conv.strides.clone(),
         dilations: conv.dilations.clone(),
         padding: conv.padding.clone(),
@@ -273,7 +275,7 @@ pub(super) fn plain(net: &Network, node: &Node) -> Option<Box<dyn Primitive>> {
             fits.then(|| Box::new(AttentionPrimitive { tau, gamma_per_position }) as Box<_>)
         }
         _ if is_global_average(net, node) => Some(Box::new(GlobalAveragePrimitive)),
-        _ => None,
+        _ => Some(Box::new(lines::mean(net, node)?)),
     }
 }
 
@@ -288,17 +290,6 @@ pub(super) fn shift_max(net: &Network, node: &Node) -> Option<ShiftMaxPrimitive>
     let channels = 0..padded(op.source.len());
     let source = channels.map(|c| op.source.get(c).copied().unwrap_or(c)).collect();
     fits.then_some(ShiftMaxPrimitive { k: op.k, source })
-}
-
-/// Returns the matrix product that `node` computes, if all of its inputs are f32.
-pub(super) fn product(net: &Network, node: &Node) -> Option<MatrixProduct> {
-    let product = match node.op {
-        Op::MatMul => MatrixProduct::MatMul,
-        Op::Gemm(op) => MatrixProduct::Gemm(op),
-        _ => return None,
-    };
-    let is_f32 = |&id: &ValueId| net.types.get(id).is_some_and(|ty| ty.dtype == DType::F32);
-    node.inputs.iter().flatten().all(is_f32).then_some(product)
 }
 
 /// Whether `node` only changes the shape of its input, and both shapes are vectors of one size.

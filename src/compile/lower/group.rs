@@ -1,6 +1,8 @@
 //! Groups nodes that become one step: a kernel and the epilogue that it applies.
 
 use super::choose::{self, Convolution, Hyper};
+use super::dynamic::{self, Dynamic};
+use super::lines::{self, Gates};
 use super::maps::Maps;
 use super::network::Network;
 use crate::graph::{
@@ -21,6 +23,8 @@ pub(super) struct Group<'g> {
 /// The operation that a step applies its epilogue to.
 pub(super) enum Core<'g> {
     Convolution(Convolution<'g>),
+    Dynamic(Dynamic<'g>),
+    Gates(Gates),
     Hyperfunction(Hyper<'g>),
     /// None: the step applies an epilogue to this value.
     Transform(ValueId),
@@ -45,11 +49,11 @@ pub(super) fn groups<'g>(net: &Network<'g>) -> Vec<Group<'g>> {
     let mut taken = vec![false; net.graph.nodes().len()];
     let mut groups = Vec::new();
     for id in net.graph.node_ids() {
-        if taken[id.0] {
+        if taken[id.0] || dynamic::is_mixture(net, net.graph.node(id)) {
             continue;
         }
         let mut group = Group::beginning_with(net, id);
-        if matches!(group.core, Core::Convolution(_) | Core::Transform(_)) {
+        if matches!(group.core, Core::Convolution(_) | Core::Dynamic(_) | Core::Transform(_)) {
             group.extend(net, &taken);
         }
         for member in &group.members {
@@ -64,9 +68,16 @@ pub(super) fn groups<'g>(net: &Network<'g>) -> Vec<Group<'g>> {
 impl<'g> Group<'g> {
     fn beginning_with(net: &Network<'g>, id: NodeId) -> Self {
         let node = net.graph.node(id);
+        if let Some((gates, members)) = lines::gates(net, node, id) {
+            let output = members.last().map_or(node.output(), |&id| net.graph.node(id).output());
+            let epilogue = Epilogue::default();
+            return Group { members, core: Core::Gates(gates), epilogue, output };
+        }
         let mut epilogue = Epilogue::default();
         let core = if let Some(convolution) = choose::convolution(net, node) {
             Core::Convolution(convolution)
+        } else if let Some(dynamic) = dynamic::dynamic(net, node) {
+            Core::Dynamic(dynamic)
         } else if let Some(x) = epilogue.of_node(net, node) {
             Core::Transform(x)
         } else if let Some(hyper) = choose::hyperfunction(net, node) {
@@ -209,7 +220,7 @@ fn per_channel(op: &Op) -> Option<Activation> {
 }
 
 /// Returns the activation that `node` is, if an epilogue can apply it.
-fn activation(graph: &Graph, node: &Node) -> Option<Activation> {
+pub(super) fn activation(graph: &Graph, node: &Node) -> Option<Activation> {
     Some(match &node.op {
         Op::Unary(Unary::Relu) => Activation::Clamp { low: 0.0, high: f32::INFINITY },
         &Op::Unary(Unary::LeakyRelu { alpha }) => Activation::LeakyRelu { alpha },

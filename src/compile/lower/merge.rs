@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::dynamic::ImageWeights;
 use super::group::{Core, Group};
 use super::network::Network;
 use crate::compile::pack::Layer;
@@ -26,7 +27,11 @@ impl<'g> Stage<'g> {
                 Core::Hyperfunction(hyper) => {
                     [hyper.first.as_ref().map(|(layer, _)| layer), Some(&hyper.second)]
                 }
-                Core::Transform(_) | Core::Node => [None, None],
+                Core::Dynamic(dynamic) => match &dynamic.weights {
+                    ImageWeights::Mixture { layer, .. } => [Some(layer), None],
+                    ImageWeights::Computed(_) => [None, None],
+                },
+                Core::Gates(_) | Core::Transform(_) | Core::Node => [None, None],
             }
             .into_iter()
             .flatten()
@@ -73,7 +78,7 @@ fn can_merge(net: &Network, first: &Group, second: &Stage) -> bool {
     match &first.core {
         Core::Transform(_) => convolution.takes_prologue(),
         Core::Convolution(inner) => inner.can_expand(convolution) && is_large(net, first.output),
-        Core::Hyperfunction(_) | Core::Node => false,
+        Core::Dynamic(_) | Core::Gates(_) | Core::Hyperfunction(_) | Core::Node => false,
     }
 }
 

@@ -7,10 +7,13 @@
 mod build;
 mod channels;
 mod choose;
+mod dynamic;
 mod group;
+mod lines;
 mod maps;
 mod merge;
 mod network;
+mod tensors;
 
 use super::pack::{Packed, to_store};
 use crate::format::{PackedTensors, SourceFiles};

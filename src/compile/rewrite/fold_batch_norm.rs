@@ -3,6 +3,7 @@
 //! `scale * (W x + b - mean) / sqrt(variance + epsilon) + bias` is equal to `W' x + b'`, where the
 //! weights of each output channel are multiplied by `scale / sqrt(variance + epsilon)`.
 
+use super::dynamic_conv::into_experts;
 use crate::error::Result;
 use crate::graph::geometry::is_row;
 use crate::graph::{Graph, Node, NodeId, Op, Rewriter, ValueId};
@@ -60,6 +61,11 @@ pub(super) fn into_layer(
 ) -> Option<()> {
     let producer = graph.links().producer(x)?;
     graph.links().only_reader(x)?;
+    if matches!(graph.node(producer).op, Op::DynamicConv(_)) {
+        into_experts(graph, producer, affine)?;
+        graph.take_over(output, x);
+        return Some(());
+    }
     let channels = affine.slopes.len();
     let layer = graph.node(producer);
     let weight = graph.constant(layer.input(1)?)?;

@@ -1,11 +1,12 @@
-//! Rewrites a mean over the rows of a map and then over its columns as one mean over all positions.
+//! Merges a mean of means into one mean over the axes of both.
 
 use crate::error::Result;
 use crate::graph::predicates::axis_from_front;
-use crate::graph::{NodeId, Op, Reduce, ReduceKind, Rewriter, ValueId};
+use crate::graph::{Dim, NodeId, Op, Reduce, ReduceKind, Rewriter, ValueId};
 use crate::tensor::Tensor;
 
-/// Merges every mean over one axis of a feature map with a mean over the other.
+/// Merges every mean with the mean that it alone reads, where each is over as many elements for all
+/// results.
 ///
 /// # Errors
 /// [`Graph`](crate::ErrorKind::Graph) or [`Shape`](crate::ErrorKind::Shape) if the graph
@@ -18,32 +19,33 @@ pub fn merge_means(graph: &mut Rewriter) -> Result<()> {
 }
 
 fn merge(graph: &mut Rewriter, id: NodeId) -> Option<()> {
-    let (second, of_second, keep_dims) = mean(graph, id)?;
-    let first = graph.links().producer(second)?;
-    let (x, of_first, kept) = mean(graph, first)?;
-    graph.links().only_reader(second)?;
-    if graph.types().get(x)?.dims.len() != 4 || keep_dims != kept {
+    let (means, mut axes) = mean(graph, id)?;
+    let inner = graph.links().producer(means)?;
+    graph.links().only_reader(means)?;
+    let (x, inner_axes) = mean(graph, inner)?;
+    if inner_axes.iter().any(|axis| axes.contains(axis)) {
         return None;
     }
-    // Without kept axes the second mean counts the axes that the first one has left.
-    let of_second = if !kept && of_second >= of_first { of_second + 1 } else { of_second };
-    if ![[2, 3], [3, 2]].contains(&[of_first, of_second]) {
-        return None;
-    }
-    let name = format!("{}.axes", graph.node(id).name);
-    let axes = graph.add_constant(name, Tensor::vector(vec![2i64, 3]));
+    axes.extend(inner_axes);
+    axes.sort_unstable();
+    let name = graph.node(id).name.clone();
+    let axes = graph.add_constant(format!("{name}.axes"), Tensor::vector(axes));
     graph.edit(id, |node| node.inputs = vec![Some(x), Some(axes)]);
     Some(())
 }
 
-/// Returns the input of a mean over one axis, the axis, and whether it is kept.
-fn mean(graph: &Rewriter, id: NodeId) -> Option<(ValueId, usize, bool)> {
+/// Returns the value of which node `id` computes means, and the axes, if it keeps them with size 1.
+fn mean(graph: &Rewriter, id: NodeId) -> Option<(ValueId, Vec<i64>)> {
     let node = graph.node(id);
-    let Op::Reduce(Reduce { kind: ReduceKind::Mean, keep_dims, .. }) = node.op else { return None };
+    let Op::Reduce(Reduce { kind: ReduceKind::Mean, keep_dims: true, .. }) = node.op else {
+        return None;
+    };
     let x = node.input(0)?;
-    let axes = graph.constant(node.input(1)?)?.to_i64s().ok()?;
-    let &[axis] = axes.as_slice() else { return None };
-    Some((x, axis_from_front(axis, graph.types().get(x)?.dims.len())?, keep_dims))
+    let rank = graph.types().get(x)?.dims.len();
+    let axes = graph.types().contents(node.input(1)?)?;
+    let axis = |axis: &Dim| axis_from_front(axis.as_const()?, rank).map(|axis| axis as i64);
+    let axes: Vec<i64> = axes.iter().map(axis).collect::<Option<_>>()?;
+    (!axes.is_empty()).then_some((x, axes))
 }
 
 #[cfg(test)]
@@ -51,31 +53,26 @@ mod tests {
     use super::super::testing::Net;
     use super::*;
 
-    fn after_two_means(axes: [i64; 2], keep_dims: bool) -> usize {
-        let mut net = Net::new();
-        let mut y = net.x;
-        for axis in axes {
-            let axes = net.constant(Tensor::vector(vec![axis]));
-            let noop_with_empty_axes = false;
-            let reduce = Reduce { kind: ReduceKind::Mean, keep_dims, noop_with_empty_axes };
-            y = net.apply(Op::Reduce(reduce), &[y, axes]);
-        }
-        net.rewritten(y, merge_means).len()
+    fn mean_of(net: &mut Net, x: ValueId, axes: &[i64], keep_dims: bool) -> ValueId {
+        let axes = net.constant(Tensor::vector(axes.to_vec()));
+        let kind = ReduceKind::Mean;
+        net.apply(Op::Reduce(Reduce { kind, keep_dims, noop_with_empty_axes: false }), &[x, axes])
     }
 
     #[test]
-    fn means_over_both_spatial_axes_are_one() {
-        for axes in [[2, 3], [3, 2], [-1, -2], [-2, -1]] {
-            assert_eq!(after_two_means(axes, true), 1, "{axes:?}");
+    fn a_mean_of_means_is_one_mean() {
+        for (first, second, keep_dims, left) in [
+            (&[2][..], &[3][..], true, 1),
+            (&[-1], &[-2], true, 1),
+            (&[2, 3], &[1], true, 1),
+            (&[2], &[2], true, 2),
+            (&[3], &[2], false, 2),
+        ] {
+            let mut net = Net::new();
+            let x = net.x;
+            let means = mean_of(&mut net, x, first, keep_dims);
+            let y = mean_of(&mut net, means, second, keep_dims);
+            assert_eq!(net.rewritten(y, merge_means).len(), left, "{first:?}, {second:?}");
         }
-        for axes in [[2, 2], [3, 2], [-1, -1]] {
-            assert_eq!(after_two_means(axes, false), 1, "{axes:?}");
-        }
-    }
-
-    #[test]
-    fn other_means_stay() {
-        assert_eq!(after_two_means([1, 2], true), 2);
-        assert_eq!(after_two_means([2, 1], false), 2);
     }
 }

@@ -1,6 +1,8 @@
 //! Passes that rewrite a graph into an equal one, one pass per file.
 
 mod channel_affine;
+mod constant_shapes;
+mod dynamic_conv;
 mod fold_batch_norm;
 mod fold_pad;
 mod free_batch;
@@ -12,6 +14,8 @@ mod split_maxout;
 mod static_slopes;
 
 pub use channel_affine::channel_affine;
+pub use constant_shapes::constant_shapes;
+pub use dynamic_conv::dynamic_conv;
 pub use fold_batch_norm::fold_batch_norm;
 pub use fold_pad::fold_pad;
 pub use free_batch::{FixedBatch, free_batch};

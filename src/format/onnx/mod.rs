@@ -2,25 +2,33 @@
 //!
 //! What no output needs is skipped, and may be of types and operators that this crate does not have.
 
+mod attention;
 mod attributes;
+mod compose;
 mod contributed;
+mod einsum;
 mod external;
+mod indexing;
 mod inputs;
 mod legacy;
 mod live;
 mod names;
+mod normalisation;
 mod operators;
 mod proto;
+mod random;
+mod sampling;
 mod schema;
 mod scopes;
 mod sparse;
+mod table;
 mod tensors;
 #[cfg(test)]
 mod tests;
 mod training;
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use prost::Message;
@@ -28,12 +36,13 @@ use prost::Message;
 use super::Place;
 use super::contents::{Contents, SourceFiles};
 use crate::error::{Error, Result};
-use crate::graph::Graph;
+use crate::graph::{Graph, ValueId};
 use crate::tensor::Tensor;
 use external::ExternalFiles;
 use inputs::InputTypes;
 use live::live;
 use operators::NodeReader;
+use random::RandomNumbers;
 use schema::opsets;
 use scopes::{Functions, Scope};
 use tensors::TensorReader;
@@ -82,6 +91,7 @@ struct Reader<'m> {
     budget: usize,
     tensors: TensorReader,
     graph: Graph,
+    random: HashMap<ValueId, RandomNumbers>,
 }
 
 impl<'m> Reader<'m> {
@@ -105,6 +115,7 @@ impl<'m> Reader<'m> {
             budget: scopes::MAX_INLINED,
             tensors: TensorReader::new(files),
             graph,
+            random: HashMap::new(),
         })
     }
 
@@ -138,6 +149,9 @@ impl<'m> Reader<'m> {
             })
         });
         let outputs = outputs.collect::<Result<Vec<_>>>()?;
+        if let Some(numbers) = outputs.iter().find_map(|id| self.random.get(id)) {
+            return Err(numbers.refused());
+        }
         self.graph.set_outputs(outputs);
         self.graph.validate()?;
         Ok((self.graph, self.tensors.into_files()))
@@ -211,7 +225,8 @@ impl<'m> Reader<'m> {
             }
         };
         let (graph, tensors, name) = (&mut self.graph, &mut self.tensors, name.to_string());
-        NodeReader { graph, tensors, node, name, opset, inputs, outputs }.read()
+        let random = &mut self.random;
+        NodeReader { graph, tensors, node, name, opset, inputs, outputs, random }.read()
     }
 }
 

@@ -3,14 +3,16 @@
 //! A graph has the form of the newest opset. Attributes of older opsets that are inputs in newer ones
 //! become constants.
 
+use std::collections::HashMap;
+
 use super::attributes::Attributes;
 use super::names::{combination, reduction, unary};
+use super::random::RandomNumbers;
 use super::tensors::{TensorReader, dtype};
 use super::{proto, schema};
 use crate::error::{Error, Result};
-use crate::graph::infer::infer;
 use crate::graph::{
-    ArgMax, AspectRatioPolicy, Conv, ConvTranspose, CoordinateTransform, DepthOrder, Gemm, Graph,
+    AspectRatioPolicy, Conv, ConvTranspose, CoordinateTransform, CumSum, DepthOrder, Gemm, Graph,
     NearestRounding, Node, Op, PadMode, Padding, Pool, PoolKind, Reduce, Resize, ResizeMode,
     Scalar, Softmax, ValueId, element_types,
 };
@@ -27,6 +29,8 @@ pub(super) struct NodeReader<'r> {
     pub opset: i64,
     pub inputs: Vec<Option<ValueId>>,
     pub outputs: Vec<Option<ValueId>>,
+    /// The values of random numbers read so far.
+    pub random: &'r mut HashMap<ValueId, RandomNumbers>,
 }
 
 impl NodeReader<'_> {
@@ -38,8 +42,14 @@ impl NodeReader<'_> {
     /// does not have the operator.
     pub(super) fn read(mut self) -> Result<()> {
         let node = self.node;
+        if !schema::is_known(node) {
+            return Err(self.unsupported());
+        }
         schema::check_attributes(node)?;
         let a = Attributes::of(node);
+        if self.reads_random_numbers(&a)? {
+            return Ok(());
+        }
         match node.domain.as_str() {
             "" | "ai.onnx" => self.standard(&a),
             "com.microsoft" => self.contributed(&a),
@@ -58,7 +68,8 @@ impl NodeReader<'_> {
             other => other,
         };
         Error::unsupported(format!(
-            "operator {} of {domain} opset {} is not supported",
+            "operator {} of {domain} opset {} is not supported; docs/operators.md lists those that \
+             are",
             self.node.op_type, self.opset
         ))
     }
@@ -104,11 +115,14 @@ impl NodeReader<'_> {
             "AveragePool" => Op::Pool(self.pool(a, PoolKind::Average)?),
             "GlobalAveragePool" => Op::GlobalPool(PoolKind::Average),
             "GlobalMaxPool" => Op::GlobalPool(PoolKind::Max),
-            "ArgMax" => Op::ArgMax(ArgMax {
-                axis: a.int("axis", 0)?,
-                keep_dims: a.flag("keepdims", true)?,
-                select_last: a.flag("select_last_index", false)?,
+            "ArgMax" => self.arg_max(a)?,
+            "TopK" => self.top_k(a)?,
+            "CumSum" => Op::CumSum(CumSum {
+                exclusive: a.flag("exclusive", false)?,
+                reverse: a.flag("reverse", false)?,
             }),
+            "NonZero" => Op::NonZero,
+            "NonMaxSuppression" => self.non_max_suppression(a)?,
             "Concat" => Op::Concat { axis: a.int("axis", 1)? },
             "Split" => {
                 self.lift_ints(a, "split", 1)?;
@@ -116,7 +130,16 @@ impl NodeReader<'_> {
             }
             "Slice" => self.slice(a)?,
             "Gather" => Op::Gather { axis: a.int("axis", 0)? },
+            "GatherElements" => Op::GatherElements { axis: a.int("axis", 0)? },
             "GatherND" => self.gather_nd(a)?,
+            "Scatter" | "ScatterElements" => {
+                let reduction = self.scatter_reduction(a)?;
+                Op::ScatterElements { axis: a.int("axis", 0)?, reduction }
+            }
+            "ScatterND" => Op::ScatterNd { reduction: self.scatter_reduction(a)? },
+            "GridSample" => self.grid_sample(a)?,
+            "DeformConv" => self.deform_conv(a)?,
+            "RoiAlign" => self.roi_align(a)?,
             "Reshape" => {
                 self.lift_ints(a, "shape", 1)?;
                 Op::Reshape { allow_zero: a.flag("allowzero", false)? }
@@ -157,6 +180,7 @@ impl NodeReader<'_> {
             "Cast" => Op::Cast { to: cast_target(a)? },
             other => match self.by_name(other, a)? {
                 Some(op) => op,
+                None if self.composed(other, a)? => return Ok(()),
                 None => return Err(self.unsupported()),
             },
         };
@@ -232,21 +256,6 @@ impl NodeReader<'_> {
         self.inputs[at].get_or_insert(value);
     }
 
-    /// Returns the number of axes of a value, if it follows from the nodes read so far.
-    pub(super) fn rank(&self, id: ValueId) -> Option<usize> {
-        let value = self.graph.value(id);
-        if let Some(tensor) = &value.constant {
-            return Some(tensor.shape().len());
-        }
-        if let Some(ty) = &value.input {
-            return Some(ty.dims.len());
-        }
-        let mut part = self.graph.clone();
-        part.set_outputs(vec![id]);
-        part.validate().ok()?;
-        infer(&part).ok()?.get(id).map(|ty| ty.dims.len())
-    }
-
     /// Refuses operators whose further outputs, which serve training only, are used.
     fn only_first_output(&mut self) -> Result<()> {
         if self.outputs.iter().skip(1).any(Option::is_some) {
@@ -299,12 +308,12 @@ impl NodeReader<'_> {
         Ok(())
     }
 
-    fn softmax(&self, a: &Attributes) -> Result<Softmax> {
+    pub(super) fn softmax(&self, a: &Attributes) -> Result<Softmax> {
         let flatten = self.opset < 13;
         Ok(Softmax { axis: a.int("axis", if flatten { 1 } else { -1 })?, flatten })
     }
 
-    fn pool(&mut self, a: &Attributes, kind: PoolKind) -> Result<Pool> {
+    pub(super) fn pool(&mut self, a: &Attributes, kind: PoolKind) -> Result<Pool> {
         let kernel = a.sizes("kernel_shape")?;
         if kernel.is_empty() {
             return Err(Error::format("attribute \"kernel_shape\" is missing"));
@@ -341,21 +350,6 @@ impl NodeReader<'_> {
             self.lift_ints(a, "axes", 3)?;
         }
         Ok(Op::Slice)
-    }
-
-    /// Reads a `GatherND` that is a `Gather`. PyTorch writes `x[:, [2, 0, 1]]` so.
-    fn gather_nd(&mut self, a: &Attributes) -> Result<Op> {
-        let indices = self.inputs.get(1).copied().flatten();
-        let indices = indices.and_then(|id| self.graph.constant(id));
-        let list = indices.and_then(|tensor| match tensor.shape() {
-            [shape @ .., 1] => tensor.reshape(shape).ok(),
-            _ => None,
-        });
-        let Some(list) = list.filter(|_| a.int("batch_dims", 0).is_ok_and(|dims| dims == 0)) else {
-            return Err(self.unsupported());
-        };
-        self.inputs[1] = Some(self.constant_named("indices", list));
-        Ok(Op::Gather { axis: 0 })
     }
 
     fn resize(&mut self, a: &Attributes) -> Result<Op> {

@@ -10,6 +10,7 @@ mod context;
 mod create;
 mod dynamic;
 mod elementwise;
+mod indexing;
 mod normalisation;
 mod pieces;
 mod products;
@@ -202,6 +203,7 @@ fn types(cx: &Context) -> Answer<Vec<TensorType>> {
     let ty = match &cx.node.op {
         Op::Conv(conv) => windows::conv(cx, conv),
         Op::ConvTranspose(conv) => windows::conv_transpose(cx, conv),
+        Op::DeformConv(conv) => windows::deform_conv(cx, conv),
         Op::Pool(pool) => {
             let values = windows::pool(cx, pool)?;
             let positions = TensorType { dtype: DType::I64, dims: values.dims.clone() };
@@ -224,6 +226,14 @@ fn types(cx: &Context) -> Answer<Vec<TensorType>> {
         Op::Cast { to } => elementwise::cast(cx, *to),
         Op::Reduce(reduce) => reduce::reduce(cx, reduce),
         Op::ArgMax(arg_max) => reduce::arg_max(cx, arg_max),
+        Op::TopK(top_k) => return indexing::top_k(cx, top_k),
+        Op::CumSum(_) => indexing::cum_sum(cx),
+        Op::GatherElements { axis } => indexing::gather_elements(cx, *axis),
+        Op::GatherNd { batch_dims } => indexing::gather_nd(cx, *batch_dims),
+        Op::ScatterElements { axis, .. } => indexing::scatter_elements(cx, *axis),
+        Op::ScatterNd { .. } => indexing::scatter_nd(cx),
+        Op::NonZero => indexing::non_zero(cx),
+        Op::NonMaxSuppression(_) => indexing::non_max_suppression(cx),
         Op::Concat { axis } => pieces::concat(cx, *axis),
         Op::Split { axis } => return pieces::split(cx, *axis),
         Op::Slice => pieces::slice(cx),
@@ -237,6 +247,8 @@ fn types(cx: &Context) -> Answer<Vec<TensorType>> {
         Op::Expand => resample::expand(cx),
         Op::Tile => resample::tile(cx),
         Op::Resize(resize) => resample::resize(cx, resize),
+        Op::GridSample(_) => resample::grid_sample(cx),
+        Op::RoiAlign(op) => resample::roi_align(cx, op),
         Op::Pad { .. } => resample::pad(cx),
         Op::Identity => cx.ty(0).cloned(),
         Op::Dropout => {
@@ -249,6 +261,7 @@ fn types(cx: &Context) -> Answer<Vec<TensorType>> {
         Op::Shape { start, end } => create::shape(cx, *start, *end),
         Op::Size => Ok(TensorType { dtype: DType::I64, dims: vec![] }),
         Op::Hyperfunction(hyperfunction) => dynamic::hyperfunction(cx, hyperfunction),
+        Op::DynamicConv(conv) => windows::dynamic_conv(cx, conv),
         Op::MaxAffine(max_affine) => dynamic::max_affine(cx, max_affine),
         Op::ChannelActivation(activation) => dynamic::per_channel(cx, activation.rows().into()),
         Op::ShiftMax(shift_max) => dynamic::shift_max(cx, shift_max),

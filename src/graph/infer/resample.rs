@@ -1,9 +1,11 @@
 //! Operators that repeat, resize and pad tensors.
 
 use super::context::{Answer, Context, Stop};
-use super::sizes::{add, broadcast, mul};
+use super::sizes::{add, broadcast, may_equal, mul};
 use crate::error::{Error, Result};
-use crate::graph::{AspectRatioPolicy, CoordinateTransform, Dim, Resize, TensorType, geometry};
+use crate::graph::{
+    AspectRatioPolicy, CoordinateTransform, Dim, Resize, RoiAlign, TensorType, geometry,
+};
 use crate::tensor::DType;
 
 pub(super) fn expand(cx: &Context) -> Answer<TensorType> {
@@ -187,4 +189,45 @@ fn scaled(size: &Dim, scale: f32) -> Result<Option<Dim>> {
         }
     }
     Ok(None)
+}
+
+pub(super) fn grid_sample(cx: &Context) -> Answer<TensorType> {
+    for i in 0..2 {
+        cx.expect_type(i, "floating-point", DType::is_float)?;
+    }
+    let (x, grid) = (cx.ty(0)?, cx.dims(1)?);
+    let axes = x.dims.len().saturating_sub(2);
+    let fits = axes > 0
+        && grid.len() == x.dims.len()
+        && may_equal(&grid[0], &x.dims[0])
+        && may_equal(&grid[axes + 1], &axes.into());
+    if !fits {
+        return Err(Error::shape(format!(
+            "expected an input [N, C, ...] and a grid [N, ..., axes], found {:?} and {grid:?}",
+            x.dims
+        ))
+        .into());
+    }
+    let dims = [&x.dims[..2], &grid[1..=axes]].concat();
+    Ok(TensorType { dtype: x.dtype, dims })
+}
+
+pub(super) fn roi_align(cx: &Context, op: &RoiAlign) -> Answer<TensorType> {
+    for i in 0..2 {
+        cx.expect_type(i, "floating-point", DType::is_float)?;
+    }
+    let (x, regions) = (cx.ty(0)?, cx.dims(1)?);
+    if x.dims.len() != 4 || regions.len() != 2 || !may_equal(&regions[1], &4.into()) {
+        return Err(Error::shape(format!(
+            "expected an input [N, C, H, W] and regions [R, 4], found {:?} and {regions:?}",
+            x.dims
+        ))
+        .into());
+    }
+    cx.expect_vector(2, "the images of regions", &regions[0])?;
+    let [height, width] = op.output.map(Dim::from);
+    Ok(TensorType {
+        dtype: x.dtype,
+        dims: vec![regions[0].clone(), x.dims[1].clone(), height, width],
+    })
 }

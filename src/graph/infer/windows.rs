@@ -4,11 +4,36 @@ use super::context::{Answer, Context, one};
 use super::sizes::{add, ceil_div, may_equal, mul, sub};
 use crate::error::{Error, Result};
 use crate::graph::geometry::{self, WindowSpec};
-use crate::graph::{Conv, ConvTranspose, Dim, Pool, TensorType};
+use crate::graph::{Conv, ConvTranspose, DeformConv, Dim, DynamicConv, Pool, TensorType};
 use crate::tensor::DType;
 
 pub(super) fn conv(cx: &Context, op: &Conv) -> Answer<TensorType> {
     cx.same_types(0..3)?;
+    conv_with_bias(cx, op, 2)
+}
+
+pub(super) fn deform_conv(cx: &Context, op: &DeformConv) -> Answer<TensorType> {
+    cx.same_types(0..5)?;
+    let ty = conv_with_bias(cx, &op.conv, 3)?;
+    let Some(kernel) = fixed(&cx.dims(1)?[2..]) else { return Ok(ty) };
+    let taps = kernel.iter().try_fold(Dim::from(op.offset_groups), |n, &k| mul(&n, &k.into()))?;
+    let offsets = mul(&taps, &kernel.len().into())?;
+    for (i, what, channels) in [(2, "the offset", offsets), (4, "the mask", taps)] {
+        let Ok(dims) = cx.dims(i) else { continue };
+        let wanted = [&ty.dims[..1], &[channels], &ty.dims[2..]].concat();
+        let fits = dims.len() == wanted.len()
+            && dims.iter().zip(&wanted).all(|(found, wanted)| may_equal(found, wanted));
+        if !fits {
+            return Err(
+                Error::shape(format!("{what} must have shape {wanted:?}, found {dims:?}")).into()
+            );
+        }
+    }
+    Ok(ty)
+}
+
+/// Returns the type of a convolution whose bias is input `bias`.
+fn conv_with_bias(cx: &Context, op: &Conv, bias: usize) -> Answer<TensorType> {
     cx.expect_type(0, "floating-point", DType::is_float)?;
     let (x, weight) = (cx.ty(0)?, cx.dims(1)?);
     check_ranks(&x.dims, weight)?;
@@ -24,7 +49,7 @@ pub(super) fn conv(cx: &Context, op: &Conv) -> Answer<TensorType> {
         .into());
     }
     divides(&groups, &weight[0])?;
-    cx.expect_vector(2, "the bias", &weight[0])?;
+    cx.expect_vector(bias, "the bias", &weight[0])?;
 
     let mut dims = vec![x.dims[0].clone(), weight[0].clone()];
     match fixed(&weight[2..]) {
@@ -33,6 +58,36 @@ pub(super) fn conv(cx: &Context, op: &Conv) -> Answer<TensorType> {
         }
         None => dims.extend(cx.fresh(x.dims.len() - 2)),
     }
+    Ok(TensorType { dtype: x.dtype, dims })
+}
+
+pub(super) fn dynamic_conv(cx: &Context, op: &DynamicConv) -> Answer<TensorType> {
+    cx.same_types(0..3)?;
+    cx.expect_type(0, "floating-point", DType::is_float)?;
+    let (x, weights) = (cx.ty(0)?, cx.dims(1)?);
+    let (groups, outputs) = (groups(op.conv.groups)?, Dim::from(op.outputs));
+    let ([images, channels, positions @ ..], [sets, len]) = (x.dims.as_slice(), weights) else {
+        return Err(Error::shape(format!(
+            "expected an input [N, C, H, W] and weights [N, elements], found {:?} and {weights:?}",
+            x.dims
+        ))
+        .into());
+    };
+    divides(&groups, &outputs)?;
+    let [height, width] = op.kernel.map(Dim::from);
+    let products = mul(&mul(channels, &outputs)?, &mul(&height, &width)?)?;
+    let fits = may_equal(&mul(len, &groups)?, &products);
+    if positions.len() != 2 || !may_equal(images, sets) || !fits {
+        return Err(Error::shape(format!(
+            "weights {weights:?} do not fit an input {:?}, {outputs} outputs in {groups} groups \
+             and a window {:?}",
+            x.dims, op.kernel
+        ))
+        .into());
+    }
+    cx.expect_vector(2, "the bias", &outputs)?;
+    let mut dims = vec![images.clone(), outputs];
+    dims.extend(window_sizes(positions, WindowSpec::from_conv(&op.conv, &op.kernel), false)?);
     Ok(TensorType { dtype: x.dtype, dims })
 }
 

@@ -11,8 +11,8 @@ pub(in crate::plan) struct Buffers {
     pub placement: Placement,
     /// The maps and the workspace.
     pub arena: Arena,
-    /// For every slot that is not a map, its tensor, from the step that computes it to the last one
-    /// that reads it.
+    /// For every slot, its tensor, from the step that computes it to the last one that reads it. That of
+    /// a map or an input is made by the first step that reads it as a tensor.
     pub tensors: Vec<Option<Tensor>>,
 }
 

@@ -2,12 +2,13 @@
 
 use std::time::Instant;
 
+use super::options::RunOptions;
 use super::watch::{StepTime, Watch};
 use crate::error::{Error, Result};
 use crate::plan::input::Input;
 use crate::plan::map::{MapView, copy_to_map, tensor_from_map};
 use crate::plan::memory::Buffers;
-use crate::plan::steps::{Arguments, MOST_INPUTS, MOST_OUTPUTS, Primitive};
+use crate::plan::steps::{Arguments, MOST_INPUTS, MOST_OUTPUTS, Primitive, TensorInputs};
 use crate::plan::threads::{Team, Workers};
 use crate::plan::{Plan, Slot, SlotKind, Step, StepKind};
 use crate::reference;
@@ -19,25 +20,32 @@ use crate::tensor::{Layout, Tensor};
 pub(super) struct Executor<'a> {
     pub plan: &'a Plan,
     pub inputs: &'a [Input<'a>],
+    pub options: &'a RunOptions,
     pub isa: Isa,
 }
 
 impl Executor<'_> {
     /// Runs the steps that `buffers` are for, on the threads of `team`.
     pub fn run(&self, buffers: &mut Buffers, team: &mut Team, watch: &mut Watch) -> Result<()> {
+        buffers.tensors.fill(None);
         for index in buffers.placement.steps.clone() {
+            self.options.check()?;
             let step = &self.plan.steps[index];
+            let mut macs = None;
             let start = matches!(watch, Watch::Times(_)).then(Instant::now);
             let done = match &step.kind {
                 StepKind::Primitive(primitive) => {
                     self.run_primitive(buffers, team, index, &**primitive)
                 }
-                StepKind::Product(product) => {
-                    self.run_on_tensors(buffers, step, |inputs| Ok(vec![product.run(inputs)?]))
-                }
-                StepKind::General(op) => self.run_on_tensors(buffers, step, |inputs| {
-                    reference::evaluate(op, inputs, step.outputs.len())
+                StepKind::Tensors(operation) => self.run_on_tensors(buffers, index, |inputs| {
+                    macs = start.map(|_| operation.macs(&inputs));
+                    operation.run(self.isa, inputs, step.outputs.len())
                 }),
+                StepKind::General(op) => self.run_on_tensors(buffers, index, |inputs| {
+                    let inputs: Vec<_> = inputs.0.iter().map(Option::as_ref).collect();
+                    reference::evaluate(op, &inputs, step.outputs.len())
+                }),
+                &StepKind::Shape { start, end } => self.run_shape(buffers, index, start, end),
                 StepKind::Import => self.run_import(buffers, step),
             };
             done.map_err(|e| e.at_node(&step.name, &step.op))?;
@@ -45,7 +53,7 @@ impl Executor<'_> {
                 Watch::Nobody => {}
                 Watch::Times(report) => {
                     let seconds = start.map_or(0.0, |start| start.elapsed().as_secs_f64());
-                    report(self.step_time(buffers, step, seconds)?);
+                    report(self.step_time(buffers, step, seconds, macs));
                 }
                 Watch::Values(report) => {
                     for &slot in step.outputs.iter().flatten() {
@@ -57,7 +65,7 @@ impl Executor<'_> {
                 }
             }
             for &slot in step.inputs.iter().flatten() {
-                if self.plan.last_use[slot] == Some(index) {
+                if self.plan.last_use_as_tensor[slot] <= Some(index) {
                     buffers.tensors[slot] = None;
                 }
             }
@@ -139,22 +147,66 @@ impl Executor<'_> {
         })
     }
 
-    /// Runs a step that `compute` computes from tensors.
+    /// Runs step number `index`, which `compute` computes from tensors.
     fn run_on_tensors(
         &self,
         buffers: &mut Buffers,
-        step: &Step,
-        compute: impl FnOnce(&[Option<&Tensor>]) -> Result<Vec<Tensor>>,
+        index: usize,
+        compute: impl FnOnce(TensorInputs) -> Result<Vec<Tensor>>,
     ) -> Result<()> {
-        let input = |slot: &Option<Slot>| slot.map(|slot| self.value(buffers, slot)).transpose();
-        let inputs = step.inputs.iter().map(input).collect::<Result<Vec<_>>>()?;
-        let inputs: Vec<_> = inputs.iter().map(Option::as_ref).collect();
-        let outputs = compute(&inputs)?;
+        let step = &self.plan.steps[index];
+        for &slot in step.inputs.iter().flatten() {
+            if buffers.tensors[slot].is_none() {
+                buffers.tensors[slot] = Some(self.value(buffers, slot)?);
+            }
+        }
+        // A tensor that nothing reads later is handed over, so that the result may take its place.
+        let input = |(i, slot): (usize, &Option<Slot>)| {
+            let slot = (*slot)?;
+            let is_last = self.plan.last_use_as_tensor[slot] == Some(index);
+            match is_last && !step.inputs[i + 1..].contains(&Some(slot)) {
+                true => buffers.tensors[slot].take(),
+                false => buffers.tensors[slot].clone(),
+            }
+        };
+        let inputs = TensorInputs(step.inputs.iter().enumerate().map(input).collect());
+        let outputs = compute(inputs)?;
         for (slot, tensor) in step.outputs.iter().zip(outputs) {
             if let Some(slot) = *slot {
                 buffers.tensors[slot] = Some(tensor);
             }
         }
+        Ok(())
+    }
+
+    /// Runs step number `index`, which reads sizes of a value.
+    fn run_shape(
+        &self,
+        buffers: &mut Buffers,
+        index: usize,
+        start: i64,
+        end: Option<i64>,
+    ) -> Result<()> {
+        let step = &self.plan.steps[index];
+        let (Some(&Some(from)), Some(&Some(to))) = (step.inputs.first(), step.outputs.first())
+        else {
+            return Ok(());
+        };
+        let tensor;
+        let shape = match &self.plan.slots[from].kind {
+            SlotKind::Map(_) | SlotKind::Alias { .. } => buffers.placement.shape(from),
+            SlotKind::Input(n) => self.inputs[*n].shape(),
+            _ => {
+                tensor = self.value(buffers, from)?;
+                tensor.shape()
+            }
+        };
+        let rank = shape.len() as i64;
+        let place = |i: i64| (if i < 0 { i.saturating_add(rank) } else { i }).clamp(0, rank);
+        let (start, end) = (place(start) as usize, place(end.unwrap_or(rank)) as usize);
+        let sizes = shape.get(start..end).unwrap_or_default();
+        let sizes = sizes.iter().map(|&size| size as i64).collect::<Vec<i64>>();
+        buffers.tensors[to] = Some(Tensor::vector(sizes));
         Ok(())
     }
 
@@ -182,22 +234,23 @@ impl Executor<'_> {
         Ok(())
     }
 
-    /// Describes how long a step took, before the tensors that it read are dropped.
-    fn step_time(&self, buffers: &Buffers, step: &Step, seconds: f64) -> Result<StepTime> {
-        let first = |slots: &[Option<Slot>]| slots.first().copied().flatten();
-        let macs = match (&step.kind, step.inputs.as_slice()) {
-            (StepKind::Primitive(primitive), inputs) => {
-                let extent = |slots| buffers.placement.extents[first(slots)?];
-                let extents = extent(inputs).zip(extent(&step.outputs));
+    /// Describes how long a step took. `macs` are its multiply-adds if it computed tensors.
+    fn step_time(
+        &self,
+        buffers: &Buffers,
+        step: &Step,
+        seconds: f64,
+        macs: Option<usize>,
+    ) -> StepTime {
+        let extent = |slots: &[Option<Slot>]| buffers.placement.extents[(*slots.first()?)?];
+        let macs = match &step.kind {
+            StepKind::Primitive(primitive) => {
+                let extents = extent(&step.inputs).zip(extent(&step.outputs));
                 extents.map_or(0, |(input, output)| primitive.macs(input, output))
             }
-            (StepKind::Product(product), &[Some(a), Some(b), ..]) => {
-                let (a, b) = (self.value(buffers, a)?, self.value(buffers, b)?);
-                product.macs(a.shape(), b.shape())
-            }
-            _ => 0,
+            _ => macs.unwrap_or(0),
         };
-        let (name, op) = (step.name.clone(), step.op.clone());
-        Ok(StepTime { name, op, seconds, macs, weight_bytes: step.kind.weight_bytes() })
+        let (name, op, kernel) = (step.name.clone(), step.op.clone(), step.kind.name());
+        StepTime { name, op, kernel, seconds, macs, weight_bytes: step.kind.weight_bytes() }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::batch::run_images;
 use super::executor::Executor;
+use super::options::RunOptions;
 use super::outputs::Outputs;
 use super::watch::Watch;
 use crate::error::Result;
@@ -18,6 +19,8 @@ pub struct Runner {
     team: Team,
     isa: Isa,
     batching: Batching,
+    /// Whether the memory is planned for the plan of the last run.
+    is_planned: bool,
     /// For the first steps, which run image by image: one per placement of the
     /// [schedule](Schedule::per_image).
     per_image: Vec<Buffers>,
@@ -29,10 +32,17 @@ impl Runner {
     /// Creates a runner on the threads of `team`, which uses the kernels for `isa`.
     pub fn new(team: Team, isa: Isa) -> Self {
         let (per_image, whole_batch) = (Vec::new(), None);
-        Runner { team, isa, batching: Batching::Whole, per_image, whole_batch }
+        let (batching, is_planned) = (Batching::Whole, false);
+        Runner { team, isa, batching, is_planned, per_image, whole_batch }
     }
 
-    /// Runs `plan`, which is the same one in every run, on `inputs`.
+    /// Prepares the runner for another plan. Memory that is large enough is used again.
+    pub fn forget_plan(&mut self) {
+        self.is_planned = false;
+    }
+
+    /// Runs `plan` on `inputs`. It is the plan of the last run, unless [`forget_plan`](Self::forget_plan)
+    /// was called in between.
     ///
     /// `bindings` returns the sizes that the symbols of the graph stand for when the inputs have the
     /// given shapes. It is called only if the shapes differ from those of the last run.
@@ -40,11 +50,12 @@ impl Runner {
     /// # Errors
     /// Those of `bindings`; [`Shape`](crate::ErrorKind::Shape) if the inputs do not fit the network or
     /// ask for too much memory, [`Input`](crate::ErrorKind::Input) if the system does not have that
-    /// memory; and what a step reports, with the name of its node.
+    /// memory; what a step reports, with the name of its node; and those of `options`.
     pub fn run<'a>(
         &'a mut self,
         plan: &'a Plan,
         inputs: &'a [Input<'a>],
+        options: &'a RunOptions,
         watch: &mut Watch,
         bindings: impl Fn(&[Vec<usize>]) -> Result<Bindings>,
     ) -> Result<Outputs<'a>> {
@@ -58,7 +69,7 @@ impl Runner {
         let Runner { team, isa, per_image, whole_batch: Some(buffers), .. } = self else {
             unreachable!("memory has been planned");
         };
-        let executor = Executor { plan, inputs, isa: *isa };
+        let executor = Executor { plan, inputs, options, isa: *isa };
         run_images(&executor, per_image, buffers, team, watch)?;
         executor.run(buffers, team, watch)?;
         Ok(Outputs { executor, buffers })
@@ -83,7 +94,7 @@ impl Runner {
             placement.inputs.iter().map(Vec::as_slice).eq(shapes)
         };
         let last = self.whole_batch.as_ref().map(|buffers| &buffers.placement);
-        if self.batching == batching && last.is_some_and(is_for_inputs) {
+        if self.is_planned && self.batching == batching && last.is_some_and(is_for_inputs) {
             return Ok(());
         }
         let Schedule { per_image, whole_batch } =
@@ -94,7 +105,7 @@ impl Runner {
         let allocate = |placement| Buffers::new(placement, slots, old.next());
         self.per_image = per_image.into_iter().map(allocate).collect::<Result<_>>()?;
         self.whole_batch = Some(Buffers::new(whole_batch, slots, old_whole_batch)?);
-        self.batching = batching;
+        (self.batching, self.is_planned) = (batching, true);
         Ok(())
     }
 }

@@ -19,6 +19,8 @@ pub struct StepTime {
     pub name: String,
     /// The operators that the step computes, joined by `+`.
     pub op: String,
+    /// What computes it, as listings of a plan name it.
+    pub kernel: &'static str,
     /// Wall time.
     pub seconds: f64,
     /// Multiply-adds, counted for the direct algorithm.

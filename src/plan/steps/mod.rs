@@ -1,8 +1,8 @@
 //! What the steps of a plan compute: one kind of primitive per file.
 //!
 //! A primitive checks the shapes of its inputs, cuts its output into blocks, and has the workers
-//! call a function of [`kernels`](crate::kernels) for each block. A [`MatrixProduct`] is not a
-//! primitive: it computes a tensor from tensors.
+//! call a function of [`kernels`](crate::kernels) for each block. A [`TensorOperation`] is not
+//! a primitive: it computes tensors from tensors.
 
 mod arguments;
 mod attention;
@@ -10,14 +10,18 @@ mod channels;
 mod coefficients;
 mod conv;
 mod depthwise;
+mod dynamic_conv;
 mod epilogue;
 mod expand;
+mod gates;
 mod grouped;
+mod lines;
 mod pool;
 mod primitive;
 mod product;
 mod rows;
 mod shift_max;
+mod tensors;
 mod transform;
 mod window;
 mod winograd;
@@ -28,14 +32,21 @@ pub use channels::ChannelsPrimitive;
 pub use coefficients::CoefficientsPrimitive;
 pub use conv::ConvPrimitive;
 pub use depthwise::DepthwisePrimitive;
+pub use dynamic_conv::{DynamicConvPrimitive, PackPrimitive};
 pub use epilogue::StepEpilogue;
 pub use expand::ExpandPrimitive;
+pub use gates::GatePrimitive;
 pub use grouped::GroupedPrimitive;
+pub use lines::LinesPrimitive;
 pub use pool::{GlobalAveragePrimitive, PoolPrimitive};
 pub use primitive::Primitive;
 pub use product::MatrixProduct;
 pub use rows::RowsPrimitive;
 pub use shift_max::ShiftMaxPrimitive;
+pub use tensors::{
+    Arithmetic, Elementwise, Movement, Normalisation, Reduction, TensorInputs, TensorOperation,
+    View,
+};
 pub use transform::TransformPrimitive;
 pub use window::WindowShape;
 pub use winograd::WinogradPrimitive;

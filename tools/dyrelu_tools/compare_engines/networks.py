@@ -20,12 +20,16 @@ from .engines import SIZE
 
 @dataclass(frozen=True)
 class Network:
-    """A network: its title in the table, its factory, and the plain network that it is derived from, if any."""
+    """A network: its title in the table, its factory, and the plain network that it is derived from, if any.
+
+    With `free_batch`, the exported file takes batches of any size.
+    """
 
     title: str
     make: Callable[[], nn.Module]
     plain: str | None = None
     input: tuple[int, int, int] = (3, SIZE, SIZE)
+    free_batch: bool = True
 
 
 def permuting(network: nn.Module) -> nn.Module:
@@ -138,5 +142,5 @@ def prepare(name: str, batch: int, folder: Path) -> None:
             example = torch.zeros(1, *chosen.input)
             torch.jit.trace(network, example).save(folder / "network.pt")
             unfinished = folder / "unfinished.onnx"
-            export(network, example, unfinished, dynamo=False)
+            export(network, example, unfinished, dynamo=False, free_batch=chosen.free_batch)
             unfinished.rename(model)

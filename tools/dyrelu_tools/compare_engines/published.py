@@ -1,4 +1,7 @@
-"""Networks of timm and torchvision with random weights, which are common besides the networks of the comparison."""
+"""Networks that are common besides those of the comparison: of timm and torchvision, and `dynamic` ones.
+
+All have random weights.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import torch
 from torch import nn
 
 from ..check_networks import randomise
+from . import dynamic
 from .networks import Network
 
 # Networks of timm.
@@ -63,4 +67,5 @@ def of_torchvision(name: str) -> nn.Module:
 def networks() -> dict[str, Network]:
     """All networks by name."""
     by_name = {name: Network(name, lambda name=name: of_timm(name)) for name in (*CNNS, *WITH_ATTENTION)}
-    return by_name | {name: Network(name, lambda name=name: of_torchvision(name)) for name in TORCHVISION}
+    by_name |= {name: Network(name, lambda name=name: of_torchvision(name)) for name in TORCHVISION}
+    return dynamic.networks() | by_name

@@ -74,6 +74,7 @@ impl Scope<'_> {
             // The second output counts positions through the whole batch.
             Op::Pool(_) if self.node.outputs.iter().flatten().count() > 1 => Err(UNCLEAR.into()),
             Op::Pool(_) => along(self.first_axis_of_first()),
+            Op::DynamicConv(_) => along(self.dynamic_conv()),
             Op::MaxAffine(_) | Op::ChannelActivation(_) | Op::ShiftMax(_) => {
                 along(self.max_affine())
             }
@@ -86,6 +87,15 @@ impl Scope<'_> {
             Op::Concat { axis } => along(self.concat(*axis)),
             Op::Split { axis } => along(self.not_along(*axis, "it cuts the images apart")),
             Op::Gather { axis } => along(self.gather(*axis)),
+            Op::TopK(top_k) => {
+                along(self.not_along(top_k.axis, "it compares images with one another"))
+            }
+            Op::CumSum(_) => along(self.cum_sum()),
+            Op::GatherElements { axis } | Op::ScatterElements { axis, .. } => {
+                along(self.elements(*axis))
+            }
+            Op::GatherNd { .. } | Op::ScatterNd { .. } => along(self.positions()),
+            Op::DeformConv(_) | Op::GridSample(_) => along(self.sampled()),
             Op::Slice => along(self.slice()),
             Op::Transpose { perm } => along(self.transpose(perm)),
             Op::Flatten { axis } => along(self.flatten(*axis)),
@@ -107,6 +117,7 @@ impl Scope<'_> {
             }
             Op::Shape { start, end } => Ok((Images::Absent, self.shape(*start, *end)?)),
             Op::Size | Op::ConstantOfShape { .. } | Op::Range => Err(UNCLEAR.into()),
+            Op::NonZero | Op::NonMaxSuppression(_) | Op::RoiAlign(_) => Err(UNCLEAR.into()),
         }
     }
 
@@ -185,6 +196,13 @@ impl Scope<'_> {
             }
         }
         self.single(images.ok_or(UNCLEAR)?)
+    }
+
+    fn dynamic_conv(&self) -> Place {
+        match (self.place(0), self.place(1), self.node.input(2).map(|_| self.place(2))) {
+            (Some(0), Some(0), None | Some(None)) => Ok(0),
+            _ => Err(UNCLEAR.into()),
+        }
     }
 
     fn max_affine(&self) -> Place {
@@ -291,6 +309,59 @@ impl Scope<'_> {
         let axis = self.axis(axis)?;
         // The axes of the indices take the place of `axis`.
         Ok(if axis < images { images - 1 + self.rank(1)? } else { images })
+    }
+
+    fn cum_sum(&self) -> Place {
+        match self.integers(1)?.as_slice() {
+            [axis] => self.not_along(*axis, "it sums over the images"),
+            _ => Err(UNCLEAR.into()),
+        }
+    }
+
+    /// The axis of the images of an operator that reads or writes elements along `axis`. Inputs that
+    /// do not depend on the images have one entry along their axis, which would not grow with them.
+    fn elements(&self, axis: i64) -> Place {
+        let images = self.place(0).ok_or(UNCLEAR)?;
+        if self.axis(axis)? == images {
+            return Err("it picks images".into());
+        }
+        match (0..self.node.inputs.len()).all(|i| self.place(i) == Some(images)) {
+            true => Ok(images),
+            false => Err("it joins images and what is no image".into()),
+        }
+    }
+
+    /// The axis of the images of an operator that reads or writes at constant positions of the first
+    /// axes.
+    fn positions(&self) -> Place {
+        let (images, indices) = (self.place(0).ok_or(UNCLEAR)?, self.dims(1)?);
+        let depth = indices.last().and_then(Dim::as_size).ok_or(SIZES)?;
+        let shared = match self.node.op {
+            Op::GatherNd { batch_dims } => batch_dims,
+            _ => 0,
+        };
+        if shared > 0 || images < depth || self.place(1).is_some() {
+            return Err("it picks images".into());
+        }
+        let selected = images - depth + indices.len() - 1;
+        match self.node.op {
+            Op::GatherNd { .. } => Ok(selected),
+            _ if self.place(2) == Some(selected) => Ok(images),
+            _ => Err("it joins images and what is no image".into()),
+        }
+    }
+
+    /// The axis of the images of an operator that reads a map at positions of its own for each image.
+    fn sampled(&self) -> Place {
+        let per_image: &[usize] = match self.node.op {
+            Op::DeformConv(_) => &[0, 2, 4],
+            _ => &[0, 1],
+        };
+        let fits = |i: usize| match per_image.contains(&i) && self.node.input(i).is_some() {
+            true => self.place(i) == Some(0),
+            false => self.place(i).is_none(),
+        };
+        if (0..self.node.inputs.len()).all(fits) { Ok(0) } else { Err(UNCLEAR.into()) }
     }
 
     fn slice(&self) -> Place {

@@ -1,0 +1,124 @@
+//! Sums and maxima along an axis.
+
+use super::vectors::{load, load_part, maximum, store, store_part, sum};
+use crate::simd::{Isa, Simd, Vectorised};
+
+/// What a reduction computes from the elements of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reduction {
+    /// Their sum.
+    Sum,
+    /// The sum of their squares.
+    SumOfSquares,
+    /// The sum of their absolute values.
+    SumOfMagnitudes,
+    /// The largest one, NaN if one is NaN, and minus infinity if there is none.
+    Maximum,
+    /// The smallest one, NaN if one is NaN, and infinity if there is none.
+    Minimum,
+}
+
+/// Reduces every line of `x`, a tensor `[outer][size][inner]`, along its second axis. `y` is
+/// `[outer][inner]`.
+///
+/// # Panics
+/// Panics if `x` does not have as many elements.
+pub fn reduce(isa: Isa, reduction: Reduction, x: &[f32], size: usize, inner: usize, y: &mut [f32]) {
+    assert_eq!(Some(x.len()), y.len().checked_mul(size), "{size} elements per line");
+    if !y.is_empty() {
+        assert!(inner > 0 && y.len().is_multiple_of(inner), "whole rows of {inner}");
+        isa.run(Reduce { reduction, x, size, inner, y });
+    }
+}
+
+/// Lines that are added up before their sum is added to that of the others, so that the error of a long
+/// sum grows slowly.
+const BLOCK: usize = 128;
+
+struct Reduce<'a> {
+    reduction: Reduction,
+    x: &'a [f32],
+    size: usize,
+    inner: usize,
+    y: &'a mut [f32],
+}
+
+impl Vectorised for Reduce<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let negated = |x| s.sub(s.splat(0.0), x);
+        match self.reduction {
+            Reduction::Sum => self.sums(s, |x| x),
+            Reduction::SumOfSquares => self.sums(s, |x| s.mul(x, x)),
+            Reduction::SumOfMagnitudes => self.sums(s, |x| s.max(x, negated(x))),
+            Reduction::Maximum => self.maxima(s, |x| x, |y| y),
+            Reduction::Minimum => self.maxima(s, negated, |y| -y),
+        }
+    }
+}
+
+impl Reduce<'_> {
+    #[inline(always)]
+    fn sums<S: Simd>(self, s: S, term: impl Fn(S::Vector) -> S::Vector) {
+        let Reduce { x, size, inner, y, .. } = self;
+        for (outer, y) in y.chunks_exact_mut(inner).enumerate() {
+            let x = &x[outer * size * inner..][..size * inner];
+            match inner {
+                1 => y[0] = sum(s, x, 0.0, &term) as f32,
+                _ => columns(s, x, y, 0.0, |a, b| s.add(a, b), &term),
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn maxima<S: Simd>(
+        self,
+        s: S,
+        term: impl Fn(S::Vector) -> S::Vector,
+        result: impl Fn(f32) -> f32,
+    ) {
+        let Reduce { x, size, inner, y, .. } = self;
+        for (outer, y) in y.chunks_exact_mut(inner).enumerate() {
+            let x = &x[outer * size * inner..][..size * inner];
+            match inner {
+                1 => y[0] = maximum(s, x, &term),
+                _ => columns(s, x, y, f32::NEG_INFINITY, |a, b| s.max(a, b), &term),
+            }
+            y.iter_mut().for_each(|y| *y = result(*y));
+        }
+    }
+}
+
+/// Folds the terms of every column of `x`, whose rows are as long as `y`, from `start` on.
+#[inline(always)]
+fn columns<S: Simd>(
+    s: S,
+    x: &[f32],
+    y: &mut [f32],
+    start: f32,
+    fold: impl Fn(S::Vector, S::Vector) -> S::Vector,
+    term: impl Fn(S::Vector) -> S::Vector,
+) {
+    let inner = y.len();
+    for (i, y) in y.chunks_mut(S::WIDTH).enumerate() {
+        let (first, width) = (i * S::WIDTH, y.len());
+        let mut total = s.splat(start);
+        for block in x.chunks(BLOCK * inner) {
+            let mut part = s.splat(start);
+            for row in block.chunks_exact(inner) {
+                let x = match width == S::WIDTH {
+                    true => load(s, &row[first..]),
+                    false => load_part(s, &row[first..], 0.0),
+                };
+                part = fold(part, term(x));
+            }
+            total = fold(total, part);
+        }
+        match width == S::WIDTH {
+            true => store(s, y, total),
+            false => store_part(s, y, total),
+        }
+    }
+}

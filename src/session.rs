@@ -1,0 +1,212 @@
+//! Runs of a network for one caller.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rayon::ThreadPool;
+
+use crate::error::{Error, Result};
+use crate::graph::{Bindings, bind_inputs};
+use crate::model::Model;
+use crate::plan::{Input, Outputs, RunOptions, Runner, StepTime, Team, Watch};
+use crate::simd::Isa;
+use crate::tensor::Tensor;
+
+/// The memory and threads of one caller's runs.
+///
+/// A session allocates its memory at the first run, for the shapes of the inputs, and again when shapes
+/// change. Results are the same, bit for bit, for any number of threads, and for an image alone or within
+/// a batch.
+pub struct Session {
+    model: Arc<Model>,
+    runner: Runner,
+}
+
+impl Session {
+    /// Creates a session that runs on the calling thread.
+    pub fn new(model: &Arc<Model>) -> Self {
+        Self::on(model, Team::alone())
+    }
+
+    /// Creates a session that runs on `threads` threads: the calling one, and others that it starts.
+    ///
+    /// # Errors
+    ///
+    /// [`Input`](crate::ErrorKind::Input) if `threads` is 0 or more than 1024,
+    /// [`Io`](crate::ErrorKind::Io) if the operating system refuses to start them.
+    pub fn with_threads(model: &Arc<Model>, threads: usize) -> Result<Self> {
+        Ok(Self::on(model, Team::with_threads(threads)?))
+    }
+
+    /// Creates a session that runs on the calling thread and on threads of `pool`, one fewer than it
+    /// has. The pool may serve other sessions and have other work.
+    ///
+    /// A run never waits for other jobs of the pool: the calling thread does the work for which no
+    /// thread of the pool is free. A run may be called from a thread of the same pool.
+    pub fn with_pool(model: &Arc<Model>, pool: Arc<ThreadPool>) -> Self {
+        Self::on(model, Team::in_pool(pool))
+    }
+
+    fn on(model: &Arc<Model>, team: Team) -> Self {
+        Session { model: model.clone(), runner: Runner::new(team, Isa::get()) }
+    }
+
+    /// Returns the network that this session runs.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// Replaces the network. The session keeps its threads, and its memory where that is large enough.
+    pub fn set_model(&mut self, model: &Arc<Model>) {
+        self.model = model.clone();
+        self.runner.forget_plan();
+    }
+
+    /// Returns the bytes of working memory that the last run had, 0 before the first run.
+    pub fn arena_bytes(&self) -> usize {
+        self.runner.arena_bytes()
+    }
+
+    /// Runs the network on one tensor per input and returns one per output, in the order of
+    /// [`Model::inputs`] and [`Model::outputs`].
+    ///
+    /// The tensors have the element types that the network declares. Networks of half and double
+    /// precision are computed in single precision.
+    ///
+    /// # Errors
+    ///
+    /// [`Input`](crate::ErrorKind::Input) and [`Shape`](crate::ErrorKind::Shape) if the tensors are not
+    /// what the network takes.
+    pub fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        self.run_with(inputs, &RunOptions::default())
+    }
+
+    /// Runs the network as [`run`](Self::run) does, unless `options` end the run early.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run), [`Cancelled`](crate::ErrorKind::Cancelled) and
+    /// [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded).
+    pub fn run_with(&mut self, inputs: &[Tensor], options: &RunOptions) -> Result<Vec<Tensor>> {
+        self.run_watched(inputs, options, &mut Watch::Nobody)
+    }
+
+    /// Runs the network on at most eight f32 inputs, each a shape and its elements in row-major order,
+    /// and writes each output to a slice with exactly as many elements.
+    ///
+    /// After the first run for the same shapes, a run on one thread allocates nothing if every step of
+    /// the network has a kernel (`dyrelu inspect --plan` lists them).
+    ///
+    /// # Errors
+    ///
+    /// [`Input`](crate::ErrorKind::Input) and [`Shape`](crate::ErrorKind::Shape) if inputs or outputs are
+    /// not what the network takes and gives.
+    pub fn run_into(
+        &mut self,
+        inputs: &[(&[usize], &[f32])],
+        outputs: &mut [&mut [f32]],
+    ) -> Result<()> {
+        self.run_into_with(inputs, outputs, &RunOptions::default())
+    }
+
+    /// Runs the network as [`run_into`](Self::run_into) does, unless `options` end the run early. The
+    /// outputs are then as they were.
+    ///
+    /// # Errors
+    ///
+    /// As [`run_into`](Self::run_into), [`Cancelled`](crate::ErrorKind::Cancelled) and
+    /// [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded).
+    pub fn run_into_with(
+        &mut self,
+        inputs: &[(&[usize], &[f32])],
+        outputs: &mut [&mut [f32]],
+        options: &RunOptions,
+    ) -> Result<()> {
+        if inputs.len() > MOST_BORROWED {
+            return Err(Error::input(format!("at most {MOST_BORROWED} inputs can be borrowed")));
+        }
+        let mut list = [Input::F32 { shape: &[], data: &[] }; MOST_BORROWED];
+        for (input, &(shape, data)) in list.iter_mut().zip(inputs) {
+            *input = Input::F32 { shape, data };
+        }
+        let inputs = &list[..inputs.len()];
+        let wanted = self.model.outputs().len();
+        if outputs.len() != wanted {
+            let found = outputs.len();
+            return Err(Error::input(format!("the network gives {wanted} outputs, found {found}")));
+        }
+        let results = self.execute(inputs, options, &mut Watch::Nobody)?;
+        for (i, out) in outputs.iter_mut().enumerate() {
+            results.copy_to(i, out)?;
+        }
+        Ok(())
+    }
+
+    /// Runs the network as [`run`](Self::run) does, and returns the time of each step.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    #[doc(hidden)]
+    pub fn run_timed(&mut self, inputs: &[Tensor]) -> Result<(Vec<Tensor>, Vec<StepTime>)> {
+        let mut times = Vec::with_capacity(self.model.plan().steps().len());
+        let mut note = |time| times.push(time);
+        let outputs =
+            self.run_watched(inputs, &RunOptions::default(), &mut Watch::Times(&mut note))?;
+        Ok((outputs, times))
+    }
+
+    /// Runs the network as [`run`](Self::run) does, and calls `observe` with the name and contents of
+    /// every value that is not fused away.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    #[doc(hidden)]
+    pub fn run_observed(
+        &mut self,
+        inputs: &[Tensor],
+        observe: &mut dyn FnMut(&str, &Tensor),
+    ) -> Result<Vec<Tensor>> {
+        self.run_watched(inputs, &RunOptions::default(), &mut Watch::Values(observe))
+    }
+
+    fn run_watched(
+        &mut self,
+        inputs: &[Tensor],
+        options: &RunOptions,
+        watch: &mut Watch,
+    ) -> Result<Vec<Tensor>> {
+        let inputs: Vec<Input> = inputs.iter().map(Input::Tensor).collect();
+        let outputs = 0..self.model.outputs().len();
+        let results = self.execute(&inputs, options, watch)?;
+        outputs.map(|i| results.tensor(i)).collect()
+    }
+
+    fn execute<'a>(
+        &'a mut self,
+        inputs: &'a [Input<'a>],
+        options: &'a RunOptions,
+        watch: &mut Watch,
+    ) -> Result<Outputs<'a>> {
+        let Session { model, runner } = self;
+        runner.run(model.plan(), inputs, options, watch, |shapes| {
+            let mut bindings = Bindings::new();
+            let types = inputs.iter().map(|input| input.dtype());
+            let given = types.zip(shapes.iter().map(Vec::as_slice));
+            bind_inputs(model.graph(), given, &mut bindings)?;
+            Ok(bindings)
+        })
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let arena_bytes = self.arena_bytes();
+        let mut session = f.debug_struct("Session");
+        session.field("model", &self.model).field("arena_bytes", &arena_bytes).finish()
+    }
+}
+
+/// The most inputs of [`Session::run_into`], which keeps their list on the stack.
+const MOST_BORROWED: usize = 8;
