@@ -218,7 +218,7 @@ pub enum Op {
     /// `fc2.weight [2K*C,hidden]`, `[fc2.bias]`. Output `[N,2K,C]`.
     Hyperfunction(Hyperfunction),
     /// A convolution with weights of their own for each image, see [`DynamicConv`].
-    /// Inputs `x [N,C,H,W]`, `weights [N, Cout*(C/groups)*kh*kw]`, `[bias [Cout]]`.
+    /// Inputs `x [N,C,H,W]`, `weights [N, Cout*(C/groups)*kh*kw]`, `[bias [Cout] or [N,Cout]]`.
     DynamicConv(DynamicConv),
     /// `y = pi * max_k(a_k x + b_k)`, see [`MaxAffine`].
     /// Inputs `x [N,C,..]`, `coefficients [N or 1, 2K, C or 1]`, `[pi [N,1,..]]`.

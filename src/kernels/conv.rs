@@ -1,4 +1,4 @@
-//! Dense convolution: finds the rows that [`product`] multiplies.
+//! Dense convolution: finds the rows that [`product`](super::product) multiplies.
 //!
 //! A row is what the window sees at one output position. With enough input channels its taps are
 //! read where they are; with few they are gathered; where an epilogue is still to be applied to the

@@ -121,6 +121,7 @@ pub(super) fn depthwise_with(
     assert!(block.sums_len().is_none_or(|sums| sums == width), "sums are not one per channel");
     let call = Call { x, taps, bias, window, epilogue, block, width };
     match (window.kernel[1], window.stride[1], window.dilation[1]) {
+        (1, 1, 1) => isa.run(Depthwise::<1, 1>(call)),
         (3, 1, 1) => isa.run(Depthwise::<3, 1>(call)),
         (3, 2, 1) => isa.run(Depthwise::<3, 2>(call)),
         (5, 1, 1) => isa.run(Depthwise::<5, 1>(call)),

@@ -246,6 +246,7 @@ fn windows() -> Vec<Window> {
         window([5, 5], 1, 1, [2, 2], [3, 6], [3, 6]),
         window([5, 3], 2, 2, [3, 2], [6, 11], [3, 6]),
         window([2, 7], 3, 1, [-1, 4], [8, 10], [3, 5]),
+        window([5, 1], 1, 1, [2, 0], [6, 9], [6, 9]),
     ]
 }
 
@@ -317,7 +318,11 @@ mod dense_convolutions {
 }
 
 fn depthwise_convolutions(isa: Isa) {
-    for (i, w) in windows().iter().enumerate() {
+    let mut windows = windows();
+    // Some columns of the output lie outside of the input.
+    let [kernel, input, output] = [[3, 1], [5, 6], [5, 11]];
+    windows.push(Window { kernel, before: [1, 2], input, output, ..windows[1] });
+    for (i, w) in windows.iter().enumerate() {
         for channels in [1, 8, 19, 24, 40] {
             let (rows, taps, width) =
                 (w.output[0] * w.output[1], w.kernel[0] * w.kernel[1], padded(channels));

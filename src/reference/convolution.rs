@@ -175,9 +175,12 @@ pub(super) fn dynamic_conv(
     if images == 0 {
         let kernel = Numbers::Float(vec![0.0; len]);
         let kernel = kernel.into_tensor(&[op.outputs, depth, rows, columns], x.dtype())?;
-        return conv(&op.conv, x, &kernel, bias);
+        return conv(&op.conv, x, &kernel, None);
     }
-    let bias = bias_or_zeros(bias, op.outputs)?.repeat(images);
+    let bias = match bias {
+        Some(bias) if bias.shape() == [images, op.outputs] => floats(bias)?,
+        _ => bias_or_zeros(bias, op.outputs)?.repeat(images),
+    };
     let bias = Numbers::Float(bias).into_tensor(&[images * op.outputs], x.dtype())?;
     let x = x.reshape(&[1, images * channels, height, width])?;
     let weights = weights.reshape(&[images * op.outputs, depth, rows, columns])?;

@@ -177,7 +177,7 @@ impl<'n, 'g> Builder<'n, 'g> {
         let Some(x) = node.input(0) else { return };
         let images = net.maps.dims(x).map_or(Dim::from(1), |dims| dims[0].clone());
         let x = self.map(x);
-        let Dynamic { kernel, ref window, ref bias, ref weights } = *dynamic;
+        let Dynamic { kernel, ref window, ref bias, image_bias, ref weights } = *dynamic;
         let (node, from, primitive): (_, _, Box<dyn Primitive>) = match weights {
             ImageWeights::Mixture { node, layer, shares } => {
                 let Weights::Dense(weights) = self.packed.take(layer) else { return };
@@ -194,9 +194,14 @@ impl<'n, 'g> Builder<'n, 'g> {
         let dims = vec![images, Dim::from(kernel.packed())];
         let packed = self.add_slot(format!("{}.packed", node.name), SlotKind::Map(dims));
         self.step(node, StepKind::Primitive(primitive), vec![Some(from)], vec![Some(packed)]);
-        let (epilogue, inputs) = self.fuse(&group.epilogue, vec![Some(x), Some(packed)]);
+        let mut inputs = vec![Some(x), Some(packed)];
+        let image_bias = image_bias.map(|bias| {
+            inputs.push(Some(self.map(bias)));
+            inputs.len() - 1
+        });
+        let (epilogue, inputs) = self.fuse(&group.epilogue, inputs);
         let (window, bias) = (window.clone(), bias.clone());
-        let primitive = DynamicConvPrimitive { kernel, window, bias, epilogue };
+        let primitive = DynamicConvPrimitive { kernel, window, bias, image_bias, epilogue };
         self.grouped(&[group], Box::new(primitive), inputs, true);
     }
 

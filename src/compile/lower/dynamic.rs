@@ -3,8 +3,7 @@
 use super::choose;
 use super::network::Network;
 use crate::compile::pack::{Form, Layer};
-use crate::graph::geometry::is_row;
-use crate::graph::{DynamicConv, Gemm, Node, NodeId, Op, ValueId};
+use crate::graph::{DynamicConv, Gemm, Node, NodeId, Op, ValueId, geometry};
 use crate::kernels::dynamic_conv::Kernel;
 use crate::plan::WindowShape;
 use crate::simd::padded;
@@ -16,6 +15,8 @@ pub(super) struct Dynamic<'g> {
     pub window: WindowShape,
     /// `[padded outputs]`
     pub bias: Vec<f32>,
+    /// `[N, outputs]`, in place of `bias`.
+    pub image_bias: Option<ValueId>,
     pub weights: ImageWeights<'g>,
 }
 
@@ -47,14 +48,24 @@ pub(super) fn dynamic<'g>(net: &Network<'g>, node: &'g Node) -> Option<Dynamic<'
         return None;
     }
     let mut bias = vec![0.0; padded(op.outputs)];
-    if let Some(value) = node.input(2) {
-        let constant = net.graph.constant(value).filter(|b| is_row(b.shape()))?.as_f32().ok()?;
+    let is_constant = |value: &ValueId| net.graph.constant(*value).is_some();
+    let image_bias = node.input(2).filter(|value| !is_constant(value));
+    let is_row = |bias| {
+        let is_matrix = net.maps.dims(bias).is_some_and(|dims| dims.len() == 2);
+        is_matrix && net.maps.channels(bias) == Some(op.outputs)
+    };
+    if !image_bias.is_none_or(is_row) {
+        return None;
+    }
+    if let Some(value) = node.input(2).filter(is_constant) {
+        let constant =
+            net.graph.constant(value).filter(|b| geometry::is_row(b.shape()))?.as_f32().ok()?;
         bias.get_mut(..op.outputs)?.copy_from_slice(constant.get(..op.outputs)?);
     }
     let mixed = mixture(net, weights, node.output(), kernel);
     let weights = mixed.unwrap_or(ImageWeights::Computed(weights));
     let window = choose::window(&op.conv, op.kernel);
-    Some(Dynamic { kernel, window, bias, weights })
+    Some(Dynamic { kernel, window, bias, image_bias, weights })
 }
 
 fn kernel(op: &DynamicConv, channels: usize) -> Option<Kernel> {

@@ -10,7 +10,7 @@
 use super::fold_batch_norm::ChannelAffine;
 use crate::error::Result;
 use crate::graph::predicates::is_one;
-use crate::graph::{Dim, DynamicConv, Gemm, NodeId, Op, Rewriter, ValueId};
+use crate::graph::{Conv, Dim, DynamicConv, Gemm, NodeId, Op, Rewriter, ValueId};
 use crate::tensor::{AlignedBuffer, DType, Tensor};
 
 /// Rewrites every convolution with computed weights as a [`DynamicConv`].
@@ -28,17 +28,16 @@ pub fn dynamic_conv(graph: &mut Rewriter) -> Result<()> {
 fn rewrite(graph: &mut Rewriter, id: NodeId) -> Option<()> {
     let node = graph.node(id);
     let Op::Conv(conv) = node.op.clone() else { return None };
-    let (x, weight, bias) = (node.input(0)?, node.input(1)?, node.input(2));
+    let (x, weight, mut bias) = (node.input(0)?, node.input(1)?, node.input(2));
     let (name, output) = (node.name.clone(), node.output());
-    if graph.constant(weight).is_some() || bias.is_some_and(|b| graph.constant(b).is_none()) {
+    if graph.constant(weight).is_some() {
         return None;
     }
     let &[all_outputs, depth, height, width] = sizes(graph, weight)?.as_slice() else {
         return None;
     };
     let (x, images) = images(graph, x)?;
-    let in_groups = conv.groups.is_multiple_of(images) && all_outputs.is_multiple_of(images);
-    if !in_groups || images > 1 && bias.is_some() {
+    if !conv.groups.is_multiple_of(images) || !all_outputs.is_multiple_of(images) {
         return None;
     }
     let (outputs, groups) = (all_outputs / images, conv.groups / images);
@@ -49,8 +48,14 @@ fn rewrite(graph: &mut Rewriter, id: NodeId) -> Option<()> {
     }
     let weights = mixture(graph, source, [images, len]);
     let weights = weights.unwrap_or_else(|| reshaped(graph, source, [images, len], &name));
-    let mut conv = conv;
-    conv.groups = groups;
+    if let Some(value) = bias.filter(|&bias| images > 1 || graph.constant(bias).is_none()) {
+        let source = before_views(graph, value);
+        if sizes(graph, value)? != [all_outputs] || graph.value(source).input.is_some() {
+            return None;
+        }
+        bias = Some(reshaped(graph, source, [images, outputs], &format!("{name}.bias")));
+    }
+    let conv = Conv { groups, ..conv };
     let op = Op::DynamicConv(DynamicConv { conv, outputs, kernel: [height, width] });
     let inputs = [Some(x), Some(weights)].into_iter().chain(bias.map(Some)).collect();
     let sizes_of_output = sizes(graph, output);
@@ -187,7 +192,7 @@ pub(super) fn into_experts(graph: &mut Rewriter, id: NodeId, affine: &ChannelAff
         return None;
     }
     let bias = match node.input(2) {
-        Some(bias) => graph.constant(bias)?.as_f32().ok()?.to_vec(),
+        Some(bias) => graph.constant(bias)?.as_f32().ok().filter(|b| b.len() == outputs)?.to_vec(),
         None => vec![0.0; outputs],
     };
     let affine_of =
@@ -218,7 +223,7 @@ pub(super) fn into_experts(graph: &mut Rewriter, id: NodeId, affine: &ChannelAff
 mod tests {
     use super::super::{alone, fold_batch_norm, free_batch, simplify};
     use super::*;
-    use crate::graph::{Conv, Graph, Padding, PoolKind, TensorType};
+    use crate::graph::{Graph, Padding, PoolKind, TensorType};
     use crate::reference;
 
     fn wave(shape: &[usize], frequency: f32) -> Tensor {
@@ -228,7 +233,7 @@ mod tests {
     }
 
     /// A batch of `images` convolved as groups, with a mixture of three experts, as DyMN writes it.
-    fn written_as_groups(images: usize, groups: usize) -> Graph {
+    fn written_as_groups(images: usize, groups: usize, has_bias: bool) -> Graph {
         let mut g = Graph::new("t");
         let reshape = || Op::Reshape { allow_zero: false };
         let dims = [images, 4, 5, 6];
@@ -258,7 +263,12 @@ mod tests {
             dilations: Vec::new(),
             groups: groups * images,
         });
-        let y = g.apply("conv", conv, &[one, weight]);
+        let biases = g.add_constant("biases", wave(&[3, 8], 1.1));
+        let bias = g.apply("bias", Op::MatMul, &[shares, biases]);
+        let to = shape("to5", &[8 * count], &mut g);
+        let bias = g.apply("all.biases", reshape(), &[bias, to]);
+        let inputs = [one, weight, bias];
+        let y = g.apply("conv", conv, &inputs[..if has_bias { 3 } else { 2 }]);
         let to = shape("to4", &[count, 8, 5, 6], &mut g);
         let y = g.apply("apart", reshape(), &[y, to]);
         let norm = [0.5, 0.6, 0.7, 0.8].map(|f| g.add_constant(f.to_string(), wave(&[8], f)));
@@ -272,8 +282,10 @@ mod tests {
 
     #[test]
     fn images_written_as_groups_are_images_again() {
-        for (images, groups) in [(1, 1), (1, 4), (3, 1), (2, 2)] {
-            let mut graph = written_as_groups(images, groups);
+        for (images, groups, has_bias) in
+            [(1, 1, false), (1, 4, false), (3, 1, false), (2, 2, false), (1, 1, true), (3, 2, true)]
+        {
+            let mut graph = written_as_groups(images, groups, has_bias);
             let x = [wave(&[images, 4, 5, 6], 0.37)];
             let expected = reference::run(&graph, &x).unwrap();
             alone(&mut graph, |graph| {
@@ -285,7 +297,11 @@ mod tests {
             let ops: Vec<_> = graph.nodes().iter().map(|node| node.op.name()).collect();
             assert_eq!(ops.iter().filter(|&&op| op == "DynamicConv").count(), 1, "{ops:?}");
             for gone in ["Conv", "BatchNormalization", "Transpose"] {
-                assert!(!ops.contains(&gone), "{gone} in {ops:?}");
+                // Normalisation stays where the biases are computed.
+                assert!(
+                    has_bias && gone == "BatchNormalization" || !ops.contains(&gone),
+                    "{gone} in {ops:?}"
+                );
             }
             let found = reference::run(&graph, &x).unwrap();
             assert_eq!(found[0].shape(), [images, 8, 5, 6]);
@@ -297,7 +313,7 @@ mod tests {
 
     #[test]
     fn the_batch_of_a_network_with_computed_weights_is_freed() {
-        let mut graph = written_as_groups(1, 1);
+        let mut graph = written_as_groups(1, 1, true);
         let image = |i: usize| {
             let x = wave(&[3, 4, 5, 6], 0.37).as_f32().unwrap()[i * 120..][..120].to_vec();
             Tensor::new(&[1, 4, 5, 6], x).unwrap()

@@ -45,6 +45,8 @@ pub struct DynamicConvPrimitive {
     pub window: WindowShape,
     /// Added to each output channel: `[padded channels]`.
     pub bias: Vec<f32>,
+    /// The input that has the biases of each image, `[N, channels]`, in place of `bias`.
+    pub image_bias: Option<usize>,
     /// What is applied to the output.
     pub epilogue: StepEpilogue,
 }
@@ -102,7 +104,9 @@ impl Primitive for DynamicConvPrimitive {
         arguments.workers.compute_blocks(y, sums, cut, macs, |mut block, workspace| {
             let epilogue = self.epilogue.for_image(&inputs, block.image());
             let packed = &weights.image(block.image())[..kernel.packed()];
-            let (x, layer) = (x.image(block.image()), (kernel, packed, self.bias.as_slice()));
+            let bias = self.image_bias.and_then(|input| inputs[input]);
+            let bias = bias.map_or(self.bias.as_slice(), |bias| bias.image(block.image()));
+            let (x, layer) = (x.image(block.image()), (kernel, packed, bias));
             dynamic_conv(isa, x, layer, &window, &epilogue, &mut block, workspace);
         });
         Ok(())
@@ -124,7 +128,8 @@ mod tests {
     }
 
     /// A convolution whose weights are those of an expert per channel, in shares of the means of the
-    /// channels; with `computed`, the weights pass through a sine first, so that they are no mixture.
+    /// channels. With `computed`, the weights pass through a sine first, so that they are no mixture,
+    /// and the biases are those of the image.
     fn network(
         outputs: usize,
         channels: usize,
@@ -150,7 +155,13 @@ mod tests {
             dilations: Vec::new(),
             groups,
         };
-        let bias = g.add_constant("bias", wave(&[outputs], 1.3));
+        let bias = match computed {
+            true => {
+                let biases = g.add_constant("biases", wave(&[channels, outputs], 1.1));
+                g.apply("bias", Op::Gemm(plain), &[shares, biases])
+            }
+            false => g.add_constant("bias", wave(&[outputs], 1.3)),
+        };
         let op = Op::DynamicConv(DynamicConv { conv, outputs, kernel });
         let y = g.apply("y", op, &[x, weights, bias]);
         let y = g.apply("relu", Op::Unary(Unary::Relu), &[y]);

@@ -32,7 +32,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--peers-rust", type=Path, help="the program of tools/peers-rust")
     parser.add_argument("--only", type=names, help="networks, separated by commas; by default all")
     parser.add_argument("--engines", type=names, help="engines, separated by commas; by default all")
-    parser.add_argument("--published", action="store_true", help="measure networks of timm and torchvision instead of ours")
+    parser.add_argument("--published", action="store_true", help="measure published networks instead of ours")
     parser.add_argument("--operations", action="store_true", help="measure the activation alone, at batch 1, instead of networks")
     parser.add_argument("--threads", type=numbers, default=[1], help="numbers of threads, separated by commas")
     parser.add_argument("--batch", type=numbers, default=[1], help="batch sizes, separated by commas")

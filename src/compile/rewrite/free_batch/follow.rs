@@ -199,8 +199,8 @@ impl Scope<'_> {
     }
 
     fn dynamic_conv(&self) -> Place {
-        match (self.place(0), self.place(1), self.node.input(2).map(|_| self.place(2))) {
-            (Some(0), Some(0), None | Some(None)) => Ok(0),
+        match [0, 1, 2].map(|input| self.place(input)) {
+            [Some(0), Some(0), None | Some(0)] => Ok(0),
             _ => Err(UNCLEAR.into()),
         }
     }
