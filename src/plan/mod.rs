@@ -32,14 +32,15 @@ mod threads;
 mod tuning;
 
 pub use input::Input;
-pub use map::{Extent, MapView};
+pub use map::{Extent, MapShape, MapView, default_layout};
 pub use memory::{Placement, planned_bytes};
 pub use plan::{Plan, Slot, SlotInfo, SlotKind, Step, StepKind};
 pub use run::{Outputs, Runner, StepTime, Watch};
 pub use steps::{
     Arguments, AttentionPrimitive, ChannelsPrimitive, CoefficientsPrimitive, ConvPrimitive,
-    DepthwisePrimitive, ExpandPrimitive, GlobalAveragePrimitive, GroupedPrimitive, Inputs,
-    MOST_INPUTS, MOST_OUTPUTS, MatrixProduct, PoolPrimitive, Primitive, StepEpilogue,
-    TransformPrimitive, WindowShape, WinogradPrimitive,
+    DepthwisePrimitive, ExpandPrimitive, GlobalAveragePrimitive, GroupedPrimitive, HeadsPrimitive,
+    Inputs, LayerNormPrimitive, MOST_INPUTS, MOST_OUTPUTS, MatrixProduct, PixelsPrimitive,
+    PoolPrimitive, Primitive, ScoreBias, StepEpilogue, TransformPrimitive, WindowShape,
+    WinogradPrimitive,
 };
 pub use threads::{Team, Workers};

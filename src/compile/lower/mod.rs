@@ -8,9 +8,13 @@ mod build;
 mod channels;
 mod choose;
 mod group;
+mod heads;
+mod layouts;
 mod maps;
 mod merge;
 mod network;
+mod pixels;
+mod rearranged;
 
 use super::pack::{Packed, to_store};
 use crate::format::{PackedTensors, SourceFiles};
