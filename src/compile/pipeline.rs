@@ -95,6 +95,7 @@ fn validate(graph: &mut Graph) -> Result<()> {
 pub(super) fn rewrite_all(graph: &mut Rewriter) -> Result<Report> {
     rewrite::simplify(graph)?;
     rewrite::spelled_activations(graph)?;
+    rewrite::spelled_layer_norm(graph)?;
     rewrite::fold_batch_norm(graph)?;
     rewrite::fold_pad(graph)?;
     let unrecognised = recognise(graph)?;

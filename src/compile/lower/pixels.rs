@@ -134,7 +134,8 @@ impl Pixels {
         let (batch, sizes) = sample(net, output)?;
         let outer = batch.images * sizes[..axis - pixel_axes.start].iter().product::<usize>();
         let same = |part: &Pixels| {
-            part.source == source && part.group == group && part.table.len() % outer.max(1) == 0
+            let is_whole = part.table.len().is_multiple_of(outer);
+            part.source == source && part.group == group && is_whole
         };
         if outer == 0 || !parts.iter().all(same) {
             return None;

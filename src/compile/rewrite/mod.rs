@@ -7,6 +7,7 @@ mod free_batch;
 mod pool_before_conv;
 mod simplify;
 mod spelled_activations;
+mod spelled_layer_norm;
 mod split_maxout;
 mod static_slopes;
 
@@ -17,6 +18,7 @@ pub use free_batch::{FixedBatch, free_batch};
 pub use pool_before_conv::pool_before_conv;
 pub use simplify::simplify;
 pub use spelled_activations::spelled_activations;
+pub use spelled_layer_norm::spelled_layer_norm;
 pub use split_maxout::split_maxout;
 pub use static_slopes::static_slopes;
 
