@@ -99,6 +99,7 @@ pub(super) fn rewrite_all(graph: &mut Rewriter) -> Result<Report> {
     rewrite::dynamic_conv(graph)?;
     rewrite::simplify(graph)?;
     rewrite::spelled_activations(graph)?;
+    rewrite::spelled_layer_norm(graph)?;
     rewrite::fold_batch_norm(graph)?;
     rewrite::fold_pad(graph)?;
     let unrecognised = recognise(graph)?;

@@ -1,9 +1,26 @@
 //! Maps: values in the arena, NHWC, with the channels of a pixel padded to whole vectors.
 
 use crate::error::{Error, Result};
+use crate::graph::Dim;
 use crate::kernels::layout::{pixels_to_planes, planes_to_pixels};
 use crate::simd::{Isa, padded};
 use crate::tensor::{DType, Layout, Tensor};
+
+/// The shape that a map has in the graph, and the order of its axes there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MapShape {
+    /// The sizes of the axes, outermost first.
+    pub dims: Vec<Dim>,
+    /// Where the channels are: second, or last. With three axes these are `[N,C,pixels]` and
+    /// `[N,pixels,C]`; two axes are `[N,C]` in both.
+    pub layout: Layout,
+}
+
+/// Returns the layout of a value with `rank` axes of which nothing else is known. Feature maps are
+/// NCHW; coefficients and tokens, which have three axes, have their channels last.
+pub fn default_layout(rank: usize) -> Layout {
+    if rank == 4 { Layout::Nchw } else { Layout::Nhwc }
+}
 
 /// The size of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,14 +37,18 @@ pub struct Extent {
 
 impl Extent {
     /// Returns the size of the map of a tensor: a feature map `[N,C,H,W]`, vectors `[N,C]`, or
-    /// coefficients `[N,rows,C]`, whose rows become lines of one pixel. Returns `None` for any other
-    /// number of axes.
-    pub fn from_shape(shape: &[usize]) -> Option<Self> {
+    /// tokens `[N,rows,C]`, whose rows become lines of one pixel; with `layout`, channels are second
+    /// or last. Returns `None` for any other number of axes.
+    pub fn from_shape(shape: &[usize], layout: Layout) -> Option<Self> {
         let extent = |images, height, width, channels| Extent { images, height, width, channels };
-        match *shape {
-            [n, c] => Some(extent(n, 1, 1, c)),
-            [n, rows, c] => Some(extent(n, rows, 1, c)),
-            [n, c, h, w] => Some(extent(n, h, w, c)),
+        match (shape, layout) {
+            (&[n, c], _) => Some(extent(n, 1, 1, c)),
+            (&[n, rows, c], Layout::Nhwc) | (&[n, c, rows], Layout::Nchw) => {
+                Some(extent(n, rows, 1, c))
+            }
+            (&[n, c, h, w], Layout::Nchw) | (&[n, h, w, c], Layout::Nhwc) => {
+                Some(extent(n, h, w, c))
+            }
             _ => None,
         }
     }
@@ -95,19 +116,24 @@ impl<'a> MapView<'a> {
     }
 }
 
-/// Returns whether the elements of a tensor of `shape` have the same order in a map.
-fn has_map_order(shape: &[usize]) -> bool {
-    match *shape {
-        [_, c, h, w] => c == 1 || h * w == 1,
-        _ => true,
-    }
+/// Returns whether the elements of a tensor of this layout have the same order in its map.
+fn has_map_order(layout: Layout, extent: Extent) -> bool {
+    layout == Layout::Nhwc || extent.channels == 1 || extent.pixels() == 1
 }
 
-/// Copies the elements of a tensor of `shape` to a map, and fills the padding with zeros.
-pub(super) fn copy_to_map(isa: Isa, elements: &[f32], shape: &[usize], map: &mut [f32]) {
-    let Some(extent) = Extent::from_shape(shape).filter(|e| !e.is_empty()) else { return };
+/// Copies the elements of a tensor of this layout to its map, and fills the padding with zeros.
+pub(super) fn copy_to_map(
+    isa: Isa,
+    elements: &[f32],
+    layout: Layout,
+    extent: Extent,
+    map: &mut [f32],
+) {
+    if extent.is_empty() {
+        return;
+    }
     let (stride, channels, pixels) = (extent.stride(), extent.channels, extent.pixels());
-    if has_map_order(shape) {
+    if has_map_order(layout, extent) {
         for (to, from) in map.chunks_exact_mut(stride).zip(elements.chunks_exact(channels)) {
             to[..channels].copy_from_slice(from);
             to[channels..].fill(0.0);
@@ -118,11 +144,19 @@ pub(super) fn copy_to_map(isa: Isa, elements: &[f32], shape: &[usize], map: &mut
     images.for_each(|(map, planes)| planes_to_pixels(isa, planes, channels, map));
 }
 
-/// Copies a map to the elements of a tensor of `shape`.
-pub(super) fn copy_from_map(isa: Isa, map: &[f32], shape: &[usize], elements: &mut [f32]) {
-    let Some(extent) = Extent::from_shape(shape).filter(|e| !e.is_empty()) else { return };
+/// Copies a map to the elements of a tensor of this layout.
+pub(super) fn copy_from_map(
+    isa: Isa,
+    map: &[f32],
+    layout: Layout,
+    extent: Extent,
+    elements: &mut [f32],
+) {
+    if extent.is_empty() {
+        return;
+    }
     let (stride, channels, pixels) = (extent.stride(), extent.channels, extent.pixels());
-    if has_map_order(shape) {
+    if has_map_order(layout, extent) {
         for (from, to) in map.chunks_exact(stride).zip(elements.chunks_exact_mut(channels)) {
             to.copy_from_slice(&from[..channels]);
         }
@@ -132,10 +166,16 @@ pub(super) fn copy_from_map(isa: Isa, map: &[f32], shape: &[usize], elements: &m
     images.for_each(|(map, planes)| pixels_to_planes(isa, map, channels, planes));
 }
 
-/// Copies a map to a new tensor of `shape`.
-pub(super) fn tensor_from_map(isa: Isa, map: &[f32], shape: &[usize]) -> Result<Tensor> {
+/// Copies a map to a new tensor of `shape`, which has this layout.
+pub(super) fn tensor_from_map(
+    isa: Isa,
+    map: &[f32],
+    layout: Layout,
+    extent: Extent,
+    shape: &[usize],
+) -> Result<Tensor> {
     let mut elements = vec![0.0; shape.iter().product()];
-    copy_from_map(isa, map, shape, &mut elements);
+    copy_from_map(isa, map, layout, extent, &mut elements);
     Tensor::new(shape, elements)
 }
 
@@ -145,14 +185,31 @@ mod tests {
 
     #[test]
     fn a_tensor_survives_the_way_to_a_map_and_back() {
-        for shape in [&[2, 3, 4, 5][..], &[1, 8, 3, 3], &[3, 5], &[2, 4, 7], &[2, 9, 1, 1]] {
+        let shapes = [&[2, 3, 4, 5][..], &[1, 8, 3, 3], &[3, 5], &[2, 4, 7], &[2, 9, 1, 1]];
+        for (shape, layout) in shapes.iter().flat_map(|s| [(s, Layout::Nchw), (s, Layout::Nhwc)]) {
             let x: Vec<f32> = (0..shape.iter().product()).map(|i: usize| i as f32).collect();
-            let mut map = vec![f32::NAN; Extent::from_shape(shape).unwrap().len()];
-            copy_to_map(Isa::get(), &x, shape, &mut map);
+            let extent = Extent::from_shape(shape, layout).unwrap();
+            let mut map = vec![f32::NAN; extent.len()];
+            copy_to_map(Isa::get(), &x, layout, extent, &mut map);
             assert!(map.iter().all(|x| !x.is_nan()), "padding of {shape:?}");
-            let tensor = tensor_from_map(Isa::get(), &map, shape).unwrap();
-            assert_eq!(tensor.as_f32().unwrap(), x, "{shape:?}");
+            let tensor = tensor_from_map(Isa::get(), &map, layout, extent, shape).unwrap();
+            assert_eq!(tensor.as_f32().unwrap(), x, "{shape:?} {layout}");
         }
+    }
+
+    /// The pixels of both layouts are the same, and lie one after another.
+    #[test]
+    fn the_map_of_a_transposed_tensor_is_the_map_of_the_tensor() {
+        let x: Vec<f32> = (0..2 * 3 * 4 * 5).map(|i| i as f32).collect();
+        let nchw = Tensor::new(&[2, 3, 4, 5], x).unwrap();
+        let nhwc = nchw.to_layout(Layout::Nchw, Layout::Nhwc).unwrap();
+        let map = |tensor: &Tensor, layout| {
+            let extent = Extent::from_shape(tensor.shape(), layout).unwrap();
+            let mut map = vec![f32::NAN; extent.len()];
+            copy_to_map(Isa::get(), tensor.as_f32().unwrap(), layout, extent, &mut map);
+            map
+        };
+        assert_eq!(map(&nchw, Layout::Nchw), map(&nhwc, Layout::Nhwc));
     }
 
     #[test]

@@ -32,16 +32,17 @@ mod threads;
 mod tuning;
 
 pub use input::Input;
-pub use map::{Extent, MapView};
+pub use map::{Extent, MapShape, MapView, default_layout};
 pub use memory::{Placement, planned_bytes};
 pub use plan::{Plan, Slot, SlotInfo, SlotKind, Step, StepKind};
 pub use run::{CancelToken, Outputs, RunOptions, Runner, StepTime, Watch};
 pub use steps::{
     Arguments, Arithmetic, AttentionPrimitive, ChannelsPrimitive, CoefficientsPrimitive,
     ConvPrimitive, DepthwisePrimitive, DynamicConvPrimitive, Elementwise, ExpandPrimitive,
-    GatePrimitive, GlobalAveragePrimitive, GroupedPrimitive, Inputs, LinesPrimitive, MOST_INPUTS,
-    MOST_OUTPUTS, MatrixProduct, Movement, Normalisation, PackPrimitive, PoolPrimitive, Primitive,
-    Reduction, RowsPrimitive, ShiftMaxPrimitive, StepEpilogue, TensorInputs, TensorOperation,
+    GatePrimitive, GlobalAveragePrimitive, GroupedPrimitive, HeadsPrimitive, Inputs,
+    LayerNormPrimitive, LinesPrimitive, MOST_INPUTS, MOST_OUTPUTS, MatrixProduct, Movement,
+    Normalisation, PackPrimitive, PixelsPrimitive, PoolPrimitive, Primitive, Reduction,
+    RowsPrimitive, ScoreBias, ShiftMaxPrimitive, StepEpilogue, TensorInputs, TensorOperation,
     TransformPrimitive, View, WindowShape, WinogradPrimitive,
 };
 pub use threads::{Team, Workers};

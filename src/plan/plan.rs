@@ -1,7 +1,8 @@
 //! Plans: networks lowered to steps over slots.
 
+use super::map::MapShape;
 use super::steps::{Primitive, TensorOperation};
-use crate::graph::{Dim, Op};
+use crate::graph::Op;
 use crate::tensor::Tensor;
 
 /// The number of a value of a plan.
@@ -15,13 +16,13 @@ pub enum SlotKind {
     /// A constant of the network.
     Constant(Tensor),
     /// A map in the arena, whose shape in the graph is this.
-    Map(Vec<Dim>),
+    Map(MapShape),
     /// The map of another slot, seen under another shape.
     Alias {
         /// The slot of the map.
         of: Slot,
         /// The shape in the graph.
-        dims: Vec<Dim>,
+        shape: MapShape,
     },
     /// A map in the arena with partial sums over the pixels of the map in this slot. The step that
     /// computes that map also computes its sums.
@@ -98,6 +99,14 @@ pub struct Step {
     pub outputs: Vec<Option<Slot>>,
 }
 
+/// The slot whose map is in the memory of `slot`.
+fn owner(slots: &[SlotInfo], slot: Slot) -> Slot {
+    match slots[slot].kind {
+        SlotKind::Alias { of, .. } => of,
+        _ => slot,
+    }
+}
+
 /// A network lowered to steps, in the order in which they run.
 pub struct Plan {
     pub(super) steps: Vec<Step>,
@@ -117,9 +126,8 @@ impl Plan {
         let mut last_use = vec![None; slots.len()];
         let mut used = |slot: Slot, step: usize| {
             last_use[slot] = Some(step);
-            if let SlotKind::Alias { of, .. } = slots[slot].kind {
-                last_use[of] = last_use[of].max(Some(step));
-            }
+            let owner = owner(&slots, slot);
+            last_use[owner] = last_use[owner].max(Some(step));
         };
         for (i, step) in steps.iter().enumerate() {
             step.inputs.iter().chain(&step.outputs).flatten().for_each(|&slot| used(slot, i));
@@ -144,6 +152,11 @@ impl Plan {
     /// Returns all values. A [`Slot`] is an index into them.
     pub fn slots(&self) -> &[SlotInfo] {
         &self.slots
+    }
+
+    /// Returns the slot of the map whose memory a slot has: the slot itself unless it is an alias.
+    pub(super) fn owner(&self, slot: Slot) -> Slot {
+        owner(&self.slots, slot)
     }
 
     /// Returns the slots that are live before `step`: an earlier step writes them, and `step` or a

@@ -6,20 +6,23 @@ use super::channels::{self, ChannelsStep};
 use super::choose::{self, Convolution, Hyper};
 use super::dynamic::{Dynamic, ImageWeights};
 use super::group::{Core, Epilogue, Group};
+use super::heads::{self, HeadsStep};
 use super::lines::{self, Gates, LinesStep};
 use super::merge::Stage;
 use super::network::Network;
+use super::pixels::{self, PixelsStep};
 use super::tensors;
 use crate::compile::pack::{Packed, Weights};
 use crate::graph::{Dim, Node, NodeId, Value, ValueId};
 use crate::kernels::dynamic_conv::Packer;
 use crate::plan::{
     CoefficientsPrimitive, ConvPrimitive, DepthwisePrimitive, DynamicConvPrimitive,
-    ExpandPrimitive, GatePrimitive, GroupedPrimitive, PackPrimitive, Plan, Primitive, Slot,
-    SlotInfo, SlotKind, Step, StepEpilogue, StepKind, TransformPrimitive, WindowShape,
+    ExpandPrimitive, GatePrimitive, GroupedPrimitive, MapShape, PackPrimitive, Plan, Primitive,
+    Slot, SlotInfo, SlotKind, Step, StepEpilogue, StepKind, TransformPrimitive, WindowShape,
     WinogradPrimitive,
 };
 use crate::simd::padded;
+use crate::tensor::Layout;
 
 /// Builds the plan of `stages`, with their `packed` weights.
 pub(super) fn build(net: &Network, stages: &[Stage], packed: Packed) -> Plan {
@@ -27,16 +30,39 @@ pub(super) fn build(net: &Network, stages: &[Stage], packed: Packed) -> Plan {
     for stage in stages {
         builder.stage(stage);
     }
-    let outputs = net.graph.outputs().iter().map(|id| id.index()).collect();
-    Plan::new(builder.steps, builder.slots, outputs)
+    let outputs: Vec<Slot> = net.graph.outputs().iter().map(|id| id.index()).collect();
+    let Builder { steps, slots, .. } = builder;
+    Plan::new(without_unread(steps, &slots, &outputs), slots, outputs)
+}
+
+/// Drops the steps whose outputs no other step reads: they compute shapes for nodes that became
+/// other views of a map.
+fn without_unread(steps: Vec<Step>, slots: &[SlotInfo], outputs: &[Slot]) -> Vec<Step> {
+    let mut is_read = vec![false; slots.len()];
+    let read = |slot: Slot, is_read: &mut Vec<bool>| {
+        is_read[slot] = true;
+        if let SlotKind::Alias { of, .. } = slots[slot].kind {
+            is_read[of] = true;
+        }
+    };
+    outputs.iter().for_each(|&slot| read(slot, &mut is_read));
+    let mut kept = Vec::with_capacity(steps.len());
+    for step in steps.into_iter().rev() {
+        if step.outputs.iter().flatten().any(|&slot| is_read[slot]) {
+            step.inputs.iter().flatten().for_each(|&slot| read(slot, &mut is_read));
+            kept.push(step);
+        }
+    }
+    kept.reverse();
+    kept
 }
 
 struct Builder<'n, 'g> {
     net: &'n Network<'g>,
     packed: Packed,
     slots: Vec<SlotInfo>,
-    /// The slots in the arena for values whose own slots are elsewhere: copies of inputs and
-    /// constants, and slots whose elements a value shares.
+    /// The slots in the arena for values whose own slots are elsewhere: copies of inputs,
+    /// constants and tensors.
     stand_ins: HashMap<ValueId, Slot>,
     /// The steps, by the slot of their output, that can also write its partial sums.
     summing: HashMap<Slot, usize>,
@@ -95,8 +121,7 @@ impl<'n, 'g> Builder<'n, 'g> {
         let node = self.net.graph.node(group.members[0]);
         let map = node.input(0).map(|x| {
             let is_input = matches!(self.slots[x.index()].kind, SlotKind::Input(_));
-            let is_image = self.net.maps.dims(x).is_some_and(|dims| dims.len() == 4);
-            let direct = convolution.reads_nchw() && is_input && is_image;
+            let direct = convolution.reads_nchw() && is_input && self.net.maps.is_nchw(x);
             if direct { x.index() } else { self.map(x) }
         });
         self.fuse(&group.epilogue, vec![map])
@@ -191,8 +216,9 @@ impl<'n, 'g> Builder<'n, 'g> {
             }
         };
         let from = self.map(from);
-        let dims = vec![images, Dim::from(kernel.packed())];
-        let packed = self.add_slot(format!("{}.packed", node.name), SlotKind::Map(dims));
+        let shape =
+            MapShape { dims: vec![images, Dim::from(kernel.packed())], layout: Layout::Nhwc };
+        let packed = self.add_slot(format!("{}.packed", node.name), SlotKind::Map(shape));
         self.step(node, StepKind::Primitive(primitive), vec![Some(from)], vec![Some(packed)]);
         let mut inputs = vec![Some(x), Some(packed)];
         let image_bias = image_bias.map(|bias| {
@@ -225,7 +251,8 @@ impl<'n, 'g> Builder<'n, 'g> {
         {
             let images = net.maps.dims(hyper.context).map_or(Dim::from(1), |dims| dims[0].clone());
             let dims = vec![images, Dim::from(hyper.hidden)];
-            let hidden = self.add_slot(format!("{}.hidden", node.name), SlotKind::Map(dims));
+            let shape = SlotKind::Map(MapShape { dims, layout: Layout::Nhwc });
+            let hidden = self.add_slot(format!("{}.hidden", node.name), shape);
             let epilogue = StepEpilogue { activation: *activation, ..StepEpilogue::default() };
             let window = WindowShape::pointwise();
             let primitive =
@@ -280,6 +307,25 @@ impl<'n, 'g> Builder<'n, 'g> {
             self.step(node, kind, inputs, vec![Some(output)]);
             return;
         }
+        if let Some(PixelsStep { input, primitive }) = pixels::step(net, node) {
+            let (inputs, outputs) =
+                (vec![Some(self.map(input))], vec![Some(self.map_slot(node.output()))]);
+            self.step(node, StepKind::Primitive(Box::new(primitive)), inputs, outputs);
+            return;
+        }
+        if let Some(HeadsStep { inputs, primitive }) = heads::step(net, node) {
+            let inputs = inputs.map(|value| Some(self.map(value))).to_vec();
+            let outputs = vec![Some(self.map_slot(node.output()))];
+            let kind = StepKind::Primitive(Box::new(primitive));
+            self.steps.push(Step {
+                name: node.name.clone(),
+                op: "Attention".into(),
+                kind,
+                inputs,
+                outputs,
+            });
+            return;
+        }
         if let Some(steps) = channels::steps(net, node) {
             for ChannelsStep { output, inputs, primitive } in steps {
                 let inputs = inputs.iter().map(|&value| Some(self.map(value))).collect();
@@ -308,17 +354,18 @@ impl<'n, 'g> Builder<'n, 'g> {
     /// Makes the output of a node that only changes a shape an alias of its input. Returns whether
     /// that was possible, so that no step is needed.
     fn shares_elements(&mut self, node: &Node) -> bool {
-        let Some(x) = node.input(0).filter(|_| choose::is_view_of_vectors(self.net, node)) else {
+        let Some(x) = node.input(0).filter(|_| self.net.maps.is_same_map(node)) else {
             return false;
         };
-        let in_arena = self.stand_ins.get(&x).copied().or_else(|| {
-            matches!(self.slots[x.index()].kind, SlotKind::Map(_)).then_some(x.index())
-        });
-        let Some(of) = in_arena else { return false };
+        let slot = self.stand_ins.get(&x).copied().unwrap_or(x.index());
+        let of = match self.slots[slot].kind {
+            SlotKind::Map(_) => slot,
+            SlotKind::Alias { of, .. } => of,
+            _ => return false,
+        };
         let output = node.output();
-        let dims = self.net.maps.dims(output).unwrap_or_default().to_vec();
-        self.stand_ins.insert(output, of);
-        self.slots[output.index()].kind = SlotKind::Alias { of, dims };
+        let shape = self.net.maps.shape(output);
+        self.slots[output.index()].kind = SlotKind::Alias { of, shape };
         true
     }
 
@@ -328,12 +375,12 @@ impl<'n, 'g> Builder<'n, 'g> {
             return slot;
         }
         let slot = value.index();
-        if matches!(self.slots[slot].kind, SlotKind::Map(_)) {
+        if matches!(self.slots[slot].kind, SlotKind::Map(_) | SlotKind::Alias { .. }) {
             return slot;
         }
-        let dims = self.net.maps.dims(value).unwrap_or_default().to_vec();
+        let shape = SlotKind::Map(self.net.maps.shape(value));
         let name = self.slots[slot].name.clone();
-        let imported = self.add_slot(format!("{name}.map"), SlotKind::Map(dims));
+        let imported = self.add_slot(format!("{name}.map"), shape);
         self.steps.push(Step {
             name,
             op: "Import".into(),
@@ -347,8 +394,7 @@ impl<'n, 'g> Builder<'n, 'g> {
 
     /// Places a value in the arena and returns its slot.
     fn map_slot(&mut self, value: ValueId) -> Slot {
-        let dims = self.net.maps.dims(value).unwrap_or_default().to_vec();
-        self.slots[value.index()].kind = SlotKind::Map(dims);
+        self.slots[value.index()].kind = SlotKind::Map(self.net.maps.shape(value));
         value.index()
     }
 
@@ -387,6 +433,12 @@ impl<'n, 'g> Builder<'n, 'g> {
             join: epilogue.join,
             ..StepEpilogue::default()
         };
+        if let Some(factors) = epilogue.scale.and_then(|scale| self.net.graph.constant(scale)) {
+            // Slopes, then offsets of zero.
+            let factors = factors.as_f32().unwrap_or_default();
+            fused.constant_coefficients = factors.to_vec();
+            fused.constant_coefficients.resize(2 * padded(factors.len()), 0.0);
+        }
         if let Some(coefficients) = epilogue.coefficients {
             match self.constant_coefficients(coefficients) {
                 Some(constant) => fused.constant_coefficients = constant,

@@ -31,8 +31,9 @@ fn is_channel_axis(axis: i64) -> bool {
 
 /// Returns the number of channels of a value with four axes that can lie in the arena.
 fn channels(net: &Network, value: ValueId) -> Option<usize> {
-    let has_four_axes = net.maps.dims(value)?.len() == 4;
-    net.maps.channels(value).filter(|_| has_four_axes && net.graph.constant(value).is_none())
+    net.maps
+        .channels(value)
+        .filter(|_| net.maps.is_nchw(value) && net.graph.constant(value).is_none())
 }
 
 /// Returns the step that copies channels of `x`.

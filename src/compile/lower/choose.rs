@@ -7,18 +7,18 @@ use super::network::Network;
 use crate::compile::pack::{Form, Layer};
 use crate::compile::tuning::{JOINED_STEP, WINOGRAD_CHANNELS, WINOGRAD_SIDE};
 use crate::graph::geometry::is_row;
-use crate::graph::predicates::{all_ones, is_one};
+use crate::graph::predicates::{all_ones, axis_from_front, is_one};
 use crate::graph::{
-    Conv, Dim, HiddenActivation, Node, Op, Padding, Pool, PoolKind, ReduceKind, SpatialAttention,
-    ValueId,
+    Binary, Conv, Dim, HiddenActivation, Node, Op, Padding, Pool, PoolKind, ReduceKind,
+    SpatialAttention, ValueId, Variadic,
 };
 use crate::kernels::conv::gathers;
 use crate::kernels::epilogue::Activation;
 use crate::kernels::grouped::Groups;
 use crate::kernels::pool::Pooling;
 use crate::plan::{
-    AttentionPrimitive, GlobalAveragePrimitive, PoolPrimitive, Primitive, RowsPrimitive,
-    ShiftMaxPrimitive, WindowShape,
+    AttentionPrimitive, GlobalAveragePrimitive, LayerNormPrimitive, PoolPrimitive, Primitive,
+    RowsPrimitive, ShiftMaxPrimitive, WindowShape,
 };
 use crate::simd::padded;
 use crate::tensor::{DType, Tensor};
@@ -61,6 +61,22 @@ impl Convolution<'_> {
     }
 }
 
+/// Returns the bias that `node` adds to `x`, one number per output of a layer with `outputs` of them,
+/// which are on the last axis of `x`.
+pub(super) fn added_bias(
+    net: &Network,
+    node: &Node,
+    x: ValueId,
+    outputs: usize,
+) -> Option<Vec<f32>> {
+    let is_sum = matches!(node.op, Op::Binary(Binary::Add) | Op::Variadic(Variadic::Sum));
+    let &[Some(a), Some(b)] = node.inputs.as_slice() else { return None };
+    let bias = if a == x { b } else { a };
+    let bias = net.graph.constant(bias).filter(|b| b.dtype() == DType::F32 && is_row(b.shape()))?;
+    let fits = is_sum && bias.len() == outputs && net.maps.same_size(x, node.output());
+    fits.then(|| bias.as_f32().ok().map(<[f32]>::to_vec))?
+}
+
 /// The layers of a hyperfunction. Without a first layer the second one reads the context.
 pub(super) struct Hyper<'g> {
     pub first: Option<(Layer<'g>, Option<Activation>)>,
@@ -72,12 +88,13 @@ pub(super) struct Hyper<'g> {
 
 /// Returns the convolution or fully connected layer that `node` is, if there is a kernel for it.
 pub(super) fn convolution<'g>(net: &Network<'g>, node: &'g Node) -> Option<Convolution<'g>> {
-    if !matches!(node.op, Op::Conv(_) | Op::Gemm(_)) {
-        return None;
-    }
     let (graph, maps) = (net.graph, &net.maps);
     let (x, value) = (node.input(0)?, node.output());
-    let is_map = maps.is_feature_map(x) && maps.is_feature_map(value);
+    let is_map = match node.op {
+        Op::Conv(_) | Op::Gemm(_) => maps.has_channels_second(x) && maps.has_channels_second(value),
+        Op::MatMul => maps.has_channels_last(x) && maps.has_channels_last(value),
+        _ => false,
+    };
     if !is_map || graph.constant(x).is_some() {
         return None;
     }
@@ -120,6 +137,9 @@ pub(super) fn convolution<'g>(net: &Network<'g>, node: &'g Node) -> Option<Convo
             }
             Form::Dense { outputs, channels, taps: 1, transposed: !gemm.trans_b }
         }
+        (Op::MatMul, &[channels, outputs]) if maps.channels(x)? == channels => {
+            Form::Dense { outputs, channels, taps: 1, transposed: true }
+        }
         _ => return None,
     };
     let bias = match (bias, form) {
@@ -139,7 +159,7 @@ pub(super) fn convolution<'g>(net: &Network<'g>, node: &'g Node) -> Option<Convo
             let vectors = window.is_pointwise() && maps.is_vectors(x) && maps.is_vectors(value);
             (window, vectors)
         }
-        _ => (WindowShape::pointwise(), true),
+        _ => (WindowShape::pointwise(), maps.is_vectors(x)),
     };
     Some(Convolution { layer: Layer { value, form, weight, bias }, window, vectors })
 }
@@ -228,8 +248,7 @@ pub(super) fn hyperfunction<'g>(net: &Network<'g>, node: &'g Node) -> Option<Hyp
 
 /// Returns the pooling that `node` is, if the kernel can run it.
 fn pool(net: &Network, node: &Node, op: &Pool) -> Option<PoolPrimitive> {
-    let rank = |id: ValueId| net.maps.dims(id).map(<[_]>::len);
-    let fits = rank(node.input(0)?) == Some(4) && rank(node.output()) == Some(4);
+    let fits = net.maps.is_nchw(node.input(0)?) && net.maps.is_nchw(node.output());
     let only_values = node.outputs.iter().skip(1).all(Option::is_none);
     let kind = match (op.kind, op.count_include_pad, op.ceil_mode) {
         (PoolKind::Max, ..) => Pooling::Max,
@@ -247,22 +266,42 @@ fn pool(net: &Network, node: &Node, op: &Pool) -> Option<PoolPrimitive> {
     (fits && only_values).then_some(PoolPrimitive { kind, window })
 }
 
-/// Whether `node` computes the mean over height and width.
+/// Whether `node` computes the mean over the pixels of each image.
 pub(super) fn is_global_average(net: &Network, node: &Node) -> bool {
-    let rank = |x: ValueId| net.maps.dims(x).map(<[Dim]>::len);
-    let Some(x) = node.input(0).filter(|&x| rank(x) == Some(4)) else { return false };
+    let maps = &net.maps;
+    let Some(x) = node.input(0) else { return false };
+    let (Some(dims), Some(pixels)) = (maps.dims(x), maps.pixel_axes(x)) else { return false };
+    let rank = dims.len();
     let over_positions = match &node.op {
-        Op::GlobalPool(PoolKind::Average) => true,
+        Op::GlobalPool(PoolKind::Average) => maps.is_nchw(x),
         Op::Reduce(reduce) if reduce.kind == ReduceKind::Mean => {
             let axes = node.input(1).and_then(|id| net.types.contents(id));
-            let axis = |dim: &Dim| dim.as_const().map(|a| a.rem_euclid(4));
+            let axis = |dim: &Dim| axis_from_front(dim.as_const()?, rank);
             let mut axes: Vec<_> = axes.unwrap_or_default().iter().map(axis).collect();
             axes.sort();
-            axes == [Some(2), Some(3)]
+            axes.into_iter().eq(pixels.clone().map(Some))
         }
         _ => false,
     };
-    over_positions && net.graph.constant(x).is_none()
+    over_positions && !pixels.is_empty() && net.graph.constant(x).is_none()
+}
+
+/// Returns the normalisation of each pixel that `node` is, if the kernel can run it.
+fn layer_norm(net: &Network, node: &Node, axis: i64, epsilon: f32) -> Option<LayerNormPrimitive> {
+    let (x, channels) = (node.input(0)?, net.maps.channels(node.input(0)?)?);
+    let rank = net.maps.dims(x)?.len();
+    let is_last = net.maps.has_channels_last(x) && axis_from_front(axis, rank)? == rank - 1;
+    let numbers = |input: usize, default: f32| match node.input(input) {
+        None => Some(vec![default; channels]),
+        Some(value) => {
+            let tensor = net.graph.constant(value).filter(|t| is_row(t.shape()))?;
+            let numbers = tensor.as_f32().ok()?.to_vec();
+            (numbers.len() == channels).then_some(numbers)
+        }
+    };
+    let (scale, bias) = (numbers(1, 1.0)?, numbers(2, 0.0)?);
+    let fits = is_last && channels > 0 && net.graph.constant(x).is_none();
+    fits.then(|| LayerNormPrimitive::new(&scale, &bias, epsilon))
 }
 
 /// Returns the kernel of `node` among those that have no epilogue and no packed weights.
@@ -271,8 +310,11 @@ pub(super) fn plain(net: &Network, node: &Node) -> Option<Box<dyn Primitive>> {
         Op::Pool(op) => Some(Box::new(pool(net, node, op)?)),
         &Op::SpatialAttention(SpatialAttention { tau, gamma_per_position }) => {
             let z = node.input(0)?;
-            let fits = net.maps.dims(z)?.len() == 4 && net.maps.channels(z)? == 1;
+            let fits = net.maps.is_nchw(z) && net.maps.channels(z)? == 1;
             fits.then(|| Box::new(AttentionPrimitive { tau, gamma_per_position }) as Box<_>)
+        }
+        &Op::LayerNormalization { axis, epsilon } => {
+            Some(Box::new(layer_norm(net, node, axis, epsilon)?))
         }
         _ if is_global_average(net, node) => Some(Box::new(GlobalAveragePrimitive)),
         _ => Some(Box::new(lines::mean(net, node)?)),
@@ -283,28 +325,13 @@ pub(super) fn plain(net: &Network, node: &Node) -> Option<Box<dyn Primitive>> {
 pub(super) fn shift_max(net: &Network, node: &Node) -> Option<ShiftMaxPrimitive> {
     let Op::ShiftMax(op) = &node.op else { return None };
     let (x, coefficients) = (node.input(0)?, node.input(1)?);
-    let fits = net.maps.dims(x)?.len() == 4
+    let fits = net.maps.is_nchw(x)
         && net.maps.channels(x)? == op.source.len()
         && net.maps.is_coefficients(coefficients)
         && net.graph.constant(x).is_none();
     let channels = 0..padded(op.source.len());
     let source = channels.map(|c| op.source.get(c).copied().unwrap_or(c)).collect();
     fits.then_some(ShiftMaxPrimitive { k: op.k, source })
-}
-
-/// Whether `node` only changes the shape of its input, and both shapes are vectors of one size.
-pub(super) fn is_view_of_vectors(net: &Network, node: &Node) -> bool {
-    let is_view =
-        matches!(node.op, Op::Flatten { .. } | Op::Reshape { .. } | Op::Squeeze | Op::Unsqueeze);
-    let Some(x) = node.input(0).filter(|_| is_view) else { return false };
-    // Rows of coefficients of which there is one for each image are vectors as well.
-    let sizes = |value: ValueId| match net.maps.dims(value)? {
-        [images, channels] => Some([images, channels]),
-        [images, channels, h, w] if is_one(h) && is_one(w) => Some([images, channels]),
-        [images, rows, channels] if is_one(rows) => Some([images, channels]),
-        _ => None,
-    };
-    sizes(x).is_some_and(|of_x| sizes(node.output()) == Some(of_x))
 }
 
 /// Returns the step that takes each row of coefficients `[N,rows,C]` from one of two values, if that is

@@ -39,8 +39,7 @@ pub(super) enum ImageWeights<'g> {
 pub(super) fn dynamic<'g>(net: &Network<'g>, node: &'g Node) -> Option<Dynamic<'g>> {
     let Op::DynamicConv(op) = &node.op else { return None };
     let (x, weights) = (node.input(0)?, node.input(1)?);
-    let is_map = |value| net.maps.dims(value).is_some_and(|dims| dims.len() == 4);
-    if !is_map(x) || !is_map(node.output()) || net.graph.constant(x).is_some() {
+    if !net.maps.is_nchw(x) || !net.maps.is_nchw(node.output()) || net.graph.constant(x).is_some() {
         return None;
     }
     let kernel = kernel(op, net.maps.channels(x)?)?;

@@ -1,14 +1,19 @@
 //! Groups nodes that become one step: a kernel and the epilogue that it applies.
 
+use std::borrow::Cow;
+
 use super::choose::{self, Convolution, Hyper};
 use super::dynamic::{self, Dynamic};
 use super::lines::{self, Gates};
 use super::maps::Maps;
 use super::network::Network;
+use crate::compile::pack::Form;
+use crate::graph::geometry::is_row;
 use crate::graph::{
     Binary, ChannelActivation, Graph, MaxAffine, Node, NodeId, Op, Unary, ValueId, Variadic,
 };
 use crate::kernels::epilogue::{Activation, Join};
+use crate::tensor::DType;
 
 /// Nodes that are computed by one step.
 pub(super) struct Group<'g> {
@@ -42,6 +47,8 @@ pub(super) struct Epilogue {
     pub clamp: Option<[f32; 2]>,
     pub after: Option<ValueId>,
     pub join: Join,
+    /// A constant with a factor per channel, in place of an activation.
+    pub scale: Option<ValueId>,
 }
 
 /// Groups all nodes. Groups are in the order of their last nodes, in which they can run.
@@ -94,11 +101,25 @@ impl<'g> Group<'g> {
         while let Some(next) = net.links.only_reader(self.output)
             && !taken[next.0]
             && let node = net.graph.node(next)
-            && self.epilogue.absorb(net.graph, &net.maps, node, self.output).is_some()
+            && (self.absorb_bias(net, node).is_some()
+                || self.epilogue.absorb(net.graph, &net.maps, node, self.output).is_some())
         {
             self.members.push(next);
             self.output = node.output();
         }
+    }
+
+    /// Makes what `node` adds to a matrix product the bias of the layer.
+    fn absorb_bias(&mut self, net: &Network, node: &Node) -> Option<()> {
+        let Core::Convolution(convolution) = &mut self.core else { return None };
+        let is_product = net.graph.node(self.members[0]).op == Op::MatMul;
+        let Form::Dense { outputs, .. } = convolution.layer.form else { return None };
+        if !is_product || convolution.layer.bias.is_some() || !self.epilogue.is_empty() {
+            return None;
+        }
+        let bias = choose::added_bias(net, node, self.output, outputs)?;
+        convolution.layer.bias = Some(Cow::Owned(bias));
+        Some(())
     }
 }
 
@@ -107,6 +128,7 @@ impl Epilogue {
     fn is_empty(&self) -> bool {
         self.before.is_none()
             && self.activation.is_none()
+            && self.scale.is_none()
             && self.attention.is_none()
             && self.clamp.is_none()
             && self.after.is_none()
@@ -134,9 +156,21 @@ impl Epilogue {
             self.attention = Some(pi);
             return Some(());
         }
+        if let Some(scale) = factors(graph, maps, node, x) {
+            let is_free = self.activation.is_none() && self.attention.is_none();
+            if !is_free || self.after.is_some() {
+                return None;
+            }
+            self.activation = Some(Activation::MaxAffine { k: 1 });
+            self.scale = Some(scale);
+            return Some(());
+        }
         if let Some((other, join)) = joined(node, x) {
-            let fits = maps.same_size(other, x) && maps.same_size(node.output(), x);
-            if !fits || graph.constant(other).is_some() || self.after.is_some() {
+            let fits = match graph.constant(other) {
+                None => maps.same_size(other, x),
+                Some(_) => maps.is_image_of(other, x),
+            };
+            if !fits || !maps.same_size(node.output(), x) || self.after.is_some() {
                 return None;
             }
             let first = self.is_empty();
@@ -162,7 +196,11 @@ impl Epilogue {
         if let Some(activation) = per_channel(&node.op) {
             let coefficients = node.input(1)?;
             let pi = node.input(2);
-            if coefficients == x || pi == Some(x) || !maps.is_coefficients(coefficients) {
+            if !maps.has_channels_second(x)
+                || coefficients == x
+                || pi == Some(x)
+                || !maps.is_coefficients(coefficients)
+            {
                 return None;
             }
             if pi.is_some_and(|pi| !maps.is_attention(pi, x)) {
@@ -217,6 +255,19 @@ fn per_channel(op: &Op) -> Option<Activation> {
         Op::ChannelActivation(ChannelActivation::Acon) => Activation::Acon,
         _ => return None,
     })
+}
+
+/// Returns the constant that multiplies each channel of `x` by a number of its own, where the
+/// channels are the last axis. Elsewhere such a product is a max-affine function.
+fn factors(graph: &Graph, maps: &Maps, node: &Node, x: ValueId) -> Option<ValueId> {
+    if node.op != Op::Binary(Binary::Mul) || maps.has_channels_second(x) {
+        return None;
+    }
+    let &[Some(a), Some(b)] = node.inputs.as_slice() else { return None };
+    let scale = if a == x { b } else { a };
+    let constant = graph.constant(scale).filter(|c| c.dtype() == DType::F32)?;
+    let fits = is_row(constant.shape()) && Some(constant.len()) == maps.channels(x);
+    (fits && maps.same_size(x, node.output())).then_some(scale)
 }
 
 /// Returns the activation that `node` is, if an epilogue can apply it.

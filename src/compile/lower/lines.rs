@@ -30,8 +30,8 @@ pub(super) fn steps(net: &Network, node: &Node) -> Option<Vec<LinesStep>> {
 
 /// Returns the sizes of a map with four axes that can lie in the arena.
 fn map<'g>(net: &Network<'g>, value: ValueId) -> Option<&'g [Dim; 4]> {
-    let dims = net.maps.dims(value)?.try_into().ok()?;
-    net.graph.constant(value).is_none().then_some(dims)
+    let is_map = net.maps.is_nchw(value) && net.graph.constant(value).is_none();
+    net.maps.dims(value).filter(|_| is_map)?.try_into().ok()
 }
 
 fn concat(net: &Network, node: &Node) -> Option<Vec<LinesStep>> {

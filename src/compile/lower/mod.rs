@@ -9,10 +9,14 @@ mod channels;
 mod choose;
 mod dynamic;
 mod group;
+mod heads;
+mod layouts;
 mod lines;
 mod maps;
 mod merge;
 mod network;
+mod pixels;
+mod rearranged;
 mod tensors;
 
 use super::pack::{Packed, to_store};

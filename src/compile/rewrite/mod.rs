@@ -10,6 +10,7 @@ mod merge_means;
 mod pool_before_conv;
 mod simplify;
 mod spelled_activations;
+mod spelled_layer_norm;
 mod split_maxout;
 mod static_slopes;
 
@@ -23,6 +24,7 @@ pub use merge_means::merge_means;
 pub use pool_before_conv::pool_before_conv;
 pub use simplify::simplify;
 pub use spelled_activations::spelled_activations;
+pub use spelled_layer_norm::spelled_layer_norm;
 pub use split_maxout::split_maxout;
 pub use static_slopes::static_slopes;
 

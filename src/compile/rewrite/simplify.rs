@@ -116,6 +116,9 @@ fn drop_identity(graph: &mut Rewriter, id: NodeId) -> bool {
             }
         }
         Op::Concat { .. } => node.inputs.len() == 1,
+        // A part that starts elsewhere, or backwards, has another size or another step.
+        Op::Slice => before.dims == after.dims && consists_of(graph, node.input(4), 1),
+        Op::Pad { .. } => node.input(1).is_some() && consists_of(graph, node.input(1), 0),
         _ => false,
     };
     if !same || graph.links().is_output(output) && !is_internal(graph, input) {
@@ -127,6 +130,13 @@ fn drop_identity(graph: &mut Rewriter, id: NodeId) -> bool {
         graph.replace_uses(output, input);
     }
     true
+}
+
+/// Whether all elements of an optional input are known to be `number`. They are if it is absent.
+fn consists_of(graph: &Rewriter, input: Option<ValueId>, number: i64) -> bool {
+    let Some(input) = input else { return true };
+    let elements = graph.types().contents(input);
+    elements.is_some_and(|elements| elements.iter().all(|e| e.as_const() == Some(number)))
 }
 
 fn is_identity(perm: &[usize]) -> bool {
@@ -176,6 +186,25 @@ mod tests {
         assert_eq!(g.nodes()[0].input(0), Some(x));
         let two = g.constant(g.nodes()[0].input(1).unwrap()).unwrap();
         assert_eq!(two.as_f32().unwrap(), [2.0]);
+    }
+
+    #[test]
+    fn parts_that_are_the_whole_and_padding_of_zero_vanish() {
+        let mut g = Graph::new("t");
+        let x = g.add_input("x", image());
+        let mut ints =
+            |name: &str, numbers: &[i64]| g.add_constant(name, Tensor::vector(numbers.to_vec()));
+        let (start, end, axis) = (ints("start", &[0]), ints("end", &[4]), ints("axis", &[2]));
+        let (pads, step) = (ints("pads", &[0; 8]), ints("step", &[-1]));
+        let (last, before) = (ints("last", &[-1]), ints("before", &[-9]));
+        let whole = g.apply("whole", Op::Slice, &[x, start, end, axis]);
+        let mode = crate::graph::PadMode::Constant;
+        let padded = g.apply("padded", Op::Pad { mode }, &[whole, pads]);
+        let y = g.apply("reversed", Op::Slice, &[padded, last, before, axis, step]);
+        g.set_outputs(vec![y]);
+        alone(&mut g, simplify);
+        let names: Vec<_> = g.nodes().iter().map(|n| n.name.as_str()).collect();
+        assert_eq!(names, ["reversed"]);
     }
 
     #[test]

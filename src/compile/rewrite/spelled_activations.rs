@@ -224,12 +224,12 @@ fn close(a: f64, b: f64) -> bool {
     (a - b).abs() <= 1e-6 * b.abs()
 }
 
-fn produced_by<'g>(graph: &'g Rewriter, value: ValueId) -> Option<&'g Node> {
+pub(super) fn produced_by<'g>(graph: &'g Rewriter, value: ValueId) -> Option<&'g Node> {
     graph.links().producer(value).map(|id| graph.node(id))
 }
 
 /// The number that a constant of one element holds.
-fn number(graph: &Rewriter, value: ValueId) -> Option<f64> {
+pub(super) fn number(graph: &Rewriter, value: ValueId) -> Option<f64> {
     let constant = graph.constant(value).filter(|constant| constant.len() == 1)?;
     constant.cast(DType::F64).ok()?.as_slice::<f64>().ok().map(|numbers| numbers[0])
 }

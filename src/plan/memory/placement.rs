@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::arrange::{Lifetime, TOO_MUCH_MEMORY, arrange};
 use crate::error::{Error, Result};
 use crate::graph::{Bindings, Dim};
-use crate::plan::map::Extent;
+use crate::plan::map::{Extent, default_layout};
 use crate::plan::{Plan, Slot, SlotKind, StepKind};
+use crate::tensor::Layout;
 
 /// The size of every map of a plan, and the place in the arena of those that some of its steps
 /// read and write, for inputs of given shapes.
@@ -20,6 +21,8 @@ pub struct Placement {
     pub(in crate::plan) inputs: Arc<[Vec<usize>]>,
     /// For every slot, the shape that it has in the graph; empty for partial sums and tensors.
     pub(in crate::plan) shapes: Vec<Vec<usize>>,
+    /// For every slot, the order of the axes of that shape.
+    pub(in crate::plan) layouts: Vec<Layout>,
     /// For every slot, the size of its map.
     pub(in crate::plan) extents: Vec<Option<Extent>>,
     /// For every slot, its place.
@@ -50,17 +53,13 @@ impl Placement {
         bindings: &Bindings,
         threads: usize,
     ) -> Result<Self> {
-        let (shapes, mut extents) = sizes(plan, &inputs, bindings)?;
+        let (shapes, layouts, mut extents) = sizes(plan, &inputs, bindings)?;
         let workspace = check_steps(plan, &steps, &mut extents)?;
         let (roots, in_place) = share_places(plan, &steps, &extents);
         let maps = lifetimes(plan, &steps, &extents, &roots);
         let (starts, total) = arrange(&maps)?;
         let place = |slot: Slot| {
-            let owner = match plan.slots[slot].kind {
-                SlotKind::Alias { of, .. } => of,
-                _ => slot,
-            };
-            let start = *starts.get(roots[owner])?.as_ref()?;
+            let start = *starts.get(roots[plan.owner(slot)])?.as_ref()?;
             extents[slot].map(|extent| start..start + extent.len())
         };
         let places = (0..plan.slots.len()).map(place).collect();
@@ -70,7 +69,8 @@ impl Placement {
             .filter(|&end| end < isize::MAX as usize / 4)
             .ok_or_else(|| Error::shape(TOO_MUCH_MEMORY))?;
         let inputs = inputs.into();
-        Ok(Placement { steps, inputs, shapes, extents, places, in_place, workspace: total..end })
+        let workspace = total..end;
+        Ok(Placement { steps, inputs, shapes, layouts, extents, places, in_place, workspace })
     }
 
     /// Returns the elements of the arena: all maps and the workspace of all threads.
@@ -99,23 +99,26 @@ impl Placement {
     }
 }
 
-/// The shape and the size of every slot.
-type Sizes = (Vec<Vec<usize>>, Vec<Option<Extent>>);
+/// The shape, its layout and the size of every slot.
+type Sizes = (Vec<Vec<usize>>, Vec<Layout>, Vec<Option<Extent>>);
 
 /// Evaluates the shapes of all maps and inputs.
 fn sizes(plan: &Plan, inputs: &[Vec<usize>], bindings: &Bindings) -> Result<Sizes> {
     let mut shapes = vec![Vec::new(); plan.slots.len()];
+    let mut layouts = vec![Layout::default(); plan.slots.len()];
     let mut extents = vec![None; plan.slots.len()];
     for (slot, info) in plan.slots.iter().enumerate() {
-        let shape = match &info.kind {
-            SlotKind::Map(dims) | SlotKind::Alias { dims, .. } => evaluate(dims, bindings)?,
-            SlotKind::Input(i) => inputs[*i].clone(),
+        let (shape, layout) = match &info.kind {
+            SlotKind::Map(shape) | SlotKind::Alias { shape, .. } => {
+                (evaluate(&shape.dims, bindings)?, shape.layout)
+            }
+            SlotKind::Input(i) => (inputs[*i].clone(), default_layout(inputs[*i].len())),
             _ => continue,
         };
-        extents[slot] = Extent::from_shape(&shape).map(Extent::checked).transpose()?;
-        shapes[slot] = shape;
+        extents[slot] = Extent::from_shape(&shape, layout).map(Extent::checked).transpose()?;
+        (shapes[slot], layouts[slot]) = (shape, layout);
     }
-    Ok((shapes, extents))
+    Ok((shapes, layouts, extents))
 }
 
 fn evaluate(dims: &[Dim], bindings: &Bindings) -> Result<Vec<usize>> {
@@ -140,7 +143,9 @@ fn check_steps(plan: &Plan, steps: &Range<usize>, extents: &mut [Option<Extent>]
             let Some((slot, input)) = slot.and_then(|slot| Some((slot, extents[slot]?))) else {
                 continue;
             };
-            check_images(output, input, &plan.slots[slot].name).map_err(at_step)?;
+            if primitive.keeps_images() {
+                check_images(output, input, &plan.slots[slot].name).map_err(at_step)?;
+            }
             if position == 0 {
                 primitive.check(input).map_err(at_step)?;
             }
@@ -181,12 +186,14 @@ fn share_places(
         else {
             continue;
         };
-        let is_last_use = plan.last_use[input] == Some(i);
-        let is_read_once = step.inputs[1..].iter().all(|other| *other != Some(input));
-        let is_map = matches!(plan.slots[input].kind, SlotKind::Map(_));
+        let owner = plan.owner(input);
+        let is_last_use = plan.last_use[owner] == Some(i);
+        let mut others = step.inputs[1..].iter().flatten();
+        let is_read_once = others.all(|&other| plan.owner(other) != owner);
+        let is_map = matches!(plan.slots[owner].kind, SlotKind::Map(_));
         let fits = extents[input] == extents[output];
         if primitive.works_in_place() && is_last_use && is_read_once && is_map && fits {
-            roots[output] = roots[input];
+            roots[output] = roots[owner];
             in_place[i] = true;
         }
     }

@@ -7,7 +7,7 @@ use super::watch::{StepTime, Watch};
 use crate::error::{Error, Result};
 use crate::plan::input::Input;
 use crate::plan::map::{MapView, copy_to_map, tensor_from_map};
-use crate::plan::memory::Buffers;
+use crate::plan::memory::{Buffers, Placement};
 use crate::plan::steps::{Arguments, MOST_INPUTS, MOST_OUTPUTS, Primitive, TensorInputs};
 use crate::plan::threads::{Team, Workers};
 use crate::plan::{Plan, Slot, SlotKind, Step, StepKind};
@@ -85,7 +85,10 @@ impl Executor<'_> {
             SlotKind::Constant(tensor) => Ok(tensor.clone()),
             SlotKind::Map(_) | SlotKind::Alias { .. } => {
                 let map = buffers.map(slot).ok_or_else(missing)?;
-                tensor_from_map(self.isa, map, buffers.placement.shape(slot))
+                let Placement { layouts, extents, .. } = &buffers.placement;
+                let extent = extents[slot].ok_or_else(missing)?;
+                let shape = buffers.placement.shape(slot);
+                tensor_from_map(self.isa, map, layouts[slot], extent, shape)
             }
             _ => buffers.tensors[slot].clone().ok_or_else(missing),
         }
@@ -230,7 +233,9 @@ impl Executor<'_> {
             return Err(Error::shape(format!("expected {expected:?}, found {found:?}")));
         }
         let ([], [map]) = arena.borrow(&[], &[placement.place(to)]);
-        copy_to_map(self.isa, elements, found, map.unwrap_or_default());
+        if let (Some(map), Some(extent)) = (map, placement.extents[to]) {
+            copy_to_map(self.isa, elements, placement.layouts[to], extent, map);
+        }
         Ok(())
     }
 

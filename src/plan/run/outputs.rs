@@ -43,8 +43,10 @@ impl Outputs<'_> {
             SlotKind::Map(_) | SlotKind::Alias { .. } => {
                 let shape = buffers.placement.shape(slot);
                 check(shape.iter().product())?;
-                let map = buffers.map(slot).unwrap_or_default();
-                copy_from_map(executor.isa, map, shape, to);
+                let (map, layout) = (buffers.map(slot), buffers.placement.layouts[slot]);
+                if let (Some(map), Some(extent)) = (map, buffers.placement.extents[slot]) {
+                    copy_from_map(executor.isa, map, layout, extent, to);
+                }
             }
             _ => {
                 let tensor = executor.value(buffers, slot)?;

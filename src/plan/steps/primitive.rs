@@ -44,6 +44,11 @@ pub trait Primitive: Send + Sync {
         false
     }
 
+    /// Returns whether the output has as many images as each input that has more than one.
+    fn keeps_images(&self) -> bool {
+        true
+    }
+
     /// Checks that the primitive can be applied to an input 0 of this size.
     ///
     /// # Errors
