@@ -204,8 +204,8 @@ pub(super) fn deform_conv(op: &DeformConv, inputs: &Inputs) -> Result<Tensor> {
     Numbers::Float(y).into_tensor(&shape, dtype)
 }
 
-/// The most samples along a side of a cell of `RoiAlign`. Regions come from data.
-const MAX_SAMPLES: f64 = 4096.0;
+/// The most samples along a side of a region. Regions come from data.
+const MAX_SAMPLES: f64 = 65_536.0;
 
 /// Computes the mean or the maximum of samples on a regular grid in each cell of each region (He et al.,
 /// *Mask R-CNN*). As in ONNX, a maximum is that of the weighted elements, not of the samples.
@@ -240,10 +240,11 @@ pub(super) fn roi_align(op: &RoiAlign, inputs: &Inputs) -> Result<Tensor> {
                 0 => cell.ceil(),
                 ratio => ratio as f64,
             };
-            if samples.is_nan() || samples > MAX_SAMPLES {
+            let along_side = samples * op.output[axis] as f64;
+            if along_side.is_nan() || along_side > MAX_SAMPLES {
                 return Err(Error::shape(format!(
-                    "a cell of a region has {samples} samples along one side; at most \
-                     {MAX_SAMPLES} are allowed"
+                    "a region has {along_side} samples along one side; at most {MAX_SAMPLES} are \
+                     allowed"
                 )));
             }
             let step = cell / samples;

@@ -34,7 +34,9 @@ PROMISED = frozenset(
     HardSwish Tanh Softmax MaxPool AveragePool GlobalAveragePool GlobalMaxPool Add Sub Mul Div Neg
     Max Min Pow Sqrt Exp ReduceMean ReduceMax ReduceSum Concat Split Slice Gather Reshape Flatten
     Squeeze Unsqueeze Expand Transpose Resize Pad Identity Dropout Constant ConstantOfShape Shape
-    Cast
+    Cast CumSum Einsum TopK GatherElements GatherND ScatterElements ScatterND GridSample DeformConv
+    SpaceToDepth LRN LpPool GlobalLpPool OneHot NonZero NonMaxSuppression RoiAlign Trilu
+    GroupNormalization RMSNormalization Attention
     """.split()
 )
 

@@ -3,6 +3,7 @@
 mod calculations;
 mod contradictions;
 mod families;
+mod indexing;
 
 use super::*;
 use crate::graph::Node;

@@ -6,7 +6,7 @@ use dyrelu::{DType, Tensor};
 use super::builder::Builder;
 
 pub fn elementwise(b: &mut Builder) -> Option<ValueId> {
-    match b.choices.within(0, 18) {
+    match b.choices.within(0, 20) {
         0..5 => {
             let x = b.float()?;
             activation(b, x)
@@ -28,6 +28,14 @@ pub fn elementwise(b: &mut Builder) -> Option<ValueId> {
             b.apply(op, &[x])
         }
         15 | 16 => reduce(b),
+        19 => {
+            let x = b.float()?;
+            let axis = axis(b, x)?;
+            let axis = b.operand(Tensor::scalar(axis));
+            let (exclusive, reverse) = (b.choices.once_in(3), b.choices.once_in(3));
+            b.apply(Op::CumSum(CumSum { exclusive, reverse }), &[x, axis])
+        }
+        20 => gather_elements(b),
         _ => {
             let x = b.value(|t| t.dtype() != DType::Bool)?;
             let axis = axis(b, x)?;
@@ -35,6 +43,32 @@ pub fn elementwise(b: &mut Builder) -> Option<ValueId> {
             b.apply(Op::ArgMax(ArgMax { axis, keep_dims, select_last }), &[x])
         }
     }
+}
+
+/// Reads or writes along an axis at indices that count from both ends.
+fn gather_elements(b: &mut Builder) -> Option<ValueId> {
+    let x = b.float()?;
+    let axis = axis(b, x)?;
+    let mut shape = b.shape(x).to_vec();
+    let rank = shape.len() as i64;
+    let at = axis.rem_euclid(rank) as usize;
+    let size = shape[at] as i64;
+    if shape.contains(&0) {
+        return None;
+    }
+    shape[at] = b.choices.size(1, 3);
+    let count: usize = shape.iter().product();
+    if count > 4096 {
+        return None;
+    }
+    let indices = (0..count as i64).map(|i| (i * 7 + 1) % (2 * size) - size).collect::<Vec<i64>>();
+    let indices = b.operand(Tensor::new(&shape, indices).ok()?);
+    let read = b.apply(Op::GatherElements { axis }, &[x, indices])?;
+    if b.choices.once_in(2) {
+        return Some(read);
+    }
+    let reduction = b.choices.pick(&[ScatterReduction::None, ScatterReduction::Max]);
+    b.apply(Op::ScatterElements { axis, reduction }, &[x, indices, read])
 }
 
 /// Chooses an axis of a value, sometimes counted from the end.
@@ -51,7 +85,7 @@ pub fn axis(b: &mut Builder, x: ValueId) -> Option<i64> {
 
 pub fn activation(b: &mut Builder, x: ValueId) -> Option<ValueId> {
     let alpha = b.choices.pick(&[0.1, 0.01, 1.0, 0.5, -0.5, 1.5]);
-    let unary = match b.choices.within(0, 39) {
+    let unary = match b.choices.within(0, 43) {
         0..5 => Unary::Relu,
         5 | 6 => Unary::Sigmoid,
         7 | 8 => Unary::HardSigmoid { alpha: b.choices.pick(&[0.2, 1.0 / 6.0, 0.5]), beta: 0.5 },
@@ -81,6 +115,10 @@ pub fn activation(b: &mut Builder, x: ValueId) -> Option<ValueId> {
         36 => Unary::Round,
         37 => Unary::Erf,
         38 => Unary::Sin,
+        39 => Unary::Atan,
+        40 => Unary::Asinh,
+        41 => Unary::Sinh,
+        42 => Unary::Acos,
         _ => Unary::Cos,
     };
     b.apply(Op::Unary(unary), &[x])

@@ -4,9 +4,9 @@
 use super::super::alone;
 use super::*;
 use crate::graph::{
-    AspectRatioPolicy, Binary, Conv, CoordinateTransform, Gemm, MaxAffine, NearestRounding,
-    Padding, PoolKind, Reduce, ReduceKind, Resize, ResizeMode, Softmax, TensorType, Unary,
-    Variadic,
+    AspectRatioPolicy, Binary, Conv, CoordinateTransform, CumSum, DeformConv, Gemm, GridSample,
+    MaxAffine, NearestRounding, Node, Padding, PoolKind, Reduce, ReduceKind, Resize, ResizeMode,
+    SampleMode, SamplePadding, ScatterReduction, Softmax, TensorType, TopK, Unary, Variadic,
 };
 use crate::reference;
 use crate::tensor::DType;
@@ -191,6 +191,52 @@ fn independent() -> Vec<Network> {
             g.set_outputs(vec![y]);
             ("sizes that are computed", g)
         },
+        network("the largest elements, and what lies at their places", |g, x| {
+            let k = g.ints(&[2]);
+            let (values, indices) = (g.add_value("values"), g.add_value("indices"));
+            g.add_node(Node {
+                name: "top".into(),
+                op: Op::TopK(TopK { axis: 3, largest: true }),
+                inputs: vec![Some(x), Some(k)],
+                outputs: vec![Some(values), Some(indices)],
+            });
+            let y = g.then(Op::Unary(Unary::Neg), &[x]);
+            let y = g.then(Op::GatherElements { axis: 3 }, &[y, indices]);
+            let y = g.then(Op::Binary(Binary::Add), &[y, values]);
+            let reduction = ScatterReduction::Add;
+            g.then(Op::ScatterElements { axis: -1, reduction }, &[x, indices, y])
+        }),
+        network("cumulative sums", |g, x| {
+            let axis = g.add_constant("axis", Tensor::scalar(1i64));
+            g.then(Op::CumSum(CumSum { exclusive: false, reverse: true }), &[x, axis])
+        }),
+        network("constant positions of the first axes", |g, x| {
+            let turned = g.then(Op::Transpose { perm: vec![2, 1, 0, 3] }, &[x]);
+            let positions = Tensor::new(&[2, 2], vec![0i64, 1, 2, 3]).unwrap();
+            let positions = g.add_constant("positions", positions);
+            let read = g.then(Op::GatherNd { batch_dims: 0 }, &[turned, positions]);
+            let twice = g.then(Op::Binary(Binary::Add), &[read, read]);
+            let reduction = ScatterReduction::None;
+            let y = g.then(Op::ScatterNd { reduction }, &[turned, positions, twice]);
+            g.then(Op::Transpose { perm: vec![2, 0, 1, 3] }, &[y])
+        }),
+        network("samples at positions of each image", |g, x| {
+            let w = g.add_constant("w", wave(&[2, CHANNELS, 1, 1], 0.7));
+            let conv = || Conv {
+                padding: Padding::Explicit(vec![]),
+                strides: vec![],
+                dilations: vec![],
+                groups: 1,
+            };
+            let offset = g.then(Op::Conv(conv()), &[x, w]);
+            let w = g.add_constant("w1", wave(&[3, CHANNELS, 1, 1], 0.3));
+            let deformed = DeformConv { conv: conv(), offset_groups: 1 };
+            let y = g.then(Op::DeformConv(deformed), &[x, w, offset]);
+            let grid = g.then(Op::Transpose { perm: vec![0, 2, 3, 1] }, &[offset]);
+            let (mode, padding) = (SampleMode::Linear, SamplePadding::Border);
+            let op = GridSample { mode, padding, align_corners: false };
+            g.then(Op::GridSample(op), &[y, grid])
+        }),
     ]
 }
 
@@ -274,6 +320,34 @@ fn mixing() -> Vec<Network> {
             g.then(Op::Unary(Unary::Relu), &[merged])
         }),
         network("normalises over the images", |g, x| g.then(softmax(0, false), &[x])),
+        network("sums over the images cumulatively", |g, x| {
+            let axis = g.add_constant("axis", Tensor::scalar(0i64));
+            g.then(Op::CumSum(CumSum { exclusive: true, reverse: false }), &[x, axis])
+        }),
+        network("selects the largest of all images", |g, x| {
+            let k = g.ints(&[1]);
+            g.then(Op::TopK(TopK { axis: 0, largest: true }), &[x, k])
+        }),
+        network("gathers at constant indices, which are those of one image", |g, x| {
+            let indices = Tensor::new(&[1, 1, 1, 2], vec![1i64, 0]).unwrap();
+            let indices = g.add_constant("i", indices);
+            g.then(Op::GatherElements { axis: 3 }, &[x, indices])
+        }),
+        network("gathers at positions of images", |g, x| {
+            let positions = Tensor::new(&[1, 2], vec![0i64, 1]).unwrap();
+            let positions = g.add_constant("i", positions);
+            g.then(Op::GatherNd { batch_dims: 0 }, &[x, positions])
+        }),
+        network("samples every image at the positions of one", |g, x| {
+            let grid = g.add_constant("grid", wave(&[1, 2, 2, 2], 0.3));
+            let (mode, padding) = (SampleMode::Linear, SamplePadding::Border);
+            let op = GridSample { mode, padding, align_corners: false };
+            g.then(Op::GridSample(op), &[x, grid])
+        }),
+        network("lists positions of all images", |g, x| {
+            let positions = g.then(Op::NonZero, &[x]);
+            g.then(Op::Cast { to: DType::F32 }, &[positions])
+        }),
         network("normalises over everything", |g, x| g.then(softmax(0, true), &[x])),
         network("gives the images last", |g, x| {
             g.then(Op::Transpose { perm: vec![1, 2, 3, 0] }, &[x])

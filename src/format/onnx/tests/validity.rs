@@ -29,7 +29,7 @@ fn what_no_output_needs_is_not_read() {
     let mut dead = with_dead(
         vec![
             with(node("Constant", &[], "c"), &[strings("value_string", "abc")]),
-            node("NonZero", &["x"], "u"),
+            node("Det", &["x"], "u"),
             lstm,
             proto::Node { domain: "nobody.knows".into(), ..node("Op", &["l", "c"], "d") },
             with(node("Conv", &["x", "t"], "e"), &[ints("nonsense", &[1])]),
@@ -56,7 +56,7 @@ fn what_no_output_needs_is_not_read() {
     let mut used = dead.clone();
     for (output, words) in [
         ("c", "neither a tensor nor a number"),
-        ("u", "operator NonZero"),
+        ("u", "operator Det"),
         ("l", "operator"),
         ("d", "neither a tensor nor a number"),
         ("t", "uint16"),
@@ -85,7 +85,7 @@ fn branches_need_what_is_around_them() {
         node("If", &["yes"], "y"),
         &[
             scopes::branch("then_branch", vec![node("Neg", &["outer"], "b")], "b"),
-            scopes::branch("else_branch", vec![node("NonZero", &["x"], "b")], "b"),
+            scopes::branch("else_branch", vec![node("Det", &["x"], "b")], "b"),
         ],
     );
     let model = model(vec![node("Abs", &["x"], "outer"), select], vec![condition]);
