@@ -194,4 +194,35 @@ mod tests {
             assert_eq!(run(&rewritten).as_f32().unwrap(), run(&plain).as_f32().unwrap());
         }
     }
+
+    /// LightCNN's max-feature-map: the maximum of the parts of a split.
+    #[test]
+    fn parts_of_a_split_are_pieces() {
+        let plain = |repeat: bool| {
+            let mut g = network(1);
+            let map = g.nodes().iter().find(|n| n.name == "conv").unwrap().output();
+            let parts = [g.add_value("a"), g.add_value("b"), g.add_value("c")];
+            g.add_node(crate::graph::Node {
+                name: "split".into(),
+                op: Op::Split { axis: 1 },
+                inputs: vec![Some(map)],
+                outputs: parts.map(Some).to_vec(),
+            });
+            let last = if repeat { parts[0] } else { parts[2] };
+            let operands = [parts[1], parts[0], last];
+            let y = g.apply("mfm", Op::Variadic(Variadic::Max), &operands);
+            g.set_outputs(vec![y]);
+            g
+        };
+        let wave = (0..60).map(|i| (i as f32 * 1.3).sin()).collect::<Vec<_>>();
+        let x = Tensor::new(&[2, 2, 3, 5], wave).unwrap();
+        for (repeat, nodes) in [(false, 5), (true, 3)] {
+            let mut rewritten = plain(repeat);
+            alone(&mut rewritten, split_maxout);
+            assert_eq!(rewritten.nodes().len(), nodes);
+            let run = |g: &Graph| reference::run(g, std::slice::from_ref(&x)).unwrap().remove(0);
+            let expected = run(&plain(repeat));
+            assert_eq!(run(&rewritten).as_f32().unwrap(), expected.as_f32().unwrap());
+        }
+    }
 }
