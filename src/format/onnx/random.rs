@@ -83,11 +83,11 @@ impl NodeReader<'_> {
         }
         let read = |id: &Option<ValueId>| self.random.get(&(*id)?).cloned();
         let Some(numbers) = self.inputs.iter().find_map(read) else { return Ok(false) };
-        let result = match self.inputs.as_slice() {
-            &[Some(a), Some(b)] if self.random.contains_key(&a) => {
+        let result = match self.inputs[..] {
+            [Some(a), Some(b)] if self.random.contains_key(&a) => {
                 self.bound(b).and_then(|bound| Some((b, numbers.compared(operator, bound)?)))
             }
-            &[Some(a), Some(_)] => self
+            [Some(a), Some(_)] => self
                 .bound(a)
                 .and_then(|bound| Some((a, numbers.compared(exchanged(operator), bound)?))),
             _ => None,

@@ -5,9 +5,10 @@ use std::collections::{HashMap, HashSet};
 
 use super::{Reader, domain, live, opsets, proto};
 use crate::error::{Error, Result};
-use crate::graph::infer::infer;
+use crate::graph::infer::{Types, infer};
 use crate::graph::{Graph, Node, Op, ValueId};
-use crate::tensor::DType;
+use crate::reference;
+use crate::tensor::{DType, Tensor, num_elements};
 
 /// The most levels to which functions and branches may nest.
 const MAX_DEPTH: usize = 64;
@@ -228,8 +229,39 @@ fn holds(graph: &Graph, condition: ValueId) -> Result<Option<bool>> {
     part.set_outputs(vec![number]);
     part.validate()?;
     let types = infer(&part)?;
-    Ok(match types.contents(number) {
-        Some([value]) => value.as_const().map(|number| number != 0),
+    match types.contents(number) {
+        Some([value]) => Ok(value.as_const().map(|number| number != 0)),
+        _ => executed(&part, &types, number),
+    }
+}
+
+/// The most elements of a value that is computed for a condition.
+const MAX_ELEMENTS: usize = 4096;
+
+/// Executes a graph whose nodes read nothing but constants and small values, and returns whether `wanted`
+/// is not 0.
+fn executed(part: &Graph, types: &Types, wanted: ValueId) -> Result<Option<bool>> {
+    let mut values: HashMap<ValueId, Tensor> = HashMap::new();
+    for node in part.nodes() {
+        let is_small = |id: &ValueId| {
+            let shape = types.get(*id).and_then(|ty| ty.fixed_shape());
+            shape.and_then(|shape| num_elements(&shape)).is_some_and(|count| count <= MAX_ELEMENTS)
+        };
+        let is_known = |id: &ValueId| part.constant(*id).is_some() || values.contains_key(id);
+        let mut outputs = node.outputs.iter().flatten();
+        if !outputs.all(is_small) || !node.inputs.iter().flatten().all(is_known) {
+            return Ok(None);
+        }
+        let read = |id: &Option<ValueId>| id.and_then(|id| values.get(&id).or(part.constant(id)));
+        let inputs: Vec<Option<&Tensor>> = node.inputs.iter().map(read).collect();
+        let results = reference::evaluate(&node.op, &inputs, node.outputs.len())?;
+        for (id, tensor) in node.outputs.iter().zip(results) {
+            values.extend(id.map(|id| (id, tensor)));
+        }
+    }
+    let Some(condition) = values.get(&wanted) else { return Ok(None) };
+    Ok(match condition.to_i64s()?.as_slice() {
+        [number] => Some(*number != 0),
         _ => None,
     })
 }

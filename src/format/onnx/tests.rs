@@ -72,6 +72,10 @@ fn ints(name: &str, ints: &[i64]) -> proto::Attribute {
     proto::Attribute { name, r#type, ints: ints.to_vec(), ..Default::default() }
 }
 
+fn int(name: &str, i: i64) -> proto::Attribute {
+    proto::Attribute { name: name.into(), r#type: attribute_type::INT, i, ..Default::default() }
+}
+
 fn float(name: &str, f: f32) -> proto::Attribute {
     proto::Attribute { name: name.into(), r#type: attribute_type::FLOAT, f, ..Default::default() }
 }

@@ -12,10 +12,6 @@ fn integers(name: &str, dims: &[i64], data: &[i64]) -> proto::Tensor {
     }
 }
 
-fn int(name: &str, i: i64) -> proto::Attribute {
-    proto::Attribute { name: name.into(), r#type: attribute_type::INT, i, ..Default::default() }
-}
-
 fn string(name: &str, text: &str) -> proto::Attribute {
     let s = Bytes::from(text.to_string().into_bytes());
     proto::Attribute { name: name.into(), r#type: attribute_type::STRING, s, ..Default::default() }

@@ -120,6 +120,29 @@ fn the_branch_that_sizes_select_is_read() {
     refused(&if_axis_has_size(0, 1), ErrorKind::Unsupported, "depends on the input");
 }
 
+/// Inference does not follow what is no integer; such a condition is computed.
+#[test]
+fn the_branch_that_constants_select_is_read() {
+    for (limit, expected) in [(9.0, -2.0), (5.0, 2.0)] {
+        let select = with(
+            node("If", &["more"], "y"),
+            &[
+                branch("then_branch", vec![node("Relu", &["x"], "b")], "b"),
+                branch("else_branch", vec![node("Neg", &["x"], "b")], "b"),
+            ],
+        );
+        let nodes = vec![
+            node("Exp", &["c"], "e"),
+            with(node("ReduceSum", &["e"], "sum"), &[int("keepdims", 0)]),
+            node("Greater", &["sum", "limit"], "more"),
+            select,
+        ];
+        let constants = vec![tensor("c", &[2], &[1.0, 1.5]), tensor("limit", &[], &[limit])];
+        let y = outcome(&model(nodes, constants), 2.0).unwrap();
+        assert_eq!(y.as_f32().unwrap()[0], expected);
+    }
+}
+
 #[test]
 fn branches_in_branches_without_end_are_refused() {
     let mut inner = vec![node("Neg", &["x"], "b")];
