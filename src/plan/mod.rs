@@ -3,8 +3,9 @@
 //! A [`Plan`] is a list of [`Step`]s over numbered values, its slots. Most steps compute a
 //! [`Primitive`]: an operation with its packed weights and its fused epilogue. Primitives read and
 //! write *maps*: feature maps in one arena, NHWC, with the channels of a pixel padded to whole
-//! vectors. Operators for which there is no primitive run on tensors, by a [`TensorOperation`] if
-//! their elements are f32, otherwise through the reference executor.
+//! vectors. In the graph a map is `[N,C,H,W]`, or has its channels last, as tokens `[N,L,C]` do.
+//! Operators for which there is no primitive run on tensors, by a [`TensorOperation`] if their
+//! elements are f32, otherwise through the reference executor.
 //!
 //! A [`Placement`] says how large each map is and where it lies in the arena, for inputs of given
 //! shapes. A [`Runner`] owns the threads and the arenas of one caller.

@@ -31,11 +31,12 @@ pub(super) fn step(net: &Network, node: &Node) -> Option<HeadsStep> {
     if perm != &[0, 2, 1, 3] {
         return None;
     }
-    let (weights, values) = (producer(net, product.input(0)?)?, view(net, product.input(1)?)?);
+    let (weights, values) =
+        (producer(net, product.input(0)?)?, view(net, product.input(1)?, MOST_FOLLOWED)?);
     let Op::Softmax(Softmax { axis, flatten: false }) = weights.op else { return None };
     let scores = Scores::of(net, weights.input(0)?)?;
-    let queries = view(net, scores.product.input(0)?)?;
-    let keys = view(net, scores.product.input(1)?)?;
+    let queries = view(net, scores.product.input(0)?, MOST_FOLLOWED)?;
+    let keys = view(net, scores.product.input(1)?, MOST_FOLLOWED)?;
     let (q, k, v) = (queries.heads([2, 3])?, keys.heads([3, 2])?, values.heads([2, 3])?);
     let tokens = |view: &View| net.maps.dims(view.tokens).map(|dims| &dims[..2]);
     let fits = axis_from_front(axis, 4) == Some(3)
@@ -120,9 +121,14 @@ impl View {
     }
 }
 
-/// Follows a value back to the tokens that it is a view of.
-fn view(net: &Network, value: ValueId) -> Option<View> {
-    producer(net, value).and_then(|node| view_of_node(net, node, value)).or_else(|| {
+/// The most nodes between tokens and an operand of a product, or between scores and softmax.
+/// Exporters write up to five.
+const MOST_FOLLOWED: usize = 32;
+
+/// Follows a value back to the tokens that it is a view of, through at most `most` nodes.
+fn view(net: &Network, value: ValueId, most: usize) -> Option<View> {
+    let before = most.checked_sub(1)?;
+    producer(net, value).and_then(|node| view_of_node(net, node, value, before)).or_else(|| {
         let channels = net.maps.channels(value)?;
         let is_tokens = net.maps.dims(value)?.len() == 3 && net.maps.has_channels_last(value);
         let axes = vec![Axis::Images, Axis::Tokens, Axis::Channels { count: channels, step: 1 }];
@@ -131,9 +137,9 @@ fn view(net: &Network, value: ValueId) -> Option<View> {
     })
 }
 
-fn view_of_node(net: &Network, node: &Node, value: ValueId) -> Option<View> {
+fn view_of_node(net: &Network, node: &Node, value: ValueId, most: usize) -> Option<View> {
     if let Some((x, factor)) = multiple(net, node) {
-        let mut view = view(net, x)?;
+        let mut view = view(net, x, most)?;
         view.factor *= factor;
         return Some(view);
     }
@@ -151,7 +157,7 @@ fn view_of_node(net: &Network, node: &Node, value: ValueId) -> Option<View> {
     }
     let x = node.input(0)?;
     let (before, after) = (net.maps.dims(x)?, net.maps.dims(value)?);
-    let mut view = view(net, x)?;
+    let mut view = view(net, x, most)?;
     let rank = view.axes.len();
     match &node.op {
         Op::Transpose { perm } if perm.len() == rank => {
@@ -260,10 +266,10 @@ fn multiple(net: &Network, node: &Node) -> Option<(ValueId, f64)> {
 struct Scores<'g> {
     product: &'g Node,
     factor: f64,
-    /// The constants, how many axes the scores have where they are added, and their factor.
     biases: Vec<Addend<'g>>,
 }
 
+/// A constant that is added to scores, times a number.
 struct Addend<'g> {
     constant: &'g Tensor,
     factor: f64,
@@ -274,7 +280,10 @@ impl<'g> Scores<'g> {
         let mut node = producer(net, value)?;
         let (mut factor, mut biases) = (1.0, Vec::new());
         let scores = net.maps.dims(value).filter(|dims| dims.len() == 4)?;
-        while node.op != Op::MatMul {
+        for _ in 0..MOST_FOLLOWED {
+            if node.op == Op::MatMul {
+                break;
+            }
             node = if let Some((x, number)) = multiple(net, node) {
                 factor *= number;
                 producer(net, x)?
@@ -290,7 +299,7 @@ impl<'g> Scores<'g> {
                 return None;
             };
         }
-        let keeps_shape = net.maps.dims(node.output()) == Some(scores);
+        let keeps_shape = node.op == Op::MatMul && net.maps.dims(node.output()) == Some(scores);
         keeps_shape.then_some(Scores { product: node, factor, biases })
     }
 }

@@ -20,7 +20,7 @@ pub(super) struct PixelsStep {
 
 /// Returns the step of `node`, if its output has pixels of an earlier map only.
 pub(super) fn step(net: &Network, node: &Node) -> Option<PixelsStep> {
-    let pixels = Pixels::of_node(net, node)?;
+    let pixels = Pixels::of_node(net, node, &mut Budget(MOST_COPIED))?;
     let (before, sizes) = sample(net, pixels.source)?;
     let (after, _) = sample(net, node.output())?;
     let Pixels { source, group, table } = pixels;
@@ -38,6 +38,23 @@ fn sample(net: &Network, value: ValueId) -> Option<(Batch, Vec<usize>)> {
     Some((batch, sizes.collect::<Option<_>>()?))
 }
 
+/// The most pixels of tables that are computed for one step, where a table counts for at least
+/// [`LEAST_COUNTED`]. Each node of a long chain would otherwise follow it to its beginning.
+const MOST_COPIED: usize = 1 << 20;
+
+/// What a small table counts for, so that few nodes are followed.
+const LEAST_COUNTED: usize = 1 << 14;
+
+/// The pixels of tables that may still be computed.
+struct Budget(usize);
+
+impl Budget {
+    fn spend(&mut self, pixels: usize) -> Option<()> {
+        self.0 = self.0.checked_sub(pixels.max(LEAST_COUNTED))?;
+        Some(())
+    }
+}
+
 /// A map that has pixels of another one.
 struct Pixels {
     source: ValueId,
@@ -49,40 +66,46 @@ struct Pixels {
 
 impl Pixels {
     /// The pixels of a map as those of the earliest map that has them.
-    fn of(net: &Network, value: ValueId) -> Option<Self> {
+    fn of(net: &Network, value: ValueId, budget: &mut Budget) -> Option<Self> {
         let producer = net.links.producer(value).map(|id| net.graph.node(id));
-        producer.and_then(|node| Self::of_node(net, node)).or_else(|| {
+        producer.and_then(|node| Self::of_node(net, node, budget)).or_else(|| {
             let (batch, sizes) = sample(net, value)?;
-            let count = u32::try_from(batch.images * sizes.iter().product::<usize>()).ok()?;
+            let count = sizes.iter().try_fold(batch.images, |n, &size| n.checked_mul(size))?;
+            let count = u32::try_from(count).ok().filter(|&count| count as usize <= MOST_COPIED)?;
             Some(Pixels { source: value, group: 1, table: (0..count).collect() })
         })
     }
 
-    fn of_node(net: &Network, node: &Node) -> Option<Self> {
-        match &node.op {
-            op if is_view(op) || matches!(op, Op::Transpose { .. }) => Self::rearranged(net, node),
-            Op::Slice => Self::slice(net, node),
-            Op::Concat { axis } => Self::concat(net, node, *axis),
+    fn of_node(net: &Network, node: &Node, budget: &mut Budget) -> Option<Self> {
+        budget.spend(0)?;
+        let pixels = match &node.op {
+            op if is_view(op) || matches!(op, Op::Transpose { .. }) => {
+                Self::rearranged(net, node, budget)
+            }
+            Op::Slice => Self::slice(net, node, budget),
+            Op::Concat { axis } => Self::concat(net, node, *axis, budget),
             _ => None,
-        }
+        }?;
+        budget.spend(pixels.table.len())?;
+        Some(pixels)
     }
 
-    fn rearranged(net: &Network, node: &Node) -> Option<Self> {
+    fn rearranged(net: &Network, node: &Node, budget: &mut Budget) -> Option<Self> {
         if net.maps.is_same_map(node) {
             let before = net.links.producer(node.input(0)?)?;
-            return Self::of_node(net, net.graph.node(before));
+            return Self::of_node(net, net.graph.node(before), budget);
         }
         let (source, order) = net.maps.order(node.output())?;
-        let inner = Self::of(net, source)?;
-        let expand = |&pixel: &u32| {
+        let inner = Self::of(net, source, budget)?;
+        let mut table = Vec::with_capacity(order.table.len() * inner.group);
+        for &pixel in &order.table {
             let first = pixel as usize * inner.group;
-            inner.table[first..first + inner.group].iter().copied()
-        };
-        let table = order.table.iter().flat_map(expand).collect();
+            table.extend(inner.table.get(first..first + inner.group)?);
+        }
         Some(Pixels { source: inner.source, group: order.group * inner.group, table })
     }
 
-    fn slice(net: &Network, node: &Node) -> Option<Self> {
+    fn slice(net: &Network, node: &Node, budget: &mut Budget) -> Option<Self> {
         let x = node.input(0)?;
         let (batch, mut sizes) = sample(net, x)?;
         let pixel_axes = net.maps.pixel_axes(x)?;
@@ -108,19 +131,21 @@ impl Pixels {
             };
             kept[axis] = (0..range.len).map(place).collect::<Option<_>>()?;
         }
-        let inner = Self::of(net, x)?;
+        let inner = Self::of(net, x, budget)?;
         let mut places = vec![0];
         for (size, kept) in sizes.iter().zip(&kept) {
             let next = |&place: &usize| kept.iter().map(move |i| place * size + i);
             places = places.iter().flat_map(next).collect();
         }
-        let table = places
-            .into_iter()
-            .flat_map(|place| inner.table[place * inner.group..][..inner.group].iter().copied());
-        Some(Pixels { table: table.collect(), ..inner })
+        let mut table = Vec::with_capacity(places.len() * inner.group);
+        for place in places {
+            let first = place * inner.group;
+            table.extend(inner.table.get(first..first + inner.group)?);
+        }
+        Some(Pixels { table, ..inner })
     }
 
-    fn concat(net: &Network, node: &Node, axis: i64) -> Option<Self> {
+    fn concat(net: &Network, node: &Node, axis: i64, budget: &mut Budget) -> Option<Self> {
         let output = node.output();
         let pixel_axes = net.maps.pixel_axes(output)?;
         let axis = axis_from_front(axis, net.maps.dims(output)?.len())?;
@@ -129,7 +154,7 @@ impl Pixels {
         }
         let inputs: Vec<ValueId> = node.inputs.iter().copied().collect::<Option<_>>()?;
         let parts: Vec<Pixels> =
-            inputs.iter().map(|&input| Self::of(net, input)).collect::<Option<_>>()?;
+            inputs.iter().map(|&input| Self::of(net, input, budget)).collect::<Option<_>>()?;
         let Pixels { source, group, .. } = *parts.first()?;
         let (batch, sizes) = sample(net, output)?;
         let outer = batch.images * sizes[..axis - pixel_axes.start].iter().product::<usize>();

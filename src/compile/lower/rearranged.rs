@@ -108,8 +108,8 @@ pub(super) struct PixelOrder {
     pub table: Vec<u32>,
 }
 
-/// The most pixels of a table.
-const MOST_PIXELS: usize = 1 << 24;
+/// The most pixels of a table. Windows of an image of 1024 by 1024 pixels are within it.
+const MOST_PIXELS: usize = 1 << 20;
 
 impl Rearranged {
     /// The map `source` itself.
