@@ -246,3 +246,16 @@ fn coefficients_per_image_for_a_map_whose_channels_became_images() {
     let y = net.apply(Op::Variadic(Variadic::Max), &pieces);
     net.assert_agrees(&[y]);
 }
+
+/// The constant was added to the first image of a batch only, or the run panicked.
+#[test]
+fn a_constant_of_one_image_added_to_a_layer_of_a_batch() {
+    let mut net = Net::new();
+    let x = net.input(&[3, 5], Some("N"));
+    let (weight, row) = (net.wave(&[5, 24]), net.wave(&[1, 24]));
+    let op = Gemm { alpha: 1.0, beta: 1.0, trans_a: false, trans_b: false };
+    let y = net.apply(Op::Gemm(op), &[x, weight]);
+    let y = net.apply(Op::Unary(Unary::Sigmoid), &[y]);
+    let y = net.apply(Op::Binary(Binary::Add), &[y, row]);
+    net.assert_agrees(&[y]);
+}

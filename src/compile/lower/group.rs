@@ -168,7 +168,8 @@ impl Epilogue {
         if let Some((other, join)) = joined(node, x) {
             let fits = match graph.constant(other) {
                 None => maps.same_size(other, x),
-                Some(_) => maps.is_image_of(other, x),
+                // The images of vectors are rows of one block, for all of which it would have to stand.
+                Some(_) => maps.is_image_of(other, x) && !maps.is_vectors(x),
             };
             if !fits || !maps.same_size(node.output(), x) || self.after.is_some() {
                 return None;
