@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::channels::{self, ChannelsStep};
+use super::channels::{ChannelsStep, MovedChannels};
 use super::choose::{self, Convolution, Hyper};
 use super::group::{Core, Epilogue, Group};
 use super::merge::Stage;
@@ -10,9 +10,9 @@ use super::network::Network;
 use crate::compile::pack::{Packed, Weights};
 use crate::graph::{Dim, Node, NodeId, Value, ValueId};
 use crate::plan::{
-    CoefficientsPrimitive, ConvPrimitive, DepthwisePrimitive, ExpandPrimitive, GroupedPrimitive,
-    Plan, Primitive, Slot, SlotInfo, SlotKind, Step, StepEpilogue, StepKind, TransformPrimitive,
-    WindowShape, WinogradPrimitive,
+    ChannelsPrimitive, CoefficientsPrimitive, ConvPrimitive, DepthwisePrimitive, ExpandPrimitive,
+    GroupedPrimitive, MOST_INPUTS, Plan, Primitive, Slot, SlotInfo, SlotKind, Step, StepEpilogue,
+    StepKind, TransformPrimitive, WindowShape, WinogradPrimitive,
 };
 use crate::simd::padded;
 
@@ -29,6 +29,7 @@ pub(super) fn build(net: &Network, stages: &[Stage], packed: Packed) -> Plan {
 struct Builder<'n, 'g> {
     net: &'n Network<'g>,
     packed: Packed,
+    moved_channels: MovedChannels,
     slots: Vec<SlotInfo>,
     /// The slots in the arena for values whose own slots are elsewhere: copies of inputs and
     /// constants, and slots whose elements a value shares.
@@ -53,7 +54,8 @@ impl<'n, 'g> Builder<'n, 'g> {
             slots[input.index()].kind = SlotKind::Input(number);
         }
         let (stand_ins, summing) = (HashMap::new(), HashMap::new());
-        Builder { net, packed, slots, stand_ins, summing, steps: Vec::new() }
+        let moved_channels = MovedChannels::of(net);
+        Builder { net, packed, moved_channels, slots, stand_ins, summing, steps: Vec::new() }
     }
 
     fn stage(&mut self, Stage { first, group }: &Stage) {
@@ -214,11 +216,9 @@ impl<'n, 'g> Builder<'n, 'g> {
             self.step(node, StepKind::Primitive(primitive), inputs, vec![Some(output)]);
             return;
         }
-        if let Some(steps) = channels::steps(net, node) {
-            for ChannelsStep { output, inputs, primitive } in steps {
-                let inputs = inputs.iter().map(|&value| Some(self.map(value))).collect();
-                let outputs = vec![Some(self.map_slot(output))];
-                self.step(node, StepKind::Primitive(Box::new(primitive)), inputs, outputs);
+        if let Some(steps) = self.moved_channels.steps(node) {
+            for step in steps {
+                self.channels(node, step);
             }
             return;
         }
@@ -231,6 +231,34 @@ impl<'n, 'g> Builder<'n, 'g> {
             Some(product) => StepKind::Product(product),
             None => StepKind::General(node.op.clone()),
         };
+        self.step(node, kind, inputs, outputs);
+    }
+
+    /// Adds the step that copies channels, and one before it for each group of maps that are too many
+    /// for it.
+    fn channels(&mut self, node: &Node, step: ChannelsStep) {
+        let ChannelsStep { output, sources, mut table } = step;
+        let mut inputs: Inputs = sources.iter().map(|&value| Some(self.map(value))).collect();
+        while inputs.len() > MOST_INPUTS {
+            let mut joined = Vec::new();
+            for entry in &mut table {
+                if entry[0] < MOST_INPUTS {
+                    joined.push(*entry);
+                    *entry = [0, joined.len() - 1];
+                } else {
+                    entry[0] -= MOST_INPUTS - 1;
+                }
+            }
+            let mut dims = self.net.maps.dims(output).unwrap_or_default().to_vec();
+            dims[1] = Dim::from(joined.len());
+            let name = format!("{}.part", self.slots[output.index()].name);
+            let part = self.add_slot(name, SlotKind::Map(dims));
+            let kind = StepKind::Primitive(Box::new(ChannelsPrimitive::new(&joined)));
+            self.step(node, kind, inputs.drain(..MOST_INPUTS).collect(), vec![Some(part)]);
+            inputs.insert(0, Some(part));
+        }
+        let outputs = vec![Some(self.map_slot(output))];
+        let kind = StepKind::Primitive(Box::new(ChannelsPrimitive::new(&table)));
         self.step(node, kind, inputs, outputs);
     }
 

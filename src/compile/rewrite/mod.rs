@@ -1,6 +1,7 @@
 //! Passes that rewrite a graph into an equal one, one pass per file.
 
 mod channel_affine;
+mod channel_shuffle;
 mod fold_batch_norm;
 mod fold_pad;
 mod free_batch;
@@ -11,6 +12,7 @@ mod split_maxout;
 mod static_slopes;
 
 pub use channel_affine::channel_affine;
+pub use channel_shuffle::channel_shuffle;
 pub use fold_batch_norm::fold_batch_norm;
 pub use fold_pad::fold_pad;
 pub use free_batch::{FixedBatch, free_batch};
