@@ -102,6 +102,7 @@ pub(super) fn rewrite_all(graph: &mut Rewriter) -> Result<Report> {
     rewrite::spelled_layer_norm(graph)?;
     rewrite::fold_batch_norm(graph)?;
     rewrite::fold_pad(graph)?;
+    rewrite::channel_shuffle(graph)?;
     let unrecognised = recognise(graph)?;
     rewrite::simplify(graph)?;
     let fixed_batch = rewrite::free_batch(graph)?;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::channels::{self, ChannelsStep};
+use super::channels::{ChannelsStep, MovedChannels};
 use super::choose::{self, Convolution, Hyper};
 use super::dynamic::{Dynamic, ImageWeights};
 use super::group::{Core, Epilogue, Group};
@@ -16,10 +16,10 @@ use crate::compile::pack::{Packed, Weights};
 use crate::graph::{Dim, Node, NodeId, Value, ValueId};
 use crate::kernels::dynamic_conv::Packer;
 use crate::plan::{
-    CoefficientsPrimitive, ConvPrimitive, DepthwisePrimitive, DynamicConvPrimitive,
-    ExpandPrimitive, GatePrimitive, GroupedPrimitive, MapShape, PackPrimitive, Plan, Primitive,
-    Slot, SlotInfo, SlotKind, Step, StepEpilogue, StepKind, TransformPrimitive, WindowShape,
-    WinogradPrimitive,
+    ChannelsPrimitive, CoefficientsPrimitive, ConvPrimitive, DepthwisePrimitive,
+    DynamicConvPrimitive, ExpandPrimitive, GatePrimitive, GroupedPrimitive, MOST_INPUTS, MapShape,
+    PackPrimitive, Plan, Primitive, Slot, SlotInfo, SlotKind, Step, StepEpilogue, StepKind,
+    TransformPrimitive, WindowShape, WinogradPrimitive,
 };
 use crate::simd::padded;
 use crate::tensor::Layout;
@@ -60,6 +60,7 @@ fn without_unread(steps: Vec<Step>, slots: &[SlotInfo], outputs: &[Slot]) -> Vec
 struct Builder<'n, 'g> {
     net: &'n Network<'g>,
     packed: Packed,
+    moved_channels: MovedChannels,
     slots: Vec<SlotInfo>,
     /// The slots in the arena for values whose own slots are elsewhere: copies of inputs,
     /// constants and tensors.
@@ -84,7 +85,8 @@ impl<'n, 'g> Builder<'n, 'g> {
             slots[input.index()].kind = SlotKind::Input(number);
         }
         let (stand_ins, summing) = (HashMap::new(), HashMap::new());
-        Builder { net, packed, slots, stand_ins, summing, steps: Vec::new() }
+        let moved_channels = MovedChannels::of(net);
+        Builder { net, packed, moved_channels, slots, stand_ins, summing, steps: Vec::new() }
     }
 
     fn stage(&mut self, Stage { first, group }: &Stage) {
@@ -326,11 +328,9 @@ impl<'n, 'g> Builder<'n, 'g> {
             });
             return;
         }
-        if let Some(steps) = channels::steps(net, node) {
-            for ChannelsStep { output, inputs, primitive } in steps {
-                let inputs = inputs.iter().map(|&value| Some(self.map(value))).collect();
-                let outputs = vec![Some(self.map_slot(output))];
-                self.step(node, StepKind::Primitive(Box::new(primitive)), inputs, outputs);
+        if let Some(steps) = self.moved_channels.steps(node) {
+            for step in steps {
+                self.channels(node, step);
             }
             return;
         }
@@ -348,6 +348,34 @@ impl<'n, 'g> Builder<'n, 'g> {
         }
         let outputs = node.outputs.iter().map(|id| id.map(ValueId::index)).collect();
         let kind = tensors::step(net, node);
+        self.step(node, kind, inputs, outputs);
+    }
+
+    /// Adds the step that copies channels, and one before it for each group of maps that are too many
+    /// for it.
+    fn channels(&mut self, node: &Node, step: ChannelsStep) {
+        let ChannelsStep { output, sources, mut table } = step;
+        let mut inputs: Inputs = sources.iter().map(|&value| Some(self.map(value))).collect();
+        while inputs.len() > MOST_INPUTS {
+            let mut joined = Vec::new();
+            for entry in &mut table {
+                if entry[0] < MOST_INPUTS {
+                    joined.push(*entry);
+                    *entry = [0, joined.len() - 1];
+                } else {
+                    entry[0] -= MOST_INPUTS - 1;
+                }
+            }
+            let mut shape = self.net.maps.shape(output);
+            shape.dims[1] = Dim::from(joined.len());
+            let name = format!("{}.part", self.slots[output.index()].name);
+            let part = self.add_slot(name, SlotKind::Map(shape));
+            let kind = StepKind::Primitive(Box::new(ChannelsPrimitive::new(&joined)));
+            self.step(node, kind, inputs.drain(..MOST_INPUTS).collect(), vec![Some(part)]);
+            inputs.insert(0, Some(part));
+        }
+        let outputs = vec![Some(self.map_slot(output))];
+        let kind = StepKind::Primitive(Box::new(ChannelsPrimitive::new(&table)));
         self.step(node, kind, inputs, outputs);
     }
 

@@ -1,6 +1,7 @@
 //! Passes that rewrite a graph into an equal one, one pass per file.
 
 mod channel_affine;
+mod channel_shuffle;
 mod constant_shapes;
 mod dynamic_conv;
 mod fold_batch_norm;
@@ -15,6 +16,7 @@ mod split_maxout;
 mod static_slopes;
 
 pub use channel_affine::channel_affine;
+pub use channel_shuffle::channel_shuffle;
 pub use constant_shapes::constant_shapes;
 pub use dynamic_conv::dynamic_conv;
 pub use fold_batch_norm::fold_batch_norm;

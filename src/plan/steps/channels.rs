@@ -1,17 +1,49 @@
-//! Concatenation and parts of maps, along the channels.
+//! Concatenation, parts and permutations of maps, along the channels.
 
-use super::arguments::Arguments;
+use super::arguments::{Arguments, MOST_INPUTS};
 use super::primitive::Primitive;
 use crate::error::{Error, Result};
 use crate::kernels::Cut;
-use crate::kernels::channels::{Channels, join_channels};
+use crate::kernels::channels::{Channels, Run, join_channels};
 use crate::plan::map::Extent;
 use crate::plan::tuning::ELEMENTS_PER_BLOCK;
 
-/// Channels of inputs, one part after another.
+/// Channels of inputs, in any order.
 pub struct ChannelsPrimitive {
-    /// The first channel of each input that is taken, and the number of channels.
-    pub parts: Vec<[usize; 2]>,
+    runs: Vec<(usize, Run)>,
+}
+
+impl ChannelsPrimitive {
+    /// Returns the primitive whose output has these channels: for each the input, and the channel of
+    /// that input.
+    pub fn new(table: &[[usize; 2]]) -> Self {
+        let mut runs: Vec<(usize, Run)> = Vec::new();
+        // The last run of each input.
+        let mut last: [Option<usize>; MOST_INPUTS] = [None; MOST_INPUTS];
+        for (to, &[input, channel]) in table.iter().enumerate() {
+            if let Some(place) = last[input]
+                && extend(&mut runs[place].1, channel, to)
+            {
+                continue;
+            }
+            last[input] = Some(runs.len());
+            runs.push((input, Run { first: channel, step: 1, to, to_step: 1, count: 1 }));
+        }
+        ChannelsPrimitive { runs }
+    }
+}
+
+/// Adds a channel to the end of a run. Returns whether it fits.
+fn extend(run: &mut Run, channel: usize, to: usize) -> bool {
+    let Run { first, step, count, .. } = *run;
+    if count == 1 && channel > first {
+        run.step = channel - first;
+        run.to_step = to - run.to;
+    } else if count == 1 || channel != first + count * step || to != run.to + count * run.to_step {
+        return false;
+    }
+    run.count += 1;
+    true
 }
 
 impl Primitive for ChannelsPrimitive {
@@ -36,13 +68,26 @@ impl Primitive for ChannelsPrimitive {
         let [Some(y), _] = arguments.outputs else { return Ok(()) };
         arguments.workers.compute_blocks(y, None, cut, 4 * output.len(), |mut block, _| {
             let image = block.image();
-            let parts = self.parts.iter().zip(inputs.iter().flatten());
-            let channels = parts.map(|(&[first, count], view)| {
-                let width = view.extent.stride();
-                Channels { x: view.image(image), width, first, count }
+            let channels = self.runs.iter().filter_map(|&(input, run)| {
+                let view = inputs[input]?;
+                Some(Channels { x: view.image(image), width: view.extent.stride(), run })
             });
             join_channels(channels, &mut block);
         });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_in_steps_are_one_run() {
+        let shuffled: Vec<[usize; 2]> = (0..8).map(|i| [i % 2, 3 + i / 2]).collect();
+        let run = |to| Run { first: 3, step: 1, to, to_step: 2, count: 4 };
+        assert_eq!(ChannelsPrimitive::new(&shuffled).runs, [(0, run(0)), (1, run(1))]);
+        let reversed: Vec<[usize; 2]> = (0..3).map(|i| [0, 2 - i]).collect();
+        assert_eq!(ChannelsPrimitive::new(&reversed).runs.len(), 3);
     }
 }
