@@ -125,6 +125,8 @@ pub enum Op {
         /// Depth-column-row order (ONNX's default) or column-row-depth (PyTorch's pixel shuffle).
         order: DepthOrder,
     },
+    /// Composes a map of maps whose pixels alternate in it. Inputs one or more `[N,..,H,W]`.
+    Interleave(Interleave),
     /// Input `x`.
     Identity,
     /// Identity at inference. Input `x`, `[ratio]`, `[training_mode]`; the optional second output
@@ -158,6 +160,14 @@ pub enum Op {
     /// `y = pi * max_k(a_k x + b_k)`, see [`MaxAffine`].
     /// Inputs `x [N,C,..]`, `coefficients [N or 1, 2K, C or 1]`, `[pi [N,1,..]]`.
     MaxAffine(MaxAffine),
+    /// The function `a[c] x + b[c]` by which a normalisation over groups of channels changes a map.
+    /// Inputs `x [N,C,..]`, `scale [C]`, `bias [C]`. Output `[N,2,C]`: all `a`, then all `b`.
+    GroupCoefficients {
+        /// The number of groups.
+        num_groups: usize,
+        /// Added to the variance.
+        epsilon: f32,
+    },
     /// The attention of DY-ReLU-C: `pi = min(gamma * softmax(z / tau), 1)` over all positions of
     /// an image. Input `z [N,1,H,W]`. `gamma` is `gamma_per_position * H * W`.
     SpatialAttention(SpatialAttention),
@@ -480,6 +490,21 @@ pub enum DepthOrder {
     Crd,
 }
 
+/// Maps whose pixels alternate in a larger one, as the phases of a transposed convolution do.
+///
+/// Pixel `(rows * y + i, columns * x + j)` of the result is pixel `(y, x)` of phase `i * columns + j`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interleave {
+    /// The number of phases down and across.
+    pub steps: [usize; 2],
+    /// For every phase, row by row, the input that it is a part of, and its first channel there.
+    pub phases: Vec<[usize; 2]>,
+    /// The channels of every phase and of the result.
+    pub channels: usize,
+    /// The lines and the columns that the result lacks at its end: fewer than `steps`.
+    pub crop: [usize; 2],
+}
+
 /// The function that bounds the deviations of coefficients from their initial values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -599,6 +624,7 @@ impl Op {
             Op::Resize(_) => "Resize",
             Op::Pad { .. } => "Pad",
             Op::DepthToSpace { .. } => "DepthToSpace",
+            Op::Interleave(_) => "Interleave",
             Op::Identity => "Identity",
             Op::Dropout => "Dropout",
             Op::ConstantOfShape { .. } => "ConstantOfShape",
@@ -608,6 +634,7 @@ impl Op {
             Op::Cast { .. } => "Cast",
             Op::Hyperfunction(_) => "Hyperfunction",
             Op::MaxAffine(_) => "MaxAffine",
+            Op::GroupCoefficients { .. } => "GroupCoefficients",
             Op::SpatialAttention(_) => "SpatialAttention",
         }
     }
@@ -618,13 +645,15 @@ impl Op {
         let (inputs, outputs) = match self {
             Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm(_) => (2..=3, 1..=1),
             Op::LayerNormalization { .. } => (2..=3, 1..=1),
-            Op::InstanceNormalization { .. } | Op::GroupNormalization { .. } => (3..=3, 1..=1),
+            Op::InstanceNormalization { .. }
+            | Op::GroupNormalization { .. }
+            | Op::GroupCoefficients { .. } => (3..=3, 1..=1),
             Op::BatchNormalization { .. } => (5..=5, 1..=1),
             Op::MatMul | Op::PRelu | Op::Binary(_) | Op::Gather { .. } => (2..=2, 1..=1),
             Op::Reshape { .. } | Op::Unsqueeze | Op::Expand | Op::Tile => (2..=2, 1..=1),
             Op::Clip => (1..=3, 1..=1),
             Op::Where | Op::Range => (3..=3, 1..=1),
-            Op::Variadic(_) | Op::Concat { .. } => (1..=many, 1..=1),
+            Op::Variadic(_) | Op::Concat { .. } | Op::Interleave(_) => (1..=many, 1..=1),
             Op::Reduce(_) | Op::Squeeze => (1..=2, 1..=1),
             Op::Split { .. } => (1..=2, 1..=many),
             Op::Slice => (3..=5, 1..=1),

@@ -2,6 +2,8 @@
 //! width, on every instruction set of the machine, with buffers between guard margins.
 
 mod grouped;
+mod normalisation;
+mod sample;
 mod sound;
 mod tiles;
 

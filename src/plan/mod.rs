@@ -38,8 +38,9 @@ pub use plan::{Plan, Slot, SlotInfo, SlotKind, Step, StepKind};
 pub use run::{Outputs, Runner, StepTime, Watch};
 pub use steps::{
     Arguments, AttentionPrimitive, ChannelsPrimitive, CoefficientsPrimitive, ConvPrimitive,
-    DepthwisePrimitive, ExpandPrimitive, GlobalAveragePrimitive, GroupedPrimitive, Inputs,
-    MOST_INPUTS, MOST_OUTPUTS, MatrixProduct, PoolPrimitive, Primitive, StepEpilogue,
-    TransformPrimitive, WindowShape, WinogradPrimitive,
+    DepthwisePrimitive, ExpandPrimitive, GlobalAveragePrimitive, GroupCoefficientsPrimitive,
+    GroupedPrimitive, Inputs, InterleavePrimitive, MOST_INPUTS, MOST_OUTPUTS, MatrixProduct,
+    PoolPrimitive, Primitive, SamplePrimitive, Sampling, StepEpilogue, TransformPrimitive,
+    WindowShape, WinogradPrimitive,
 };
 pub use threads::{Team, Workers};

@@ -75,6 +75,11 @@ impl<'n, 'g> Builder<'n, 'g> {
                 }
             },
             Core::Hyperfunction(hyper) => self.hyperfunction(id, hyper),
+            Core::Resample(resample) => {
+                let inputs = resample.inputs.iter().map(|&x| Some(self.map(x))).collect();
+                let (epilogue, inputs) = self.fuse(&group.epilogue, inputs);
+                self.grouped(&[group], resample.primitive(epilogue), inputs, true);
+            }
             Core::Node => self.node(id),
         }
     }
@@ -102,7 +107,7 @@ impl<'n, 'g> Builder<'n, 'g> {
         let (before, mut inputs) = match &first.core {
             Core::Transform(x) => self.transform(*x, &first.epilogue),
             Core::Convolution(inner) => self.reading_map(first, inner),
-            Core::Hyperfunction(_) | Core::Node => return,
+            Core::Hyperfunction(_) | Core::Resample(_) | Core::Node => return,
         };
         // The map between the two has no slot.
         let (mut after, others) = self.fuse(&second.epilogue, vec![None]);

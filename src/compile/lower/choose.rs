@@ -16,8 +16,8 @@ use crate::kernels::epilogue::Activation;
 use crate::kernels::grouped::Groups;
 use crate::kernels::pool::Pooling;
 use crate::plan::{
-    AttentionPrimitive, GlobalAveragePrimitive, MatrixProduct, PoolPrimitive, Primitive,
-    WindowShape,
+    AttentionPrimitive, GlobalAveragePrimitive, GroupCoefficientsPrimitive, MatrixProduct,
+    PoolPrimitive, Primitive, WindowShape,
 };
 use crate::tensor::{DType, Tensor};
 
@@ -246,11 +246,20 @@ fn pool(net: &Network, node: &Node, op: &Pool) -> Option<PoolPrimitive> {
 
 /// Whether `node` computes the mean over height and width.
 pub(super) fn is_global_average(net: &Network, node: &Node) -> bool {
+    is_global(net, node, PoolKind::Average)
+}
+
+/// Whether `node` pools over height and width.
+fn is_global(net: &Network, node: &Node, pool: PoolKind) -> bool {
     let rank = |x: ValueId| net.maps.dims(x).map(<[Dim]>::len);
     let Some(x) = node.input(0).filter(|&x| rank(x) == Some(4)) else { return false };
+    let reduction = match pool {
+        PoolKind::Average => ReduceKind::Mean,
+        PoolKind::Max => ReduceKind::Max,
+    };
     let over_positions = match &node.op {
-        Op::GlobalPool(PoolKind::Average) => true,
-        Op::Reduce(reduce) if reduce.kind == ReduceKind::Mean => {
+        Op::GlobalPool(kind) => *kind == pool,
+        Op::Reduce(reduce) if reduce.kind == reduction => {
             let axes = node.input(1).and_then(|id| net.types.contents(id));
             let axis = |dim: &Dim| dim.as_const().map(|a| a.rem_euclid(4));
             let mut axes: Vec<_> = axes.unwrap_or_default().iter().map(axis).collect();
@@ -262,6 +271,18 @@ pub(super) fn is_global_average(net: &Network, node: &Node) -> bool {
     over_positions && net.graph.constant(x).is_none()
 }
 
+/// Returns the pooling whose window is the whole map, if `node` computes the maximum over height and
+/// width of a map of known size.
+fn global_maximum(net: &Network, node: &Node) -> Option<PoolPrimitive> {
+    let (x, y) = (node.input(0)?, node.output());
+    let &[_, _, ref height, ref width] = net.maps.dims(x)? else { return None };
+    let kernel = [height.as_size()?, width.as_size()?];
+    let is_map = matches!(net.maps.dims(y)?.len(), 2 | 4);
+    let window = WindowShape { kernel, ..WindowShape::pointwise() };
+    let fits = is_global(net, node, PoolKind::Max) && is_map && kernel[0] * kernel[1] > 0;
+    fits.then_some(PoolPrimitive { kind: Pooling::Max, window })
+}
+
 /// Returns the kernel of `node` among those that have no epilogue and no packed weights.
 pub(super) fn plain(net: &Network, node: &Node) -> Option<Box<dyn Primitive>> {
     match &node.op {
@@ -271,8 +292,21 @@ pub(super) fn plain(net: &Network, node: &Node) -> Option<Box<dyn Primitive>> {
             let fits = net.maps.dims(z)?.len() == 4 && net.maps.channels(z)? == 1;
             fits.then(|| Box::new(AttentionPrimitive { tau, gamma_per_position }) as Box<_>)
         }
+        &Op::GroupCoefficients { num_groups, epsilon } => {
+            let channels = net.maps.channels(node.input(0)?)?;
+            let numbers = |input: usize| {
+                let constant = net.graph.constant(node.input(input)?)?.as_f32().ok()?;
+                (constant.len() == channels).then(|| constant.to_vec())
+            };
+            let groups =
+                channels.checked_div(num_groups).filter(|depth| depth * num_groups == channels);
+            let is_map = net.maps.dims(node.input(0)?)?.len() == 4 && groups? > 0;
+            let (scale, bias) = (numbers(1)?, numbers(2)?);
+            let primitive = GroupCoefficientsPrimitive { num_groups, epsilon, scale, bias };
+            is_map.then(|| Box::new(primitive) as Box<_>)
+        }
         _ if is_global_average(net, node) => Some(Box::new(GlobalAveragePrimitive)),
-        _ => None,
+        _ => Some(Box::new(global_maximum(net, node)?)),
     }
 }
 

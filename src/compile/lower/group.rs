@@ -3,6 +3,7 @@
 use super::choose::{self, Convolution, Hyper};
 use super::maps::Maps;
 use super::network::Network;
+use super::resample::Resample;
 use crate::graph::{Binary, Graph, Node, NodeId, Op, Unary, ValueId, Variadic};
 use crate::kernels::epilogue::{Activation, Join};
 
@@ -20,6 +21,7 @@ pub(super) struct Group<'g> {
 pub(super) enum Core<'g> {
     Convolution(Convolution<'g>),
     Hyperfunction(Hyper<'g>),
+    Resample(Resample),
     /// None: the step applies an epilogue to this value.
     Transform(ValueId),
     /// The operator of the only node, without an epilogue.
@@ -47,7 +49,7 @@ pub(super) fn groups<'g>(net: &Network<'g>) -> Vec<Group<'g>> {
             continue;
         }
         let mut group = Group::beginning_with(net, id);
-        if matches!(group.core, Core::Convolution(_) | Core::Transform(_)) {
+        if matches!(group.core, Core::Convolution(_) | Core::Transform(_) | Core::Resample(_)) {
             group.extend(net, &taken);
         }
         for member in &group.members {
@@ -69,6 +71,8 @@ impl<'g> Group<'g> {
             Core::Transform(x)
         } else if let Some(hyper) = choose::hyperfunction(net, node) {
             Core::Hyperfunction(hyper)
+        } else if let Some(resample) = Resample::of(net, node) {
+            Core::Resample(resample)
         } else {
             Core::Node
         };

@@ -26,7 +26,7 @@ impl<'g> Stage<'g> {
                 Core::Hyperfunction(hyper) => {
                     [hyper.first.as_ref().map(|(layer, _)| layer), Some(&hyper.second)]
                 }
-                Core::Transform(_) | Core::Node => [None, None],
+                Core::Transform(_) | Core::Resample(_) | Core::Node => [None, None],
             }
             .into_iter()
             .flatten()
@@ -73,7 +73,7 @@ fn can_merge(net: &Network, first: &Group, second: &Stage) -> bool {
     match &first.core {
         Core::Transform(_) => convolution.takes_prologue(),
         Core::Convolution(inner) => inner.can_expand(convolution) && is_large(net, first.output),
-        Core::Hyperfunction(_) | Core::Node => false,
+        Core::Hyperfunction(_) | Core::Resample(_) | Core::Node => false,
     }
 }
 

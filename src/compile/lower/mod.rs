@@ -11,6 +11,7 @@ mod group;
 mod maps;
 mod merge;
 mod network;
+mod resample;
 
 use super::pack::{Packed, to_store};
 use crate::format::{PackedTensors, SourceFiles};

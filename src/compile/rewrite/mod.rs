@@ -2,25 +2,31 @@
 
 mod channel_affine;
 mod channel_shuffle;
+mod constant_sizes;
 mod fold_batch_norm;
 mod fold_pad;
 mod free_batch;
+mod group_norm;
 mod pool_before_conv;
 mod simplify;
 mod spelled_activations;
 mod split_maxout;
 mod static_slopes;
+mod transposed_conv;
 
 pub use channel_affine::channel_affine;
 pub use channel_shuffle::channel_shuffle;
+pub use constant_sizes::constant_sizes;
 pub use fold_batch_norm::fold_batch_norm;
 pub use fold_pad::fold_pad;
 pub use free_batch::{FixedBatch, free_batch};
+pub use group_norm::{group_norm, spelled_group_norm};
 pub use pool_before_conv::pool_before_conv;
 pub use simplify::simplify;
 pub use spelled_activations::spelled_activations;
 pub use split_maxout::split_maxout;
 pub use static_slopes::static_slopes;
+pub use transposed_conv::transposed_conv;
 
 #[cfg(test)]
 mod testing;

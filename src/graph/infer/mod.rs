@@ -234,6 +234,7 @@ fn types(cx: &Context) -> Answer<Vec<TensorType>> {
         Op::Unsqueeze => views::unsqueeze(cx),
         Op::Transpose { perm } => views::transpose(cx, perm),
         Op::DepthToSpace { block, .. } => views::depth_to_space(cx, *block),
+        Op::Interleave(interleave) => resample::interleave(cx, interleave),
         Op::Expand => resample::expand(cx),
         Op::Tile => resample::tile(cx),
         Op::Resize(resize) => resample::resize(cx, resize),
@@ -250,6 +251,7 @@ fn types(cx: &Context) -> Answer<Vec<TensorType>> {
         Op::Size => Ok(TensorType { dtype: DType::I64, dims: vec![] }),
         Op::Hyperfunction(hyperfunction) => dynamic::hyperfunction(cx, hyperfunction),
         Op::MaxAffine(max_affine) => dynamic::max_affine(cx, max_affine),
+        Op::GroupCoefficients { num_groups, .. } => normalisation::coefficients(cx, *num_groups),
         Op::SpatialAttention(_) => dynamic::spatial_attention(cx),
     };
     Ok(vec![ty?])
