@@ -103,12 +103,16 @@ pub(super) fn rewrite_all(graph: &mut Rewriter) -> Result<Report> {
     rewrite::fold_batch_norm(graph)?;
     rewrite::fold_pad(graph)?;
     rewrite::channel_shuffle(graph)?;
+    rewrite::spelled_group_norm(graph)?;
     let unrecognised = recognise(graph)?;
     rewrite::simplify(graph)?;
     let fixed_batch = rewrite::free_batch(graph)?;
     rewrite::channel_affine(graph)?;
+    rewrite::group_norm(graph)?;
     rewrite::static_slopes(graph)?;
     rewrite::split_maxout(graph)?;
     rewrite::pool_before_conv(graph)?;
+    rewrite::constant_sizes(graph)?;
+    rewrite::transposed_conv(graph)?;
     Ok(Report::of(graph, unrecognised, fixed_batch))
 }

@@ -75,6 +75,8 @@ fn describe(graph: &Graph, types: &Types, links: &Links, node: &Node) -> Option<
     let channels = types.get(node.input(0)?)?.dims.get(1)?.as_size()?;
     let producer = links.producer(coefficients).map(|id| graph.node(id));
     let (hyper, hidden) = match producer {
+        // A normalisation is no activation.
+        Some(Node { op: Op::GroupCoefficients { .. }, .. }) => return None,
         Some(Node { op: Op::Hyperfunction(hyper), inputs, .. }) => {
             let fc1 = inputs.get(1).copied().flatten();
             let rows = |id| types.get(id)?.dims.first()?.as_size();

@@ -4,12 +4,14 @@
 //! hostile.
 
 mod fraction;
+mod interpolation;
 mod places;
 mod products;
 mod resize;
 mod windows;
 
 pub(crate) use fraction::Fraction;
+pub(crate) use interpolation::taps;
 pub(crate) use places::{broadcast_places, strided_places};
 pub(crate) use products::{BatchedProduct, ProductSizes, gemm, matmul};
 pub(crate) use resize::{ResizeAxis, resize, resized_axes, scaled};
@@ -19,6 +21,7 @@ pub(crate) use windows::{
 };
 
 use crate::error::{Error, Result};
+use crate::graph::Interleave;
 use crate::tensor::{DType, num_elements};
 
 /// The size in bytes of the largest tensor that is allocated: far above that of any feature map,
@@ -223,6 +226,25 @@ pub(crate) fn reshape(shape: &[usize], wanted: &[i64], allow_zero: bool) -> Resu
         _ => return Err(misfit()),
     }
     Ok(sizes)
+}
+
+/// Checks the numbers of phases, channels and cropped lines of an interleaving.
+///
+/// # Errors
+/// [`Shape`](crate::ErrorKind::Shape) if they contradict each other.
+pub(crate) fn check_interleave(op: &Interleave) -> Result<()> {
+    let [rows, columns] = op.steps;
+    let has_phases = rows > 0 && rows.checked_mul(columns) == Some(op.phases.len());
+    let crops_less = op.crop[0] < rows && op.crop[1] < columns;
+    if has_phases && crops_less && op.channels > 0 {
+        return Ok(());
+    }
+    Err(Error::shape(format!(
+        "{} phases of {} channels do not form steps of {rows} by {columns} without {:?}",
+        op.phases.len(),
+        op.channels,
+        op.crop
+    )))
 }
 
 /// Returns the sizes of the parts into which `Split` cuts an axis if it does not state them:

@@ -187,6 +187,8 @@ pub enum Op {
         /// Depth-column-row order (ONNX's default) or column-row-depth (PyTorch's pixel shuffle).
         order: DepthOrder,
     },
+    /// Composes a map of maps whose pixels alternate in it. Inputs one or more `[N,..,H,W]`.
+    Interleave(Interleave),
     /// Input `x`.
     Identity,
     /// Identity at inference. Input `x`, `[ratio]`, `[training_mode]`; the optional second output
@@ -229,6 +231,14 @@ pub enum Op {
     /// `y[c] = max_k(a_k x[c] + s_k x[source[c]])`, see [`ShiftMax`].
     /// Inputs `x [N,C,..]`, `coefficients [N or 1, 2K, C or 1]`.
     ShiftMax(ShiftMax),
+    /// The function `a[c] x + b[c]` by which a normalisation over groups of channels changes a map.
+    /// Inputs `x [N,C,..]`, `scale [C]`, `bias [C]`. Output `[N,2,C]`: all `a`, then all `b`.
+    GroupCoefficients {
+        /// The number of groups.
+        num_groups: usize,
+        /// Added to the variance.
+        epsilon: f32,
+    },
     /// The attention of DY-ReLU-C: `pi = min(gamma * softmax(z / tau), 1)` over all positions of
     /// an image. Input `z [N,1,H,W]`. `gamma` is `gamma_per_position * H * W`.
     SpatialAttention(SpatialAttention),
@@ -321,6 +331,7 @@ impl Op {
             Op::RoiAlign(_) => "RoiAlign",
             Op::Pad { .. } => "Pad",
             Op::DepthToSpace { .. } => "DepthToSpace",
+            Op::Interleave(_) => "Interleave",
             Op::Identity => "Identity",
             Op::Dropout => "Dropout",
             Op::ConstantOfShape { .. } => "ConstantOfShape",
@@ -336,6 +347,7 @@ impl Op {
             Op::ChannelActivation(ChannelActivation::TwoSlopes) => "TwoSlopes",
             Op::ChannelActivation(ChannelActivation::Acon) => "Acon",
             Op::ShiftMax(_) => "ShiftMax",
+            Op::GroupCoefficients { .. } => "GroupCoefficients",
             Op::SpatialAttention(_) => "SpatialAttention",
         }
     }
@@ -346,7 +358,9 @@ impl Op {
         let (inputs, outputs) = match self {
             Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm(_) => (2..=3, 1..=1),
             Op::LayerNormalization { .. } => (2..=3, 1..=1),
-            Op::InstanceNormalization { .. } | Op::GroupNormalization { .. } => (3..=3, 1..=1),
+            Op::InstanceNormalization { .. }
+            | Op::GroupNormalization { .. }
+            | Op::GroupCoefficients { .. } => (3..=3, 1..=1),
             Op::BatchNormalization { .. } => (5..=5, 1..=1),
             Op::MatMul | Op::PRelu | Op::Binary(_) | Op::Gather { .. } => (2..=2, 1..=1),
             Op::Reshape { .. } | Op::Unsqueeze | Op::Expand | Op::Tile => (2..=2, 1..=1),
@@ -358,7 +372,7 @@ impl Op {
             Op::DeformConv(_) => (3..=5, 1..=1),
             Op::Clip => (1..=3, 1..=1),
             Op::Where | Op::Range => (3..=3, 1..=1),
-            Op::Variadic(_) | Op::Concat { .. } => (1..=many, 1..=1),
+            Op::Variadic(_) | Op::Concat { .. } | Op::Interleave(_) => (1..=many, 1..=1),
             Op::Reduce(_) | Op::Squeeze => (1..=2, 1..=1),
             Op::Split { .. } => (1..=2, 1..=many),
             Op::Slice => (3..=5, 1..=1),

@@ -267,6 +267,26 @@ impl<'a> Block<'a> {
         }
     }
 
+    /// Borrows one row as a block of rows of `width` elements, such as a line of pixels as a block of
+    /// the pixels, with the same sums.
+    ///
+    /// # Panics
+    /// Panics if the block does not have the row, or if it does not consist of whole rows, each of a
+    /// multiple of `width` elements.
+    pub fn pixels(&mut self, row: usize, width: usize) -> Block<'_> {
+        assert!(self.rows.contains(&row) && self.columns == (0..self.width));
+        assert!(width > 0 && self.width.is_multiple_of(width));
+        Block {
+            image: self.image,
+            rows: 0..self.width / width,
+            columns: 0..width,
+            width,
+            sums: self.sums.as_deref_mut(),
+            map: self.map.wrapping_add(row * self.width),
+            borrow: PhantomData,
+        }
+    }
+
     /// Returns which image of the map the block is a part of.
     pub fn image(&self) -> usize {
         self.image
@@ -335,6 +355,22 @@ impl<'a> Block<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_row_is_a_block_of_pixels() {
+        let mut map: Vec<f32> = (0..24).map(|i| i as f32).collect();
+        let mut sums = [0.0; 4];
+        let mut block = Block::whole(&mut map, 12).with_sums(&mut sums);
+        let mut line = block.pixels(1, 4);
+        assert_eq!((line.rows(), line.columns(), line.sums_len()), (0..3, 0..4, Some(4)));
+        assert_eq!(line.row(2), [20.0, 21.0, 22.0, 23.0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "is_multiple_of")]
+    fn a_row_that_is_no_whole_number_of_pixels() {
+        Block::whole(&mut [0.0; 24], 12).pixels(0, 5);
+    }
 
     #[test]
     fn blocks_cover_the_map_once() {

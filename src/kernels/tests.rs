@@ -3,6 +3,8 @@
 
 mod dynamic_conv;
 mod grouped;
+mod normalisation;
+mod sample;
 mod sound;
 mod tiles;
 

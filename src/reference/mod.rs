@@ -66,6 +66,9 @@ pub fn evaluate(op: &Op, inputs: &[Option<&Tensor>], outputs: usize) -> Result<V
         Op::GroupNormalization { num_groups, epsilon } => {
             normalise::groups(&inputs, Some(*num_groups), *epsilon)
         }
+        Op::GroupCoefficients { num_groups, epsilon } => {
+            normalise::coefficients(&inputs, *num_groups, *epsilon)
+        }
         Op::LayerNormalization { axis, epsilon } => normalise::layer(&inputs, *axis, *epsilon),
         Op::Softmax(softmax) => normalise::softmax(softmax, first()?, false),
         Op::LogSoftmax(softmax) => normalise::softmax(softmax, first()?, true),
@@ -118,6 +121,7 @@ pub fn evaluate(op: &Op, inputs: &[Option<&Tensor>], outputs: usize) -> Result<V
         Op::Transpose { perm } => movement::transpose(first()?, perm),
         Op::Pad { mode } => movement::pad(&inputs, *mode),
         Op::DepthToSpace { block, order } => movement::depth_to_space(first()?, *block, *order),
+        Op::Interleave(op) => movement::interleave(inputs.0, op),
         Op::ConstantOfShape { value } => movement::constant_of_shape(first()?, *value),
         Op::Range => movement::range(first()?, second()?, inputs.required(2)?),
         Op::Shape { start, end } => movement::shape_of(first()?, *start, *end),

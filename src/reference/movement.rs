@@ -3,7 +3,7 @@
 use super::Inputs;
 use super::numbers::floats;
 use crate::error::{Error, Result};
-use crate::graph::{DepthOrder, PadMode, Scalar, geometry};
+use crate::graph::{DepthOrder, Interleave, PadMode, Scalar, geometry};
 use crate::tensor::{DType, Element, Storage, Tensor, strides};
 
 /// Returns a tensor of `shape` with the elements at `places` of the concatenated `sources`.
@@ -301,6 +301,47 @@ pub(super) fn depth_to_space(x: &Tensor, block: usize, order: DepthOrder) -> Res
         DepthOrder::Crd => ([n, depth, block, block, h, w], [0, 1, 4, 2, 5, 3]),
     };
     transpose(&x.reshape(&view)?, &perm)?.reshape(&[n, depth, h * block, w * block])
+}
+
+pub(super) fn interleave(inputs: &[Option<&Tensor>], op: &Interleave) -> Result<Tensor> {
+    geometry::check_interleave(op)?;
+    let parts: Vec<&Tensor> = inputs.iter().flatten().copied().collect();
+    let phase = |at: usize| {
+        let [input, first] = op.phases[at];
+        let x = parts.get(input).filter(|x| x.dtype() == parts[0].dtype());
+        match x.map(|x| x.shape()) {
+            Some(&[n, c, h, w]) if first.checked_add(op.channels) <= Some(c) => {
+                let start: usize = parts[..input].iter().map(|part| part.len()).sum();
+                Ok((start, [n, c, h, w], first))
+            }
+            _ => Err(Error::shape(format!("phase {at} is no part of the inputs"))),
+        }
+    };
+    let (_, [n, _, h, w], _) = phase(0)?;
+    let size = |size: usize, axis: usize| {
+        let full = size.checked_mul(op.steps[axis]);
+        let cropped = full.and_then(|full| full.checked_sub(op.crop[axis]));
+        cropped.ok_or_else(|| Error::shape(format!("maps of {h}x{w} cannot be interleaved")))
+    };
+    let shape = [n, op.channels, size(h, 0)?, size(w, 1)?];
+    let mut places = Vec::with_capacity(geometry::element_count(&shape, DType::F64)?);
+    let phases = (0..op.phases.len()).map(phase).collect::<Result<Vec<_>>>()?;
+    for image in 0..n {
+        for channel in 0..op.channels {
+            for y in 0..shape[2] {
+                for x in 0..shape[3] {
+                    let [rows, columns] = op.steps;
+                    let (start, [n, c, h, w], first) = phases[y % rows * columns + x % columns];
+                    let (y, x) = (y / rows, x / columns);
+                    if image >= n || y >= h || x >= w {
+                        return Err(Error::shape("a phase is smaller than the others"));
+                    }
+                    places.push(start + ((image * c + first + channel) * h + y) * w + x);
+                }
+            }
+        }
+    }
+    pick(&parts, &shape, &places)
 }
 
 pub(super) fn constant_of_shape(shape: &Tensor, value: Scalar) -> Result<Tensor> {

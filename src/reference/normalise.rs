@@ -41,12 +41,17 @@ pub(super) fn batch(inputs: &Inputs, epsilon: f32) -> Result<Tensor> {
     Numbers::Float(y).into_tensor(x.shape(), x.dtype())
 }
 
-/// Subtracts the mean and divides by the standard deviation.
-fn standardise(values: &mut [f64], epsilon: f32) {
+/// Returns the mean and the inverse of the standard deviation.
+fn moments(values: &[f64], epsilon: f32) -> (f64, f64) {
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;
     let variance = values.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / count;
-    let factor = 1.0 / (variance + f64::from(epsilon)).sqrt();
+    (mean, 1.0 / (variance + f64::from(epsilon)).sqrt())
+}
+
+/// Subtracts the mean and divides by the standard deviation.
+fn standardise(values: &mut [f64], epsilon: f32) {
+    let (mean, factor) = moments(values, epsilon);
     values.iter_mut().for_each(|x| *x = (*x - mean) * factor);
 }
 
@@ -80,6 +85,29 @@ pub(super) fn groups(inputs: &Inputs, count: Option<usize>, epsilon: f32) -> Res
         plane.iter_mut().for_each(|x| *x = *x * scale[c] + bias[c]);
     }
     Numbers::Float(y).into_tensor(x.shape(), x.dtype())
+}
+
+/// Returns the slopes and offsets by which a normalisation over `count` groups changes every channel.
+pub(super) fn coefficients(inputs: &Inputs, count: usize, epsilon: f32) -> Result<Tensor> {
+    let x = inputs.required(0)?;
+    let channels = channel_count(x)?;
+    if count == 0 || channels % count != 0 {
+        return Err(Error::shape(format!("{channels} channels do not form {count} groups")));
+    }
+    let (scale, bias) = (per_channel(inputs, 1, channels)?, per_channel(inputs, 2, channels)?);
+    let (images, depth) = (x.shape()[0], channels / count);
+    let plane = x.shape()[2..].iter().product::<usize>();
+    let elements = floats(x)?;
+    let mut y = Vec::with_capacity(2 * images * channels);
+    for image in elements.chunks((channels * plane).max(1)).take(images) {
+        let groups: Vec<_> = (0..count)
+            .map(|group| moments(&image[group * depth * plane..][..depth * plane], epsilon))
+            .collect();
+        let slope = |c: usize| scale[c] * groups[c / depth].1;
+        y.extend((0..channels).map(slope));
+        y.extend((0..channels).map(|c| bias[c] - groups[c / depth].0 * slope(c)));
+    }
+    Numbers::Float(y).into_tensor(&[images, 2, channels], x.dtype())
 }
 
 pub(super) fn layer(inputs: &Inputs, axis: i64, epsilon: f32) -> Result<Tensor> {

@@ -108,6 +108,11 @@ impl<'n, 'g> Builder<'n, 'g> {
             Core::Dynamic(dynamic) => self.dynamic(group, dynamic),
             Core::Gates(gates) => self.gates(group, gates),
             Core::Hyperfunction(hyper) => self.hyperfunction(id, hyper),
+            Core::Resample(resample) => {
+                let inputs = resample.inputs.iter().map(|&x| Some(self.map(x))).collect();
+                let (epilogue, inputs) = self.fuse(&group.epilogue, inputs);
+                self.grouped(&[group], resample.primitive(epilogue), inputs, true);
+            }
             Core::Node => self.node(id),
         }
     }
@@ -134,7 +139,11 @@ impl<'n, 'g> Builder<'n, 'g> {
         let (before, mut inputs) = match &first.core {
             Core::Transform(x) => self.transform(*x, &first.epilogue),
             Core::Convolution(inner) => self.reading_map(first, inner),
-            Core::Dynamic(_) | Core::Gates(_) | Core::Hyperfunction(_) | Core::Node => return,
+            Core::Dynamic(_)
+            | Core::Gates(_)
+            | Core::Hyperfunction(_)
+            | Core::Resample(_)
+            | Core::Node => return,
         };
         // The map between the two has no slot.
         let (mut after, others) = self.fuse(&second.epilogue, vec![None]);

@@ -17,8 +17,8 @@ use crate::kernels::epilogue::Activation;
 use crate::kernels::grouped::Groups;
 use crate::kernels::pool::Pooling;
 use crate::plan::{
-    AttentionPrimitive, GlobalAveragePrimitive, LayerNormPrimitive, PoolPrimitive, Primitive,
-    RowsPrimitive, ShiftMaxPrimitive, WindowShape,
+    AttentionPrimitive, GlobalAveragePrimitive, GroupCoefficientsPrimitive, LayerNormPrimitive,
+    PoolPrimitive, Primitive, RowsPrimitive, ShiftMaxPrimitive, WindowShape,
 };
 use crate::simd::padded;
 use crate::tensor::{DType, Tensor};
@@ -268,13 +268,22 @@ fn pool(net: &Network, node: &Node, op: &Pool) -> Option<PoolPrimitive> {
 
 /// Whether `node` computes the mean over the pixels of each image.
 pub(super) fn is_global_average(net: &Network, node: &Node) -> bool {
+    is_global(net, node, PoolKind::Average)
+}
+
+/// Whether `node` pools over the pixels of each image.
+fn is_global(net: &Network, node: &Node, pool: PoolKind) -> bool {
     let maps = &net.maps;
     let Some(x) = node.input(0) else { return false };
     let (Some(dims), Some(pixels)) = (maps.dims(x), maps.pixel_axes(x)) else { return false };
     let rank = dims.len();
+    let reduction = match pool {
+        PoolKind::Average => ReduceKind::Mean,
+        PoolKind::Max => ReduceKind::Max,
+    };
     let over_positions = match &node.op {
-        Op::GlobalPool(PoolKind::Average) => maps.is_nchw(x),
-        Op::Reduce(reduce) if reduce.kind == ReduceKind::Mean => {
+        Op::GlobalPool(kind) => *kind == pool && maps.is_nchw(x),
+        Op::Reduce(reduce) if reduce.kind == reduction => {
             let axes = node.input(1).and_then(|id| net.types.contents(id));
             let axis = |dim: &Dim| axis_from_front(dim.as_const()?, rank);
             let mut axes: Vec<_> = axes.unwrap_or_default().iter().map(axis).collect();
@@ -304,6 +313,18 @@ fn layer_norm(net: &Network, node: &Node, axis: i64, epsilon: f32) -> Option<Lay
     fits.then(|| LayerNormPrimitive::new(&scale, &bias, epsilon))
 }
 
+/// Returns the pooling whose window is the whole map, if `node` computes the maximum over height and
+/// width of a map of known size.
+fn global_maximum(net: &Network, node: &Node) -> Option<PoolPrimitive> {
+    let (x, y) = (node.input(0)?, node.output());
+    let &[_, _, ref height, ref width] = net.maps.dims(x)? else { return None };
+    let kernel = [height.as_size()?, width.as_size()?];
+    let is_map = net.maps.is_nchw(x) && net.maps.has_channels_second(y);
+    let window = WindowShape { kernel, ..WindowShape::pointwise() };
+    let fits = is_global(net, node, PoolKind::Max) && is_map && kernel[0] * kernel[1] > 0;
+    fits.then_some(PoolPrimitive { kind: Pooling::Max, window })
+}
+
 /// Returns the kernel of `node` among those that have no epilogue and no packed weights.
 pub(super) fn plain(net: &Network, node: &Node) -> Option<Box<dyn Primitive>> {
     match &node.op {
@@ -316,8 +337,24 @@ pub(super) fn plain(net: &Network, node: &Node) -> Option<Box<dyn Primitive>> {
         &Op::LayerNormalization { axis, epsilon } => {
             Some(Box::new(layer_norm(net, node, axis, epsilon)?))
         }
+        &Op::GroupCoefficients { num_groups, epsilon } => {
+            let channels = net.maps.channels(node.input(0)?)?;
+            let numbers = |input: usize| {
+                let constant = net.graph.constant(node.input(input)?)?.as_f32().ok()?;
+                (constant.len() == channels).then(|| constant.to_vec())
+            };
+            let groups =
+                channels.checked_div(num_groups).filter(|depth| depth * num_groups == channels);
+            let is_map = net.maps.is_nchw(node.input(0)?) && groups? > 0;
+            let (scale, bias) = (numbers(1)?, numbers(2)?);
+            let primitive = GroupCoefficientsPrimitive { num_groups, epsilon, scale, bias };
+            is_map.then(|| Box::new(primitive) as Box<_>)
+        }
         _ if is_global_average(net, node) => Some(Box::new(GlobalAveragePrimitive)),
-        _ => Some(Box::new(lines::mean(net, node)?)),
+        _ => match lines::mean(net, node) {
+            Some(mean) => Some(Box::new(mean)),
+            None => Some(Box::new(global_maximum(net, node)?)),
+        },
     }
 }
 

@@ -7,6 +7,7 @@ use super::dynamic::{self, Dynamic};
 use super::lines::{self, Gates};
 use super::maps::Maps;
 use super::network::Network;
+use super::resample::Resample;
 use crate::compile::pack::Form;
 use crate::graph::geometry::is_row;
 use crate::graph::{
@@ -31,6 +32,7 @@ pub(super) enum Core<'g> {
     Dynamic(Dynamic<'g>),
     Gates(Gates),
     Hyperfunction(Hyper<'g>),
+    Resample(Resample),
     /// None: the step applies an epilogue to this value.
     Transform(ValueId),
     /// The operator of the only node, without an epilogue.
@@ -60,7 +62,10 @@ pub(super) fn groups<'g>(net: &Network<'g>) -> Vec<Group<'g>> {
             continue;
         }
         let mut group = Group::beginning_with(net, id);
-        if matches!(group.core, Core::Convolution(_) | Core::Dynamic(_) | Core::Transform(_)) {
+        if matches!(
+            group.core,
+            Core::Convolution(_) | Core::Dynamic(_) | Core::Transform(_) | Core::Resample(_)
+        ) {
             group.extend(net, &taken);
         }
         for member in &group.members {
@@ -89,6 +94,8 @@ impl<'g> Group<'g> {
             Core::Transform(x)
         } else if let Some(hyper) = choose::hyperfunction(net, node) {
             Core::Hyperfunction(hyper)
+        } else if let Some(resample) = Resample::of(net, node) {
+            Core::Resample(resample)
         } else {
             Core::Node
         };

@@ -166,6 +166,7 @@ fn has_channels_second(op: &Op) -> bool {
             | Op::ChannelActivation(_)
             | Op::ShiftMax(_)
             | Op::DepthToSpace { .. }
+            | Op::Interleave(_)
     )
 }
 

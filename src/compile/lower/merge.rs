@@ -31,7 +31,9 @@ impl<'g> Stage<'g> {
                     ImageWeights::Mixture { layer, .. } => [Some(layer), None],
                     ImageWeights::Computed(_) => [None, None],
                 },
-                Core::Gates(_) | Core::Transform(_) | Core::Node => [None, None],
+                Core::Gates(_) | Core::Resample(_) | Core::Transform(_) | Core::Node => {
+                    [None, None]
+                }
             }
             .into_iter()
             .flatten()
@@ -78,7 +80,11 @@ fn can_merge(net: &Network, first: &Group, second: &Stage) -> bool {
     match &first.core {
         Core::Transform(_) => convolution.takes_prologue(),
         Core::Convolution(inner) => inner.can_expand(convolution) && is_large(net, first.output),
-        Core::Dynamic(_) | Core::Gates(_) | Core::Hyperfunction(_) | Core::Node => false,
+        Core::Dynamic(_)
+        | Core::Gates(_)
+        | Core::Hyperfunction(_)
+        | Core::Resample(_)
+        | Core::Node => false,
     }
 }
 

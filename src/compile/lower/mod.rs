@@ -17,6 +17,7 @@ mod merge;
 mod network;
 mod pixels;
 mod rearranged;
+mod resample;
 mod tensors;
 
 use super::pack::{Packed, to_store};

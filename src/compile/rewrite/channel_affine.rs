@@ -107,7 +107,7 @@ fn per_channel(graph: &Rewriter, value: ValueId, channels: usize) -> Option<Vec<
 }
 
 /// The map and the function, where `value` is a max-affine function of one constant piece.
-fn constant_piece(graph: &Rewriter, value: ValueId) -> Option<(ValueId, ChannelAffine)> {
+pub(super) fn constant_piece(graph: &Rewriter, value: ValueId) -> Option<(ValueId, ChannelAffine)> {
     let node: &Node = graph.node(graph.links().producer(value)?);
     if node.op != Op::MaxAffine(MaxAffine { k: 1 }) || node.inputs.len() > 2 {
         return None;

@@ -244,6 +244,7 @@ fn types(cx: &Context) -> Answer<Vec<TensorType>> {
         Op::Unsqueeze => views::unsqueeze(cx),
         Op::Transpose { perm } => views::transpose(cx, perm),
         Op::DepthToSpace { block, .. } => views::depth_to_space(cx, *block),
+        Op::Interleave(interleave) => resample::interleave(cx, interleave),
         Op::Expand => resample::expand(cx),
         Op::Tile => resample::tile(cx),
         Op::Resize(resize) => resample::resize(cx, resize),
@@ -265,6 +266,7 @@ fn types(cx: &Context) -> Answer<Vec<TensorType>> {
         Op::MaxAffine(max_affine) => dynamic::max_affine(cx, max_affine),
         Op::ChannelActivation(activation) => dynamic::per_channel(cx, activation.rows().into()),
         Op::ShiftMax(shift_max) => dynamic::shift_max(cx, shift_max),
+        Op::GroupCoefficients { num_groups, .. } => normalisation::coefficients(cx, *num_groups),
         Op::SpatialAttention(_) => dynamic::spatial_attention(cx),
     };
     Ok(vec![ty?])

@@ -32,6 +32,12 @@ pub(super) fn group(cx: &Context, groups: usize) -> Answer<TensorType> {
     Ok(x.clone())
 }
 
+pub(super) fn coefficients(cx: &Context, groups: usize) -> Answer<TensorType> {
+    let x = group(cx, groups)?;
+    let dims = vec![x.dims[0].clone(), 2.into(), x.dims[1].clone()];
+    Ok(TensorType { dtype: x.dtype, dims })
+}
+
 pub(super) fn layer(cx: &Context, axis: i64) -> Answer<TensorType> {
     let x = feature_map(cx, 1)?;
     let axis = geometry::axis(axis, x.dims.len())?;

@@ -1,10 +1,10 @@
 //! Operators that repeat, resize and pad tensors.
 
 use super::context::{Answer, Context, Stop};
-use super::sizes::{add, broadcast, may_equal, mul};
+use super::sizes::{add, broadcast, may_equal, mul, sub};
 use crate::error::{Error, Result};
 use crate::graph::{
-    AspectRatioPolicy, CoordinateTransform, Dim, Resize, RoiAlign, TensorType, geometry,
+    AspectRatioPolicy, CoordinateTransform, Dim, Interleave, Resize, RoiAlign, TensorType, geometry,
 };
 use crate::tensor::DType;
 
@@ -84,6 +84,28 @@ pub(super) fn pad(cx: &Context) -> Answer<TensorType> {
         _ => add(&add(dim, before)?, after),
     };
     let dims = x.dims.iter().zip(&pads).map(size).collect::<Result<_>>()?;
+    Ok(TensorType { dtype: x.dtype, dims })
+}
+
+pub(super) fn interleave(cx: &Context, op: &Interleave) -> Answer<TensorType> {
+    let inputs = cx.node.inputs.len();
+    cx.same_types(0..inputs)?;
+    geometry::check_interleave(op)?;
+    for &[input, first] in &op.phases {
+        let end = first.checked_add(op.channels);
+        let has_channels = match (input < inputs).then(|| cx.dims(input)).transpose()? {
+            Some([_, channels, _, _]) => channels.as_size().is_none_or(|count| end <= Some(count)),
+            _ => false,
+        };
+        if end.is_none() || !has_channels {
+            let found = format!("input {input} has no {} channels from {first} on", op.channels);
+            return Err(Error::shape(found).into());
+        }
+    }
+    let x = cx.ty(op.phases[0][0])?;
+    let size =
+        |axis: usize| sub(&mul(&x.dims[2 + axis], &op.steps[axis].into())?, &op.crop[axis].into());
+    let dims = vec![x.dims[0].clone(), op.channels.into(), size(0)?, size(1)?];
     Ok(TensorType { dtype: x.dtype, dims })
 }
 

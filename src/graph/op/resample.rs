@@ -141,3 +141,18 @@ pub struct RoiAlign {
     /// Whether coordinates are those of pixel centres, half a pixel from the corner of the map.
     pub half_pixel: bool,
 }
+
+/// Maps whose pixels alternate in a larger one, as the phases of a transposed convolution do.
+///
+/// Pixel `(rows * y + i, columns * x + j)` of the result is pixel `(y, x)` of phase `i * columns + j`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interleave {
+    /// The number of phases down and across.
+    pub steps: [usize; 2],
+    /// For every phase, row by row, the input that it is a part of, and its first channel there.
+    pub phases: Vec<[usize; 2]>,
+    /// The channels of every phase and of the result.
+    pub channels: usize,
+    /// The lines and the columns that the result lacks at its end: fewer than `steps`.
+    pub crop: [usize; 2],
+}

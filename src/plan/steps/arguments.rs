@@ -5,7 +5,7 @@ use crate::plan::threads::Workers;
 use crate::simd::Isa;
 
 /// The most inputs of a step that a primitive computes.
-pub const MOST_INPUTS: usize = 9;
+pub const MOST_INPUTS: usize = 16;
 
 /// The most outputs of such a step: a map and its partial sums.
 pub const MOST_OUTPUTS: usize = 2;

@@ -1,7 +1,10 @@
 //! The epilogue of a step, by the positions of the inputs that it reads.
 
 use super::arguments::Inputs;
+use crate::kernels::Block;
 use crate::kernels::epilogue::{Activation, Epilogue, Join};
+use crate::kernels::transform::transform_in_place;
+use crate::simd::Isa;
 
 /// What is fused into a step. A map that it reads is given by its position among the inputs of the
 /// step; [`for_image`](Self::for_image) looks the maps up.
@@ -33,6 +36,32 @@ impl StepEpilogue {
         for position in [before, coefficients, attention, after].into_iter().flatten() {
             *position += by;
         }
+    }
+
+    /// Returns whether nothing is fused.
+    pub fn is_empty(&self) -> bool {
+        let Self { before, activation, attention, clamp, after, .. } = self;
+        let reads = [before, attention, after].into_iter().any(Option::is_some);
+        !reads && activation.is_none() && clamp.is_none()
+    }
+
+    /// Applies the epilogue to one row of `block`, a line of pixels of `width` elements that has just
+    /// been written, and adds the line to the sums.
+    pub fn finish_line(
+        &self,
+        isa: Isa,
+        inputs: &Inputs,
+        block: &mut Block,
+        line: usize,
+        width: usize,
+    ) {
+        if self.is_empty() && block.sums().is_none() {
+            return;
+        }
+        let epilogue = self.for_image(inputs, block.image());
+        let pixels = block.width() / width;
+        let epilogue = epilogue.rows(line * pixels..(line + 1) * pixels, width);
+        transform_in_place(isa, &epilogue, &mut block.pixels(line, width));
     }
 
     /// Returns the epilogue for image number `image` of a step with these inputs.

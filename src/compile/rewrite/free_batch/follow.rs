@@ -70,6 +70,7 @@ impl Scope<'_> {
             | Op::GlobalPool(_)
             | Op::DepthToSpace { .. }
             | Op::Hyperfunction(_)
+            | Op::GroupCoefficients { .. }
             | Op::SpatialAttention(_) => along(self.first_axis_of_first()),
             // The second output counts positions through the whole batch.
             Op::Pool(_) if self.node.outputs.iter().flatten().count() > 1 => Err(UNCLEAR.into()),
@@ -85,6 +86,7 @@ impl Scope<'_> {
             Op::Reduce(reduce) => along(self.reduce(reduce)),
             Op::ArgMax(arg_max) => along(self.arg_max(arg_max.axis, arg_max.keep_dims)),
             Op::Concat { axis } => along(self.concat(*axis)),
+            Op::Interleave(_) => along(self.concat(1)),
             Op::Split { axis } => along(self.not_along(*axis, "it cuts the images apart")),
             Op::Gather { axis } => along(self.gather(*axis)),
             Op::TopK(top_k) => {
