@@ -1,8 +1,7 @@
 """Measures what the dynamic coefficients of a distilled network contribute: `python -m dyrelu_tools.ablation --help`.
 
-Coefficients are fixed at their mean over training crops: of one layer at a time, and of all layers. Prints the loss on
-the kept-out photos for each, draws them, and writes a checkpoint with all of them fixed, whose accuracy can be measured
-like that of any other.
+The coefficients of all layers are fixed at their mean over training crops. Prints the loss on the kept-out photos before
+and after, and writes a checkpoint with fixed coefficients, whose accuracy can be measured like that of any other.
 """
 
 from __future__ import annotations
@@ -57,20 +56,6 @@ def fixed(network: nn.Module, means: dict[str, Tensor]) -> nn.Module:
     return network
 
 
-def draw(losses: dict[str, float], whole: float, picture: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(9, 4))
-    axes.bar(range(len(losses)), [loss - whole for loss in losses.values()], color="tab:blue")
-    axes.set_xticks(range(len(losses)), [name.strip("_").replace("._", ".") for name in losses], rotation=90)
-    axes.set_ylabel("rise of the loss with fixed coefficients")
-    figure.tight_layout()
-    figure.savefig(picture, dpi=120)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path, help="checkpoint of distil")
@@ -78,7 +63,6 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=4, help="number of blocks for the means")
     parser.add_argument("--sharpen", type=float, default=1.12, help="as in distil")
     parser.add_argument("--out", type=Path, required=True, help="checkpoint to write, with all coefficients fixed")
-    parser.add_argument("--picture", type=Path, help="PNG to write, with one bar per layer")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -91,14 +75,11 @@ def main() -> None:
     save(args.out, **state | {"network": fixed(network, means).state_dict()})
     features, targets = teachers.read(args.cache, ["kept-out.npz"])
     photos = advance(features, network, first), sharpened(targets, args.sharpen)
-    whole, none = kept_out(tail, *photos), kept_out(Tail(fixed(tail.network, means), first), *photos)
-    rows = [["coefficients fixed in", "loss", "agreement"]]
-    for name, result in {"no layer": whole, "all layers": none}.items():
+    rows = [["coefficients", "loss", "agreement"]]
+    for name, form in {"dynamic": tail, "fixed": Tail(fixed(tail.network, means), first)}.items():
+        result = kept_out(form, *photos)
         rows.append([name, f"{result['kept_out_loss']:.4f}", f"{100 * result['kept_out_agreement']:.1f}%"])
-    print("\n".join(markdown.lines(rows)), flush=True)
-    if args.picture:
-        losses = {n: kept_out(Tail(fixed(tail.network, {n: m}), first), *photos)["kept_out_loss"] for n, m in means.items()}
-        draw(losses, whole["kept_out_loss"], args.picture)
+    print("\n".join(markdown.lines(rows)))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from dyrelu_tools import ablation, distil, teachers
+from dyrelu_tools import ablation, distil, interpolate, teachers
 from dyrelu_tools.activations import DyReLU
 from dyrelu_tools.export import load_network
 from dyrelu_tools.fused import FusedMaxAffine
@@ -148,3 +148,20 @@ def test_fixed_coefficients_are_the_mean_and_do_not_depend_on_the_photo() -> Non
     mean = act.coefficients(x).mean(0)
     ablation.fix(act, mean)
     torch.testing.assert_close(act.coefficients(x), mean.expand(9, -1, -1), rtol=1e-4, atol=1e-5)
+
+
+def test_means_are_those_of_all_crops_and_no_share_of_the_training_is_lite0(cache: Path) -> None:
+    run = distil.Run(arguments(cache))
+    run.train()
+    means = ablation.mean_coefficients(run.tail, run.features, batch=4)
+    fixed = distil.Tail(ablation.fixed(run.tail.network, means), teachers.FIRST_BLOCK)
+    with torch.no_grad():
+        inputs = run.tail.network._blocks[teachers.FIRST_BLOCK]._expand_conv(run.features.float())
+        expected = run.tail.network._blocks[teachers.FIRST_BLOCK]._act0.act.coefficients(inputs).mean(0)
+        torch.testing.assert_close(means[f"_blocks.{teachers.FIRST_BLOCK}._act0"], expected, rtol=1e-4, atol=1e-5)
+        found = fixed.network._blocks[teachers.FIRST_BLOCK]._act0.act.coefficients(inputs)
+        torch.testing.assert_close(found, expected.expand(len(found), -1, -1), rtol=1e-4, atol=1e-5)
+        start = distil.Tail(interpolate.scaled(run.tail.network, 0.0), teachers.FIRST_BLOCK)
+        scores = teachers.LITE0.network().tail(run.features.float(), teachers.FIRST_BLOCK)
+        torch.testing.assert_close(start(run.features), scores, rtol=1e-3, atol=1e-3)
+        assert (run.tail(run.features) - scores).abs().max() > 1e-3
