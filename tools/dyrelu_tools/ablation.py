@@ -1,7 +1,7 @@
 """Measures what the dynamic coefficients of a distilled network contribute: `python -m dyrelu_tools.ablation --help`.
 
-The coefficients of all layers are fixed at their mean over training crops. Prints the loss on the kept-out photos before
-and after, and writes a checkpoint with fixed coefficients, whose accuracy can be measured like that of any other.
+The coefficients of all layers are fixed at their mean over training crops. Prints the loss on the kept-out photos
+before and after, and writes a checkpoint with fixed coefficients, whose accuracy can be measured like that of any other.
 """
 
 from __future__ import annotations

@@ -75,7 +75,8 @@ def session(teacher: Teacher, threads: int):
         path, x = Path(folder, "network.onnx"), torch.zeros(2, 3, teacher.size, teacher.size)
         names = {"input_names": ["x"], "output_names": ["features", "scores"]}
         axes = {name: {0: "n"} for name in ("x", "features", "scores")}
-        torch.onnx.export(Split(teacher.network()), (x,), path, dynamo=False, opset_version=17, dynamic_axes=axes, **names)
+        split = Split(teacher.network())
+        torch.onnx.export(split, (x,), path, dynamo=False, opset_version=17, dynamic_axes=axes, **names)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -186,7 +187,8 @@ def blocks(cache: Path) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, nargs="+", required=True, help="tars or folders of photos; a tenth of the first is kept out")
+    photos = "tars or folders of photos; a tenth of the first is kept out"
+    parser.add_argument("--photos", type=Path, nargs="+", required=True, help=photos)
     parser.add_argument("--labelled", type=Path, required=True, help="tar of photos with one folder per synset")
     parser.add_argument("--names", type=Path, required=True, help="table of index, synset and name, tab-separated")
     parser.add_argument("--cache", type=Path, required=True, help="folder for decoded photos and blocks")

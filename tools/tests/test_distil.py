@@ -1,4 +1,4 @@
-"""Distillation: fused activations, the initial student, what each kind of training changes, checkpoints and resuming."""
+"""Distillation: fused activations, the initial student, what each kind of training changes, checkpoints, resuming."""
 
 import argparse
 from pathlib import Path
@@ -17,8 +17,9 @@ KINDS = ["dynamic", "static", "weights"]
 
 def arguments(folder: Path, **changes: object) -> argparse.Namespace:
     options = {
-        "run": folder / "run", "cache": folder, "names": folder / "names.tsv", "train": "dynamic", "reduction": 16, "first_block": 6, "start": None,
-        "steps": 2, "batch": 2, "lr": 1e-3, "hidden_lr": 0.01, "temperature": 2.0, "sharpen": 1.5, "average": 0.99, "every": 1, "seed": 0,
+        "run": folder / "run", "cache": folder, "names": folder / "names.tsv", "train": "dynamic", "first_block": 6,
+        "start": None, "reduction": 16, "steps": 2, "batch": 2, "lr": 1e-3, "hidden_lr": 0.01, "temperature": 2.0,
+        "sharpen": 1.5, "average": 0.99, "every": 1, "seed": 0,
     }  # fmt: skip
     return argparse.Namespace(**options | changes)
 
