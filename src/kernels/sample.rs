@@ -116,8 +116,8 @@ fn four<S: Simd>(s: S, x: &[f32], places: [usize; 4], weights: [f32; 4], to: &mu
         unsafe {
             let load = |i: usize| s.load(x.as_ptr().add(places[i] + at));
             let mut sum = s.mul(weights[0], load(0));
-            for i in 1..4 {
-                sum = s.mul_add(weights[i], load(i), sum);
+            for (i, &weight) in weights.iter().enumerate().skip(1) {
+                sum = s.mul_add(weight, load(i), sum);
             }
             s.store(to.as_mut_ptr().add(at), sum);
         }

@@ -259,3 +259,25 @@ fn a_constant_of_one_image_added_to_a_layer_of_a_batch() {
     let y = net.apply(Op::Binary(Binary::Add), &[y, row]);
     net.assert_agrees(&[y]);
 }
+
+/// The resize was refused, although its result has no pixels either.
+#[test]
+fn a_resize_of_a_map_without_pixels() {
+    let mut net = Net::new();
+    let x = net.input(&[2, 24, 0, 3], None);
+    let scales = net.graph.add_constant("scales", Tensor::vector(vec![1.0f32, 1.0, 2.0, 2.0]));
+    let op = Resize {
+        mode: ResizeMode::Linear,
+        coordinates: CoordinateTransform::HalfPixel,
+        axes: vec![],
+        antialias: false,
+        exclude_outside: false,
+        extrapolation_value: 0.0,
+        keep_aspect_ratio: AspectRatioPolicy::Stretch,
+    };
+    let name = net.name();
+    let y = net.graph.add_value(net.name());
+    let inputs = vec![Some(x), None, Some(scales)];
+    net.graph.add_node(Node { name, op: Op::Resize(op), inputs, outputs: vec![Some(y)] });
+    net.assert_agrees(&[y]);
+}

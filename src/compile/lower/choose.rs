@@ -317,7 +317,7 @@ fn layer_norm(net: &Network, node: &Node, axis: i64, epsilon: f32) -> Option<Lay
 /// width of a map of known size.
 fn global_maximum(net: &Network, node: &Node) -> Option<PoolPrimitive> {
     let (x, y) = (node.input(0)?, node.output());
-    let &[_, _, ref height, ref width] = net.maps.dims(x)? else { return None };
+    let [_, _, height, width] = net.maps.dims(x)? else { return None };
     let kernel = [height.as_size()?, width.as_size()?];
     let is_map = net.maps.is_nchw(x) && net.maps.has_channels_second(y);
     let window = WindowShape { kernel, ..WindowShape::pointwise() };

@@ -53,9 +53,7 @@ fn shuffle(graph: &mut Rewriter, id: NodeId) -> Option<()> {
     let Transposed { x, perm, split } = transposed(graph, id)?;
     let output = graph.node(id).output();
     let (from, parts) = (dims(graph, x)?, dims(graph, split)?);
-    let (&[ref n, ref c, ref h, ref w], &[ref images, ref groups, ref each, ref space @ ..]) =
-        (from, parts)
-    else {
+    let ([n, c, h, w], [images, groups, each, space @ ..]) = (from, parts) else {
         return None;
     };
     let (groups, each) = (groups.as_size()?, each.as_size()?);
@@ -83,7 +81,7 @@ fn half_shuffle(graph: &mut Rewriter, id: NodeId) -> Option<()> {
     let Transposed { x, perm, split } = transposed(graph, graph.links().producer(halves)?)?;
     let (from, parts) = (dims(graph, x)?, dims(graph, split)?);
     let (halves, to) = (dims(graph, halves)?, dims(graph, output)?);
-    let (&[ref n, ref c, ref h, ref w], &[ref each, ref groups, _]) = (from, parts) else {
+    let ([n, c, h, w], [each, groups, _]) = (from, parts) else {
         return None;
     };
     let (one, count) = (Dim::from(1), groups.as_size()?);

@@ -119,15 +119,6 @@ impl Primitive for SamplePrimitive {
         }
     }
 
-    fn check(&self, input: Extent) -> Result<()> {
-        let extends = matches!(self.sampling, Sampling::Pad { mode: PadMode::Constant, .. });
-        if input.pixels() > 0 || extends {
-            return Ok(());
-        }
-        let found = format!("{}x{}", input.height, input.width);
-        Err(Error::shape(format!("a map of {found} pixels cannot be resized or padded")))
-    }
-
     fn partial_sums(&self, output: Extent) -> usize {
         Self::cut(output).row_blocks
     }
@@ -135,6 +126,12 @@ impl Primitive for SamplePrimitive {
     fn run(&self, arguments: Arguments) -> Result<()> {
         let Arguments { inputs, isa, .. } = arguments;
         let (x, output) = (arguments.input(0), arguments.output_extent(0));
+        let extends = matches!(self.sampling, Sampling::Pad { mode: PadMode::Constant, .. });
+        if x.extent.pixels() == 0 && !extends {
+            let Extent { height, width, .. } = x.extent;
+            let message = format!("a map of {height}x{width} pixels cannot be resized or padded");
+            return Err(Error::shape(message));
+        }
         let sizes = [x.extent, output].map(|extent| [extent.height, extent.width]);
         let sized = self.taps(sizes);
         let [lines, columns] = &sized.taps;
