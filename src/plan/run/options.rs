@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 ///
 /// let model = Model::open("models/mobilenetv2-x0.5-dyrelu-b-imagenette.safetensors")?;
 /// let mut session = Session::new(&model);
-/// let image = [Tensor::new(&[1, 3, 128, 128], vec![0.5; 3 * 128 * 128])?];
+/// let image = [Tensor::new(&[1, 3, 128, 128], vec![0.5f32; 3 * 128 * 128])?];
 ///
 /// let token = CancelToken::new(); // a clone of it cancels from another thread
 /// let deadline = Instant::now() + Duration::from_secs(60);
