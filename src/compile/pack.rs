@@ -22,7 +22,7 @@ use crate::tensor::{AlignedBuffer, Tensor};
 
 /// The version of the passes and of the layouts of packed weights. What a file of another version
 /// has prepared is ignored.
-pub(super) const PREPARATION: u32 = 2;
+pub(super) const PREPARATION: u32 = 3;
 
 /// A layer for which a kernel has been chosen, with its weights as the graph stores them.
 pub(super) struct Layer<'g> {

@@ -5,6 +5,7 @@
 //! padding are unspecified and do not affect results. A kernel computes one [`Block`] of its output
 //! per call. Those of [`gemm`] and [`tensors`] are for tensors in row-major order instead.
 
+pub mod activation;
 pub mod attention;
 mod block;
 pub mod channels;

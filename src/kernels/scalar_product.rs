@@ -135,7 +135,7 @@ fn lane_sums<S: Simd>(s: S, vectors: &[S::Vector; LANES]) -> [f32; LANES] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::epilogue::Activation;
+    use super::super::activation::Activation;
     use super::*;
     use crate::tensor::Aligned;
 

@@ -8,10 +8,11 @@ mod sample;
 mod sound;
 mod tiles;
 
+use super::activation::Activation;
 use super::attention::spatial_attention;
 use super::conv::{ConvWeights, Image, conv};
 use super::depthwise::{DepthwiseWeights, depthwise};
-use super::epilogue::{Activation, Epilogue, Join};
+use super::epilogue::{Epilogue, Join};
 use super::guarded::Guarded;
 use super::hyperfunction::{Coefficients, Squash, coefficients};
 use super::pool::{Pooling, pool, scaled_sum};

@@ -477,8 +477,8 @@ fn times_a<S: Simd>(s: S, m: [S::Vector; PATCH]) -> [S::Vector; TILE] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::activation::Activation;
     use super::super::conv::{ConvWeights, Image, conv};
-    use super::super::epilogue::Activation;
     use super::super::guarded::Guarded;
     use super::super::{Blocks, Cut};
     use super::*;

@@ -12,8 +12,8 @@ use crate::graph::{
     Binary, Conv, Dim, HiddenActivation, Node, Op, Padding, Pool, PoolKind, ReduceKind,
     SpatialAttention, ValueId, Variadic,
 };
+use crate::kernels::activation::Activation;
 use crate::kernels::conv::gathers;
-use crate::kernels::epilogue::Activation;
 use crate::kernels::grouped::Groups;
 use crate::kernels::pool::Pooling;
 use crate::plan::{

@@ -13,7 +13,8 @@ use crate::graph::geometry::is_row;
 use crate::graph::{
     Binary, ChannelActivation, Graph, MaxAffine, Node, NodeId, Op, Unary, ValueId, Variadic,
 };
-use crate::kernels::epilogue::{Activation, Join};
+use crate::kernels::activation::Activation;
+use crate::kernels::epilogue::Join;
 use crate::tensor::DType;
 
 /// Nodes that are computed by one step.

@@ -1,7 +1,7 @@
 //! Functions of one element.
 
 use super::vectors::{each, each_tile, each_vector, inlined};
-use crate::kernels::epilogue::{Activation, activate};
+use crate::kernels::activation::{Activation, activate};
 use crate::simd::{Isa, Simd, Vectorised, erf, exp};
 
 /// A function of one element. All but [`Threshold`](Self::Threshold) return NaN for NaN.

@@ -7,7 +7,7 @@ use super::reduce::{Reduction, reduce};
 use super::softmax::softmax;
 use super::strided::{Axis, copy};
 use crate::graph::{Op, Softmax, Unary};
-use crate::kernels::epilogue::Activation;
+use crate::kernels::activation::Activation;
 use crate::kernels::guarded::Guarded;
 use crate::reference;
 use crate::simd::Isa;

@@ -1,8 +1,9 @@
 //! Arguments that do not fit together panic: no safe call reads or writes outside of its slices.
 
+use super::super::activation::Activation;
 use super::super::conv::{ConvWeights, Image, conv};
 use super::super::depthwise::{DepthwiseWeights, depthwise};
-use super::super::epilogue::{Activation, Epilogue};
+use super::super::epilogue::Epilogue;
 use super::super::hyperfunction::{Coefficients, Squash, coefficients};
 use super::super::pool::{Pooling, pool};
 use super::super::product::{Packed, Rows, product};

@@ -1,6 +1,7 @@
 //! Register tiles of every size: the bits of a row do not depend on the tile that computes it.
 
-use super::super::epilogue::{Activation, Epilogue};
+use super::super::activation::Activation;
+use super::super::epilogue::Epilogue;
 use super::*;
 
 /// Returns epilogues that are applied in registers, and one that is a pass over memory.

@@ -2,7 +2,8 @@
 
 use super::arguments::Inputs;
 use crate::kernels::Block;
-use crate::kernels::epilogue::{Activation, Epilogue, Join};
+use crate::kernels::activation::Activation;
+use crate::kernels::epilogue::{Epilogue, Join};
 use crate::kernels::transform::transform_in_place;
 use crate::simd::Isa;
 
