@@ -23,7 +23,7 @@ pub fn gate(
     assert!(columns.is_none_or(|columns| columns.len() == len), "gates of the columns");
     assert!(lines.is_none_or(|lines| lines.len() >= product_of([block.rows().end, width])));
     assert!(x.is_none_or(|x| x.len() >= product_of([block.rows().end, len])));
-    isa.run(Gate { x, lines, columns, width, block });
+    isa.run_narrow(Gate { x, lines, columns, width, block });
 }
 
 struct Gate<'a, 'b, 'c> {

@@ -35,7 +35,7 @@ pub fn layer_norm(isa: Isa, x: Option<&[f32]>, affine: &Affine, block: &mut Bloc
     assert_eq!(block.columns().len(), width, "the block does not consist of whole rows");
     assert!(affine.channels > 0 && padded(affine.channels) == width, "channels of a row");
     assert!(affine.scale.len() == width && affine.bias.len() == width, "a factor for every column");
-    isa.run(LayerNorm { x, affine, block });
+    isa.run_narrow(LayerNorm { x, affine, block });
 }
 
 struct LayerNorm<'a, 'b, 'c> {

@@ -41,7 +41,7 @@ pub fn combine(
 ) {
     let count = axes.iter().try_fold(1usize, |n, axis| n.checked_mul(axis.size));
     assert_eq!(count, Some(y.len()), "axes for every element");
-    isa.run(Combine { operation, y, is_second, other, axes: &merged(axes) });
+    isa.run_narrow(Combine { operation, y, is_second, other, axes: &merged(axes) });
 }
 
 struct Combine<'a> {

@@ -56,7 +56,7 @@ pub fn apply(isa: Isa, function: Function, x: &mut [f32]) {
     if let Function::Activation(activation) = function {
         assert_eq!(activation.rows(), Some(0), "a function without coefficients");
     }
-    isa.run(Apply { function, x });
+    isa.run_narrow(Apply { function, x });
 }
 
 struct Apply<'a> {

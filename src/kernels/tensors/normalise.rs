@@ -30,7 +30,7 @@ pub fn normalise(isa: Isa, x: &mut [f32], size: usize, epsilon: f32, scaling: Sc
         assert!(!numbers.is_empty() && runs.is_multiple_of(numbers.len()), "a number per run");
     }
     assert!(size.is_multiple_of(scaling.run), "whole runs in a group");
-    isa.run(Normalise { x, size, epsilon, scaling });
+    isa.run_narrow(Normalise { x, size, epsilon, scaling });
 }
 
 struct Normalise<'a> {

@@ -27,7 +27,7 @@ pub fn reduce(isa: Isa, reduction: Reduction, x: &[f32], size: usize, inner: usi
     assert_eq!(Some(x.len()), y.len().checked_mul(size), "{size} elements per line");
     if !y.is_empty() {
         assert!(inner > 0 && y.len().is_multiple_of(inner), "whole rows of {inner}");
-        isa.run(Reduce { reduction, x, size, inner, y });
+        isa.run_narrow(Reduce { reduction, x, size, inner, y });
     }
 }
 

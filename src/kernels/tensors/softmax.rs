@@ -16,7 +16,7 @@ pub fn softmax(isa: Isa, x: &mut [f32], [size, inner]: [usize; 2], logarithm: bo
     }
     let block = size.checked_mul(inner).filter(|&block| block > 0 && x.len().is_multiple_of(block));
     assert!(block.is_some(), "whole blocks of {size} x {inner}");
-    isa.run(Softmax { x, size, inner, logarithm });
+    isa.run_narrow(Softmax { x, size, inner, logarithm });
 }
 
 struct Softmax<'a> {
