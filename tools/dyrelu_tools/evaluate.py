@@ -27,7 +27,10 @@ from .train import accuracy
 def top1_predictions(table: Path) -> list[tuple[Path, str]]:
     """The photos, each with the class that `dyrelu classify --format csv` ranks first."""
     with table.open() as file:
-        return [(Path(row["path"]), row["class"]) for row in csv.DictReader(file) if row["rank"] == "1"]
+        predictions = [(Path(row["path"]), row["class"]) for row in csv.DictReader(file) if row["rank"] == "1"]
+    if not predictions:
+        raise SystemExit(f"error: {table} has no prediction")
+    return predictions
 
 
 def share(correct: list[bool]) -> float:

@@ -52,6 +52,14 @@ def class_names(synsets: list[str], table: Path | None) -> list[str]:
     return [names[synset] for synset in synsets]
 
 
+def write(network: torch.nn.Module, size: int, path: Path) -> None:
+    """Writes a classifier of photos of one size, with a free batch, as an ONNX file."""
+    x = torch.zeros(2, 3, size, size)
+    axes = {"input": {0: "batch"}, "logits": {0: "batch"}}
+    names = {"input_names": ["input"], "output_names": ["logits"]}
+    torch.onnx.export(network, (x,), path, dynamo=False, opset_version=17, dynamic_axes=axes, **names)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True, help="checkpoint of a run")
@@ -63,12 +71,7 @@ def main() -> None:
     network, state = load_network(args.checkpoint)
     size = args.size or state["size"]
     args.out.mkdir(parents=True, exist_ok=True)
-    x = torch.zeros(2, 3, size, size)
-    axes = {"input": {0: "batch"}, "logits": {0: "batch"}}
-    names = {"input_names": ["input"], "output_names": ["logits"]}
-    torch.onnx.export(
-        network, (x,), args.out / "network.onnx", dynamo=False, opset_version=17, dynamic_axes=axes, **names
-    )
+    write(network, size, args.out / "network.onnx")
     (args.out / "preprocess.json").write_text(json.dumps(preprocessing(size, normalisation(state))) + "\n")
     (args.out / "labels.txt").write_text("\n".join(class_names(state["classes"], args.names)) + "\n")
 
