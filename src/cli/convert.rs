@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Outcome, models, print, print_stderr};
+use super::{Outcome, messages, models, print};
 use dyrelu::compile::Report;
 use dyrelu::format::read_text;
 use dyrelu::format::safetensors::{WeightStorage, Written, stored, write};
@@ -92,10 +92,10 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     ))?;
     if written.flushed > 0 {
         let count = written.flushed;
-        print_stderr(format_args!("note: {count} subnormal weights were stored as zero"));
+        messages::note(format_args!("{count} subnormal weights were stored as zero"));
     }
     for place in &report.unrecognised {
-        print_stderr(format_args!("note: {:?} was not recognised: {}", place.name, place.reason));
+        messages::note(format_args!("{:?} was not recognised: {}", place.name, place.reason));
     }
     Ok(Outcome::Success)
 }

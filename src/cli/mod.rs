@@ -6,10 +6,14 @@ mod classify;
 mod convert;
 mod inspect;
 mod interrupt;
+mod messages;
 mod models;
 mod npy;
+mod output;
 mod photos;
+mod pipeline;
 mod plan;
+mod rows;
 mod run;
 mod serve;
 mod table;
@@ -32,6 +36,8 @@ use dyrelu::{Error, ErrorKind, Result, simd};
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    messages: messages::MessageOptions,
 }
 
 const EXIT_CODES: &str = "\
@@ -39,7 +45,8 @@ Exit codes:
   0  success
   1  the command ran, but an image, a folder or a verification failed
   2  nothing was done: an argument is wrong, or a file cannot be used
-  130, 143  stopped by SIGINT (Ctrl-C) or SIGTERM; no unfinished file is left";
+  130, 143  stopped by SIGINT (Ctrl-C) or SIGTERM; no unfinished file is left, and results that
+     were written are complete";
 
 #[derive(Subcommand)]
 enum Command {
@@ -66,6 +73,8 @@ enum Outcome {
     Success,
     /// Exit code 1: part of the work failed.
     Partial,
+    /// Exit code 128 + the number of the signal that stopped the work.
+    Stopped(u8),
 }
 
 /// The format of printed results.
@@ -80,6 +89,7 @@ enum TextOrJson {
 /// Runs the command that the program's arguments name.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    arguments.messages.apply();
     let ready = instruction_set().and_then(|()| interrupt::listen());
     let outcome = ready.and_then(|()| match arguments.command {
         Command::Classify(a) => classify::run(a),
@@ -93,9 +103,10 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(Outcome::Success) => ExitCode::SUCCESS,
         Ok(Outcome::Partial) => ExitCode::from(1),
+        Ok(Outcome::Stopped(signal)) => ExitCode::from(128 + signal),
         Err(e) if is_broken_pipe(&e) => ExitCode::SUCCESS,
         Err(e) => {
-            print_stderr(format_args!("error: {e}"));
+            messages::error(&e);
             ExitCode::from(2)
         }
     }

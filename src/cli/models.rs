@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::zoo;
+use super::{messages, zoo};
 use dyrelu::format::{self, Access, read_text};
 use dyrelu::graph::{Graph, TensorType};
 use dyrelu::vision::{Labels, Preprocess};
@@ -51,7 +51,9 @@ impl Engine {
 
 /// Opens the model at a path or of a name, or by default the one that ships with dyrelu.
 pub(super) fn open(model: Option<&Path>, engine: &Engine) -> Result<Arc<Model>> {
-    open_mapped(&zoo::find(model)?, engine.options())
+    let path = zoo::find(model)?;
+    messages::detail(format_args!("network {}", path.display()));
+    open_mapped(&path, engine.options())
 }
 
 /// Opens the model in the file at `path`.

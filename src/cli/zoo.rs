@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::table::table;
-use super::{Outcome, TextOrJson, inspect, models, print, print_stderr, to_json};
+use super::{Outcome, TextOrJson, inspect, messages, models, print, to_json};
 use dyrelu::compile::DynamicActivation;
 use dyrelu::graph::{cost, infer};
 use dyrelu::vision::Preprocess;
@@ -57,7 +57,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
         match describe(&name, &path) {
             Ok(entry) => entries.push(entry),
             Err(e) => {
-                print_stderr(format_args!("error: {e}"));
+                messages::error(&e);
                 outcome = Outcome::Partial;
             }
         }
