@@ -16,8 +16,10 @@ mod plan;
 mod rows;
 mod run;
 mod serve;
+mod shells;
 mod table;
 mod verify;
+mod version;
 mod zoo;
 
 use std::io::Write;
@@ -32,7 +34,8 @@ use dyrelu::{Error, ErrorKind, Result, simd};
 /// Reads ONNX files and native weight files. Recognises dynamic activations however the network
 /// was written, and runs each as one operation.
 #[derive(Parser)]
-#[command(version, arg_required_else_help = true, after_help = EXIT_CODES)]
+#[command(version, long_version = version::long(), arg_required_else_help = true, after_help = EXIT_CODES)]
+#[command(max_term_width = 100)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -64,6 +67,10 @@ enum Command {
     Bench(bench::Arguments),
     /// List the networks that commands accept by name instead of a file.
     Models(zoo::Arguments),
+    /// Print what makes a shell complete commands and options.
+    Completions(shells::Arguments),
+    /// Print the manual page, or write one per command.
+    Man(shells::ManArguments),
 }
 
 /// The outcome of a command that did not end with an error. It decides the exit code.
@@ -99,6 +106,8 @@ pub fn main() -> ExitCode {
         Command::Convert(a) => convert::run(a),
         Command::Bench(a) => bench::run(a),
         Command::Models(a) => zoo::run(a),
+        Command::Completions(a) => shells::completions(a),
+        Command::Man(a) => shells::man(a),
     });
     match outcome {
         Ok(Outcome::Success) => ExitCode::SUCCESS,

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 mod batches;
 mod files;
 mod hostile;
+mod installed;
 
 /// A temporary folder with a classifier whose scores are the mean red, green and blue of a photo.
 struct Fixture(TempDir);
