@@ -1,7 +1,6 @@
 //! `dyrelu classify`: classifies photos.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -9,13 +8,13 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::output::{Done, Output};
 use super::photos::{Found, Source, Sources};
 use super::pipeline::{self, Event, Settings};
+use super::preparation::Preparation;
 use super::rows::{Column, Format, Rows};
 use super::{Outcome, interrupt, messages, models, not_negative, positive, threads};
-use dyrelu::format::read_text;
 use dyrelu::plan::MOST_THREADS;
 use dyrelu::simd::Isa;
-use dyrelu::vision::{Classifier, DecodeOptions, Labels, Preprocess};
-use dyrelu::{Error, Model, Result, Session};
+use dyrelu::vision::{Classifier, DecodeOptions};
+use dyrelu::{Error, Result, Session};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -23,7 +22,7 @@ Examples:
   dyrelu classify photo.jpg
   dyrelu classify photos/ --output predictions.csv
   dyrelu classify photos/ --output predictions.csv --resume    # continues what was interrupted
-  dyrelu classify --model net.onnx --preprocess imagenet --labels labels.txt photo.jpg
+  dyrelu classify --model net.onnx --preprocess clip --labels labels.txt photo.jpg
   find . -name '*.jpg' -print0 | dyrelu classify --format json --list - -0
   curl https://example.com/photo.jpg | dyrelu classify -
   ffmpeg -i film.mp4 -f rawvideo -pix_fmt rgb24 - | dyrelu classify --rawvideo 1280x720:rgb24")]
@@ -66,13 +65,6 @@ pub(super) struct Arguments {
     /// Largest number of photos per run of the network.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = positive)]
     batch: usize,
-    /// Preparation of photos, for a model file without one: `imagenet` for torchvision's usual one, or
-    /// a JSON file.
-    #[arg(long, value_name = "imagenet|FILE.json")]
-    preprocess: Option<PathBuf>,
-    /// Class names, one per line, for a model file without them.
-    #[arg(long, value_name = "FILE")]
-    labels: Option<PathBuf>,
     /// Accept photos whose file is truncated or damaged, with grey or black for the missing part.
     /// A truncated WebP file is an error nevertheless.
     #[arg(long)]
@@ -83,6 +75,8 @@ pub(super) struct Arguments {
     max_pixels: u64,
     #[command(flatten)]
     photos: Sources,
+    #[command(flatten)]
+    preparation: Preparation,
     #[command(flatten)]
     engine: models::Engine,
 }
@@ -98,7 +92,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
         return Err(Error::input(format!("--threads {threads}: at most {MOST_THREADS} threads")));
     }
     let model = models::open(arguments.model.as_deref(), &arguments.engine)?;
-    let (preprocess, labels) = preparation(&model, &arguments)?;
+    let (preprocess, labels) = arguments.preparation.of_model(&model)?;
     let (mut output, done) = match &arguments.output {
         Some(path) => Output::file(path, arguments.resume, &rows, &mut source)?,
         None => (Output::standard(&rows)?, Done::default()),
@@ -113,6 +107,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
         Classifier::with_parts(session, preprocess.clone(), labels.clone())
     });
     let classifiers = classifiers.collect::<Result<Vec<_>>>()?;
+    messages::detail(format_args!("preparation {}", preprocess.to_json()?));
     messages::detail(format_args!("instruction set {}, {threads} threads", Isa::get().name()));
     let (decode, max_bytes) = decode_options(&arguments);
     let settings = Settings { decode, max_bytes, batch, top: arguments.top };
@@ -263,30 +258,6 @@ impl Arguments {
         }
         Ok(Rows { format, columns: self.columns.clone(), threshold: self.threshold as f32 })
     }
-}
-
-/// How photos are prepared, and the names of the classes. Arguments override what the model file states.
-fn preparation(model: &Arc<Model>, arguments: &Arguments) -> Result<(Preprocess, Labels)> {
-    let preprocess = match &arguments.preprocess {
-        Some(argument) => models::preprocess(argument)?,
-        None if model.metadata("preprocess").is_some() => Preprocess::from_model(model)?,
-        None => {
-            return Err(Error::input(
-                "the model file does not state how photos are prepared; add --preprocess imagenet, \
-                 or a JSON file with, for example, {\"resize\": {\"shorter_side\": 256}, \
-                 \"center_crop\": [224, 224], \"mean\": [0.485, 0.456, 0.406], \"std\": [0.229, \
-                 0.224, 0.225]}",
-            ));
-        }
-    };
-    let labels = match &arguments.labels {
-        Some(path) => {
-            let scores = model.outputs().first().and_then(|port| port.ty.as_ref());
-            models::labels(&read_text(path)?, scores).map_err(|e| e.in_file(path))?
-        }
-        None => Labels::from_model(model)?,
-    };
-    Ok((preprocess, labels))
 }
 
 /// The options for decoding, and the most bytes that a file may have.

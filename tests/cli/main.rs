@@ -16,6 +16,7 @@ mod batches;
 mod files;
 mod hostile;
 mod installed;
+mod preparation;
 
 /// A temporary folder with a classifier whose scores are the mean red, green and blue of a photo.
 struct Fixture(TempDir);
