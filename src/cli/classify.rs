@@ -1,53 +1,70 @@
 //! `dyrelu classify`: classifies photos.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use rayon::ThreadPoolBuilder;
-use rayon::prelude::*;
-use serde::Serialize;
 
-use super::photos::{self, Photos, Sources};
-use super::{Outcome, models, output_failed, positive, print, print_stderr, threads, to_json};
-use dyrelu::format::read_text;
-use dyrelu::vision::{Classifier, DecodeOptions, Labels, Prediction, Preprocess};
-use dyrelu::{Error, ErrorKind, Result, Session};
+use super::output::{Done, Output};
+use super::photos::{Found, Source, Sources};
+use super::pipeline::{self, Event, Settings};
+use super::preparation::Preparation;
+use super::rows::{Column, Format, Rows};
+use super::{Outcome, interrupt, messages, models, not_negative, positive, threads};
+use dyrelu::plan::MOST_THREADS;
+use dyrelu::simd::Isa;
+use dyrelu::vision::{Classifier, DecodeOptions};
+use dyrelu::{Error, Result, Session};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   dyrelu classify photo.jpg
-  dyrelu classify --format csv photos/ > predictions.csv
-  dyrelu classify --model net.onnx --preprocess imagenet --labels labels.txt photo.jpg
-  find . -name '*.jpg' | dyrelu classify --format json -")]
+  dyrelu classify photos/ --output predictions.csv
+  dyrelu classify photos/ --output predictions.csv --resume    # continues what was interrupted
+  dyrelu classify --model net.onnx --preprocess clip --labels labels.txt photo.jpg
+  find . -name '*.jpg' -print0 | dyrelu classify --format json --list - -0
+  curl https://example.com/photo.jpg | dyrelu classify -
+  ffmpeg -i film.mp4 -f rawvideo -pix_fmt rgb24 - | dyrelu classify --rawvideo 1280x720:rgb24")]
 pub(super) struct Arguments {
     /// Network: a file, or a name from `dyrelu models`; by default the one that ships with dyrelu.
-    #[arg(long, value_name = "MODEL")]
+    #[arg(long, short, value_name = "MODEL")]
     model: Option<PathBuf>,
     /// Number of predictions per photo.
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = positive)]
     top: usize,
-    /// Format of the results.
+    /// Leave out predictions with a smaller score.
+    #[arg(long, value_name = "SCORE", default_value_t = 0.0, value_parser = not_negative)]
+    threshold: f64,
+    /// Format of the results; by default that of the extension of --output, otherwise text.
     ///
-    /// CSV has the header path,rank,class,label,score. JSON has one object per line, with path and
-    /// either predictions or error. A path that is not valid Unicode is printed with replacement
-    /// characters; JSON then adds path_hex, its bytes in hexadecimal.
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    /// CSV has a row per prediction, and one row with empty predictions for a photo that failed. JSON
+    /// has one object per line, with path and either predictions or error. A path that is not valid
+    /// Unicode is printed with replacement characters; JSON then adds path_hex, its bytes in
+    /// hexadecimal.
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// Columns of CSV, separated by commas.
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "path,rank,class,label,score",
+        value_name = "NAMES"
+    )]
+    columns: Vec<Column>,
+    /// File to write the results to, as they come.
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Continue the file of --output: skip the photos that it has. They must be named as before.
+    #[arg(long, requires = "output")]
+    resume: bool,
     /// Number of threads; by default all that this process may use.
-    #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(long, short = 'j', value_name = "N", value_parser = positive)]
     threads: Option<usize>,
-    /// Number of photos per run of the network.
+    /// Largest number of photos per run of the network.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = positive)]
     batch: usize,
-    /// Preparation of photos, for a model file without one: `imagenet` for torchvision's usual one, or
-    /// a JSON file.
-    #[arg(long, value_name = "imagenet|FILE.json")]
-    preprocess: Option<PathBuf>,
-    /// Class names, one per line, for a model file without them.
-    #[arg(long, value_name = "FILE")]
-    labels: Option<PathBuf>,
     /// Accept photos whose file is truncated or damaged, with grey or black for the missing part.
     /// A truncated WebP file is an error nevertheless.
     #[arg(long)]
@@ -59,182 +76,199 @@ pub(super) struct Arguments {
     #[command(flatten)]
     photos: Sources,
     #[command(flatten)]
+    preparation: Preparation,
+    #[command(flatten)]
     engine: models::Engine,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    Text,
-    Json,
-    Csv,
-}
-
 pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
-    let Photos { paths: photos, mut failures } = photos::collect(&arguments.photos)?;
-    if photos.is_empty()
-        && let Some(last) = failures.pop()
-    {
-        failures.iter().for_each(|e| print_stderr(format_args!("error: {e}")));
-        return Err(last);
+    let rows = arguments.rows()?;
+    let mut source = Source::open(&arguments.photos)?;
+    if source.look_ahead(1) == 0 {
+        return Err(nothing_found(source));
+    }
+    let threads = threads(arguments.threads);
+    if threads > MOST_THREADS {
+        return Err(Error::input(format!("--threads {threads}: at most {MOST_THREADS} threads")));
     }
     let model = models::open(arguments.model.as_deref(), &arguments.engine)?;
-    let threads = threads(arguments.threads);
-    let mut classifier = classifier(Session::with_threads(&model, threads)?, &arguments)?;
-    let (decode, preprocess) = (decode_options(&arguments), classifier.preprocess().clone());
-    let prepare = |path: &PathBuf| {
-        let photo = decode.load(path)?;
-        preprocess.apply(&photo).map_err(|e| e.in_file(path))
+    let (preprocess, labels) = arguments.preparation.of_model(&model)?;
+    let (mut output, done) = match &arguments.output {
+        Some(path) => Output::file(path, arguments.resume, &rows, &mut source)?,
+        None => (Output::standard(&rows)?, Done::default()),
     };
-    let preparers = ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()
-        .map_err(|e| Error::new(ErrorKind::Io, format!("cannot start {threads} threads: {e}")))?;
-    let mut printer = Printer::new(arguments.format)?;
-    let progress = progress(photos.len());
-    failures.iter().for_each(|e| progress.suspend(|| print_stderr(format_args!("error: {e}"))));
-    let mut failed = 0;
-    for paths in photos.chunks(arguments.batch) {
-        let prepared = preparers.install(|| paths.par_iter().map(prepare).collect());
-        let results = classifier.classify_prepared(prepared, arguments.top);
-        for (path, result) in paths.iter().zip(results) {
-            let result = result.map_err(|e| e.in_file(path));
+    // Few photos are classified on several threads each.
+    let photos = source.look_ahead(threads);
+    let workers = photos.clamp(1, threads);
+    let batch = if photos < threads { 1 } else { arguments.batch };
+    let classifiers = (0..workers).map(|worker| {
+        let share = threads / workers + usize::from(worker < threads % workers);
+        let session = Session::with_threads(&model, share)?;
+        Classifier::with_parts(session, preprocess.clone(), labels.clone())
+    });
+    let classifiers = classifiers.collect::<Result<Vec<_>>>()?;
+    messages::detail(format_args!("preparation {}", preprocess.to_json()?));
+    messages::detail(format_args!("instruction set {}, {threads} threads", Isa::get().name()));
+    let (decode, max_bytes) = decode_options(&arguments);
+    let settings = Settings { decode, max_bytes, batch, top: arguments.top };
+
+    let mut tally =
+        Tally { failures: done.failures.len(), failed: done.failed, ..Tally::default() };
+    done.failures.iter().for_each(messages::error);
+    let progress = progress(&arguments.photos, photos, done.photos);
+    let start = Instant::now();
+    let stages = pipeline::run(source, classifiers, settings, |event| match event {
+        Event::Photo(path, result) => {
             if let Err(e) = &result {
-                failed += 1;
-                progress.suspend(|| print_stderr(format_args!("error: {e}")));
+                tally.failed += 1;
+                progress.suspend(|| messages::error(e));
             }
-            progress.suspend(|| printer.print(path, &result))?;
+            let rows = rows.of(&path, &result)?;
+            progress.suspend(|| output.write(&rows))?;
+            progress.inc(1);
+            tally.photos += 1;
+            tally.last = path;
+            Ok(())
         }
-        progress.inc(paths.len() as u64);
-    }
+        Event::Failure(e) => {
+            tally.failures += 1;
+            progress.suspend(|| messages::error(e));
+            Ok(())
+        }
+        Event::Note(text) => {
+            progress.suspend(|| messages::note(text));
+            Ok(())
+        }
+    })?;
+    let time = start.elapsed();
     progress.finish_and_clear();
-    if failed > 0 {
-        print_stderr(format_args!("{failed} of {} images could not be classified", photos.len()));
-    }
-    Ok(if failed > 0 || !failures.is_empty() { Outcome::Partial } else { Outcome::Success })
+    output.finish()?;
+    tally.report(&arguments, done.photos, time, &stages);
+    Ok(match interrupt::received() {
+        Some(signal) => Outcome::Stopped(signal),
+        None if tally.failed > 0 || tally.failures > 0 => Outcome::Partial,
+        None => Outcome::Success,
+    })
 }
 
-/// A progress bar on standard error, hidden if that is not a terminal or there is only one photo.
-fn progress(count: usize) -> ProgressBar {
-    if count < 2 {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::with_draw_target(Some(count as u64), ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len}  {per_sec}  {eta} left");
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+/// What happened so far.
+#[derive(Default)]
+struct Tally {
+    /// The photos that have rows now, without those that had them before.
+    photos: u64,
+    /// The last one.
+    last: PathBuf,
+    /// The photos that could not be classified, with those before.
+    failed: u64,
+    /// The folders that could not be searched.
+    failures: usize,
 }
 
-/// The classifier of a session. Arguments override what the model file states.
-fn classifier(session: Session, arguments: &Arguments) -> Result<Classifier> {
-    let model = session.model();
-    let preprocess = match &arguments.preprocess {
-        Some(argument) => models::preprocess(argument)?,
-        None if model.metadata("preprocess").is_some() => Preprocess::from_model(model)?,
-        None => {
-            return Err(Error::input(
-                "the model file does not state how photos are prepared; add --preprocess imagenet, \
-                 or a JSON file with, for example, {\"resize\": {\"shorter_side\": 256}, \
-                 \"center_crop\": [224, 224], \"mean\": [0.485, 0.456, 0.406], \"std\": [0.229, \
-                 0.224, 0.225]}",
+impl Tally {
+    /// Prints how the work ended. `before` is the number of photos that had rows before.
+    fn report(
+        &self,
+        arguments: &Arguments,
+        before: u64,
+        time: Duration,
+        stages: &pipeline::Stages,
+    ) {
+        let all = before + self.photos;
+        if self.failed > 0 {
+            messages::error(format_args!(
+                "{} of {all} photos could not be classified",
+                self.failed
             ));
         }
-    };
-    let labels = match &arguments.labels {
-        Some(path) => {
-            let scores = model.outputs().first().and_then(|port| port.ty.as_ref());
-            models::labels(&read_text(path)?, scores).map_err(|e| e.in_file(path))?
+        if interrupt::received().is_some() {
+            let last = self.last.display();
+            let hint = if arguments.output.is_some() { "; --resume continues" } else { "" };
+            messages::error(match self.photos {
+                0 => format!("stopped before the first photo{hint}"),
+                _ => format!("stopped after photo {all}, {last}{hint}"),
+            });
         }
-        None => Labels::from_model(model)?,
-    };
-    Classifier::with_parts(session, preprocess, labels)
+        let seconds = time.as_secs_f64();
+        if before > 0 {
+            messages::summary(format_args!("{before} photos had results before"));
+        }
+        if self.photos > 1 {
+            messages::summary(format_args!(
+                "{} photos in {seconds:.2} s, {:.1} photos/s: {}",
+                self.photos,
+                self.photos as f64 / seconds.max(1e-9),
+                stages.shares()
+            ));
+        }
+    }
 }
 
-fn decode_options(arguments: &Arguments) -> DecodeOptions {
+/// Prints all failures of a source without photos but the last, which it returns.
+fn nothing_found(source: Source) -> Error {
+    let mut last = None;
+    for found in source {
+        if let Found::Failure(e) = found {
+            last.replace(e).iter().for_each(messages::error);
+        }
+    }
+    let unnamed = || Error::input("no photos were named; give files, folders, --list or -");
+    last.unwrap_or_else(unnamed)
+}
+
+/// A progress bar on standard error, hidden if that is not a terminal or there is only one photo. `before`
+/// photos are done.
+fn progress(sources: &Sources, photos: usize, before: u64) -> ProgressBar {
+    if photos < 2 || !messages::may_draw_progress() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    let styled = |template| {
+        let style = ProgressStyle::with_template(template);
+        style.unwrap_or_else(|_| ProgressStyle::default_bar())
+    };
+    bar.set_style(styled("{spinner} {pos} photos  {per_sec}"));
+    bar.set_position(before);
+    bar.reset_eta();
+    if !bar.is_hidden() {
+        // Counting takes a second search, which the photos do not wait for.
+        let (sources, counted) = (sources.clone(), bar.clone());
+        std::thread::spawn(move || {
+            if let Some(count) = sources.count() {
+                counted.set_length(count);
+                counted.set_style(styled("{wide_bar} {pos}/{len}  {per_sec}  {eta} left"));
+            }
+        });
+    }
+    bar
+}
+
+impl Arguments {
+    fn rows(&self) -> Result<Rows> {
+        let of_output = || self.output.as_ref().map_or(Format::Text, |path| Format::of_file(path));
+        let format = self.format.unwrap_or_else(of_output);
+        if self.resume && format == Format::Text {
+            return Err(Error::input("--resume needs --format csv or --format json"));
+        }
+        let needed = [Column::Path, Column::Rank];
+        if self.resume
+            && format == Format::Csv
+            && !needed.iter().all(|column| self.columns.contains(column))
+        {
+            return Err(Error::input("--resume needs the columns path and rank"));
+        }
+        Ok(Rows { format, columns: self.columns.clone(), threshold: self.threshold as f32 })
+    }
+}
+
+/// The options for decoding, and the most bytes that a file may have.
+fn decode_options(arguments: &Arguments) -> (DecodeOptions, u64) {
     let options = DecodeOptions::default()
         .max_pixels(arguments.max_pixels)
         .allow_truncated(arguments.allow_truncated);
     if arguments.max_pixels <= DecodeOptions::DEFAULT_MAX_PIXELS {
-        return options;
+        return (options, 16 * DecodeOptions::DEFAULT_MAX_PIXELS);
     }
     // The limit of memory grows with the limit of pixels.
-    options.max_memory(arguments.max_pixels.saturating_mul(16))
-}
-
-/// Prints results in one of the formats.
-enum Printer {
-    Text,
-    Json,
-    Csv(Box<csv::Writer<std::io::Stdout>>),
-}
-
-#[derive(Serialize)]
-struct Line<'a> {
-    path: &'a str,
-    /// The bytes of a path that is not valid Unicode, which distinguish it from others.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path_hex: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    predictions: Option<&'a [Prediction]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-}
-
-impl Printer {
-    fn new(format: Format) -> Result<Self> {
-        Ok(match format {
-            Format::Text => Printer::Text,
-            Format::Json => Printer::Json,
-            Format::Csv => {
-                let mut writer = csv::Writer::from_writer(std::io::stdout());
-                writer
-                    .write_record(["path", "rank", "class", "label", "score"])
-                    .map_err(csv_failed)?;
-                Printer::Csv(Box::new(writer))
-            }
-        })
-    }
-
-    fn print(&mut self, path: &Path, result: &Result<Vec<Prediction>>) -> Result<()> {
-        let name = path.to_string_lossy();
-        match (self, result) {
-            (Printer::Text, Ok(predictions)) => {
-                let mut text = format!("{name}\n");
-                for p in predictions {
-                    text.push_str(&format!("  {:6.2}%  {}\n", 100.0 * p.score, p.label));
-                }
-                print(&text)
-            }
-            (Printer::Json, result) => {
-                let line = Line {
-                    path: &name,
-                    path_hex: path.to_str().is_none().then(|| hexadecimal(path)),
-                    predictions: result.as_ref().ok().map(Vec::as_slice),
-                    error: result.as_ref().err().map(|e| e.message().to_string()),
-                };
-                print(&(to_json(&line)? + "\n"))
-            }
-            (Printer::Csv(writer), Ok(predictions)) => {
-                for (i, p) in predictions.iter().enumerate() {
-                    let (rank, class) = ((i + 1).to_string(), p.class.to_string());
-                    let score = p.score.to_string();
-                    let record = [&*name, &rank, &class, &p.label, &score];
-                    writer.write_record(record).map_err(csv_failed)?;
-                }
-                writer.flush().map_err(output_failed)
-            }
-            (Printer::Text | Printer::Csv(_), Err(_)) => {
-                std::io::stdout().flush().map_err(output_failed)
-            }
-        }
-    }
-}
-
-fn hexadecimal(path: &Path) -> String {
-    path.as_os_str().as_encoded_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn csv_failed(e: csv::Error) -> Error {
-    match e.into_kind() {
-        csv::ErrorKind::Io(e) => output_failed(e),
-        other => Error::format(format!("cannot write CSV: {other:?}")),
-    }
+    let memory = arguments.max_pixels.saturating_mul(16);
+    (options.max_memory(memory), memory)
 }

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Outcome, models, print, print_stderr};
+use super::preparation::{Network, Preparation};
+use super::{Outcome, messages, models, print};
 use dyrelu::compile::Report;
-use dyrelu::format::read_text;
 use dyrelu::format::safetensors::{WeightStorage, Written, stored, write};
-use dyrelu::graph::Graph;
 use dyrelu::graph::infer::infer;
+use dyrelu::graph::{Graph, ValueId};
+use dyrelu::vision::Preprocess;
 use dyrelu::{Result, compile};
 
 #[derive(clap::Args)]
@@ -30,16 +31,11 @@ pub(super) struct Arguments {
     /// file.
     #[arg(long)]
     pack: bool,
-    /// Preparation of photos to store in the file: `imagenet` for torchvision's usual one, or a JSON
-    /// file.
-    #[arg(long, value_name = "imagenet|FILE.json")]
-    preprocess: Option<PathBuf>,
-    /// Class names, one per line, to store in the file.
-    #[arg(long, value_name = "FILE")]
-    labels: Option<PathBuf>,
     /// Note about the network to store in the file; `dyrelu models` shows the one with key top1.
     #[arg(long, value_name = "KEY=TEXT", value_parser = note)]
     note: Vec<(String, String)>,
+    #[command(flatten)]
+    preparation: Preparation,
     #[command(flatten)]
     files: models::Files,
 }
@@ -62,15 +58,16 @@ enum Weights {
 pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     let mut graph = arguments.files.read(&arguments.input)?;
     let report = compile::optimise(&mut graph).map_err(|e| e.in_file(&arguments.input))?;
-    if let Some(argument) = &arguments.preprocess {
-        let json = models::preprocess(argument)?.to_json()?;
-        graph.metadata.insert("preprocess".into(), json);
+    let types = infer(&graph)?;
+    let ty = |values: &[ValueId]| values.first().and_then(|&id| types.get(id)).cloned();
+    let (input, scores) = (ty(graph.inputs()), ty(graph.outputs()));
+    let network = Network::new(input.as_ref(), scores.as_ref());
+    let stated = graph.metadata.get("preprocess").map(|json| Preprocess::from_json(json));
+    let stated = stated.transpose().map_err(|e| e.in_file(&arguments.input))?;
+    if let Some(preprocess) = arguments.preparation.preprocess(&network, stated)? {
+        graph.metadata.insert("preprocess".into(), preprocess.to_json()?);
     }
-    if let Some(path) = &arguments.labels {
-        let lines = read_text(path)?;
-        let types = infer(&graph)?;
-        let scores = graph.outputs().first().and_then(|&id| types.get(id));
-        models::labels(&lines, scores).map_err(|e| e.in_file(path))?;
+    if let Some(lines) = arguments.preparation.labels(&network)? {
         graph.metadata.insert("labels".into(), lines);
     }
     graph.metadata.extend(arguments.note);
@@ -92,10 +89,10 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     ))?;
     if written.flushed > 0 {
         let count = written.flushed;
-        print_stderr(format_args!("note: {count} subnormal weights were stored as zero"));
+        messages::note(format_args!("{count} subnormal weights were stored as zero"));
     }
     for place in &report.unrecognised {
-        print_stderr(format_args!("note: {:?} was not recognised: {}", place.name, place.reason));
+        messages::note(format_args!("{:?} was not recognised: {}", place.name, place.reason));
     }
     Ok(Outcome::Success)
 }

@@ -6,14 +6,22 @@ mod classify;
 mod convert;
 mod inspect;
 mod interrupt;
+mod labels;
+mod messages;
 mod models;
 mod npy;
+mod output;
 mod photos;
+mod pipeline;
 mod plan;
+mod preparation;
+mod rows;
 mod run;
 mod serve;
+mod shells;
 mod table;
 mod verify;
+mod version;
 mod zoo;
 
 use std::io::Write;
@@ -28,10 +36,13 @@ use dyrelu::{Error, ErrorKind, Result, simd};
 /// Reads ONNX files and native weight files. Recognises dynamic activations however the network
 /// was written, and runs each as one operation.
 #[derive(Parser)]
-#[command(version, arg_required_else_help = true, after_help = EXIT_CODES)]
+#[command(version, long_version = version::long(), arg_required_else_help = true, after_help = EXIT_CODES)]
+#[command(max_term_width = 100)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    messages: messages::MessageOptions,
 }
 
 const EXIT_CODES: &str = "\
@@ -39,7 +50,8 @@ Exit codes:
   0  success
   1  the command ran, but an image, a folder or a verification failed
   2  nothing was done: an argument is wrong, or a file cannot be used
-  130, 143  stopped by SIGINT (Ctrl-C) or SIGTERM; no unfinished file is left";
+  130, 143  stopped by SIGINT (Ctrl-C) or SIGTERM; no unfinished file is left, and results that
+     were written are complete";
 
 #[derive(Subcommand)]
 enum Command {
@@ -57,6 +69,10 @@ enum Command {
     Bench(bench::Arguments),
     /// List the networks that commands accept by name instead of a file.
     Models(zoo::Arguments),
+    /// Print what makes a shell complete commands and options.
+    Completions(shells::Arguments),
+    /// Print the manual page, or write one per command.
+    Man(shells::ManArguments),
 }
 
 /// The outcome of a command that did not end with an error. It decides the exit code.
@@ -66,6 +82,8 @@ enum Outcome {
     Success,
     /// Exit code 1: part of the work failed.
     Partial,
+    /// Exit code 128 + the number of the signal that stopped the work.
+    Stopped(u8),
 }
 
 /// The format of printed results.
@@ -80,6 +98,7 @@ enum TextOrJson {
 /// Runs the command that the program's arguments name.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    arguments.messages.apply();
     let ready = instruction_set().and_then(|()| interrupt::listen());
     let outcome = ready.and_then(|()| match arguments.command {
         Command::Classify(a) => classify::run(a),
@@ -89,13 +108,16 @@ pub fn main() -> ExitCode {
         Command::Convert(a) => convert::run(a),
         Command::Bench(a) => bench::run(a),
         Command::Models(a) => zoo::run(a),
+        Command::Completions(a) => shells::completions(a),
+        Command::Man(a) => shells::man(a),
     });
     match outcome {
         Ok(Outcome::Success) => ExitCode::SUCCESS,
         Ok(Outcome::Partial) => ExitCode::from(1),
+        Ok(Outcome::Stopped(signal)) => ExitCode::from(128 + signal),
         Err(e) if is_broken_pipe(&e) => ExitCode::SUCCESS,
         Err(e) => {
-            print_stderr(format_args!("error: {e}"));
+            messages::error(&e);
             ExitCode::from(2)
         }
     }

@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::zoo;
-use dyrelu::format::{self, Access, read_text};
-use dyrelu::graph::{Graph, TensorType};
-use dyrelu::vision::{Labels, Preprocess};
+use super::{messages, zoo};
+use dyrelu::format::{self, Access};
+use dyrelu::graph::Graph;
 use dyrelu::{Error, Model, Options, Port, Result};
 
 /// The options for reading a model file, shared by all commands.
@@ -51,7 +50,9 @@ impl Engine {
 
 /// Opens the model at a path or of a name, or by default the one that ships with dyrelu.
 pub(super) fn open(model: Option<&Path>, engine: &Engine) -> Result<Arc<Model>> {
-    open_mapped(&zoo::find(model)?, engine.options())
+    let path = zoo::find(model)?;
+    messages::detail(format_args!("network {}", path.display()));
+    open_mapped(&path, engine.options())
 }
 
 /// Opens the model in the file at `path`.
@@ -80,20 +81,4 @@ pub(super) fn input_shapes(
         Ok(dims.map(|(axis, d)| d.as_size().unwrap_or(free(axis))).collect())
     };
     model.inputs().iter().enumerate().map(shape).collect()
-}
-
-/// The preparation of photos that an argument names: `imagenet`, or a JSON file.
-pub(super) fn preprocess(argument: &Path) -> Result<Preprocess> {
-    if argument == Path::new("imagenet") {
-        return Ok(Preprocess::imagenet());
-    }
-    Preprocess::from_json(&read_text(argument)?).map_err(|e| e.in_file(argument))
-}
-
-/// Parses class names, one per line. There must be as many as classes in `scores`, the type of the
-/// network's first output.
-pub(super) fn labels(lines: &str, scores: Option<&TensorType>) -> Result<Labels> {
-    let labels = Labels::from_lines(lines);
-    labels.check(scores)?;
-    Ok(labels)
 }

@@ -1,94 +1,329 @@
-//! Collects the photos that arguments, lists and folders name.
+//! Finds the photos that arguments, lists, folders and standard input name, one at a time.
 
-use std::io::Read;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Stdin};
 use std::path::{Path, PathBuf};
 
 use walkdir::{DirEntry, WalkDir};
 
-use super::print_stderr;
-use dyrelu::format::{read_regular, strip_mark};
+use dyrelu::format::{open_regular, strip_mark};
+use dyrelu::vision::Photo;
 use dyrelu::{Error, ErrorKind, Result};
 
-#[derive(clap::Args)]
+#[derive(clap::Args, Clone)]
 pub(super) struct Sources {
     /// File with one path per line, in UTF-8 or in the encoding of the system; - is standard input.
     #[arg(long, value_name = "FILE")]
     list: Option<PathBuf>,
+    /// Paths in the list end with a zero byte, as `find -print0` writes them.
+    #[arg(long, short = '0', requires = "list")]
+    null: bool,
     /// Also search folders that are reached through symbolic links.
     #[arg(long)]
     follow: bool,
-    /// Photos, and folders to search for photos; - reads paths from standard input.
+    /// Classify the frames of raw video on standard input: rows of pixels, three bytes each, red
+    /// first.
+    #[arg(long, value_name = "WxH:rgb24", value_parser = frame_size, conflicts_with_all = ["list", "paths"])]
+    rawvideo: Option<FrameSize>,
+    /// Photos, and folders to search for photos; - is one photo on standard input.
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
 }
 
-/// Photos to classify.
-#[derive(Default)]
-pub(super) struct Photos {
-    /// In the order of the arguments. The photos of a folder are sorted by name.
-    pub paths: Vec<PathBuf>,
-    /// One error per folder that has no photos or cannot be read.
-    pub failures: Vec<Error>,
+/// Width and height of the frames of a raw video.
+#[derive(Clone, Copy)]
+struct FrameSize(u32, u32);
+
+/// The most bytes that one frame may have.
+const LARGEST_FRAME: u64 = 1 << 30;
+
+fn frame_size(text: &str) -> std::result::Result<FrameSize, String> {
+    let expected = "expected WIDTHxHEIGHT:rgb24, such as 640x480:rgb24";
+    let size = text.strip_suffix(":rgb24").and_then(|size| size.split_once('x')).ok_or(expected)?;
+    let side = |text: &str| text.parse::<u32>().ok().filter(|&side| side > 0);
+    let (width, height) = side(size.0).zip(side(size.1)).ok_or(expected)?;
+    if 3 * u64::from(width) * u64::from(height) > LARGEST_FRAME {
+        return Err("a frame has more than 1 GiB".into());
+    }
+    Ok(FrameSize(width, height))
+}
+
+/// What a [`Source`] gives.
+pub(super) enum Found {
+    Photo(Input),
+    /// A folder that has no photos or cannot be read.
+    Failure(Error),
+    /// A remark for the user.
+    Note(String),
+}
+
+/// A photo, which may not have been read yet.
+pub(super) struct Input {
+    /// The path, or what stands for it in the results.
+    pub name: PathBuf,
+    pub contents: Contents,
+}
+
+pub(super) enum Contents {
+    /// The bytes of the file of this name.
+    File,
+    Bytes(Vec<u8>),
+    Pixels(Photo),
+}
+
+/// The photos that arguments name, in their order. The photos of a folder are sorted by name.
+///
+/// A list is read as its paths are needed, and of a folder the names of one level at a time are in
+/// memory.
+pub(super) struct Source {
+    /// What was found by [`look_ahead`](Self::look_ahead).
+    ahead: VecDeque<Found>,
+    named: std::vec::IntoIter<Named>,
+    list: Option<List>,
+    folder: Option<Folder>,
+    frames: Option<Frames>,
+    follow: bool,
+    /// Whether [`next`](Self::next) may wait for another program.
+    waits: bool,
+}
+
+enum Named {
+    Path(PathBuf),
+    List(List),
+    Frames(Frames),
+}
+
+impl Source {
+    /// Opens the lists that the arguments name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] or [`ErrorKind::Format`] if a list cannot be read.
+    pub fn open(sources: &Sources) -> Result<Self> {
+        let mut named = Vec::new();
+        if let Some(path) = &sources.list {
+            named.push(Named::List(List::open(path, sources.null)?));
+        }
+        named.extend(sources.paths.iter().cloned().map(Named::Path));
+        named.extend(sources.rawvideo.map(|size| Named::Frames(Frames::new(size))));
+        Ok(Source {
+            ahead: VecDeque::new(),
+            named: named.into_iter(),
+            list: None,
+            folder: None,
+            frames: None,
+            follow: sources.follow,
+            waits: sources.reads_standard_input(),
+        })
+    }
+
+    /// Searches until `count` photos are known, and returns how many are. A source that waits for
+    /// another program searches for one.
+    pub fn look_ahead(&mut self, count: usize) -> usize {
+        let wanted = if self.waits { count.min(1) } else { count };
+        let is_photo = |found: &&Found| matches!(found, Found::Photo(_));
+        let mut known = self.ahead.iter().filter(is_photo).count();
+        while known < wanted {
+            let Some(found) = self.search() else { return known };
+            known += usize::from(is_photo(&&found));
+            self.ahead.push_back(found);
+        }
+        if self.waits { count } else { known }
+    }
+
+    fn search(&mut self) -> Option<Found> {
+        loop {
+            if let Some(folder) = &mut self.folder {
+                match folder.next() {
+                    Some(found) => return Some(found),
+                    None => self.folder = None,
+                }
+            } else if let Some(list) = &mut self.list {
+                match list.next() {
+                    Some(Ok(path)) => {
+                        if let Some(found) = self.enter(path) {
+                            return Some(found);
+                        }
+                    }
+                    Some(Err(e)) => return Some(Found::Failure(e)),
+                    None => self.list = None,
+                }
+            } else if let Some(frames) = &mut self.frames {
+                match frames.next() {
+                    Some(found) => return Some(found),
+                    None => self.frames = None,
+                }
+            } else {
+                match self.named.next()? {
+                    Named::Path(path) if path.as_os_str() == "-" => return Some(standard_input()),
+                    Named::Path(path) => {
+                        if let Some(found) = self.enter(path) {
+                            return Some(found);
+                        }
+                    }
+                    Named::List(list) => self.list = Some(list),
+                    Named::Frames(frames) => self.frames = Some(frames),
+                }
+            }
+        }
+    }
+
+    /// Returns the photo at `path`, or begins to search the folder there.
+    fn enter(&mut self, path: PathBuf) -> Option<Found> {
+        if path.is_dir() {
+            self.folder = Some(Folder::new(path, self.follow));
+            return None;
+        }
+        Some(Found::Photo(Input { name: path, contents: Contents::File }))
+    }
+}
+
+impl Iterator for Source {
+    type Item = Found;
+
+    fn next(&mut self) -> Option<Found> {
+        self.ahead.pop_front().or_else(|| self.search())
+    }
+}
+
+impl Sources {
+    fn reads_standard_input(&self) -> bool {
+        let is_hyphen = |path: &PathBuf| path.as_os_str() == "-";
+        self.rawvideo.is_some()
+            || self.list.as_ref().is_some_and(is_hyphen)
+            || self.paths.iter().any(is_hyphen)
+    }
+
+    /// Counts the photos. Returns `None` if that is known only at the end.
+    pub fn count(&self) -> Option<u64> {
+        if self.reads_standard_input() {
+            return None;
+        }
+        let photos = Source::open(self).ok()?.filter(|found| matches!(found, Found::Photo(_)));
+        Some(photos.count() as u64)
+    }
+}
+
+/// The name of standard input in results and errors.
+const STANDARD_INPUT: &str = "standard input";
+
+/// Reads one photo from standard input.
+fn standard_input() -> Found {
+    let mut bytes = Vec::new();
+    match std::io::stdin().lock().read_to_end(&mut bytes) {
+        Ok(_) => Found::Photo(Input { name: "-".into(), contents: Contents::Bytes(bytes) }),
+        Err(e) => Found::Failure(Error::io(STANDARD_INPUT, e)),
+    }
+}
+
+/// The paths in a list. Empty lines are skipped.
+struct List {
+    lines: BufReader<ListFile>,
+    name: PathBuf,
+    separator: u8,
+}
+
+enum ListFile {
+    File(File),
+    StandardInput(Stdin),
+}
+
+impl Read for ListFile {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            ListFile::File(file) => file.read(buffer),
+            ListFile::StandardInput(stdin) => stdin.read(buffer),
+        }
+    }
+}
+
+impl List {
+    fn open(path: &Path, null: bool) -> Result<Self> {
+        let (file, name) = if path.as_os_str() == "-" {
+            (ListFile::StandardInput(std::io::stdin()), Path::new(STANDARD_INPUT))
+        } else {
+            (ListFile::File(open_regular(path)?), path)
+        };
+        let mut lines = BufReader::new(file);
+        let beginning = lines.fill_buf().map_err(|e| Error::io(name, e))?;
+        let mark = beginning.len() - strip_mark(beginning).map_err(|e| e.in_file(name))?.len();
+        lines.consume(mark);
+        Ok(List { lines, name: name.into(), separator: if null { 0 } else { b'\n' } })
+    }
+}
+
+impl Iterator for List {
+    type Item = Result<PathBuf>;
+
+    fn next(&mut self) -> Option<Result<PathBuf>> {
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            match self.lines.read_until(self.separator, &mut line) {
+                Ok(0) => return None,
+                Ok(_) => {}
+                Err(e) => return Some(Err(Error::io(&self.name, e))),
+            }
+            let path = line.strip_suffix(&[self.separator]).unwrap_or(&line);
+            let path = match self.separator {
+                b'\n' => path.strip_suffix(b"\r").unwrap_or(path),
+                _ => path,
+            };
+            if !path.is_empty() {
+                return Some(as_path(path).map_err(|e| e.in_file(&self.name)));
+            }
+        }
+    }
+}
+
+/// The photos in a folder and its subfolders.
+struct Folder {
+    path: PathBuf,
+    entries: walkdir::IntoIter,
+    /// Whether nothing has been found so far.
+    is_empty: bool,
 }
 
 /// The extensions of files that count as photos in a folder.
 const EXTENSIONS: [&str; 10] =
     ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "gif", "tif", "tiff"];
 
-/// Collects the photos that the arguments name.
-///
-/// # Errors
-/// [`ErrorKind::Io`] or [`ErrorKind::Format`] if a list cannot be read, [`ErrorKind::Input`] if
-/// nothing was named.
-pub(super) fn collect(sources: &Sources) -> Result<Photos> {
-    let mut named = Vec::new();
-    let lists = sources.list.iter().map(|list| (list, true));
-    for (path, is_list) in lists.chain(sources.paths.iter().map(|path| (path, false))) {
-        if path.as_os_str() == "-" {
-            let mut lines = Vec::new();
-            let stdin = std::io::stdin().lock().read_to_end(&mut lines);
-            stdin.map_err(|e| Error::io("standard input", e))?;
-            named.extend(paths_in(&lines).map_err(|e| e.in_file("standard input"))?);
-        } else if is_list {
-            let lines = read_regular(path)?;
-            named.extend(paths_in(&lines).map_err(|e| e.in_file(path))?);
-        } else {
-            named.push(path.clone());
-        }
+impl Folder {
+    fn new(path: PathBuf, follow: bool) -> Self {
+        let entries = WalkDir::new(&path).follow_links(follow).sort_by_file_name().into_iter();
+        Folder { path, entries, is_empty: true }
     }
-    let mut photos = Photos::default();
-    for path in named {
-        if path.is_dir() {
-            photos.search(&path, sources.follow);
-        } else {
-            photos.paths.push(path);
-        }
-    }
-    if photos.paths.is_empty() && photos.failures.is_empty() {
-        return Err(Error::input("no photos were named; give files, folders, --list or -"));
-    }
-    Ok(photos)
 }
 
-impl Photos {
-    /// Adds the photos in a folder and its subfolders.
-    fn search(&mut self, folder: &Path, follow: bool) {
-        let (photos, failures) = (self.paths.len(), self.failures.len());
-        for entry in WalkDir::new(folder).follow_links(follow).sort_by_file_name() {
+impl Iterator for Folder {
+    type Item = Found;
+
+    fn next(&mut self) -> Option<Found> {
+        for entry in self.entries.by_ref() {
             match entry {
-                Ok(entry) if is_photo(&entry) => self.paths.push(entry.into_path()),
-                Ok(entry) if is_linked_folder(&entry) => print_stderr(format_args!(
-                    "note: {} is a link to a folder and was skipped; --follow searches it",
-                    entry.path().display()
-                )),
+                Ok(entry) if is_photo(&entry) => {
+                    self.is_empty = false;
+                    let name = entry.into_path();
+                    return Some(Found::Photo(Input { name, contents: Contents::File }));
+                }
+                Ok(entry) if is_linked_folder(&entry) => {
+                    return Some(Found::Note(format!(
+                        "{} is a link to a folder and was skipped; --follow searches it",
+                        entry.path().display()
+                    )));
+                }
                 Ok(_) => {}
-                Err(e) => self.failures.push(unreadable(folder, e)),
+                Err(e) => {
+                    self.is_empty = false;
+                    return Some(Found::Failure(unreadable(&self.path, e)));
+                }
             }
         }
-        if self.paths.len() == photos && self.failures.len() == failures {
-            let empty = Error::input("there are no photos in this folder");
-            self.failures.push(empty.in_file(folder));
+        if !std::mem::take(&mut self.is_empty) {
+            return None;
         }
+        let empty = Error::input("there are no photos in this folder");
+        Some(Found::Failure(empty.in_file(&self.path)))
     }
 }
 
@@ -116,11 +351,47 @@ fn unreadable(folder: &Path, e: walkdir::Error) -> Error {
     }
 }
 
-/// The paths in a list, one per line. Empty lines are skipped.
-fn paths_in(list: &[u8]) -> Result<Vec<PathBuf>> {
-    let lines = strip_mark(list)?.split(|&byte| byte == b'\n');
-    let lines = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    lines.filter(|line| !line.is_empty()).map(as_path).collect()
+/// The frames of raw video on standard input, named `frame 0`, `frame 1` and so on.
+struct Frames {
+    size: FrameSize,
+    count: u64,
+    /// Whether the input has ended.
+    ended: bool,
+}
+
+impl Frames {
+    fn new(size: FrameSize) -> Self {
+        Frames { size, count: 0, ended: false }
+    }
+}
+
+impl Iterator for Frames {
+    type Item = Found;
+
+    fn next(&mut self) -> Option<Found> {
+        if self.ended {
+            return None;
+        }
+        let FrameSize(width, height) = self.size;
+        let length = 3 * u64::from(width) * u64::from(height);
+        let mut pixels = Vec::with_capacity(length as usize);
+        let read = std::io::stdin().lock().take(length).read_to_end(&mut pixels);
+        let name = format!("frame {}", self.count);
+        self.count += 1;
+        self.ended = pixels.len() as u64 != length;
+        match read {
+            Err(e) => Some(Found::Failure(Error::io(STANDARD_INPUT, e))),
+            Ok(0) => None,
+            Ok(_) => Some(match Photo::new(width, height, pixels) {
+                Ok(photo) => {
+                    Found::Photo(Input { name: name.into(), contents: Contents::Pixels(photo) })
+                }
+                Err(_) => {
+                    Found::Failure(Error::input(format!("{STANDARD_INPUT} ends within {name}")))
+                }
+            }),
+        }
+    }
 }
 
 /// The path with these bytes, which on Unix need not be UTF-8.

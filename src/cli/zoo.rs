@@ -1,13 +1,14 @@
 //! `dyrelu models`: lists and finds the networks that commands accept by name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::table::table;
-use super::{Outcome, TextOrJson, inspect, models, print, print_stderr, to_json};
+use super::{Outcome, TextOrJson, inspect, messages, models, print, to_json};
 use dyrelu::compile::DynamicActivation;
+use dyrelu::format::{Replacement, open_regular};
 use dyrelu::graph::{cost, infer};
 use dyrelu::vision::Preprocess;
 use dyrelu::{Error, Model, Options, Result};
@@ -23,15 +24,19 @@ const EXTENSIONS: [&str; 2] = ["safetensors", "onnx"];
 Examples:
   dyrelu models
   dyrelu models --format json | jq -r '.[].name'
+  dyrelu models --install                            # in a clone: keeps its networks for any folder
   dyrelu classify --model NAME photo.jpg             # a name from the list
 
-Networks are searched for in the folder that DYRELU_MODELS names, in the folder `models` of the current
-folder, of the program's folder and of those above it, and where the program was built. Of several with the
-same name, the first is used.")]
+Networks are searched for in the folder that DYRELU_MODELS names, in the data folders of the user and of
+the system, beside the program, and in the clone that the program was built in or is run in. The list names
+these folders. Of several networks with the same name, the first is used.")]
 pub(super) struct Arguments {
     /// Format of the list.
     #[arg(long, value_enum, default_value = "text")]
     format: TextOrJson,
+    /// Copy the networks that are found elsewhere into the data folder of the user, and list all.
+    #[arg(long)]
+    install: bool,
 }
 
 /// One row of the list. An optional field is absent if the file does not state it.
@@ -51,22 +56,46 @@ struct Entry {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
+    if arguments.install {
+        install()?;
+    }
     let mut entries = Vec::new();
     let mut outcome = Outcome::Success;
     for (name, path) in networks() {
         match describe(&name, &path) {
             Ok(entry) => entries.push(entry),
             Err(e) => {
-                print_stderr(format_args!("error: {e}"));
+                messages::error(&e);
                 outcome = Outcome::Partial;
             }
         }
     }
     match arguments.format {
         TextOrJson::Json => print(&(to_json(&entries)? + "\n"))?,
-        TextOrJson::Text => print(&as_text(&entries))?,
+        TextOrJson::Text => print(&(as_text(&entries) + &folders_as_text()))?,
     }
     Ok(outcome)
+}
+
+/// Copies the networks of other folders into the data folder of the user.
+fn install() -> Result<()> {
+    let target = data_folder().ok_or_else(|| {
+        Error::input("there is no data folder, because HOME is not set; set DYRELU_MODELS")
+    })?;
+    let networks = networks();
+    if networks.is_empty() {
+        return Err(Error::input("no networks were found; run this in a clone of dyrelu"));
+    }
+    std::fs::create_dir_all(&target).map_err(|e| Error::io(&target, e))?;
+    for path in networks.into_values().filter(|path| !path.starts_with(&target)) {
+        let Some(name) = path.file_name() else { continue };
+        let mut copy = Replacement::of(target.join(name))?;
+        let copied = std::io::copy(&mut open_regular(&path)?, &mut copy);
+        copied.map_err(|e| Error::io(target.join(name), e))?;
+        copy.keep()?;
+        messages::summary(format_args!("installed {}", target.join(name).display()));
+    }
+    Ok(())
 }
 
 /// The file of a network given by its path or name, or of the default network.
@@ -81,7 +110,9 @@ pub(super) fn find(model: Option<&Path>) -> Result<PathBuf> {
     networks.remove(&*name).ok_or_else(|| {
         let names: Vec<_> = networks.into_keys().collect();
         let known = match names.as_slice() {
-            [] => "none was found; set DYRELU_MODELS to a folder with networks".to_string(),
+            [] => "no network was found; run `dyrelu models --install` in a clone of dyrelu once, set \
+                   DYRELU_MODELS to a folder with networks, or give a file"
+                .to_string(),
             names => format!("there are {}", names.join(", ")),
         };
         Error::input(format!("there is no network named {name:?}: {known}"))
@@ -95,7 +126,7 @@ fn has_extension(path: &Path) -> bool {
 /// The networks that have a name, with their paths.
 fn networks() -> BTreeMap<String, PathBuf> {
     let mut networks = BTreeMap::new();
-    for folder in folders() {
+    for (_, folder) in folders() {
         let Ok(files) = std::fs::read_dir(folder) else { continue };
         let mut paths: Vec<_> = files.filter_map(|file| Some(file.ok()?.path())).collect();
         paths.retain(|path| has_extension(path) && path.is_file());
@@ -108,16 +139,59 @@ fn networks() -> BTreeMap<String, PathBuf> {
     networks
 }
 
-/// The folders to search for networks, in order of precedence.
-fn folders() -> Vec<PathBuf> {
-    let mut folders: Vec<PathBuf> = Vec::new();
-    folders.extend(std::env::var_os("DYRELU_MODELS").map(PathBuf::from));
-    folders.push("models".into());
-    if let Ok(program) = std::env::current_exe() {
-        folders.extend(program.ancestors().skip(1).take(4).map(|folder| folder.join("models")));
+/// The folder of the user for networks, by the convention of the platform.
+fn data_folder() -> Option<PathBuf> {
+    let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|f| f.is_absolute());
+    let home = || folder("HOME");
+    let data = if cfg!(windows) {
+        folder("LOCALAPPDATA")
+    } else if cfg!(target_os = "macos") {
+        home().map(|home| home.join("Library/Application Support"))
+    } else {
+        folder("XDG_DATA_HOME").or_else(|| home().map(|home| home.join(".local/share")))
+    };
+    data.map(|data| data.join("dyrelu/models"))
+}
+
+/// The folders to search for networks, in order of precedence, each with what it is.
+fn folders() -> Vec<(&'static str, PathBuf)> {
+    let mut folders = Vec::new();
+    folders.extend(std::env::var_os("DYRELU_MODELS").map(|set| ("DYRELU_MODELS", set.into())));
+    folders.extend(data_folder().map(|folder| ("data folder", folder)));
+    if cfg!(unix) {
+        let shared = ["/usr/local/share/dyrelu/models", "/usr/share/dyrelu/models"];
+        folders.extend(shared.map(|folder| ("system", folder.into())));
     }
-    folders.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("models"));
+    let program = std::env::current_exe().and_then(std::fs::canonicalize).unwrap_or_default();
+    if let Some(folder) = program.parent() {
+        folders.push(("beside the program", folder.join("models")));
+        folders
+            .extend(folder.parent().map(|p| ("beside the program", p.join("share/dyrelu/models"))));
+    }
+    // Cargo builds into the folder `target` of the clone, and sets the variable where it runs programs.
+    let clones = program.ancestors().skip(2).take(3).map(Path::to_path_buf);
+    let clones = clones.chain(std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from));
+    let clones = clones.chain([PathBuf::new()]).filter(|folder| is_clone(folder));
+    folders.extend(clones.map(|folder| ("clone", folder.join("models"))));
+    let mut seen = BTreeSet::new();
+    folders.retain(|(_, folder)| {
+        seen.insert(std::fs::canonicalize(folder).unwrap_or_else(|_| folder.clone()))
+    });
     folders
+}
+
+/// Whether this is a clone of dyrelu, or its unpacked sources.
+fn is_clone(folder: &Path) -> bool {
+    ["Cargo.toml", "src/cli/zoo.rs"].iter().all(|file| folder.join(file).is_file())
+}
+
+fn folders_as_text() -> String {
+    let mut text = String::from("\nSearched, in this order:\n");
+    for (kind, folder) in folders() {
+        let absent = if folder.is_dir() { "" } else { " (absent)" };
+        text.push_str(&format!("  {kind}: {}{absent}\n", folder.display()));
+    }
+    text
 }
 
 fn describe(name: &str, path: &Path) -> Result<Entry> {

@@ -47,4 +47,4 @@ pub use steps::{
     ShiftMaxPrimitive, StepEpilogue, TensorInputs, TensorOperation, TransformPrimitive, View,
     WindowShape, WinogradPrimitive,
 };
-pub use threads::{Team, Workers};
+pub use threads::{MOST_THREADS, Team, Workers};

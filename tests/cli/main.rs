@@ -12,8 +12,11 @@ use dyrelu::{DType, Tensor};
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use tempfile::TempDir;
 
+mod batches;
 mod files;
 mod hostile;
+mod installed;
+mod preparation;
 
 /// A temporary folder with a classifier whose scores are the mean red, green and blue of a photo.
 struct Fixture(TempDir);
@@ -155,11 +158,11 @@ fn truncated_and_too_large_photos_are_errors_unless_allowed() {
     let whole = fs::read(&church).unwrap();
     let cut = f.file("cut.jpg", &whole[..whole.len() - 200]);
     let run = f.classify(&["--format", "csv"], &[&cut]).code(1);
-    assert_eq!(stdout(&run).lines().count(), 1);
+    assert!(stdout(&run).ends_with("cut.jpg,,,,\n"), "{}", stdout(&run));
     let errors = stderr(&run);
     assert!(errors.contains("cut.jpg: the file is cut off"), "{errors}");
     let run = f.classify(&["--format", "csv", "--allow-truncated"], &[&cut]).code(0);
-    assert!(stdout(&run).lines().count() > 1);
+    assert!(stdout(&run).lines().count() > 2);
     // The photo has 299 x 299 pixels.
     f.classify(&["--max-pixels", "89401"], &[&church]).code(0);
     let run = f.classify(&["--max-pixels", "89400"], &[&church]).code(1);
@@ -189,10 +192,26 @@ fn folders_lists_and_standard_input_name_photos() {
     assert_eq!(stdout(&run).lines().count(), 4);
     let run = f.classify(&["--format", "csv", "--list", list.to_str().unwrap()], &[]).code(0);
     assert_eq!(stdout(&run).lines().count(), 4);
-    let mut command = dyrelu(&["classify", "--format", "csv", "--model"]);
-    let run = command.arg(f.path("colours.safetensors")).arg("-");
-    let run = run.write_stdin(photo.to_str().unwrap()).assert().code(0);
+    let piped = |arguments: &[&str], bytes: Vec<u8>| {
+        let mut command = dyrelu(&["classify", "--format", "csv", "--model"]);
+        let command = command.arg(f.path("colours.safetensors")).args(arguments);
+        command.write_stdin(bytes).assert()
+    };
+    let path = photo.to_str().unwrap();
+    let run = piped(&["--list", "-"], path.into()).code(0);
     assert_eq!(stdout(&run).lines().count(), 4);
+    let run = piped(&["--list", "-", "-0"], format!("{path}\0{path}\0").into()).code(0);
+    assert_eq!(stdout(&run).lines().count(), 7);
+    let run = piped(&["-"], fs::read(&photo).unwrap()).code(0);
+    assert!(stdout(&run).contains("\n-,1,0,red,"), "{}", stdout(&run));
+    let run = piped(&["-"], path.into()).code(1);
+    assert!(stderr(&run).contains("-: this is no image"), "{}", stderr(&run));
+    // Two frames of 2 x 1 pixels, and a part of a third.
+    let frames = [[255, 0, 0].repeat(2), [0, 0, 255].repeat(2), vec![0]].concat();
+    let run = piped(&["--rawvideo", "2x1:rgb24", "--top", "1"], frames).code(1);
+    assert!(stdout(&run).contains("\nframe 0,1,0,red,"), "{}", stdout(&run));
+    assert!(stdout(&run).contains("\nframe 1,1,2,blue,"), "{}", stdout(&run));
+    assert!(stderr(&run).contains("standard input ends within frame 2"), "{}", stderr(&run));
 }
 
 #[test]

@@ -58,7 +58,7 @@ def top1_by_pytorch(network: nn.Module, photos: list[Path], settings: dict) -> l
 
 
 def top1_by_dyrelu(binary: Path, model: Path, settings: Path, photos: list[Path]) -> list[int]:
-    command = [binary, "classify", "--model", model, "--preprocess", settings, "--format", "csv", "--top", "1", "-"]
+    command = [binary, "classify", "--model", model, "--preprocess", settings, "--format", "csv", "--top", "1", "--list", "-"]
     paths = "\n".join(map(str, photos))
     done = subprocess.run(command, input=paths, capture_output=True, text=True, check=True)
     classes = {row["path"]: int(row["class"]) for row in csv.DictReader(io.StringIO(done.stdout))}

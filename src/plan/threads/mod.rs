@@ -8,5 +8,5 @@ mod sync;
 mod team;
 mod workers;
 
-pub use team::Team;
+pub use team::{MOST_THREADS, Team};
 pub use workers::Workers;
