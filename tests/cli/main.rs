@@ -12,8 +12,10 @@ use dyrelu::{DType, Tensor};
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use tempfile::TempDir;
 
+mod explain;
 mod files;
 mod hostile;
+mod keypoints;
 
 /// A temporary folder with a classifier whose scores are the mean red, green and blue of a photo.
 struct Fixture(TempDir);
