@@ -86,7 +86,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
         return Err(Error::input("none of the photos could be used, so nothing was written"));
     }
     let summary = statistics.summary(arguments.tolerance);
-    let name = arguments.model.file_stem().unwrap_or_default().to_string_lossy();
+    let name = arguments.model.file_name().unwrap_or_default().to_string_lossy();
     write(
         &arguments.out,
         [

@@ -45,7 +45,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="ends the run after this time")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, default=1e-4, help="learning rate, constant after 50 steps")
-    anneal = "lowers the learning rates evenly to zero at the last step, for a second run with --start"
+    anneal = "lowers the learning rates evenly to zero at the end, for a second run with --start"
     parser.add_argument("--anneal", action="store_true", help=anneal)
     hidden = "learning rate of the first layers of hyperfunctions, as a multiple of --lr"
     parser.add_argument("--hidden-lr", type=float, default=0.01, help=hidden)
@@ -246,7 +246,8 @@ class Run:
     def share_of_rate(self) -> float:
         """The learning rate of the next step as a share of the largest."""
         if self.args.anneal:
-            return 1 - self.step / self.args.steps
+            minutes = (time.monotonic() - self.began) / 60
+            return max(0.0, 1 - max(self.step / self.args.steps, minutes / self.args.minutes))
         return min(1.0, (self.step + 1) / 50)
 
     @torch.inference_mode()

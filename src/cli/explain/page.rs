@@ -194,21 +194,19 @@ fn scatter(title: &str, histogram: &Histogram) -> String {
     const LEFT: f64 = 44.0;
     const TOP: f64 = 22.0;
     let mut svg = Svg::new(LEFT + SIDE + 16.0, TOP + SIDE + 22.0);
-    let (x, y) = (f64::from(histogram.x), f64::from(histogram.y));
-    let place =
-        |a: f64, b: f64| (LEFT + SIDE * (a / x + 1.0) / 2.0, TOP + SIDE * (1.0 - b / y) / 2.0);
+    let range = f64::from(histogram.range);
+    let along = |share: f64| SIDE * (share / range + 1.0) / 2.0;
+    let place = |x: f64, y: f64| (LEFT + along(x), TOP + along(-y));
     svg.text((LEFT, 14.0), Anchor::Start, &shortened(title, 34));
     svg.image((LEFT, TOP), (SIDE, SIDE), &picture::of_histogram(histogram));
-    svg.line(place(-x, 0.0), place(x, 0.0), "axis");
-    svg.line(place(0.0, -y), place(0.0, y), "axis");
-    // The lines end where the smaller of the two ranges does.
-    let end = x.min(y);
-    svg.line(place(-end, -end), place(end, end), "identity");
-    svg.line(place(-end, end), place(end, -end), "identity");
-    for (value, height) in [(y, TOP + 9.0), (-y, TOP + SIDE)] {
+    svg.line(place(-range, 0.0), place(range, 0.0), "axis");
+    svg.line(place(0.0, -range), place(0.0, range), "axis");
+    svg.line(place(-range, -range), place(range, range), "identity");
+    svg.line(place(-range, range), place(range, -range), "identity");
+    for (value, height) in [(range, TOP + 9.0), (-range, TOP + SIDE)] {
         svg.text((LEFT - 4.0, height), Anchor::End, &format!("{value:.2}"));
     }
-    for (value, anchor) in [(-x, Anchor::Start), (x, Anchor::End)] {
+    for (value, anchor) in [(-range, Anchor::Start), (range, Anchor::End)] {
         svg.text((place(value, 0.0).0, TOP + SIDE + 14.0), anchor, &format!("{value:.2}"));
     }
     svg.finish()
@@ -230,29 +228,37 @@ fn attentions(page: &mut String, statistics: &Statistics) {
         return;
     }
     page.push_str(
-        "<h2>Attention</h2>\n<p>The factor of each position of form C, from 0 (dark) to 1 (bright); 1/3 \
-         everywhere is no attention.</p>\n",
+        "<h2>Attention</h2>\n<p>The factor of each position of form C, from its least value (dark) to its \
+         largest (bright), which stand below. 1/3 everywhere is no attention.</p>\n",
     );
     for (number, (path, input)) in statistics.shown.iter().enumerate() {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let _ = writeln!(page, "<h3>{}</h3>\n<div class=\"grid\">", escaped(&name));
         if let Some(photo) = picture::of_input(input) {
-            page.push_str(&tile("input", &photo));
+            page.push_str(&tile("input", "", &photo));
         }
         for (place, layer) in statistics.layers.iter().enumerate() {
             if let Some((map, size)) = layer.attentions.get(number) {
-                let title = format!("{}. {}", place + 1, layer.name);
-                page.push_str(&tile(&shortened(&title, 22), &picture::of_attention(map, *size)));
+                let title = shortened(&format!("{}. {}", place + 1, layer.name), 22);
+                let least = map.iter().copied().fold(f32::INFINITY, f32::min);
+                let most = map.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                let range = format!("{least:.3} to {most:.3}");
+                page.push_str(&tile(
+                    &title,
+                    &range,
+                    &picture::of_attention(map, *size, least, most),
+                ));
             }
         }
         page.push_str("</div>\n");
     }
 }
 
-fn tile(title: &str, uri: &str) -> String {
-    let mut svg = Svg::new(150.0, 168.0);
+fn tile(title: &str, below: &str, uri: &str) -> String {
+    let mut svg = Svg::new(150.0, 180.0);
     svg.text((2.0, 12.0), Anchor::Start, title);
     svg.image((2.0, 18.0), (146.0, 146.0), uri);
+    svg.text((2.0, 176.0), Anchor::Start, below);
     svg.finish()
 }
 

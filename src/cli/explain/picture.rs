@@ -33,9 +33,15 @@ pub(super) fn of_histogram(histogram: &Histogram) -> String {
     data_uri(BINS, BINS, &pixels.collect::<Vec<u8>>())
 }
 
-/// An attention from 0 to 1.
-pub(super) fn of_attention(attention: &[f32], [height, width]: [usize; 2]) -> String {
-    let pixels: Vec<u8> = attention.iter().flat_map(|&value| colour(value)).collect();
+/// An attention, from its least value to its largest.
+pub(super) fn of_attention(
+    attention: &[f32],
+    [height, width]: [usize; 2],
+    least: f32,
+    most: f32,
+) -> String {
+    let share = |value: f32| (value - least) / (most - least).max(f32::MIN_POSITIVE);
+    let pixels: Vec<u8> = attention.iter().flat_map(|&value| colour(share(value))).collect();
     data_uri(width, height, &pixels)
 }
 

@@ -47,9 +47,8 @@ pub(super) struct Layer {
 
 /// How often each pair of an input and an output occurs.
 pub(super) struct Histogram {
-    /// Inputs are from `-x` to `x`, outputs from `-y` to `y`.
-    pub x: f32,
-    pub y: f32,
+    /// Inputs and outputs are from `-range` to `range`.
+    pub range: f32,
     /// Row by row from the largest output down.
     pub counts: Vec<u32>,
     /// Pairs outside of the range.
@@ -245,18 +244,18 @@ impl Histogram {
             let at = sizes.len().saturating_sub(1 + sizes.len() / 1000);
             sizes.get(at).copied().filter(|&size| size > 0.0).unwrap_or(1.0)
         };
-        let (x, y) = (range(reading.input), range(reading.output));
-        Histogram { x, y, counts: vec![0; BINS * BINS], outside: 0 }
+        let range = range(reading.input).max(range(reading.output));
+        Histogram { range, counts: vec![0; BINS * BINS], outside: 0 }
     }
 
     fn add(&mut self, reading: &Reading) {
-        let bin = |value: f32, range: f32| {
-            let place = (value / range + 1.0) * 0.5 * BINS as f32;
+        let bin = |value: f32| {
+            let place = (value / self.range + 1.0) * 0.5 * BINS as f32;
             // A value at the end of the range belongs to the last bin.
             (0.0..=BINS as f32).contains(&place).then(|| (place as usize).min(BINS - 1))
         };
         for (&x, &y) in reading.input.iter().zip(reading.output) {
-            match (bin(x, self.x), bin(y, self.y)) {
+            match (bin(x), bin(y)) {
                 (Some(column), Some(row)) => {
                     let count = &mut self.counts[(BINS - 1 - row) * BINS + column];
                     *count = count.saturating_add(1);
@@ -334,7 +333,7 @@ mod tests {
     fn pairs_are_counted_where_they_belong() {
         let (input, output) = ([-1.0, 0.99, 5.0, 1.0], [1.0, -0.99, 0.0, 1.0]);
         let reading = Reading { input: &input, output: &output, parameters: &[], attention: None };
-        let mut histogram = Histogram { x: 1.0, y: 1.0, counts: vec![0; BINS * BINS], outside: 0 };
+        let mut histogram = Histogram { range: 1.0, counts: vec![0; BINS * BINS], outside: 0 };
         histogram.add(&reading);
         assert_eq!((histogram.counts[0], histogram.outside), (1, 1));
         assert_eq!(histogram.counts[BINS * BINS - 1], 1);

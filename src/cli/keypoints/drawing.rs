@@ -81,7 +81,9 @@ impl Picture {
             let to = [crop.x + crop.width, crop.y + crop.height];
             self.0.shade([crop.x, crop.y], to, HEAT, |right, down| {
                 let (x, y) = ((right * width as f32) as usize, (down * height as f32) as usize);
-                0.75 * largest[y.min(height - 1) * width + x.min(width - 1)].min(1.0)
+                let value = largest[y.min(height - 1) * width + x.min(width - 1)].clamp(0.0, 1.0);
+                // The square keeps the noise of all other cells from tinting the photo.
+                value * value
             });
         }
         Ok(())
