@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::output::{Done, Output};
-use super::photos::{Found, Source, Sources};
+use super::photos::{Source, Sources};
 use super::pipeline::{self, Event, Settings};
 use super::preparation::Preparation;
 use super::rows::{Column, Format, Rows};
@@ -85,7 +85,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     let rows = arguments.rows()?;
     let mut source = Source::open(&arguments.photos)?;
     if source.look_ahead(1) == 0 {
-        return Err(nothing_found(source));
+        return Err(source.nothing_found());
     }
     let threads = threads(arguments.threads);
     if threads > MOST_THREADS {
@@ -201,18 +201,6 @@ impl Tally {
             ));
         }
     }
-}
-
-/// Prints all failures of a source without photos but the last, which it returns.
-fn nothing_found(source: Source) -> Error {
-    let mut last = None;
-    for found in source {
-        if let Found::Failure(e) = found {
-            last.replace(e).iter().for_each(messages::error);
-        }
-    }
-    let unnamed = || Error::input("no photos were named; give files, folders, --list or -");
-    last.unwrap_or_else(unnamed)
 }
 
 /// A progress bar on standard error, hidden if that is not a terminal or there is only one photo. `before`

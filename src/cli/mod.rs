@@ -4,8 +4,10 @@ mod arrays;
 mod bench;
 mod classify;
 mod convert;
+mod explain;
 mod inspect;
 mod interrupt;
+mod keypoints;
 mod labels;
 mod messages;
 mod models;
@@ -57,10 +59,14 @@ Exit codes:
 enum Command {
     /// Classify photos.
     Classify(classify::Arguments),
+    /// Find the key points of persons in photos.
+    Keypoints(keypoints::Arguments),
     /// Run a network on arrays from .npy files.
     Run(run::Arguments),
     /// Show the layers, costs and dynamic activations of a network.
     Inspect(inspect::Arguments),
+    /// Show what the dynamic activations of a network do with photos.
+    Explain(explain::Arguments),
     /// Compare the results of the engine with the reference executor, and with expected outputs.
     Verify(verify::Arguments),
     /// Convert an ONNX file to a native weight file.
@@ -102,8 +108,10 @@ pub fn main() -> ExitCode {
     let ready = instruction_set().and_then(|()| interrupt::listen());
     let outcome = ready.and_then(|()| match arguments.command {
         Command::Classify(a) => classify::run(a),
+        Command::Keypoints(a) => keypoints::run(a),
         Command::Run(a) => run::run(a),
         Command::Inspect(a) => inspect::run(a),
+        Command::Explain(a) => explain::run(a),
         Command::Verify(a) => verify::run(a),
         Command::Convert(a) => convert::run(a),
         Command::Bench(a) => bench::run(a),

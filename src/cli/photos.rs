@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use walkdir::{DirEntry, WalkDir};
 
+use super::messages;
 use dyrelu::format::{open_regular, strip_mark};
-use dyrelu::vision::Photo;
+use dyrelu::vision::{DecodeOptions, Photo};
 use dyrelu::{Error, ErrorKind, Result};
 
 #[derive(clap::Args, Clone)]
@@ -63,6 +64,17 @@ pub(super) struct Input {
     /// The path, or what stands for it in the results.
     pub name: PathBuf,
     pub contents: Contents,
+}
+
+impl Input {
+    /// Reads and decodes the photo.
+    pub fn load(self, decode: &DecodeOptions) -> Result<Photo> {
+        match self.contents {
+            Contents::File => decode.load(&self.name),
+            Contents::Bytes(bytes) => decode.decode(&bytes).map_err(|e| e.in_file(&self.name)),
+            Contents::Pixels(photo) => Ok(photo),
+        }
+    }
 }
 
 pub(super) enum Contents {
@@ -129,6 +141,18 @@ impl Source {
             self.ahead.push_back(found);
         }
         if self.waits { count } else { known }
+    }
+
+    /// Prints all failures of a source without photos but the last, which it returns.
+    pub fn nothing_found(self) -> Error {
+        let mut last = None;
+        for found in self {
+            if let Found::Failure(e) = found {
+                last.replace(e).iter().for_each(messages::error);
+            }
+        }
+        let unnamed = || Error::input("no photos were named; give files, folders, --list or -");
+        last.unwrap_or_else(unnamed)
     }
 
     fn search(&mut self) -> Option<Found> {

@@ -193,6 +193,11 @@ impl Preparation {
     }
 }
 
+/// The preparation that an argument names, for the network of a model.
+pub(super) fn named(argument: &str, model: &Model) -> Result<Preprocess> {
+    preset(argument, Network::of(model).size)
+}
+
 fn to_value(preprocess: &Preprocess) -> Result<Value> {
     let json = preprocess.to_json()?;
     serde_json::from_str(&json).map_err(|e| Error::format(e.to_string()))

@@ -2,7 +2,7 @@
 //!
 //! A [`Classifier`] does all of it: it prepares photos, runs a network, and names the best classes.
 //! Its parts are public too: [`load`] and [`decode`] read a file, [`Preprocess`] prepares a [`Photo`],
-//! [`probabilities`] and [`top_k`] read scores.
+//! [`probabilities`] and [`top_k`] read scores. A [`KeypointDetector`] finds the key points of persons.
 //!
 //! Photos are prepared as Pillow and torchvision do it: decode, convert to RGB, resize in 8 bits with an
 //! antialiased filter, crop the centre, normalise. A JPEG file decodes to Pillow's pixels. A resized pixel
@@ -11,6 +11,7 @@
 
 mod classifier;
 mod decode;
+mod keypoints;
 mod photo;
 mod preprocess;
 mod top_k;
@@ -19,6 +20,9 @@ pub use classifier::Classifier;
 #[doc(hidden)]
 pub use classifier::class_count;
 pub use decode::{DecodeOptions, decode, load};
+pub use keypoints::{
+    Keypoint, KeypointDecoder, KeypointDetector, KeypointScheme, Pose, Region, Skeleton,
+};
 pub use photo::Photo;
 pub use preprocess::{Color, Interpolation, Preprocess, Resize};
 pub use top_k::{Labels, Prediction, probabilities, top_k};

@@ -232,6 +232,27 @@ impl Preprocess {
         }
         Tensor::new(&[1, 3, height, width], planes)
     }
+
+    /// Returns `[1, 3, height, width]` of normalised levels. `level` gives red, green and blue of the pixel
+    /// in a column and a row, from 0 to 255.
+    pub(super) fn normalise(
+        &self,
+        [height, width]: [u32; 2],
+        level: impl Fn(u32, u32) -> [f32; 3],
+    ) -> Result<Tensor> {
+        self.check().map_err(Error::input)?;
+        let (rows, columns) = (height as usize, width as usize);
+        let mut planes = vec![0f32; 3 * rows * columns];
+        for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+            let levels = level(x, y);
+            for channel in 0..3 {
+                let source = if self.color == Color::Bgr { 2 - channel } else { channel };
+                let at = (channel * rows + y as usize) * columns + x as usize;
+                planes[at] = (levels[source] / 255.0 - self.mean[channel]) / self.std[channel];
+            }
+        }
+        Tensor::new(&[1, 3, rows, columns], planes)
+    }
 }
 
 /// Returns where a centred part begins: before the whole if it is larger. Halves are rounded to even, as

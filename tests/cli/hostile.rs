@@ -7,7 +7,7 @@ use super::*;
 
 /// Asserts that a command fails with a one-line error that contains `words`.
 #[track_caller]
-fn refuses(command: &mut Command, words: &str) {
+pub(super) fn refuses(command: &mut Command, words: &str) {
     let run = command.assert().code(2);
     let errors = stderr(&run);
     assert!(errors.contains(words), "{words:?} in {errors}");

@@ -13,9 +13,11 @@ use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use tempfile::TempDir;
 
 mod batches;
+mod explain;
 mod files;
 mod hostile;
 mod installed;
+mod keypoints;
 mod preparation;
 
 /// A temporary folder with a classifier whose scores are the mean red, green and blue of a photo.

@@ -72,8 +72,9 @@ class DyReLU(Dynamic):
 
     Coefficients are in the order of the paper's equation 2: a_1..a_K, b_1..b_K, each with one entry per channel.
     Their initial values are `initial` (alpha_1..alpha_K, beta_1..beta_K), by default (1, 0, ..., 0), which is a
-    plain ReLU for K = 2. `hidden` is the width of the hidden layer; it overrides `reduction`. `limit` clips the maximum
-    from above: with a limit of 6, the initial activation is ReLU6.
+    plain ReLU for K = 2. `hidden` is the width of the hidden layer; it overrides `reduction`. `limit` clips the result
+    from above: with a limit of 6, the initial activation of forms A and B is ReLU6. The initial attention of form C is
+    1/3 everywhere, so that its initial activation with a limit of 2 is a third of ReLU6.
     """
 
     def __init__(
@@ -135,9 +136,9 @@ class DyReLU(Dynamic):
             y = x * coefficients[:, 0] + coefficients[:, self.k]
             for k in range(1, self.k):
                 y = torch.maximum(y, x * coefficients[:, k] + coefficients[:, self.k + k])
-        if self.limit is not None:
-            y = y.clamp(max=self.limit)
-        return y * self.attend(x) if self.form == "C" else y
+        if self.form == "C":
+            y = y * self.attend(x)
+        return y if self.limit is None else y.clamp(max=self.limit)
 
     def attend(self, x: Tensor) -> Tensor:
         """pi = min(HW/3 * softmax(z / tau), 1) over the positions of each image."""

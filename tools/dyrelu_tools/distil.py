@@ -16,6 +16,7 @@ import argparse
 import copy
 import dataclasses
 import json
+import math
 import time
 from pathlib import Path
 
@@ -62,14 +63,18 @@ def parse_arguments() -> argparse.Namespace:
 
 
 class Fused(nn.Module):
-    """A dynamic ReLU of form B with K = 2, computed by `FusedMaxAffine`."""
+    """A dynamic ReLU of form B or C with K = 2, computed by `FusedMaxAffine`."""
 
     def __init__(self, act: DyReLU) -> None:
         super().__init__()
         self.act = act
 
     def forward(self, x: Tensor) -> Tensor:
-        return FusedMaxAffine.apply(x, self.act.coefficients(x), self.act.limit)
+        limit = math.inf if self.act.limit is None else self.act.limit
+        coefficients = self.act.coefficients(x)
+        if self.act.form == "C":
+            return (FusedMaxAffine.apply(x, coefficients, math.inf) * self.act.attend(x)).clamp(max=limit)
+        return FusedMaxAffine.apply(x, coefficients, limit)
 
 
 class Tail(nn.Module):
@@ -170,7 +175,7 @@ def fast_tail(network: EfficientNetLite, train: str, first: int = FIRST_BLOCK) -
 
 
 @torch.inference_mode()
-def whiten(tail: Tail, features: Tensor, batch: int = 32) -> None:
+def whiten(tail: nn.Module, features: Tensor, batch: int = 32) -> None:
     """Sets the first layers of hyperfunctions to the principal components of their contexts over photos, each scaled to
     deviation 1, with both signs. Hyperfunctions whose second layers are not zero have been trained, and are kept.
 
