@@ -180,7 +180,11 @@ fn uses_inside(folder: &[String], modules: &[Module]) -> BTreeMap<String, BTreeS
         modules.iter().filter(|m| inside(&m.path)).filter_map(|m| child(&m.path)).collect();
     let own = modules.iter().find(|module| module.path == folder).map_or("", |m| &m.code);
     let names: Vec<&str> = children.iter().map(String::as_str).collect();
-    let is_export = |line: &&str| line.trim_start().starts_with("pub") && line.contains(" use ");
+    let is_export = |item: &&str| {
+        // An attribute may stand before it.
+        let line = item.lines().find(|line| !line.is_empty() && !line.starts_with('#'));
+        line.is_some_and(|line| line.starts_with("pub") && line.contains(" use "))
+    };
     let (exports, own_code): (Vec<&str>, Vec<&str>) = own.split_inclusive(';').partition(is_export);
     // A re-exported name, and the module that it is from.
     let origins: BTreeMap<String, String> = paths(&exports.concat(), &names)
@@ -232,7 +236,8 @@ fn circle(uses: &BTreeMap<String, BTreeSet<String>>) -> BTreeSet<String> {
 }
 
 /// Rooms in which no modules of a folder import each other in a circle.
-const ROOMS_WITHOUT_CIRCLES: &[&str] = &["plan", "compile", "kernels"];
+const ROOMS_WITHOUT_CIRCLES: &[&str] =
+    &["vision", "compile", "format", "plan", "reference", "graph", "kernels", "simd", "tensor"];
 
 #[test]
 fn modules_of_a_folder_form_no_circle() {

@@ -185,6 +185,14 @@ fn buffer(len: u64) -> Result<AlignedBuffer> {
     })
 }
 
+/// Where the contents of a file come from.
+#[cfg_attr(not(feature = "onnx"), allow(dead_code))]
+pub struct Place<'p> {
+    pub path: &'p Path,
+    pub data_root: Option<&'p Path>,
+    pub access: Access,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

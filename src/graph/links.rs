@@ -10,9 +10,16 @@ pub struct Links {
     is_output: Vec<bool>,
 }
 
+impl Graph {
+    /// Collects the producer and the readers of each value.
+    pub fn links(&self) -> Links {
+        Links::new(self)
+    }
+}
+
 impl Links {
     /// Collects the links of `graph`.
-    pub(super) fn new(graph: &Graph) -> Self {
+    fn new(graph: &Graph) -> Self {
         let mut links = Links::default();
         links.grow(graph.values().len());
         for id in graph.node_ids() {

@@ -1,8 +1,8 @@
 //! Dynamic activations as the paper (arXiv 2003.10027) writes them: hyperfunction, max-affine
 //! function, and the spatial attention of form C.
 
-use super::Inputs;
 use super::elementwise::{clamp, erf, sigmoid};
+use super::inputs::Inputs;
 use super::numbers::{Numbers, floats};
 use crate::error::{Error, Result};
 use crate::graph::{

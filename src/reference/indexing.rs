@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 
-use super::Inputs;
+use super::inputs::Inputs;
 use super::movement::pick;
 use super::numbers::{Numbers, floats};
 use crate::error::{Error, Result};

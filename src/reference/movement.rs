@@ -1,6 +1,6 @@
 //! Operators that move or repeat elements without changing them, and those that compute shapes.
 
-use super::Inputs;
+use super::inputs::Inputs;
 use super::numbers::floats;
 use crate::error::{Error, Result};
 use crate::graph::{DepthOrder, Interleave, PadMode, Scalar, geometry};

@@ -1,6 +1,6 @@
 //! Normalisation, by stored statistics or by those of the input, and softmax.
 
-use super::Inputs;
+use super::inputs::Inputs;
 use super::numbers::{Numbers, floats};
 use crate::error::{Error, Result};
 use crate::graph::{Softmax, geometry};

@@ -1,6 +1,6 @@
 //! Resizing by interpolation along one axis after the other.
 
-use super::Inputs;
+use super::inputs::Inputs;
 use super::numbers::{Numbers, floats};
 use crate::error::Result;
 use crate::graph::Resize;

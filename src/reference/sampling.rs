@@ -1,7 +1,7 @@
 //! Operators that read a feature map between its elements.
 
-use super::Inputs;
 use super::convolution::{bias_or_zeros, check_ranks, taps};
+use super::inputs::Inputs;
 use super::numbers::{Numbers, floats};
 use crate::error::{Error, Result};
 use crate::graph::geometry::{self, WindowSpec};

@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 use super::proto;
 use crate::error::{Error, Result};
+use crate::format::Access;
 use crate::format::contents::Contents;
-use crate::format::{Access, Place};
+use crate::format::contents::Place;
 use crate::tensor::Storage;
 
 /// The data files of one model, each opened once.

@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{domain, proto, tensors};
+use super::schema::domain;
+use super::{proto, tensors};
 use crate::error::{Error, Result};
 use crate::graph::{Dim, TensorType};
 

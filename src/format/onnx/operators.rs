@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use super::attributes::Attributes;
 use super::names::{combination, reduction, unary};
-use super::random::RandomNumbers;
+use super::random_numbers::RandomNumbers;
 use super::tensors::{TensorReader, dtype};
 use super::{proto, schema};
 use crate::error::{Error, Result};

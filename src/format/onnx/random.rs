@@ -1,59 +1,12 @@
-//! Random numbers. A network for inference has none, except where its result does not depend on them:
-//! dropout with a probability of 0 compares them with a bound that all of them satisfy.
+//! Nodes that make random numbers or read some.
 
 use super::attributes::Attributes;
 use super::operators::NodeReader;
-use crate::error::{Error, Result};
+use super::random_numbers::{RandomNumbers, exchanged};
+use super::schema::domain;
+use crate::error::Result;
 use crate::graph::{Op, Scalar, ValueId};
 use crate::tensor::{DType, Tensor};
-
-/// Random numbers that a node of the file makes.
-#[derive(Clone)]
-pub(super) struct RandomNumbers {
-    /// The name of the node.
-    node: String,
-    operator: String,
-    /// The least number.
-    low: f64,
-    /// The bound below which all numbers are.
-    high: f64,
-    /// The value that has the same shape, absent if the file states the shape.
-    like: Option<ValueId>,
-}
-
-impl RandomNumbers {
-    /// Returns the error of a network whose result depends on the numbers.
-    pub(super) fn refused(&self) -> Error {
-        Error::unsupported(
-            "the network's result depends on random numbers; export it for inference (in PyTorch \
-             after model.eval()), so that dropout and noise are off",
-        )
-        .at_node(&self.node, &self.operator)
-    }
-
-    /// Returns the result of comparing every number with `bound`, or `None` if it differs.
-    fn compared(&self, operator: &str, bound: f64) -> Option<bool> {
-        let certain = |yes: bool, no: bool| (yes || no).then_some(yes);
-        match operator {
-            "Less" => certain(self.high <= bound, self.low >= bound),
-            "LessOrEqual" => certain(self.high <= bound, self.low > bound),
-            "Greater" => certain(self.low > bound, self.high <= bound),
-            "GreaterOrEqual" => certain(self.low >= bound, self.high <= bound),
-            _ => None,
-        }
-    }
-}
-
-/// Returns the comparison with its operands exchanged.
-fn exchanged(operator: &str) -> &str {
-    match operator {
-        "Less" => "Greater",
-        "LessOrEqual" => "GreaterOrEqual",
-        "Greater" => "Less",
-        "GreaterOrEqual" => "LessOrEqual",
-        other => other,
-    }
-}
 
 impl NodeReader<'_> {
     /// Reads a node that makes random numbers or reads some. Returns whether it does.
@@ -63,7 +16,7 @@ impl NodeReader<'_> {
     /// [`Unsupported`](crate::ErrorKind::Unsupported) if the result of the node depends on the numbers.
     pub(super) fn reads_random_numbers(&mut self, a: &Attributes) -> Result<bool> {
         let operator = self.node.op_type.as_str();
-        let is_standard = super::domain(&self.node.domain).is_empty();
+        let is_standard = domain(&self.node.domain).is_empty();
         let numbers = match operator {
             "RandomUniform" | "RandomUniformLike" if is_standard => {
                 Some((f64::from(a.float("low", 0.0)?), f64::from(a.float("high", 1.0)?)))

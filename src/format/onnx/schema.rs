@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
+use super::proto;
 use super::table::{CONTRIBUTED, Operator, STANDARD};
-use super::{domain, proto};
 use crate::error::{Error, Result};
 
 /// The oldest opset that is read.
@@ -73,4 +73,9 @@ pub(super) fn check_attributes(node: &proto::Node) -> Result<()> {
         ))),
         None => Ok(()),
     }
+}
+
+/// Returns the name of an operator set, empty for ONNX's own.
+pub(super) fn domain(name: &str) -> &str {
+    if name == "ai.onnx" { "" } else { name }
 }

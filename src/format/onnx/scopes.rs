@@ -1,9 +1,13 @@
-//! The scopes of names. Functions and branches are read in place of the nodes that call them.
+//! Names in their scopes. Functions and branches are read in place of the nodes that call them.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use super::{Reader, domain, live, opsets, proto};
+use super::live::live;
+use super::proto;
+use super::reader::Reader;
+use super::schema::opsets;
+use super::scope::{MAX_INLINED, Scope};
 use crate::error::{Error, Result};
 use crate::graph::infer::{Types, infer};
 use crate::graph::{Graph, Node, Op, ValueId};
@@ -12,63 +16,6 @@ use crate::tensor::{DType, Tensor, num_elements};
 
 /// The most levels to which functions and branches may nest.
 const MAX_DEPTH: usize = 64;
-
-/// The most nodes that functions and branches may add to a network. Functions that call functions multiply
-/// them.
-pub(super) const MAX_INLINED: usize = 1 << 20;
-
-/// The names in a network, in a branch or in the body of a function.
-#[derive(Default)]
-pub(super) struct Scope<'m> {
-    values: HashMap<&'m str, Option<ValueId>>,
-    /// The names that the outputs need. Nothing else is read.
-    pub(super) live: HashSet<&'m str>,
-    opsets: HashMap<&'m str, i64>,
-    /// What precedes names, so that those of the graph differ.
-    prefix: String,
-    /// The attributes that the call of a function states, `None` in a branch, which sees the scope around
-    /// it.
-    attributes: Option<Vec<proto::Attribute>>,
-}
-
-impl<'m> Scope<'m> {
-    pub(super) fn of_network(opsets: HashMap<&'m str, i64>) -> Self {
-        Scope { opsets, attributes: Some(Vec::new()), ..Scope::default() }
-    }
-
-    /// Returns the version of an operator set, if the file states one.
-    pub(super) fn opset(&self, domain: &str) -> Option<i64> {
-        self.opsets.get(domain).copied()
-    }
-
-    pub(super) fn full_name(&self, name: &str) -> String {
-        format!("{}{name}", self.prefix)
-    }
-
-    /// Gives `name` to `value`, or to an absent optional input.
-    pub(super) fn define(&mut self, name: &'m str, value: Option<ValueId>) {
-        self.values.insert(name, value);
-    }
-
-    fn is_closed(&self) -> bool {
-        self.attributes.is_some()
-    }
-}
-
-/// The functions that a file defines, by domain, name and overload.
-pub(super) struct Functions<'m>(HashMap<[&'m str; 3], &'m proto::Function>);
-
-impl<'m> Functions<'m> {
-    pub(super) fn of(model: &'m proto::Model) -> Self {
-        let key = |f: &'m proto::Function| [domain(&f.domain), &f.name, &f.overload];
-        Functions(model.functions.iter().map(|f| (key(f), f)).collect())
-    }
-
-    pub(super) fn called_by(&self, node: &proto::Node) -> Option<&'m proto::Function> {
-        let key = [domain(&node.domain), node.op_type.as_str(), node.overload.as_str()];
-        self.0.get(&key).copied()
-    }
-}
 
 impl<'m> Reader<'m> {
     pub(super) fn scope(&mut self) -> &mut Scope<'m> {

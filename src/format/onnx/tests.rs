@@ -9,11 +9,16 @@ mod validity;
 
 use std::path::Path;
 
+use bytes::Bytes;
+use prost::Message;
+
+use super::external::ExternalFiles;
 use super::proto::{self, attribute_type};
-use super::*;
-use crate::ErrorKind;
+use super::reader::read_model;
+use super::tensors::TensorReader;
+use crate::error::{ErrorKind, Result};
 use crate::format::Access;
-use crate::graph::Op;
+use crate::graph::{Graph, Op};
 use crate::reference;
 use crate::tensor::{DType, Tensor};
 

@@ -3,7 +3,7 @@
 //! If two sizes must be equal and it is unknown whether they are, inference assumes that they are;
 //! a run checks it. The result is the one that is a known number, or else the first.
 
-use super::context::Fresh;
+use super::fresh::Fresh;
 use crate::error::{Error, Result};
 use crate::graph::{Dim, TensorType};
 

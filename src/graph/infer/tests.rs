@@ -6,8 +6,9 @@ mod families;
 mod indexing;
 
 use super::*;
-use crate::graph::Node;
-use crate::tensor::Tensor;
+use crate::error::Result;
+use crate::graph::{Dim, Graph, Node, Op, TensorType, ValueId};
+use crate::tensor::{DType, Tensor};
 
 /// An input of the operator under test.
 #[derive(Clone)]

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::features;
+use super::features::features;
 use crate::simd::{LANES, Sealed, Simd};
 
 /// Proof that the processor has AVX2, FMA and F16C.

@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use half::f16;
 
 use super::avx2::Avx2;
-use super::features;
+use super::features::features;
 use crate::simd::{LANES, Sealed, Simd};
 
 /// Proof that the processor has AVX-512F, DQ and VL, and the features of [`Avx2`].

@@ -1,7 +1,8 @@
 //! BMP. Of the small libraries that were tried, one misreads colours of 1, 4 and 16 bits, and one turns
 //! pictures upside down.
 
-use super::{DecodeOptions, Decoded, corrupt, cut_off};
+use super::decoded::{Decoded, corrupt, cut_off};
+use super::options::DecodeOptions;
 use crate::error::{Error, Result};
 use crate::vision::Photo;
 

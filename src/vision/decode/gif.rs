@@ -4,7 +4,8 @@ use std::io::{Cursor, ErrorKind};
 
 use gif::{ColorOutput, DecodingError, MemoryLimit};
 
-use super::{DecodeOptions, Decoded, corrupt, cut_off};
+use super::decoded::{Decoded, corrupt, cut_off};
+use super::options::DecodeOptions;
 use crate::error::{Error, Result};
 use crate::vision::Photo;
 

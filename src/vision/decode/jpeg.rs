@@ -5,9 +5,8 @@ use libjpeg_turbo_rs::{
     ScalingFactor,
 };
 
-use super::{
-    DecodeOptions, Decoded, corrupt, cut_off, orientation, photo, rgb_of_inks, too_much_memory,
-};
+use super::decoded::{Decoded, corrupt, cut_off, orientation, photo, rgb_of_inks};
+use super::options::{DecodeOptions, too_much_memory};
 use crate::error::{Error, Result};
 
 /// The most scans of a progressive file. Encoders write about ten.

@@ -6,7 +6,9 @@ use tiff::decoder::{BufferLayoutPreference, ChunkType, Decoder, Limits};
 use tiff::tags::{SampleFormat, Tag};
 use tiff::{ColorType, TiffError};
 
-use super::{DecodeOptions, Decoded, corrupt, cut_off, jpeg, rgb_of_inks, too_much_memory};
+use super::decoded::{Decoded, corrupt, cut_off, rgb_of_inks};
+use super::jpeg;
+use super::options::{DecodeOptions, too_much_memory};
 use crate::error::{Error, Result};
 use crate::vision::Photo;
 

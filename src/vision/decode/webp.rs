@@ -4,7 +4,8 @@ use std::io::{Cursor, ErrorKind};
 
 use image_webp::{DecodingError, WebPDecoder};
 
-use super::{DecodeOptions, Decoded, corrupt, cut_off, orientation, photo, too_much_memory};
+use super::decoded::{Decoded, corrupt, cut_off, orientation, photo};
+use super::options::{DecodeOptions, too_much_memory};
 use crate::error::{Error, Result};
 
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions, memory: u64) -> Result<Decoded> {

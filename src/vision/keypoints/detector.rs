@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::super::{Photo, Preprocess};
-use super::decoder::Maps;
+use super::maps::Maps;
 use super::{KeypointDecoder, KeypointScheme, Region, Skeleton};
 use crate::error::{Error, Result};
 use crate::session::Session;

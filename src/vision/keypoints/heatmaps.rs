@@ -1,6 +1,6 @@
 //! Decoders of heat maps: one map per key point, whose maximum is where the key point is.
 
-use super::decoder::{Maps, Point, largest};
+use super::maps::{Maps, Point, largest};
 
 /// The side of the square that DARK smooths with, for maps that were trained on Gaussians with a deviation
 /// of 2 cells.

@@ -7,6 +7,7 @@
 mod decoder;
 mod detector;
 mod heatmaps;
+mod maps;
 mod movenet;
 mod region;
 mod scheme;

@@ -1,6 +1,6 @@
 //! MoveNet's decoder.
 
-use super::decoder::{Maps, Point, largest, sigmoid};
+use super::maps::{Maps, Point, largest, sigmoid};
 
 /// Added to the distance, in cells, by which a probability is divided: a constant of Google's file.
 const NEAR: f32 = 1.8;

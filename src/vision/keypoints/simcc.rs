@@ -1,6 +1,6 @@
 //! The decoder of SimCC: two classifications per key point, of its column and of its row.
 
-use super::decoder::{Maps, Point, largest};
+use super::maps::{Maps, Point, largest};
 
 /// Returns the most probable column and row of each key point, with the smaller of their scores.
 pub(super) fn decode(columns: &Maps, rows: &Maps) -> Vec<Point> {

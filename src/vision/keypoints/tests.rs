@@ -3,7 +3,7 @@
 
 use safetensors::SafeTensors;
 
-use super::decoder::{Maps, Point};
+use super::maps::{Maps, Point};
 use super::*;
 use crate::compile::Options;
 use crate::graph::{Dim, Graph, Op, Padding, Pool, PoolKind, TensorType};
