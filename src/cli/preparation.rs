@@ -217,7 +217,7 @@ fn preset(argument: &str, size: Option<[u32; 2]>) -> Result<Preprocess> {
         "clip" => {
             let clip = Preprocess::new(
                 [0.481_454_66, 0.457_827_5, 0.408_210_73],
-                [0.268_629_54, 0.261_302_58, 0.275_777_11],
+                [0.268_629_54, 0.261_302_6, 0.275_777_1],
             );
             centre(clip.interpolation(Interpolation::Bicubic), 224, 224)
         }
