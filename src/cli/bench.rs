@@ -7,8 +7,11 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::measure::{Difference, Length, Runs, Statistics, Usage, measure_runs, quantile};
+use super::record::{Old, Origin};
 use super::{
-    Outcome, TextOrJson, arrays, models, not_negative, positive, print, serve, threads, to_json,
+    Outcome, TextOrJson, arrays, messages, models, not_negative, positive, print, serve, sweep,
+    threads, to_json, zoo,
 };
 use dyrelu::graph::{cost, infer};
 use dyrelu::plan::StepTime;
@@ -19,44 +22,87 @@ use dyrelu::{DType, Error, Model, Port, Result, Session, Tensor};
 #[command(after_help = "\
 Examples:
   dyrelu bench net.onnx --threads 1
-  dyrelu bench net.onnx --batch 8 --format json
+  dyrelu bench net.onnx --streams 4 --threads 1      # four runs at a time: throughput
+  dyrelu bench net.onnx --sweep                      # threads, batches and streams in a table
+  dyrelu bench net.onnx --shape image=1x3x320x320
+  dyrelu bench net.onnx --format json > old.json
+  dyrelu bench net.onnx --compare old.json           # slower or faster, or the same
   dyrelu bench net.onnx --input x.npy")]
 pub(super) struct Arguments {
     /// Network: a file, or a name from `dyrelu models`; by default the one that ships with dyrelu.
-    model: Option<PathBuf>,
+    pub model: Option<PathBuf>,
     /// Number of images per run.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive)]
-    batch: usize,
-    /// Number of threads; by default all that this process may use.
-    #[arg(long, value_name = "N", value_parser = positive)]
-    threads: Option<usize>,
+    pub batch: usize,
+    /// Number of threads per stream; by default all that this process may use, shared by the streams.
+    #[arg(long, short = 'j', value_name = "N", value_parser = positive)]
+    pub threads: Option<usize>,
+    /// Number of runs at a time, each of a session of its own.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive)]
+    streams: usize,
     /// Duration of the measurement in seconds.
     #[arg(long, default_value_t = 5.0, value_parser = not_negative)]
-    seconds: f64,
-    /// Size of every input axis that the network leaves free, other than the batch.
-    #[arg(long, value_name = "PIXELS", default_value_t = 224, value_parser = positive)]
-    size: usize,
+    pub seconds: f64,
+    /// Number of measured runs per stream, instead of a duration.
+    #[arg(long, value_name = "N", value_parser = positive, conflicts_with = "seconds")]
+    runs: Option<usize>,
+    /// Number of runs before the measurement, after the first.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub warmup: usize,
+    /// Size of every input axis that the network leaves free, other than the batch; 224 by default.
+    #[arg(long, value_name = "PIXELS", value_parser = positive)]
+    pub size: Option<usize>,
+    /// Shape of an input; give it once per input that is not of the default shape.
+    #[arg(long, value_name = "NAME=NxCxHxW", value_parser = named_shape, conflicts_with_all = ["batch", "size"])]
+    shape: Vec<(String, Vec<usize>)>,
     /// Array for an input instead of a synthetic one; give it once per input, in order.
-    #[arg(long, value_name = "FILE.npy", conflicts_with_all = ["batch", "size"])]
+    #[arg(long, value_name = "FILE.npy", conflicts_with_all = ["batch", "size", "shape"])]
     input: Vec<PathBuf>,
+    /// Measure combinations of threads, batches and streams, and list them.
+    ///
+    /// Each is measured for a fifth of the time, and two are compared best by --compare.
+    #[arg(long, conflicts_with_all = ["batch", "streams", "shape", "input", "steps", "compare", "serve", "runs"])]
+    sweep: bool,
+    /// Compare with a measurement that --format json wrote before. It says how the medians differ, and
+    /// whether that may be chance.
+    #[arg(long, value_name = "FILE.json")]
+    compare: Option<PathBuf>,
     /// List every step instead of the slowest only.
     #[arg(long)]
     steps: bool,
     /// Format of the result.
     #[arg(long, value_enum, default_value = "text")]
-    format: TextOrJson,
+    pub format: TextOrJson,
     /// Write the first output to this file, then measure on each request on standard input.
     #[arg(long, value_name = "FILE.npy", hide = true)]
     serve: Option<PathBuf>,
     #[command(flatten)]
-    engine: models::Engine,
+    pub engine: models::Engine,
+}
+
+/// Parses `NAME=1x3x224x224`.
+fn named_shape(text: &str) -> std::result::Result<(String, Vec<usize>), String> {
+    let expected = "expected NAME=SHAPE, such as image=1x3x320x320";
+    // A name may contain an equals sign, a shape does not.
+    let (name, shape) = text.rsplit_once('=').ok_or(expected)?;
+    let sizes = shape.split('x').map(str::parse).collect::<std::result::Result<Vec<usize>, _>>();
+    Ok((name.to_string(), sizes.map_err(|_| expected)?))
 }
 
 /// The result of a measurement. Times are per image.
 #[derive(Serialize)]
 struct Measurement {
+    #[serde(flatten)]
+    origin: Origin,
     median_ms: f64,
     p90_ms: f64,
+    statistics_ms: Statistics,
+    usage: Usage,
+    streams: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    difference: Option<Difference>,
+    /// All times, in the order of each stream.
+    samples_ms: Vec<f64>,
     /// Time of opening the file and compiling the network.
     open_ms: f64,
     /// Time from opening the file to the end of the first run.
@@ -116,13 +162,18 @@ const ACTIVATION_STEPS: [&str; 9] = [
 const GENERAL: &str = "general";
 
 pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
-    let threads = threads(arguments.threads);
+    if arguments.sweep {
+        return sweep::run(&arguments);
+    }
+    let old = arguments.compare.as_deref().map(Old::read).transpose()?;
+    let threads = arguments.threads_per_stream();
     let before = memory_of_process("VmRSS");
     let start = Instant::now();
-    let model = models::open(arguments.model.as_deref(), &arguments.engine)?;
+    let path = zoo::find(arguments.model.as_deref())?;
+    let model = models::open(Some(&path), &arguments.engine)?;
     let open = start.elapsed();
     let inputs = match arguments.input.as_slice() {
-        [] => synthetic_inputs(&model, arguments.batch, arguments.size)?,
+        [] => synthetic_inputs(&arguments.shapes(&model)?, &model)?,
         files => files.iter().map(|file| arrays::read(file)).collect::<Result<_>>()?,
     };
     let batch = *inputs.first().and_then(|x| x.shape().first()).unwrap_or(&1);
@@ -132,27 +183,25 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     let first_result = open + start.elapsed();
     let first_peak = memory_of_process("VmHWM").zip(before);
     let first_peak = first_peak.map(|(peak, before)| peak.saturating_sub(before));
-    for _ in 0..3 {
-        session.run(&inputs)?;
-    }
     if let Some(file) = &arguments.serve {
         let output = outputs.first().ok_or_else(|| Error::input("the network has no output"))?;
         arrays::write(file, output)?.keep()?;
+        for _ in 0..arguments.warmup {
+            session.run(&inputs)?;
+        }
         serve::serve(&mut session, &inputs, &outputs)?;
         return Ok(Outcome::Success);
     }
-    // Reading the clock between steps takes time, so steps are measured in separate runs.
     let seconds = arguments.seconds.clamp(0.1, 3600.0);
-    let mut times = Vec::new();
-    let end = Instant::now() + Duration::from_secs_f64(0.75 * seconds);
-    while Instant::now() < end || times.len() < 10 {
-        let start = Instant::now();
-        session.run(&inputs)?;
-        times.push(start.elapsed().as_secs_f64());
+    let mut sessions = vec![session];
+    for _ in 1..arguments.streams {
+        sessions.push(Session::with_threads(&model, threads)?);
     }
-    times.sort_by(f64::total_cmp);
+    // Reading the clock between steps takes time, so steps are measured in separate runs.
+    let length = arguments.runs.map_or(Length::Seconds(0.75 * seconds), Length::Runs);
+    let Runs { times, usage } = measure_runs(&mut sessions, &inputs, arguments.warmup, length)?;
     let images = batch as f64;
-    let steps = measure_steps(&mut session, &inputs, 0.25 * seconds, images)?;
+    let steps = measure_steps(&mut sessions[0], &inputs, 0.25 * seconds, images)?;
     let mut by_operation: BTreeMap<String, f64> = BTreeMap::new();
     for step in &steps {
         *by_operation.entry(step.op.clone()).or_default() += step.share;
@@ -161,17 +210,32 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
         ACTIVATION_STEPS.iter().filter_map(|op| by_operation.get(*op)).fold(0.0, |a, b| a + b);
     let general = steps.iter().filter(|step| step.kernel == GENERAL);
     let general_share = general.map(|step| step.share).fold(0.0, |a, b| a + b);
-    let median = quantile(&times, 0.5);
+    let samples_ms: Vec<f64> = times.iter().map(|time| 1e3 * time / images).collect();
+    let statistics = Statistics::of(&samples_ms);
+    // One stream is as fast as its median run; several disturb each other, and all their runs count.
+    let images_per_s = match arguments.streams {
+        1 => 1e3 / statistics.p50,
+        _ => images * times.len() as f64 / usage.wall_s,
+    };
+    let winograd = arguments.engine.uses_winograd();
+    let origin = Origin::new(path, &inputs, winograd, arguments.warmup)?;
+    let difference = old.map(|old| old.difference(&origin, threads, &samples_ms));
+    let macs_per_image = macs(&model, &inputs)? as f64 / images;
     let measurement = Measurement {
-        median_ms: 1e3 * median / images,
-        p90_ms: 1e3 * quantile(&times, 0.9) / images,
+        origin,
+        median_ms: statistics.p50,
+        p90_ms: statistics.p90,
+        statistics_ms: statistics,
+        usage,
+        streams: arguments.streams,
+        difference: difference.transpose()?,
         open_ms: 1e3 * open.as_secs_f64(),
         first_result_ms: 1e3 * first_result.as_secs_f64(),
         first_result_peak_bytes: first_peak,
         packed_bytes: steps.iter().map(|step| step.weight_bytes).sum(),
-        arena_bytes: session.arena_bytes(),
-        images_per_s: images / median,
-        gmacs_per_s: macs(&model, &inputs)? as f64 / median / 1e9,
+        arena_bytes: sessions.iter().map(Session::arena_bytes).sum(),
+        images_per_s,
+        gmacs_per_s: macs_per_image * images_per_s / 1e9,
         isa: Isa::get().name(),
         threads,
         batch,
@@ -181,12 +245,59 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
         general_share,
         share_by_operation: by_operation,
         steps,
+        samples_ms,
     };
     match arguments.format {
         TextOrJson::Json => print(&(to_json(&measurement)? + "\n"))?,
         TextOrJson::Text => print(&as_text(&measurement, arguments.steps))?,
     }
+    measurement.usage.warning().iter().for_each(messages::note);
     Ok(Outcome::Success)
+}
+
+impl Arguments {
+    fn threads_per_stream(&self) -> usize {
+        self.threads.unwrap_or_else(|| (threads(None) / self.streams).max(1))
+    }
+
+    /// The size of free axes.
+    pub fn size_for(&self, model: &Model) -> Result<usize> {
+        let size = self.size.unwrap_or(224);
+        // A size that is fixed to the same number is no contradiction.
+        let accepts = |port: &Port| {
+            let dims = port.ty.as_ref().map_or(&[][..], |ty| &ty.dims);
+            dims.iter().skip(1).any(|dim| dim.as_size().is_none_or(|fixed| fixed == size))
+        };
+        if self.size.is_some() && !model.inputs().iter().any(accepts) {
+            return Err(Error::input(format!(
+                "--size {size} has no effect: the network fixes the sizes of its inputs"
+            )));
+        }
+        Ok(size)
+    }
+
+    /// The shapes of the inputs.
+    fn shapes(&self, model: &Model) -> Result<Vec<Vec<usize>>> {
+        let mut shapes = models::input_shapes(model, None, self.batch, self.size_for(model)?)?;
+        for (name, shape) in &self.shape {
+            let at =
+                model.inputs().iter().position(|port| port.name == *name).ok_or_else(|| {
+                    let names: Vec<_> = model.inputs().iter().map(|port| &port.name).collect();
+                    Error::input(format!("there is no input {name:?}; the network has {names:?}"))
+                })?;
+            shapes[at].clone_from(shape);
+        }
+        let first = |shape: &Vec<usize>| shape.first().copied();
+        if let Some(shape) = shapes.iter().find(|shape| first(shape) != Some(self.batch))
+            && self.shape.is_empty()
+        {
+            return Err(Error::input(format!(
+                "the network takes batches of {} only; add --batch {0}",
+                shape.first().unwrap_or(&0)
+            )));
+        }
+        Ok(shapes)
+    }
 }
 
 /// The entry `key` of `/proc/self/status` in bytes. Returns `None` on systems other than Linux.
@@ -196,29 +307,17 @@ fn memory_of_process(key: &str) -> Option<u64> {
     line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kilobytes| 1024 * kilobytes)
 }
 
-/// The `q`-quantile of `values`, which are sorted.
-fn quantile(values: &[f64], q: f64) -> f64 {
-    values[((values.len() - 1) as f64 * q).round() as usize]
-}
-
 /// Inputs with the values of a sine wave.
-fn synthetic_inputs(model: &Model, batch: usize, size: usize) -> Result<Vec<Tensor>> {
-    let tensor = |(shape, port): (Vec<usize>, &Port)| {
-        if shape.first() != Some(&batch) {
-            return Err(Error::input(format!(
-                "the network takes batches of {} only; add --batch {0}",
-                shape.first().unwrap_or(&0)
-            )));
-        }
-        let count = dyrelu::tensor::num_elements(&shape)
+pub(super) fn synthetic_inputs(shapes: &[Vec<usize>], model: &Model) -> Result<Vec<Tensor>> {
+    let tensor = |(shape, port): (&Vec<usize>, &Port)| {
+        let count = dyrelu::tensor::num_elements(shape)
             .filter(|&n| n < 1 << 30)
             .ok_or_else(|| Error::input(format!("an input of shape {shape:?} is too large")))?;
         let wave = (0..count).map(|i| ((i % 8191) as f32 * 0.37).sin());
-        let wave = Tensor::new(&shape, wave.collect::<Vec<f32>>())?;
+        let wave = Tensor::new(shape, wave.collect::<Vec<f32>>())?;
         wave.cast(port.ty.as_ref().map_or(DType::F32, |ty| ty.dtype))
     };
-    let shapes = models::input_shapes(model, None, batch, size)?;
-    shapes.into_iter().zip(model.inputs()).map(tensor).collect()
+    shapes.iter().zip(model.inputs()).map(tensor).collect()
 }
 
 /// The number of multiply-adds of a run.
@@ -323,6 +422,21 @@ fn as_text(m: &Measurement, all_steps: bool) -> String {
         "{:.3} ms per image (median of {} runs), 90% of runs below {:.3} ms",
         m.median_ms, m.runs, m.p90_ms
     );
+    let s = &m.statistics_ms;
+    let _ = writeln!(
+        text,
+        "min {:.3}, mean {:.3}, p95 {:.3}, p99 {:.3}, max {:.3}, standard deviation {:.3} ms",
+        s.min, s.mean, s.p95, s.p99, s.max, s.standard_deviation
+    );
+    if let Some(cpu) = m.usage.cpu_s {
+        let _ = writeln!(text, "{:.2} processors busy", cpu / m.usage.wall_s);
+    }
+    if let Some(Difference { ratio, p }) = m.difference {
+        let _ = match p {
+            p if p >= 0.01 => writeln!(text, "the same as before, as far as it shows (p = {p:.2})"),
+            _ => writeln!(text, "{:.3} times the time of before (p = {p:.1e})", ratio),
+        };
+    }
     let _ = writeln!(
         text,
         "{:.3} ms from opening the file to the first result, of which {:.3} ms are opening",
@@ -340,10 +454,11 @@ fn as_text(m: &Measurement, all_steps: bool) -> String {
     );
     let _ = writeln!(
         text,
-        "{:.1} images/s, {:.2} G multiply-adds/s, batch {}, {} threads, {}",
-        m.images_per_s, m.gmacs_per_s, m.batch, m.threads, m.isa
+        "{:.1} images/s, {:.2} G multiply-adds/s, batch {}, {} threads, {} streams, {}",
+        m.images_per_s, m.gmacs_per_s, m.batch, m.threads, m.streams, m.isa
     );
-    let of_peak = 100.0 * m.gmacs_per_s / m.peak_gmacs_per_s / m.threads as f64;
+    let threads = (m.threads * m.streams) as f64;
+    let of_peak = 100.0 * m.gmacs_per_s / m.peak_gmacs_per_s / threads;
     let _ = writeln!(
         text,
         "{of_peak:.0}% of the peak, which is {:.1} G multiply-adds/s per thread",

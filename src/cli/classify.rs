@@ -62,8 +62,10 @@ pub(super) struct Arguments {
     /// Number of threads; by default all that this process may use.
     #[arg(long, short = 'j', value_name = "N", value_parser = positive)]
     threads: Option<usize>,
-    /// Largest number of photos per run of the network.
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = positive)]
+    /// Largest number of photos per run of the network. Each thread runs the network by itself, so that
+    /// more than one is faster only if the network has many more weights than multiply-adds, and takes
+    /// more memory.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive)]
     batch: usize,
     /// Accept photos whose file is truncated or damaged, with grey or black for the missing part.
     /// A truncated WebP file is an error nevertheless.

@@ -39,8 +39,12 @@ pub(super) struct Engine {
 }
 
 impl Engine {
+    pub fn uses_winograd(&self) -> bool {
+        !self.no_winograd
+    }
+
     fn options(&self) -> Options {
-        let options = Options::default().winograd(!self.no_winograd);
+        let options = Options::default().winograd(self.uses_winograd());
         match &self.files.external_data_root {
             Some(folder) => options.external_data_root(folder),
             None => options,

@@ -127,16 +127,21 @@ impl Classifier {
 
     /// Runs photos of one shape, at least one.
     fn predict(&mut self, photos: &[&Tensor], top: usize) -> Result<Vec<Vec<Prediction>>> {
-        let mut shape = photos[0].shape().to_vec();
-        shape[0] = photos.len();
-        let mut batch = Vec::with_capacity(photos.len() * photos[0].len());
-        for photo in photos {
-            batch.extend_from_slice(photo.as_f32()?);
-        }
         // Networks of half and double precision take and give their own types.
         let declared = self.session.model().inputs()[0].dtype();
         let dtype = declared.filter(|dtype| dtype.is_float()).unwrap_or(DType::F32);
-        let outputs = self.session.run(&[Tensor::new(&shape, batch)?.cast(dtype)?])?;
+        let outputs = match photos {
+            [photo] if dtype == DType::F32 => self.session.run(std::slice::from_ref(*photo))?,
+            _ => {
+                let mut shape = photos[0].shape().to_vec();
+                shape[0] = photos.len();
+                let mut batch = Vec::with_capacity(photos.len() * photos[0].len());
+                for photo in photos {
+                    batch.extend_from_slice(photo.as_f32()?);
+                }
+                self.session.run(&[Tensor::new(&shape, batch)?.cast(dtype)?])?
+            }
+        };
         let scores = outputs[0].cast(DType::F32)?;
         let shape = outputs[0].shape();
         let classes = class_count(shape, photos.len()).ok_or_else(|| {

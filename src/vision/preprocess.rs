@@ -213,21 +213,26 @@ impl Preprocess {
         let [height, width] = self.center_crop.unwrap_or([photo.height(), photo.width()]);
         let (left, top) = (margin(photo.width(), width), margin(photo.height(), height));
         let (width, height) = (width as usize, height as usize);
-        let mut planes = vec![0f32; 3 * width * height];
-        for (channel, plane) in planes.chunks_exact_mut(width * height).enumerate() {
+        let (columns, rows) =
+            (inside(left, width, photo.width()), inside(top, height, photo.height()));
+        let mut planes = Vec::with_capacity(3 * width * height);
+        for channel in 0..3 {
             let source = if self.color == Color::Bgr { 2 - channel } else { channel };
             let (mean, std) = (self.mean[channel], self.std[channel]);
+            let levels: [f32; 256] =
+                std::array::from_fn(|level| (level as f32 / 255.0 - mean) / std);
             let black = -mean / std;
-            for (y, row) in plane.chunks_exact_mut(width).enumerate() {
-                for (x, value) in row.iter_mut().enumerate() {
-                    let at = (x as i64 + left, y as i64 + top);
-                    let at = (u32::try_from(at.0).ok(), u32::try_from(at.1).ok());
-                    let pixel = match at {
-                        (Some(x), Some(y)) => photo.pixel(x, y),
-                        _ => None,
-                    };
-                    *value = pixel.map_or(black, |p| (f32::from(p[source]) / 255.0 - mean) / std);
+            for y in 0..height {
+                let row_end = planes.len() + width;
+                if rows.contains(&y) {
+                    planes.resize(planes.len() + columns.start, black);
+                    let y = (y as i64 + top) as usize;
+                    let x = (columns.start as i64 + left) as usize;
+                    let start = 3 * (y * photo.width() as usize + x);
+                    let pixels = photo.pixels()[start..][..3 * columns.len()].chunks_exact(3);
+                    planes.extend(pixels.map(|pixel| levels[usize::from(pixel[source])]));
                 }
+                planes.resize(row_end, black);
             }
         }
         Tensor::new(&[1, 3, height, width], planes)
@@ -259,6 +264,13 @@ impl Preprocess {
 /// in torchvision.
 fn margin(whole: u32, part: u32) -> i64 {
     ((f64::from(whole) - f64::from(part)) / 2.0).round_ties_even() as i64
+}
+
+/// Returns the part of `0..length` whose positions, moved by `offset`, lie in `0..whole`.
+fn inside(offset: i64, length: usize, whole: u32) -> std::ops::Range<usize> {
+    let clamp = |position: i64| position.clamp(0, length as i64) as usize;
+    let (start, end) = (clamp(-offset), clamp(i64::from(whole) - offset));
+    start..end.max(start)
 }
 
 /// Returns width and height after a resize, the longer side rounded down, as in torchvision.
@@ -351,6 +363,28 @@ mod tests {
         let x = Preprocess::from_json(text).unwrap().apply(&gradient(2, 2)).unwrap();
         assert_eq!(x.shape(), [1, 3, 4, 4]);
         assert_eq!(x.as_f32().unwrap()[0], -1.0);
+    }
+
+    #[test]
+    fn each_pixel_of_a_crop_is_where_the_whole_has_it() {
+        let photo = gradient(5, 4);
+        let plain = Preprocess::new([0.25, 0.5, 0.75], [0.5, 0.25, 2.0]);
+        for size in [[1, 1], [3, 2], [4, 5], [7, 3], [2, 9], [8, 9]] {
+            let x = plain.clone().center_crop(size).color(Color::Bgr).apply(&photo).unwrap();
+            let x = x.as_f32().unwrap();
+            let [height, width] = size;
+            for (i, &found) in x.iter().enumerate() {
+                let [channel, y, x] = [i / (height * width) as usize, i / width as usize, i];
+                let (y, x) = ((y as u32) % height, (x as u32) % width);
+                let at = (
+                    (i64::from(x) + margin(5, width)) as u32,
+                    (i64::from(y) + margin(4, height)) as u32,
+                );
+                let level = photo.pixel(at.0, at.1).map_or(0, |pixel| pixel[2 - channel]);
+                let (mean, std) = ([0.25, 0.5, 0.75][channel], [0.5, 0.25, 2.0][channel]);
+                assert_eq!(found, (f32::from(level) / 255.0 - mean) / std, "{size:?}, {i}");
+            }
+        }
     }
 
     #[test]

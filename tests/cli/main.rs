@@ -398,6 +398,51 @@ fn inspect_and_bench_print_json() {
     }
     assert_eq!((&m["threads"], &m["batch"]), (&1.into(), &1.into()));
     assert!(m["isa"].is_string());
+    for key in ["min", "mean", "p50", "p95", "p99", "max", "standard_deviation"] {
+        assert!(m["statistics_ms"][key].is_number(), "{key} in {m}");
+    }
+    assert_eq!((&m["schema"], &m["shapes"]), (&1.into(), &serde_json::json!([[1, 3, 8, 8]])));
+    assert_eq!(m["samples_ms"].as_array().unwrap().len() as u64, m["runs"].as_u64().unwrap());
+    assert!(m["model_fingerprint"].is_string() && m["date"].is_string(), "{m}");
+}
+
+#[test]
+fn bench_measures_streams_and_compares() {
+    let f = Fixture::new();
+    let model = f.path("colours.safetensors");
+    let bench = |arguments: &[&str]| {
+        let mut command = dyrelu(&["bench", "--seconds", "0.1"]);
+        command.arg(&model).args(arguments).assert()
+    };
+    let old = stdout(&bench(&["--format", "json", "--size", "8", "--threads", "1"]).code(0));
+    let old = f.file("old.json", old.as_bytes());
+    let compare = ["--compare", old.to_str().unwrap(), "--threads", "1", "--shape"];
+    let text = stdout(&bench(&[&compare[..], &["x=1x3x8x8"]].concat()).code(0));
+    assert!(text.contains("p = "), "{text}");
+    let errors = stderr(&bench(&[&compare[..], &["x=1x3x9x8"]].concat()).code(2));
+    assert!(errors.contains("the old measurement is of inputs [[1, 3, 8, 8]]"), "{errors}");
+    let errors = stderr(&bench(&["--shape", "y=1x3x8x8"]).code(2));
+    assert!(errors.contains("no input \"y\"; the network has [\"x\"]"), "{errors}");
+    let mut command = dyrelu(&["bench", "--streams", "3", "--runs", "4", "--warmup", "0"]);
+    let run = command.args(["--size", "8", "--format", "json"]).arg(&model).assert().code(0);
+    let m: serde_json::Value = serde_json::from_str(&stdout(&run)).unwrap();
+    assert_eq!((&m["streams"], &m["runs"]), (&3.into(), &12.into()), "{m}");
+    let text = stdout(&bench(&["--sweep", "--threads", "2", "--size", "8"]).code(0));
+    assert_eq!((text.lines().count(), text.matches('*').count()), (10, 1), "{text}");
+    let not_json = f.file("x.json", b"{}");
+    let errors = stderr(&bench(&["--compare", not_json.to_str().unwrap()]).code(2));
+    assert!(errors.contains("no measurement of dyrelu bench --format json"), "{errors}");
+    let mut g = Graph::new("fixed");
+    let dims = vec![1.into(), 3.into(), 16.into(), 16.into()];
+    let x = g.add_input("x", TensorType { dtype: DType::F32, dims });
+    let y = g.apply("y", Op::GlobalPool(PoolKind::Average), &[x]);
+    g.set_outputs(vec![y]);
+    let fixed = f.path("fixed.safetensors");
+    write(&g, None, &fixed, WeightStorage::F32).unwrap();
+    let mut command = dyrelu(&["bench", "--seconds", "0.1", "--size"]);
+    let errors = stderr(&command.arg("8").arg(&fixed).assert().code(2));
+    assert!(errors.contains("--size 8 has no effect"), "{errors}");
+    dyrelu(&["bench", "--seconds", "0.1", "--size", "16"]).arg(&fixed).assert().code(0);
 }
 
 #[test]
