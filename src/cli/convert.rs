@@ -8,7 +8,7 @@ use dyrelu::compile::Report;
 use dyrelu::format::safetensors::{WeightStorage, Written, stored, write};
 use dyrelu::graph::infer::infer;
 use dyrelu::graph::{Graph, ValueId};
-use dyrelu::vision::Preprocess;
+use dyrelu::vision::{KeypointScheme, Preprocess};
 use dyrelu::{Result, compile};
 
 #[derive(clap::Args)]
@@ -31,7 +31,8 @@ pub(super) struct Arguments {
     /// file.
     #[arg(long)]
     pack: bool,
-    /// Note about the network to store in the file; `dyrelu models` shows the one with key top1.
+    /// Note about the network to store in the file; `dyrelu models` shows the one with key top1. The
+    /// one with key keypoints is JSON that says how `dyrelu keypoints` decodes outputs.
     #[arg(long, value_name = "KEY=TEXT", value_parser = note)]
     note: Vec<(String, String)>,
     #[command(flatten)]
@@ -45,6 +46,9 @@ fn note(text: &str) -> std::result::Result<(String, String), String> {
     let (key, text) = text.split_once('=').ok_or("expected KEY=TEXT")?;
     if key.is_empty() || key.starts_with("dyrelu.") || ["preprocess", "labels"].contains(&key) {
         return Err(format!("{key:?} is empty or reserved by the file format"));
+    }
+    if key == "keypoints" {
+        KeypointScheme::from_json(text).map_err(|e| e.to_string())?;
     }
     Ok((key.to_string(), text.to_string()))
 }

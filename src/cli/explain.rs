@@ -1,5 +1,6 @@
 //! `dyrelu explain`: shows what the dynamic activations of a network do with photos.
 
+mod freeze;
 mod page;
 mod picture;
 mod probe;
@@ -17,6 +18,7 @@ use super::photos::{Found, Source, Sources};
 use super::table::table;
 use super::{Outcome, messages, models, not_negative, positive, preparation, print, threads};
 use dyrelu::format::Replacement;
+use dyrelu::format::safetensors::{WeightStorage, write as write_network};
 use dyrelu::vision::{DecodeOptions, Preprocess};
 use dyrelu::{Error, Result, Session};
 
@@ -25,6 +27,7 @@ use dyrelu::{Error, Result, Session};
 Examples:
   dyrelu explain efficientnet-lite0-dyrelu-b photos/ --out dynamics
   dyrelu explain net.onnx --preprocess imagenet photos/ --out dynamics
+  dyrelu explain net.onnx photos/ --out dynamics --tolerance 0.001 --freeze faster.safetensors
 
 The folder gets index.html, a page with all pictures that opens without a network connection, and the
 numbers: activations.csv with a row per activation, and coefficients.csv with a row per coefficient.
@@ -39,6 +42,10 @@ pub(super) struct Arguments {
     /// that counts as static.
     #[arg(long, value_name = "DEVIATION", default_value_t = 0.01, value_parser = not_negative)]
     tolerance: f64,
+    /// Native weight file to write: the network with constants, the means over the photos, in place of the
+    /// coefficients of static activations.
+    #[arg(long, value_name = "FILE")]
+    freeze: Option<PathBuf>,
     /// Preparation of photos, for a model file without one: `imagenet` for torchvision's usual one, or
     /// a JSON file.
     #[arg(long, value_name = "imagenet|JSON|FILE")]
@@ -110,6 +117,12 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
             ("coefficients.csv", tables::coefficients(&summary)?),
         ],
     )?;
+    if let Some(path) = &arguments.freeze {
+        let graph = model.graph().clone();
+        let (graph, frozen) = freeze::freeze(graph, &probe, &statistics, &summary)?;
+        write_network(&graph, None, path, WeightStorage::F32)?;
+        print(&format!("{}: {frozen} activations have constant coefficients\n", path.display()))?;
+    }
     print(&text(&summary, &statistics, &arguments.out))?;
     Ok(if failed { Outcome::Partial } else { Outcome::Success })
 }

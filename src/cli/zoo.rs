@@ -204,13 +204,15 @@ fn describe(name: &str, path: &Path) -> Result<Entry> {
     }
     let types = infer::infer(&graph)?;
     let macs = graph.nodes().iter().map(|node| cost::multiply_adds(&types, node));
-    let output = model.outputs().first().and_then(|port| port.ty.as_ref());
+    // The first output of a network of key points is a map.
+    let scores = model.outputs().first().filter(|_| model.metadata("keypoints").is_none());
+    let scores = scores.and_then(|port| port.ty.as_ref());
     Ok(Entry {
         name: name.to_string(),
         path: path.to_path_buf(),
         forms: forms(&model.report().dynamic_activations),
         input,
-        classes: output.and_then(|ty| ty.dims.last()?.as_size()),
+        classes: scores.and_then(|ty| ty.dims.last()?.as_size()),
         parameters: cost::total_parameters(&graph),
         macs: macs.fold(0, u64::saturating_add),
         bytes: size,

@@ -30,6 +30,24 @@ fn the_page_and_the_tables_have_every_activation() {
 }
 
 #[test]
+fn static_activations_can_be_frozen() {
+    let fixture = Fixture::new();
+    let (out, frozen) = (fixture.path("out"), fixture.path("frozen.safetensors"));
+    let mut command = dyrelu(&["explain", NETWORK, "--tolerance", "10", "--freeze"]);
+    let photos = ["examples/photos/church.jpg", "examples/photos/tower.jpg"];
+    let run = command.arg(&frozen).arg("--out").arg(&out).args(photos).assert().success();
+    let text = stdout(&run);
+    assert!(text.contains("35 activations have constant coefficients"), "{text}");
+    let inspected = stdout(&dyrelu(&["inspect"]).arg(&frozen).assert().success());
+    assert!(inspected.contains("\n0 dynamic activations"), "{inspected}");
+    let classify = ["classify", "--format", "csv", "--top", "1", photos[0], "--model"];
+    let before = stdout(&dyrelu(&classify).arg(NETWORK).assert().success());
+    let after = stdout(&dyrelu(&classify).arg(&frozen).assert().success());
+    let class = |csv: &str| csv.lines().nth(1).map(|line| line.split(',').nth(2).map(String::from));
+    assert_eq!(class(&before), class(&after), "{before}{after}");
+}
+
+#[test]
 fn what_cannot_be_explained_is_refused_with_a_sentence() {
     let fixture = Fixture::new();
     let photo = fixture.photo("red.png", [255, 0, 0]);

@@ -152,6 +152,9 @@ fn what_cannot_be_used_is_refused_with_a_sentence() {
     assert!(stderr(&run).contains("the box 7,0,0,5 is empty"));
     let run = fixture.keypoints(&["--format", "coco"]).arg(&photo).assert().code(1);
     assert!(stderr(&run).contains("needs the number of the image"));
+    let mut convert = dyrelu(&["convert", "--note", r#"keypoints={"decoder": "other"}"#]);
+    let run = convert.arg(&classifier).arg(fixture.path("x.safetensors")).assert().code(2);
+    assert!(stderr(&run).contains("the scheme of key points cannot be read"), "{}", stderr(&run));
     let two = ["--boxes", "1,2,3,4", "--boxes", "1,2,3"];
     refuses(fixture.keypoints(&two).arg(&photo), "\"1,2,3\" is no box");
     let no_boxes = fixture.file("no.json", b"{}");

@@ -2,11 +2,10 @@
 
 Every activation of the student is a dynamic ReLU of form C, clipped where MoveNet has ReLU6. It first computes what
 MoveNet computes: the last layers of the hyperfunctions and the attentions start at zero, the clip is at 6 times the
-uniform attention of 1/3, and the weights beside an activation are 3 times MoveNet's. Only hyperfunctions and attentions
-are trained. The targets are
-those of `poses`: first run that. They were computed from clean crops, while the student often sees blurred ones in other
-colours. The kept weights are an average over recent steps, from the evaluation at which their loss on the kept-out
-crops was smallest.
+uniform attention of 1/3, and the weights beside an activation are 3 times MoveNet's. Only hyperfunctions and
+attentions are trained. The targets are those of `poses`: first run that. They were computed from clean crops, while
+the student often sees blurred ones in other colours. The kept weights are an average over recent steps, from the
+evaluation at which their loss on the kept-out crops was smallest.
 
 A run is a directory: last.pt (resumed if present), checkpoint.pt (the kept weights), log.jsonl.
 """
@@ -39,7 +38,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, required=True, help="MoveNet's weights, safetensors")
     parser.add_argument("--cache", type=Path, required=True, help="folder with the crops and targets of `poses`")
     parser.add_argument("--views", type=int, default=1, help="as in `poses`")
-    parser.add_argument("--start", type=Path, help="checkpoint of a run whose hyperfunctions and attentions this one starts with")
+    start = "checkpoint of a run whose hyperfunctions and attentions this one starts with"
+    parser.add_argument("--start", type=Path, help=start)
     parser.add_argument("--reduction", type=int, default=16)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="ends the run after this time")
@@ -76,7 +76,8 @@ def student(weights: dict[str, Tensor], reduction: int) -> MoveNet:
     network = MoveNet(partial(dynamic, reduction))
     loaded = network.load_state_dict(weights, strict=False)
     assert not loaded.unexpected_keys
-    # The attention is 1/3 everywhere. A convolution behind it makes up for that, or one before it where nothing is clipped.
+    # The attention is 1/3 everywhere. A convolution behind it makes up for that, or one before it where nothing is
+    # clipped.
     for conv in following(network):
         conv.weight.mul_(3)
     for module in network.modules():
@@ -93,8 +94,8 @@ def between(count: int, low: float, high: float, generator: torch.Generator) -> 
 
 
 def degrade(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Makes most crops of uint8 [N, 3, 192, 192] less sharp, and changes the brightness, contrast and saturation of all.
-    The values are from 0 to 255."""
+    """Makes most crops of uint8 [N, 3, 192, 192] less sharp, and changes the brightness, contrast and saturation of
+    all. The values are from 0 to 255."""
     x, count = pixels.float(), len(pixels)
     for i, draw in enumerate(torch.rand(count, generator=generator).tolist()):
         # A quarter stays sharp. The others have from 32 to 192 pixels per side, evenly in the logarithm.

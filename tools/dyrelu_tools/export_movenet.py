@@ -1,8 +1,8 @@
 """Exports MoveNet, or a student of `distil_movenet`, to ONNX: `python -m dyrelu_tools.export_movenet --help`.
 
 Writes network.onnx, preprocess.json and keypoints.json, from which `dyrelu convert` makes a native file. `--dynamics`
-keeps a share of the deviation of the coefficients from their means over crops of `poses`: 0 fixes them, which shows what
-the dynamic ones contribute.
+keeps a share of the deviation of the coefficients from their means over crops of `poses`: 0 fixes them, which shows
+what the dynamic ones contribute.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ def main() -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--weights", type=Path, help="MoveNet's weights, safetensors")
     source.add_argument("--checkpoint", type=Path, help="checkpoint of distil_movenet")
-    parser.add_argument("--dynamics", type=float, default=1, metavar="SHARE", help="share of the deviation that is kept")
+    share = "share of the deviation that is kept"
+    parser.add_argument("--dynamics", type=float, default=1, metavar="SHARE", help=share)
     parser.add_argument("--cache", type=Path, help="folder of `poses`, for --dynamics")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     args = parser.parse_args()

@@ -1,8 +1,8 @@
 """Writes the goldens of the key-point decoders: `python -m dyrelu_tools.goldens_keypoints --out ../tests/keypoints`.
 
 Each decoder is written out in NumPy, after its description: MoveNet's, heat maps with a quarter offset (Simple
-Baselines), DARK, SimCC. Its input is random maps with a blob per key point. The file has, per case, the maps, the points
-[K, 3] (x and y as shares of the crop, score), and the points of the average with the mirrored maps.
+Baselines), DARK, SimCC. Its input is random maps with a blob per key point. The file has, per case, the maps, the
+points [K, 3] (x and y as shares of the crop, score), and the points of the average with the mirrored maps.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def movenet(maps: Maps) -> np.ndarray:
     for k in range(KEYPOINTS):
         dy, dx = regress[2 * k : 2 * k + 2, row, column]
         y, x = near(points[k], row + dy, column + dx)
-        found.append(((x + offset[2 * k + 1, y, x]) / width, (y + offset[2 * k, y, x]) / height, sigmoid(points[k, y, x])))
+        within_y, within_x = offset[2 * k : 2 * k + 2, y, x]
+        found.append(((x + within_x) / width, (y + within_y) / height, sigmoid(points[k, y, x])))
     return np.array(found)
 
 
@@ -47,7 +48,8 @@ def movenet_mirrored(maps: Maps) -> Maps:
     centre, points, regress, offset = (m[:, :, ::-1] for m in maps)
     sign, one = np.array([1.0, -1.0])[:, None, None], np.array([0.0, 1.0])[:, None, None]
     vectors = [v.reshape(KEYPOINTS, 2, *v.shape[1:])[PARTNERS] for v in (regress, offset)]
-    return [centre, points[PARTNERS], (vectors[0] * sign).reshape(regress.shape), (vectors[1] * sign + one).reshape(offset.shape)]
+    regress, offset = ((v * sign + at).reshape(regress.shape) for v, at in zip(vectors, (0, one)))
+    return [centre, points[PARTNERS], regress, offset]
 
 
 def quarter(maps: Maps) -> np.ndarray:
@@ -82,11 +84,12 @@ def dark(maps: Maps) -> np.ndarray:
         log = np.log(np.maximum(blurred * heat.max() / blurred.max(), 1e-10))
         step = np.zeros(2)
         if 1 < column < width - 2 and 1 < row < height - 2:
-            gradient = 0.5 * np.array([log[row, column + 1] - log[row, column - 1], log[row + 1, column] - log[row - 1, column]])
-            dxx = 0.25 * (log[row, column + 2] - 2 * log[row, column] + log[row, column - 2])
-            dyy = 0.25 * (log[row + 2, column] - 2 * log[row, column] + log[row - 2, column])
-            corners = log[row + 1, column + 1] - log[row - 1, column + 1] - log[row + 1, column - 1] + log[row - 1, column - 1]
-            hessian = np.array([[dxx, 0.25 * corners], [0.25 * corners, dyy]])
+            around = log[row - 2 : row + 3, column - 2 : column + 3]
+            gradient = 0.5 * np.array([around[2, 3] - around[2, 1], around[3, 2] - around[1, 2]])
+            dxx = 0.25 * (around[2, 4] - 2 * around[2, 2] + around[2, 0])
+            dyy = 0.25 * (around[4, 2] - 2 * around[2, 2] + around[0, 2])
+            dxy = 0.25 * (around[3, 3] - around[1, 3] - around[3, 1] + around[1, 1])
+            hessian = np.array([[dxx, dxy], [dxy, dyy]])
             if np.linalg.det(hessian) != 0:
                 step = -np.linalg.solve(hessian, gradient)
         found.append(((column + step[0]) / width, (row + step[1]) / height, heat.max()))
@@ -118,7 +121,8 @@ def blobs(generator: np.random.Generator, height: int, width: int, spread: float
     x[-1] = 0
     squared = (rows - y[:, None, None]) ** 2 + (columns - x[:, None, None]) ** 2
     noise = generator.uniform(0, 0.02, (KEYPOINTS, height, width))
-    return (np.exp(-squared / (2 * spread**2)) * generator.uniform(0.4, 1, (KEYPOINTS, 1, 1)) + noise).astype(np.float32)
+    heights = generator.uniform(0.4, 1, (KEYPOINTS, 1, 1))
+    return (np.exp(-squared / (2 * spread**2)) * heights + noise).astype(np.float32)
 
 
 def cases() -> dict[str, tuple]:
@@ -152,7 +156,8 @@ def main() -> None:
         tensors[f"{name}.points"] = decode(maps).astype(np.float32)
         tensors[f"{name}.flipped"] = decode(averaged).astype(np.float32)
     args.out.mkdir(parents=True, exist_ok=True)
-    save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, args.out / "decoders.safetensors")
+    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    save_file(tensors, args.out / "decoders.safetensors")
 
 
 if __name__ == "__main__":

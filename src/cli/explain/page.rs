@@ -171,7 +171,8 @@ fn round_step(step: f64) -> f64 {
 
 /// A number with as many digits as a label needs.
 fn short(value: f64) -> String {
-    let digits = (value * 1000.0).round() / 1000.0;
+    // The sum has no negative zero.
+    let digits = (value * 1000.0).round() / 1000.0 + 0.0;
     if value != 0.0 && digits.abs() < 0.01 { format!("{value:.0e}") } else { digits.to_string() }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dyrelu::compile::DynamicActivation;
-use dyrelu::graph::{ChannelActivation, Op, ValueId};
+use dyrelu::graph::{ChannelActivation, NodeId, Op, ValueId};
 use dyrelu::{Error, Model, Options, Result, Tensor};
 
 /// The dynamic activations of a network, and which outputs of the probed network are theirs.
@@ -15,6 +15,8 @@ pub(super) struct Probe {
 /// A dynamic activation.
 pub(super) struct Activation {
     pub about: DynamicActivation,
+    /// Its node in the graph of the model.
+    pub node: NodeId,
     /// The names of its parameters, in order.
     pub parameters: Vec<String>,
     /// The number of slopes, which come first among the parameters, 0 if they are no slopes.
@@ -54,14 +56,17 @@ impl Probe {
         };
         let (mut activations, mut outputs) = (Vec::new(), Vec::new());
         for about in &model.report().dynamic_activations {
-            let named = |op: &Op| kind(op, about.k).is_some();
-            let nodes = model.graph().nodes().iter();
-            let node = nodes.into_iter().find(|node| node.name == about.name && named(&node.op));
-            let Some(node) = node else { continue };
+            let found = model.graph().node_ids().find(|&id| {
+                let node = model.graph().node(id);
+                node.name == about.name && kind(&node.op, about.k).is_some()
+            });
+            let Some(id) = found else { continue };
+            let node = model.graph().node(id);
             let (Some(input), Some(parameters)) = (node.input(0), node.input(1)) else { continue };
             let Some((names, slopes, intercepts)) = kind(&node.op, about.k) else { continue };
             activations.push(Activation {
                 about: about.clone(),
+                node: id,
                 parameters: names,
                 slopes,
                 intercepts,

@@ -168,6 +168,11 @@ impl Layer {
         (self.intercepts > 0).then_some(self.shifted)
     }
 
+    /// The mean over photos per parameter and channel.
+    pub fn means(&self) -> Vec<f32> {
+        self.values.iter().map(|moments| moments.mean as f32).collect()
+    }
+
     fn add(&mut self, reading: &Reading, is_shown: bool) {
         let count = self.parameters.len();
         let channels = reading.parameters.len() / count;
