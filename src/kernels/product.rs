@@ -221,11 +221,15 @@ fn run(
     let PackedView { panels, bias, length } = weights;
     assert_eq!(product_of([rows.offsets.len() / count, rows.depth]), length);
     let reach = product_of([rows.depth - 1, rows.step]);
-    let inside = |&offset: &u32| match offset {
-        OUTSIDE => rows.step == 1 && rows.depth <= MOST_ZEROS,
-        offset => reach.checked_add(offset as usize).is_some_and(|last| last < rows.base.len()),
+    let may_be_outside = rows.step == 1 && rows.depth <= MOST_ZEROS;
+    // The largest offset of a row that lies in the map. Without branches, several are compared at once.
+    let last =
+        rows.base.len().checked_sub(reach + 1).map(|last| last.min(OUTSIDE as usize - 1) as u32);
+    let is_inside = |&offset: &u32| {
+        last.is_some_and(|last| offset <= last) | (may_be_outside & (offset == OUTSIDE))
     };
-    assert!(rows.offsets.iter().all(inside), "every row lies in the map");
+    let all_inside = rows.offsets.iter().fold(true, |all, offset| all & is_inside(offset));
+    assert!(all_inside, "every row lies in the map");
     assert_eq!(panels.len(), product_of([bias.len(), length]));
     assert_rows_fit(block, epilogue);
     isa.run(Product { rows, panels, bias, length, first, columns, epilogue, block });

@@ -113,6 +113,10 @@ impl<'n, 'g> Builder<'n, 'g> {
                 let (epilogue, inputs) = self.fuse(&group.epilogue, inputs);
                 self.grouped(&[group], resample.primitive(epilogue), inputs, true);
             }
+            Core::ShiftMax(step) => {
+                let inputs = step.inputs.iter().map(|&x| Some(self.map(x))).collect();
+                self.grouped(&[group], Box::new(step.primitive()), inputs, false);
+            }
             Core::Node => self.node(id),
         }
     }
@@ -143,6 +147,7 @@ impl<'n, 'g> Builder<'n, 'g> {
             | Core::Gates(_)
             | Core::Hyperfunction(_)
             | Core::Resample(_)
+            | Core::ShiftMax(_)
             | Core::Node => return,
         };
         // The map between the two has no slot.
@@ -302,13 +307,6 @@ impl<'n, 'g> Builder<'n, 'g> {
             }
             let output = self.map_slot(node.output());
             self.step(node, StepKind::Primitive(primitive), inputs, vec![Some(output)]);
-            return;
-        }
-        if let Some(primitive) = choose::shift_max(net, node) {
-            let inputs = node.inputs.iter().map(|id| id.map(|id| self.map(id))).collect();
-            let output = self.map_slot(node.output());
-            let kind = StepKind::Primitive(Box::new(primitive));
-            self.step(node, kind, inputs, vec![Some(output)]);
             return;
         }
         if let Some(primitive) = choose::rows(net, node) {

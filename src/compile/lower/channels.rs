@@ -194,6 +194,18 @@ fn gather(net: &Network, node: &Node) -> Option<Vec<(ValueId, Origins)>> {
     Some(vec![part(net, x, node.output(), indices.into_iter())?])
 }
 
+/// Returns the channels that `node` reads for each channel of its output, if it is a `Gather` of them.
+pub(super) fn gathered(net: &Network, node: &Node) -> Option<Vec<usize>> {
+    let is_gather = matches!(node.op, Op::Gather { axis } if is_channel_axis(axis));
+    let (_, origins) = is_gather.then(|| gather(net, node))??.pop()?;
+    Some(origins.into_iter().map(|(_, channel)| channel).collect())
+}
+
+/// Whether a node only moves channels of feature maps.
+pub(super) fn is_mover(net: &Network, id: NodeId) -> bool {
+    moves(net, net.graph.node(id)).is_some()
+}
+
 fn slice(net: &Network, node: &Node) -> Option<Vec<(ValueId, Origins)>> {
     let numbers = |input: usize, default: i64| -> Option<Vec<i64>> {
         let Some(value) = node.input(input) else { return Some(vec![default]) };

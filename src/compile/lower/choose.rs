@@ -18,9 +18,8 @@ use crate::kernels::grouped::Groups;
 use crate::kernels::pool::Pooling;
 use crate::plan::{
     AttentionPrimitive, GlobalAveragePrimitive, GroupCoefficientsPrimitive, LayerNormPrimitive,
-    PoolPrimitive, Primitive, RowsPrimitive, ShiftMaxPrimitive, WindowShape,
+    PoolPrimitive, Primitive, RowsPrimitive, WindowShape,
 };
-use crate::simd::padded;
 use crate::tensor::{DType, Tensor};
 
 /// A convolution or a fully connected layer. Its kernel applies an epilogue.
@@ -356,19 +355,6 @@ pub(super) fn plain(net: &Network, node: &Node) -> Option<Box<dyn Primitive>> {
             None => Some(Box::new(global_maximum(net, node)?)),
         },
     }
-}
-
-/// Returns the kernel of `node`, if it is a Shift-Max of a map.
-pub(super) fn shift_max(net: &Network, node: &Node) -> Option<ShiftMaxPrimitive> {
-    let Op::ShiftMax(op) = &node.op else { return None };
-    let (x, coefficients) = (node.input(0)?, node.input(1)?);
-    let fits = net.maps.is_nchw(x)
-        && net.maps.channels(x)? == op.source.len()
-        && net.maps.is_coefficients(coefficients)
-        && net.graph.constant(x).is_none();
-    let channels = 0..padded(op.source.len());
-    let source = channels.map(|c| op.source.get(c).copied().unwrap_or(c)).collect();
-    fits.then_some(ShiftMaxPrimitive { k: op.k, source })
 }
 
 /// Returns the step that takes each row of coefficients `[N,rows,C]` from one of two values, if that is

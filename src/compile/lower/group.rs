@@ -8,6 +8,7 @@ use super::lines::{self, Gates};
 use super::maps::Maps;
 use super::network::Network;
 use super::resample::Resample;
+use super::shift_max::ShiftMaxStep;
 use crate::compile::pack::Form;
 use crate::graph::geometry::is_row;
 use crate::graph::{
@@ -34,6 +35,7 @@ pub(super) enum Core<'g> {
     Gates(Gates),
     Hyperfunction(Hyper<'g>),
     Resample(Resample),
+    ShiftMax(ShiftMaxStep),
     /// None: the step applies an epilogue to this value.
     Transform(ValueId),
     /// The operator of the only node, without an epilogue.
@@ -85,6 +87,11 @@ impl<'g> Group<'g> {
             let output = members.last().map_or(node.output(), |&id| net.graph.node(id).output());
             let epilogue = Epilogue::default();
             return Group { members, core: Core::Gates(gates), epilogue, output };
+        }
+        if let Some(step) = ShiftMaxStep::of(net, id) {
+            let (members, output) = (step.members.clone(), step.output);
+            let epilogue = Epilogue::default();
+            return Group { members, core: Core::ShiftMax(step), epilogue, output };
         }
         let mut epilogue = Epilogue::default();
         let core = if let Some(convolution) = choose::convolution(net, node) {

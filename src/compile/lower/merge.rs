@@ -31,9 +31,11 @@ impl<'g> Stage<'g> {
                     ImageWeights::Mixture { layer, .. } => [Some(layer), None],
                     ImageWeights::Computed(_) => [None, None],
                 },
-                Core::Gates(_) | Core::Resample(_) | Core::Transform(_) | Core::Node => {
-                    [None, None]
-                }
+                Core::Gates(_)
+                | Core::Resample(_)
+                | Core::ShiftMax(_)
+                | Core::Transform(_)
+                | Core::Node => [None, None],
             }
             .into_iter()
             .flatten()
@@ -84,6 +86,7 @@ fn can_merge(net: &Network, first: &Group, second: &Stage) -> bool {
         | Core::Gates(_)
         | Core::Hyperfunction(_)
         | Core::Resample(_)
+        | Core::ShiftMax(_)
         | Core::Node => false,
     }
 }

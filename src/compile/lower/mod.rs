@@ -18,6 +18,7 @@ mod network;
 mod pixels;
 mod rearranged;
 mod resample;
+mod shift_max;
 mod tensors;
 
 use super::pack::{Packed, to_store};

@@ -8,7 +8,9 @@ use crate::error::{Error, Result};
 use crate::plan::input::Input;
 use crate::plan::map::{MapView, copy_to_map, tensor_from_map};
 use crate::plan::memory::{Buffers, Placement};
-use crate::plan::steps::{Arguments, MOST_INPUTS, MOST_OUTPUTS, Primitive, TensorInputs};
+use crate::plan::steps::{
+    Arguments, FEW_INPUTS, MOST_INPUTS, MOST_OUTPUTS, Primitive, TensorInputs,
+};
 use crate::plan::threads::{Team, Workers};
 use crate::plan::{Plan, Slot, SlotKind, Step, StepKind};
 use crate::reference;
@@ -35,7 +37,12 @@ impl Executor<'_> {
             let start = matches!(watch, Watch::Times(_)).then(Instant::now);
             let done = match &step.kind {
                 StepKind::Primitive(primitive) => {
-                    self.run_primitive(buffers, team, index, &**primitive)
+                    let primitive = &**primitive;
+                    if step.inputs.len() <= FEW_INPUTS {
+                        self.run_primitive::<FEW_INPUTS>(buffers, team, index, primitive)
+                    } else {
+                        self.run_primitive::<MOST_INPUTS>(buffers, team, index, primitive)
+                    }
                 }
                 StepKind::Tensors(operation) => self.run_on_tensors(buffers, index, |inputs| {
                     macs = start.map(|_| operation.macs(&inputs));
@@ -94,8 +101,8 @@ impl Executor<'_> {
         }
     }
 
-    /// Runs step number `index`, which computes `primitive`.
-    fn run_primitive(
+    /// Runs step number `index`, which computes `primitive` of at most `INPUTS` inputs.
+    fn run_primitive<const INPUTS: usize>(
         &self,
         buffers: &mut Buffers,
         team: &mut Team,
@@ -104,8 +111,8 @@ impl Executor<'_> {
     ) -> Result<()> {
         let step = &self.plan.steps[index];
         let Buffers { placement, arena, .. } = buffers;
-        let mut reads = [const { None }; MOST_INPUTS];
-        let mut input_extents = [None; MOST_INPUTS];
+        let mut reads = [const { None }; INPUTS];
+        let mut input_extents = [None; INPUTS];
         for (i, slot) in step.inputs.iter().enumerate() {
             let Some(slot) = *slot else { continue };
             input_extents[i] = placement.extents[slot];
@@ -127,7 +134,7 @@ impl Executor<'_> {
             writes.into_iter().take(MOST_OUTPUTS).flatten().for_each(|map| map.fill(0.0));
             return Ok(());
         }
-        let mut inputs = [None; MOST_INPUTS];
+        let mut inputs = [None; INPUTS];
         for (i, (view, slot)) in inputs.iter_mut().zip(&step.inputs).enumerate() {
             let Some(slot) = *slot else { continue };
             let Some(extent) = input_extents[i] else { continue };
@@ -141,8 +148,8 @@ impl Executor<'_> {
         }
         let [map, sums, workspace] = writes;
         primitive.run(Arguments {
-            inputs,
-            input_extents,
+            inputs: &inputs,
+            input_extents: &input_extents,
             outputs: [map, sums],
             output_extents,
             isa: self.isa,

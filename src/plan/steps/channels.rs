@@ -4,14 +4,21 @@ use super::arguments::{Arguments, MOST_INPUTS};
 use super::primitive::Primitive;
 use crate::error::{Error, Result};
 use crate::kernels::Cut;
-use crate::kernels::channels::{Channels, Run, join_channels};
+use crate::kernels::channels::{ChannelTable, Channels, Run, join_channels, permute_channels};
 use crate::plan::map::Extent;
 use crate::plan::tuning::ELEMENTS_PER_BLOCK;
 
 /// Channels of inputs, in any order.
 pub struct ChannelsPrimitive {
     runs: Vec<(usize, Run)>,
+    /// The channels, if they are all of one input and in short runs or in steps.
+    table: Option<ChannelTable>,
 }
+
+/// The mean length of a run from which its channels are copied as one piece rather than by a table.
+///
+/// `cargo bench --bench networks`.
+const LONG_RUN: usize = 32;
 
 impl ChannelsPrimitive {
     /// Returns the primitive whose output has these channels: for each the input, and the channel of
@@ -29,7 +36,12 @@ impl ChannelsPrimitive {
             last[input] = Some(runs.len());
             runs.push((input, Run { first: channel, step: 1, to, to_step: 1, count: 1 }));
         }
-        ChannelsPrimitive { runs }
+        let is_short = runs.iter().any(|(_, run)| [run.step, run.to_step] != [1, 1])
+            || table.len() < runs.len() * LONG_RUN;
+        let of_one = runs.len() > 1 && table.iter().all(|&[input, _]| input == 0);
+        let channels = || table.iter().map(|&[_, channel]| channel).collect::<Vec<usize>>();
+        let table = (of_one && is_short).then(|| ChannelTable::new(&channels()));
+        ChannelsPrimitive { runs, table }
     }
 }
 
@@ -66,8 +78,13 @@ impl Primitive for ChannelsPrimitive {
         let (rows, width) = (output.pixels(), output.stride());
         let cut = Cut::in_rows(output.images, rows, width, ELEMENTS_PER_BLOCK);
         let [Some(y), _] = arguments.outputs else { return Ok(()) };
+        let isa = arguments.isa;
         arguments.workers.compute_blocks(y, None, cut, 4 * output.len(), |mut block, _| {
             let image = block.image();
+            if let (Some(table), Some(x)) = (&self.table, inputs[0]) {
+                permute_channels(isa, x.image(image), x.extent.stride(), table, &mut block);
+                return;
+            }
             let channels = self.runs.iter().filter_map(|&(input, run)| {
                 let view = inputs[input]?;
                 Some(Channels { x: view.image(image), width: view.extent.stride(), run })
@@ -89,5 +106,9 @@ mod tests {
         assert_eq!(ChannelsPrimitive::new(&shuffled).runs, [(0, run(0)), (1, run(1))]);
         let reversed: Vec<[usize; 2]> = (0..3).map(|i| [0, 2 - i]).collect();
         assert_eq!(ChannelsPrimitive::new(&reversed).runs.len(), 3);
+        let halves = |table: &[[usize; 2]]| ChannelsPrimitive::new(table).table.is_some();
+        let half = |i| (0..64).map(move |c| [i, c]);
+        assert!(!halves(&shuffled) && halves(&reversed));
+        assert!(!halves(&half(0).chain(half(1)).collect::<Vec<_>>()));
     }
 }

@@ -1,6 +1,6 @@
 //! Dense convolution.
 
-use super::arguments::Arguments;
+use super::arguments::{Arguments, MOST_INPUTS};
 use super::epilogue::StepEpilogue;
 use super::primitive::Primitive;
 use super::window::WindowShape;
@@ -107,9 +107,11 @@ impl Primitive for ConvPrimitive {
         let isa = arguments.isa;
         let cut = self.cut(arguments.output_extent(0));
         let (mut x, mut inputs) = (arguments.input(0), arguments.inputs);
+        let as_lines: [_; MOST_INPUTS];
         if self.batch_is_matrix() {
             x = batch_as_lines(x);
-            inputs = inputs.map(|view| view.map(batch_as_lines));
+            as_lines = std::array::from_fn(|i| inputs.get(i).copied()?.map(batch_as_lines));
+            inputs = &as_lines;
         }
         let window = self.window.over(x.extent)?;
         let macs = cut.images * cut.rows * cut.width * self.weights.packed().length();
@@ -118,8 +120,8 @@ impl Primitive for ConvPrimitive {
         arguments.workers.compute_blocks(y, sums, cut, macs, |mut block, workspace| {
             let i = block.image();
             let image = Image { data: x.image(i), layout: x.layout };
-            let prologue = self.prologue.as_ref().map(|prologue| prologue.for_image(&inputs, i));
-            let epilogue = self.epilogue.for_image(&inputs, i);
+            let prologue = self.prologue.as_ref().map(|prologue| prologue.for_image(inputs, i));
+            let epilogue = self.epilogue.for_image(inputs, i);
             let (weights, prologue) = (&self.weights, prologue.as_ref());
             conv(isa, image, weights, &window, prologue, &epilogue, &mut block, workspace);
         });

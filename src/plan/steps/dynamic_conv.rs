@@ -102,7 +102,7 @@ impl Primitive for DynamicConvPrimitive {
         let [Some(y), sums] = arguments.outputs else { return Ok(()) };
         let sums = sums.map(|sums| (sums, extent.stride()));
         arguments.workers.compute_blocks(y, sums, cut, macs, |mut block, workspace| {
-            let epilogue = self.epilogue.for_image(&inputs, block.image());
+            let epilogue = self.epilogue.for_image(inputs, block.image());
             let packed = &weights.image(block.image())[..kernel.packed()];
             let bias = self.image_bias.and_then(|input| inputs[input]);
             let bias = bias.map_or(self.bias.as_slice(), |bias| bias.image(block.image()));

@@ -145,7 +145,7 @@ impl Primitive for ExpandPrimitive {
         let sums = sums.map(|sums| (sums, extent.stride()));
         let cut = Self::cut(extent);
         arguments.workers.compute_blocks(y, sums, cut, macs, |mut block, workspace| {
-            self.block(isa, x, &inputs, &strip, &mut block, workspace);
+            self.block(isa, x, inputs, &strip, &mut block, workspace);
         });
         Ok(())
     }

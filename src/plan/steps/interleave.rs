@@ -68,7 +68,7 @@ impl Primitive for InterleavePrimitive {
             for line in block.rows() {
                 let mut part = block.part(line..line + 1);
                 interleave(phase, self.steps, channels, width, &mut part);
-                self.epilogue.finish_line(isa, &inputs, &mut part, line, width);
+                self.epilogue.finish_line(isa, inputs, &mut part, line, width);
             }
         });
         Ok(())

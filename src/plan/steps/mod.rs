@@ -32,7 +32,7 @@ mod transform;
 mod window;
 mod winograd;
 
-pub use arguments::{Arguments, Inputs, MOST_INPUTS, MOST_OUTPUTS};
+pub use arguments::{Arguments, FEW_INPUTS, Inputs, MOST_INPUTS, MOST_OUTPUTS};
 pub use attention::AttentionPrimitive;
 pub use channels::ChannelsPrimitive;
 pub use coefficients::CoefficientsPrimitive;

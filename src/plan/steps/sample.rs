@@ -144,7 +144,7 @@ impl Primitive for SamplePrimitive {
             for line in block.rows() {
                 let mut part = block.part(line..line + 1);
                 sample(isa, image, [lines, columns], width, self.outside, &mut part);
-                self.epilogue.finish_line(isa, &inputs, &mut part, line, width);
+                self.epilogue.finish_line(isa, inputs, &mut part, line, width);
             }
         });
         Ok(())

@@ -43,7 +43,7 @@ impl Primitive for TransformPrimitive {
         let sums = sums.map(|sums| (sums, extent.stride()));
         let (cut, macs) = (Self::cut(extent), 4 * extent.len());
         arguments.workers.compute_blocks(y, sums, cut, macs, |mut block, _| {
-            let epilogue = self.epilogue.for_image(&inputs, block.image());
+            let epilogue = self.epilogue.for_image(inputs, block.image());
             match x {
                 Some(x) => transform(isa, x.image(block.image()), &epilogue, &mut block),
                 None => transform_in_place(isa, &epilogue, &mut block),

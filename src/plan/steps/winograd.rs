@@ -72,7 +72,7 @@ impl Primitive for WinogradPrimitive {
         let [Some(y), sums] = arguments.outputs else { return Ok(()) };
         let sums = sums.map(|sums| (sums, cut.width));
         arguments.workers.compute_blocks(y, sums, cut, macs, |mut block, workspace| {
-            let epilogue = self.epilogue.for_image(&inputs, block.image());
+            let epilogue = self.epilogue.for_image(inputs, block.image());
             let image = x.image(block.image());
             winograd(isa, image, &self.weights, &window, &epilogue, &mut block, workspace);
         });
