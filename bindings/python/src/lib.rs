@@ -1,0 +1,15 @@
+//! The extension module `dyrelu._dyrelu`: networks and their runs.
+//!
+//! The package around it, in `python/dyrelu`, makes arrays of what callers pass and is what they see.
+
+mod activations;
+mod errors;
+mod images;
+mod network;
+
+/// Networks and their runs.
+#[pyo3::pymodule]
+mod _dyrelu {
+    #[pymodule_export]
+    use super::network::Network;
+}

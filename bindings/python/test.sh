@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Builds the wheel and tests it in a fresh environment, also by ONNX's own tests. Arguments go to maturin.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+environment=$(mktemp -d)
+trap 'rm -rf "$environment"' EXIT
+if ! python3 -m venv "$environment" >/dev/null || ! "$environment/bin/pip" install -q "maturin>=1.8,<2"; then
+    echo "skipped: python3 -m venv or pip does not work on this machine"
+    exit 0
+fi
+PATH=$environment/bin:$PATH
+
+maturin build --release --locked --quiet --out "$environment/wheels" "$@"
+wheel=$(echo "$environment"/wheels/*.whl)
+size=$(stat -c %s "$wheel")
+echo "$(basename "$wheel"): $size bytes"
+test "$size" -lt 6000000
+pip install -q "$wheel"
+# Nothing but numpy came with it.
+python -c "import dyrelu"
+
+pip install -q pytest onnx==1.23.2
+python -m pytest -q tests
+python onnx_backend_counts.py
