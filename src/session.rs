@@ -1,5 +1,6 @@
 //! Runs of a network for one caller.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use rayon::ThreadPool;
 
 use crate::error::{Error, Result};
 use crate::graph::{Bindings, bind_inputs};
-use crate::model::Model;
+use crate::model::{Model, Port};
 use crate::plan::{Input, Outputs, RunOptions, Runner, StepTime, Team, Watch};
 use crate::simd::Isa;
 use crate::tensor::Tensor;
@@ -89,6 +90,57 @@ impl Session {
     /// [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded).
     pub fn run_with(&mut self, inputs: &[Tensor], options: &RunOptions) -> Result<Vec<Tensor>> {
         self.run_watched(inputs, options, &mut Watch::Nobody)
+    }
+
+    /// Runs the network on one tensor per input, in any order, each with the name of its input. Returns the
+    /// outputs by name.
+    ///
+    /// # Errors
+    ///
+    /// As [`run_with`](Self::run_with), and [`Input`](crate::ErrorKind::Input) if a name is unknown, is
+    /// given twice or is missing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dyrelu::{Model, RunOptions, Session, Tensor};
+    ///
+    /// let model = Model::open("models/mobilenetv2-x0.35-relu-imagenette.safetensors")?;
+    /// let mut session = Session::new(&model);
+    /// let image = Tensor::new(&[1, 3, 128, 128], vec![0.5f32; 3 * 128 * 128])?;
+    /// let outputs = session.run_named(&[("input", &image)], &RunOptions::default())?;
+    /// assert_eq!(outputs["logits"].shape(), [1, 10]);
+    /// # Ok::<(), dyrelu::Error>(())
+    /// ```
+    pub fn run_named(
+        &mut self,
+        inputs: &[(&str, &Tensor)],
+        options: &RunOptions,
+    ) -> Result<BTreeMap<String, Tensor>> {
+        let model = self.model.clone();
+        let quoted = |names: &mut dyn Iterator<Item = &str>| {
+            names.map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
+        };
+        for (i, (name, _)) in inputs.iter().enumerate() {
+            if model.inputs().iter().all(|port| port.name != *name) {
+                let known = quoted(&mut model.inputs().iter().map(|port| port.name.as_str()));
+                let message = format!("the network has no input {name:?}, its inputs are {known}");
+                return Err(Error::input(message));
+            }
+            if inputs[..i].iter().any(|(other, _)| other == name) {
+                return Err(Error::input(format!("the input {name:?} is given twice")));
+            }
+        }
+        let given = model.inputs().iter().map(|port| {
+            let tensor = inputs.iter().find(|(name, _)| port.name == *name);
+            tensor.map(|&(_, tensor)| Input::Tensor(tensor)).ok_or_else(|| {
+                Error::input(format!("the input {:?} of the network is missing", port.name))
+            })
+        });
+        let given: Vec<Input> = given.collect::<Result<_>>()?;
+        let results = self.execute(&given, options, &mut Watch::Nobody)?;
+        let output = |(i, port): (usize, &Port)| Ok((port.name.clone(), results.tensor(i)?));
+        model.outputs().iter().enumerate().map(output).collect()
     }
 
     /// Runs the network on at most eight f32 inputs, each a shape and its elements in row-major order,
