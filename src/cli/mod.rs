@@ -4,6 +4,7 @@ mod arrays;
 mod bench;
 mod classify;
 mod convert;
+mod evaluate;
 mod inspect;
 mod interrupt;
 mod labels;
@@ -25,6 +26,7 @@ mod sweep;
 mod table;
 mod verify;
 mod version;
+mod work;
 mod zoo;
 
 use std::io::Write;
@@ -60,6 +62,8 @@ Exit codes:
 enum Command {
     /// Classify photos.
     Classify(classify::Arguments),
+    /// Measure how often a network is right, on photos whose classes are known.
+    Evaluate(evaluate::Arguments),
     /// Run a network on arrays from .npy files.
     Run(run::Arguments),
     /// Show the layers, costs and dynamic activations of a network.
@@ -105,6 +109,7 @@ pub fn main() -> ExitCode {
     let ready = instruction_set().and_then(|()| interrupt::listen());
     let outcome = ready.and_then(|()| match arguments.command {
         Command::Classify(a) => classify::run(a),
+        Command::Evaluate(a) => evaluate::run(a),
         Command::Run(a) => run::run(a),
         Command::Inspect(a) => inspect::run(a),
         Command::Verify(a) => verify::run(a),
