@@ -10,11 +10,9 @@ use super::photos::{Source, Sources};
 use super::pipeline::{self, Event, Settings};
 use super::preparation::Preparation;
 use super::rows::{Column, Format, Rows};
-use super::{Outcome, interrupt, messages, models, not_negative, positive, threads};
-use dyrelu::plan::MOST_THREADS;
-use dyrelu::simd::Isa;
-use dyrelu::vision::{Classifier, DecodeOptions};
-use dyrelu::{Error, Result, Session};
+use super::work::Work;
+use super::{Outcome, interrupt, messages, models, not_negative, positive};
+use dyrelu::{Error, Result};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -59,22 +57,8 @@ pub(super) struct Arguments {
     /// Continue the file of --output: skip the photos that it has. They must be named as before.
     #[arg(long, requires = "output")]
     resume: bool,
-    /// Number of threads; by default all that this process may use.
-    #[arg(long, short = 'j', value_name = "N", value_parser = positive)]
-    threads: Option<usize>,
-    /// Largest number of photos per run of the network. Each thread runs the network by itself, so that
-    /// more than one is faster only if the network has many more weights than multiply-adds, and takes
-    /// more memory.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive)]
-    batch: usize,
-    /// Accept photos whose file is truncated or damaged, with grey or black for the missing part.
-    /// A truncated WebP file is an error nevertheless.
-    #[arg(long)]
-    allow_truncated: bool,
-    /// Largest number of pixels of a photo; a larger photo is refused before it is decoded.
-    /// Decoding takes up to 16 bytes per pixel on each thread.
-    #[arg(long, value_name = "N", default_value_t = DecodeOptions::DEFAULT_MAX_PIXELS)]
-    max_pixels: u64,
+    #[command(flatten)]
+    work: Work,
     #[command(flatten)]
     photos: Sources,
     #[command(flatten)]
@@ -89,29 +73,17 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     if source.look_ahead(1) == 0 {
         return Err(source.nothing_found());
     }
-    let threads = threads(arguments.threads);
-    if threads > MOST_THREADS {
-        return Err(Error::input(format!("--threads {threads}: at most {MOST_THREADS} threads")));
-    }
+    let threads = arguments.work.threads()?;
     let model = models::open(arguments.model.as_deref(), &arguments.engine)?;
     let (preprocess, labels) = arguments.preparation.of_model(&model)?;
     let (mut output, done) = match &arguments.output {
         Some(path) => Output::file(path, arguments.resume, &rows, &mut source)?,
         None => (Output::standard(&rows)?, Done::default()),
     };
-    // Few photos are classified on several threads each.
     let photos = source.look_ahead(threads);
-    let workers = photos.clamp(1, threads);
-    let batch = if photos < threads { 1 } else { arguments.batch };
-    let classifiers = (0..workers).map(|worker| {
-        let share = threads / workers + usize::from(worker < threads % workers);
-        let session = Session::with_threads(&model, share)?;
-        Classifier::with_parts(session, preprocess.clone(), labels.clone())
-    });
-    let classifiers = classifiers.collect::<Result<Vec<_>>>()?;
-    messages::detail(format_args!("preparation {}", preprocess.to_json()?));
-    messages::detail(format_args!("instruction set {}, {threads} threads", Isa::get().name()));
-    let (decode, max_bytes) = decode_options(&arguments);
+    let classifiers = arguments.work.classifiers(&model, &preprocess, &labels, photos)?;
+    let (decode, max_bytes) = arguments.work.decode_options();
+    let batch = arguments.work.batch(photos);
     let settings = Settings { decode, max_bytes, batch, top: arguments.top };
 
     let mut tally =
@@ -207,7 +179,7 @@ impl Tally {
 
 /// A progress bar on standard error, hidden if that is not a terminal or there is only one photo. `before`
 /// photos are done.
-fn progress(sources: &Sources, photos: usize, before: u64) -> ProgressBar {
+pub(super) fn progress(sources: &Sources, photos: usize, before: u64) -> ProgressBar {
     if photos < 2 || !messages::may_draw_progress() {
         return ProgressBar::hidden();
     }
@@ -248,17 +220,4 @@ impl Arguments {
         }
         Ok(Rows { format, columns: self.columns.clone(), threshold: self.threshold as f32 })
     }
-}
-
-/// The options for decoding, and the most bytes that a file may have.
-fn decode_options(arguments: &Arguments) -> (DecodeOptions, u64) {
-    let options = DecodeOptions::default()
-        .max_pixels(arguments.max_pixels)
-        .allow_truncated(arguments.allow_truncated);
-    if arguments.max_pixels <= DecodeOptions::DEFAULT_MAX_PIXELS {
-        return (options, 16 * DecodeOptions::DEFAULT_MAX_PIXELS);
-    }
-    // The limit of memory grows with the limit of pixels.
-    let memory = arguments.max_pixels.saturating_mul(16);
-    (options.max_memory(memory), memory)
 }

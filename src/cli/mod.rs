@@ -4,6 +4,7 @@ mod arrays;
 mod bench;
 mod classify;
 mod convert;
+mod evaluate;
 mod explain;
 mod inspect;
 mod interrupt;
@@ -27,6 +28,7 @@ mod sweep;
 mod table;
 mod verify;
 mod version;
+mod work;
 mod zoo;
 
 use std::io::Write;
@@ -62,6 +64,8 @@ Exit codes:
 enum Command {
     /// Classify photos.
     Classify(classify::Arguments),
+    /// Measure how often a network is right, on photos whose classes are known.
+    Evaluate(evaluate::Arguments),
     /// Find the key points of persons in photos.
     Keypoints(keypoints::Arguments),
     /// Run a network on arrays from .npy files.
@@ -111,6 +115,7 @@ pub fn main() -> ExitCode {
     let ready = instruction_set().and_then(|()| interrupt::listen());
     let outcome = ready.and_then(|()| match arguments.command {
         Command::Classify(a) => classify::run(a),
+        Command::Evaluate(a) => evaluate::run(a),
         Command::Keypoints(a) => keypoints::run(a),
         Command::Run(a) => run::run(a),
         Command::Inspect(a) => inspect::run(a),

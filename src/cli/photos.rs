@@ -29,7 +29,7 @@ pub(super) struct Sources {
     rawvideo: Option<FrameSize>,
     /// Photos, and folders to search for photos; - is one photo on standard input.
     #[arg(value_name = "PATH")]
-    paths: Vec<PathBuf>,
+    pub paths: Vec<PathBuf>,
 }
 
 /// Width and height of the frames of a raw video.
