@@ -274,7 +274,10 @@ fn float_operation(op: Binary, a: f64, b: f64) -> f64 {
         Binary::Div => a / b,
         Binary::Pow => a.powf(b),
         Binary::Mod { fmod: true } => a % b,
-        Binary::Mod { fmod: false } => a - b * (a / b).floor(),
+        Binary::Mod { fmod: false } => {
+            let rest = a % b;
+            if rest != 0.0 && (rest < 0.0) != (b < 0.0) { rest + b } else { rest }
+        }
         _ => f64::NAN,
     }
 }
@@ -375,5 +378,14 @@ mod tests {
         let x = Tensor::vector(vec![0.5f32, 1.0, 1.5, f32::NAN, f32::INFINITY]);
         let y = unary(Unary::ThresholdedRelu { alpha: 1.0 }, &x).unwrap();
         assert_eq!(y.as_f32().unwrap(), [0.0, 0.0, 1.5, 0.0, f32::INFINITY]);
+    }
+
+    #[test]
+    fn a_remainder_has_the_sign_of_the_divisor() {
+        let infinity = f64::INFINITY;
+        let rest = |a, b| float_operation(Binary::Mod { fmod: false }, a, b);
+        assert_eq!([rest(5.0, 3.0), rest(-5.0, 3.0), rest(5.0, -3.0)], [2.0, 1.0, -1.0]);
+        assert_eq!([rest(3.0, infinity), rest(-1.0, infinity)], [3.0, infinity]);
+        assert!(rest(1.0, 0.0).is_nan() && rest(infinity, 2.0).is_nan());
     }
 }

@@ -3,7 +3,7 @@
 use super::numbers::Numbers;
 use crate::error::{Error, Result};
 use crate::graph::{ArgMax, Reduce, ReduceKind, geometry};
-use crate::tensor::{Tensor, strides};
+use crate::tensor::{DType, Tensor, strides};
 
 /// Returns the place in the result that each element is reduced into, and the shape of the result
 /// with the reduced axes kept at size 1.
@@ -33,7 +33,10 @@ pub(super) fn reduce(op: &Reduce, x: &Tensor, axes: Option<Vec<i64>>) -> Result<
     };
     let numbers = match Numbers::from_tensor(x)? {
         Numbers::Float(values) => Numbers::Float(floats(op.kind, &values, &places, groups, count)),
-        Numbers::Int(values) => Numbers::Int(integers(op.kind, &values, &places, groups, count)?),
+        Numbers::Int(values) => {
+            let range = range_of(x.dtype());
+            Numbers::Int(integers(op.kind, &values, range, &places, groups, count)?)
+        }
     };
     numbers.into_tensor(&shape, x.dtype())
 }
@@ -75,17 +78,29 @@ fn floats(
     }
 }
 
+/// The least and the largest number of an integer type. They are the maximum and the minimum of nothing.
+fn range_of(dtype: DType) -> (i64, i64) {
+    match dtype {
+        DType::I32 => (i32::MIN.into(), i32::MAX.into()),
+        DType::I8 => (i8::MIN.into(), i8::MAX.into()),
+        DType::U8 => (0, u8::MAX.into()),
+        DType::Bool => (0, 1),
+        _ => (i64::MIN, i64::MAX),
+    }
+}
+
 fn integers(
     kind: ReduceKind,
     values: &[i64],
+    (least, largest): (i64, i64),
     places: &[usize],
     groups: usize,
     count: usize,
 ) -> Result<Vec<i64>> {
     let (start, f): (i64, fn(i64, i64) -> i64) = match kind {
         ReduceKind::Sum | ReduceKind::Mean => (0, i64::wrapping_add),
-        ReduceKind::Max => (i64::MIN, i64::max),
-        ReduceKind::Min => (i64::MAX, i64::min),
+        ReduceKind::Max => (least, i64::max),
+        ReduceKind::Min => (largest, i64::min),
         ReduceKind::Prod => (1, i64::wrapping_mul),
         ReduceKind::L1 => (0, |s, x| s.wrapping_add(x.wrapping_abs())),
         ReduceKind::SumSquare => (0, |s, x| s.wrapping_add(x.wrapping_mul(x))),
@@ -160,5 +175,17 @@ mod tests {
         // Numbers whose exponentials overflow.
         let large = reduced(ReduceKind::LogSumExp, &[2], vec![1000.0, 1000.0], None);
         assert_eq!(large.as_f32().unwrap(), [1000.0 + std::f32::consts::LN_2]);
+    }
+
+    #[test]
+    fn the_maximum_of_no_integer_is_the_least_of_its_type() {
+        let least = [(DType::I32, i32::MIN.into()), (DType::U8, 0), (DType::Bool, 0)];
+        for (dtype, least) in least {
+            let nothing = Tensor::new(&[2, 0], Vec::<i64>::new()).unwrap().cast(dtype).unwrap();
+            let op =
+                Reduce { kind: ReduceKind::Max, keep_dims: false, noop_with_empty_axes: false };
+            let y = reduce(&op, &nothing, Some(vec![1])).unwrap().cast(DType::I64).unwrap();
+            assert_eq!(y.to_i64s().unwrap(), [least; 2], "{dtype}");
+        }
     }
 }
