@@ -108,6 +108,7 @@ pub(super) fn rewrite_all(graph: &mut Rewriter) -> Result<Report> {
     rewrite::simplify(graph)?;
     let fixed_batch = rewrite::free_batch(graph)?;
     rewrite::channel_affine(graph)?;
+    rewrite::sum_convs(graph)?;
     rewrite::group_norm(graph)?;
     rewrite::static_slopes(graph)?;
     rewrite::split_maxout(graph)?;

@@ -16,6 +16,7 @@ mod spelled_activations;
 mod spelled_layer_norm;
 mod split_maxout;
 mod static_slopes;
+mod sum_convs;
 mod transposed_conv;
 
 pub use channel_affine::channel_affine;
@@ -34,6 +35,7 @@ pub use spelled_activations::spelled_activations;
 pub use spelled_layer_norm::spelled_layer_norm;
 pub use split_maxout::split_maxout;
 pub use static_slopes::static_slopes;
+pub use sum_convs::sum_convs;
 pub use transposed_conv::transposed_conv;
 
 #[cfg(test)]
