@@ -5,13 +5,15 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::outcome::Outcome;
 use super::output::{Done, Output};
 use super::photos::{Source, Sources};
 use super::pipeline::{self, Event, Settings};
 use super::preparation::Preparation;
 use super::rows::{Column, Format, Rows};
+use super::values::{not_negative, positive};
 use super::work::Work;
-use super::{Outcome, interrupt, messages, models, not_negative, positive};
+use super::{interrupt, messages, models};
 use dyrelu::{Error, Result};
 
 #[derive(clap::Args)]

@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::outcome::Outcome;
 use super::preparation::{Network, Preparation};
-use super::{Outcome, messages, models, print};
+use super::print::print;
+use super::{messages, models};
 use dyrelu::compile::Report;
 use dyrelu::format::safetensors::{WeightStorage, Written, stored, write};
 use dyrelu::graph::infer::infer;

@@ -7,11 +7,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::classify::progress;
+use super::outcome::Outcome;
 use super::photos::{Source, Sources};
 use super::pipeline::{self, Event, Settings};
 use super::preparation::Preparation;
+use super::print::{print, to_json};
 use super::work::Work;
-use super::{Outcome, interrupt, labels, messages, models, print, to_json};
+use super::{interrupt, labels, messages, models};
 use dyrelu::format::Replacement;
 use dyrelu::{Error, Result};
 use report::Tally;

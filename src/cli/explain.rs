@@ -14,9 +14,12 @@ use std::path::{Path, PathBuf};
 
 use self::probe::Probe;
 use self::statistics::Statistics;
+use super::outcome::Outcome;
 use super::photos::{Found, Source, Sources};
+use super::print::print;
 use super::table::table;
-use super::{Outcome, messages, models, not_negative, positive, preparation, print, threads};
+use super::values::{not_negative, positive, threads};
+use super::{messages, models, preparation};
 use dyrelu::format::Replacement;
 use dyrelu::format::safetensors::{WeightStorage, write as write_network};
 use dyrelu::vision::{DecodeOptions, Preprocess};

@@ -6,8 +6,11 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::outcome::Outcome;
+use super::print::{TextOrJson, print, to_json};
 use super::table::table;
-use super::{Outcome, TextOrJson, models, plan, positive, print, to_json};
+use super::values::positive;
+use super::{models, plan};
 use dyrelu::compile::{DynamicActivation, FixedBatch, StaticActivation, Unrecognised};
 use dyrelu::graph::{Dim, Graph, TensorType, cost, infer, infer::Types};
 use dyrelu::{Error, Model, Result};

@@ -29,7 +29,7 @@ pub(super) fn received() -> Option<u8> {
 /// number of the signal, as shells report it.
 #[cfg(unix)]
 pub(super) fn listen() -> Result<()> {
-    use super::print_stderr;
+    use super::print::print_stderr;
     use dyrelu::{Error, ErrorKind, format};
     use signal_hook::consts::{SIGINT, SIGTERM};
     use signal_hook::iterator::Signals;

@@ -9,9 +9,11 @@ use std::path::PathBuf;
 
 use self::boxes::{Boxes, Persons};
 use self::drawing::Drawings;
-use self::printer::Printer;
+use self::printer::{Format, Printer};
+use super::outcome::Outcome;
 use super::photos::{Found, Input, Source, Sources};
-use super::{Outcome, messages, models, not_negative, positive, preparation, threads};
+use super::values::{not_negative, positive, threads};
+use super::{messages, models, preparation};
 use dyrelu::vision::{
     DecodeOptions, KeypointDecoder, KeypointDetector, KeypointScheme, Pose, Preprocess,
 };
@@ -81,14 +83,6 @@ pub(super) struct Arguments {
     photos: Sources,
     #[command(flatten)]
     engine: models::Engine,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    Text,
-    Json,
-    Csv,
-    Coco,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 
-use super::print_stderr;
+use super::print::print_stderr;
 
 /// The options for messages, shared by all commands.
 #[derive(clap::Args, Clone, Copy)]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{messages, zoo};
+use super::{messages, named};
 use dyrelu::format::{self, Access};
 use dyrelu::graph::Graph;
 use dyrelu::{Error, Model, Options, Port, Result};
@@ -54,7 +54,7 @@ impl Engine {
 
 /// Opens the model at a path or of a name, or by default the one that ships with dyrelu.
 pub(super) fn open(model: Option<&Path>, engine: &Engine) -> Result<Arc<Model>> {
-    let path = zoo::find(model)?;
+    let path = named::find(model)?;
     messages::detail(format_args!("network {}", path.display()));
     open_mapped(&path, engine.options())
 }

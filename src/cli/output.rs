@@ -4,8 +4,8 @@ use std::fs::{File, TryLockError};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::output_failed;
 use super::photos::{Found, Source};
+use super::print::output_failed;
 use super::rows::{Column, Format, Rows};
 use dyrelu::{Error, ErrorKind, Result};
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::to_json;
+use super::print::to_json;
 use dyrelu::vision::Prediction;
 use dyrelu::{Error, Result};
 

@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use super::{Outcome, arrays, models, positive, threads};
+use super::outcome::Outcome;
+use super::values::{positive, threads};
+use super::{arrays, models};
 use dyrelu::format::Replacement;
 use dyrelu::{Error, Layout, Port, Result, Session};
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use dyrelu::{Error, Result, Session, Tensor};
 
-use super::print;
+use super::print::print;
 
 /// Prints `ready`, then answers each line `run N` with the times of N runs in seconds. Returns after
 /// `quit` or at the end of standard input.

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::CommandFactory;
+use clap::Command;
 
-use super::{Outcome, print};
+use super::outcome::Outcome;
+use super::print::print;
 use dyrelu::{Error, Result};
 
 #[derive(clap::Args)]
@@ -33,16 +34,16 @@ pub(super) struct ManArguments {
     output: Option<PathBuf>,
 }
 
-pub(super) fn completions(arguments: Arguments) -> Result<Outcome> {
+/// `command` describes the arguments of the program.
+pub(super) fn completions(arguments: Arguments, mut command: Command) -> Result<Outcome> {
     let mut script = Vec::new();
-    let mut command = super::Arguments::command();
     clap_complete::generate(arguments.shell, &mut command, "dyrelu", &mut script);
     print(&String::from_utf8_lossy(&script))?;
     Ok(Outcome::Success)
 }
 
-pub(super) fn man(arguments: ManArguments) -> Result<Outcome> {
-    let command = super::Arguments::command();
+/// `command` describes the arguments of the program.
+pub(super) fn man(arguments: ManArguments, command: Command) -> Result<Outcome> {
     match arguments.output {
         Some(folder) => {
             std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;

@@ -2,10 +2,13 @@
 
 use serde::Serialize;
 
-use super::bench::{Arguments, synthetic_inputs};
 use super::measure::{Length, Runs, Statistics, measure_runs};
+use super::outcome::Outcome;
+use super::print::{TextOrJson, print, to_json};
 use super::table::table;
-use super::{Outcome, TextOrJson, messages, models, print, threads, to_json};
+use super::values::threads;
+use super::workload::{Arguments, synthetic_inputs};
+use super::{messages, models};
 use dyrelu::{Result, Session};
 
 /// The batches that are measured, if the network takes them.

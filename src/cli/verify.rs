@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use super::{Outcome, arrays, models, not_negative, positive, print, threads, zoo};
+use super::outcome::Outcome;
+use super::print::print;
+use super::values::{not_negative, positive, threads};
+use super::{arrays, models, named};
 use dyrelu::graph::Graph;
 use dyrelu::{DType, Error, Result, Session, Tensor, reference};
 
@@ -35,7 +38,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
-    let path = zoo::find(arguments.model.as_deref())?;
+    let path = named::find(arguments.model.as_deref())?;
     let graph = arguments.engine.files.read(&path)?;
     let model = models::open(Some(&path), &arguments.engine)?;
     let inputs = if arguments.input.is_empty() {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{messages, positive, threads};
+use super::messages;
+use super::values::{positive, threads};
 use dyrelu::plan::MOST_THREADS;
 use dyrelu::simd::Isa;
 use dyrelu::vision::{Classifier, DecodeOptions, Labels, Preprocess};

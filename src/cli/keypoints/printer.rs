@@ -4,11 +4,19 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::Format;
 use super::boxes::Persons;
-use crate::cli::{output_failed, print, to_json};
+use crate::cli::print::{output_failed, print, to_json};
 use dyrelu::vision::{Pose, Skeleton};
 use dyrelu::{Error, Result};
+
+/// The format of results.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Format {
+    Text,
+    Json,
+    Csv,
+    Coco,
+}
 
 pub(super) struct Printer {
     names: Vec<String>,

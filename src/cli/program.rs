@@ -1,0 +1,104 @@
+//! The program: its commands, and what its exit code means.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use super::outcome::Outcome;
+use super::print::is_broken_pipe;
+use super::{
+    bench, classify, convert, evaluate, explain, inspect, interrupt, keypoints, messages, run,
+    shells, verify, version, workload, zoo,
+};
+use dyrelu::{Error, Result, simd};
+
+/// Run convolutional networks with dynamic ReLU on CPUs.
+///
+/// Reads ONNX files and native weight files. Recognises dynamic activations however the network
+/// was written, and runs each as one operation.
+#[derive(Parser)]
+#[command(version, long_version = version::long(), arg_required_else_help = true, after_help = EXIT_CODES)]
+#[command(max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    messages: messages::MessageOptions,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  success
+  1  the command ran, but an image, a folder or a verification failed
+  2  nothing was done: an argument is wrong, or a file cannot be used
+  130, 143  stopped by SIGINT (Ctrl-C) or SIGTERM; no unfinished file is left, and results that
+     were written are complete";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Classify photos.
+    Classify(classify::Arguments),
+    /// Measure how often a network is right, on photos whose classes are known.
+    Evaluate(evaluate::Arguments),
+    /// Find the key points of persons in photos.
+    Keypoints(keypoints::Arguments),
+    /// Run a network on arrays from .npy files.
+    Run(run::Arguments),
+    /// Show the layers, costs and dynamic activations of a network.
+    Inspect(inspect::Arguments),
+    /// Show what the dynamic activations of a network do with photos.
+    Explain(explain::Arguments),
+    /// Compare the results of the engine with the reference executor, and with expected outputs.
+    Verify(verify::Arguments),
+    /// Convert an ONNX file to a native weight file.
+    Convert(convert::Arguments),
+    /// Measure how long a network takes.
+    Bench(workload::Arguments),
+    /// List the networks that commands accept by name instead of a file.
+    Models(zoo::Arguments),
+    /// Print what makes a shell complete commands and options.
+    Completions(shells::Arguments),
+    /// Print the manual page, or write one per command.
+    Man(shells::ManArguments),
+}
+
+/// Runs the command that the program's arguments name.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    arguments.messages.apply();
+    let ready = instruction_set().and_then(|()| interrupt::listen());
+    let outcome = ready.and_then(|()| match arguments.command {
+        Command::Classify(a) => classify::run(a),
+        Command::Evaluate(a) => evaluate::run(a),
+        Command::Keypoints(a) => keypoints::run(a),
+        Command::Run(a) => run::run(a),
+        Command::Inspect(a) => inspect::run(a),
+        Command::Explain(a) => explain::run(a),
+        Command::Verify(a) => verify::run(a),
+        Command::Convert(a) => convert::run(a),
+        Command::Bench(a) => bench::run(a),
+        Command::Models(a) => zoo::run(a),
+        Command::Completions(a) => shells::completions(a, Arguments::command()),
+        Command::Man(a) => shells::man(a, Arguments::command()),
+    });
+    match outcome {
+        Ok(Outcome::Success) => ExitCode::SUCCESS,
+        Ok(Outcome::Partial) => ExitCode::from(1),
+        Ok(Outcome::Stopped(signal)) => ExitCode::from(128 + signal),
+        Err(e) if is_broken_pipe(&e) => ExitCode::SUCCESS,
+        Err(e) => {
+            messages::error(&e);
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Checks that `DYRELU_ISA`, if it is set, names an instruction set that this processor has.
+fn instruction_set() -> Result<()> {
+    let Some(choice) = simd::unavailable_choice() else { return Ok(()) };
+    let names: Vec<_> = simd::Isa::available().iter().map(|isa| isa.name()).collect();
+    Err(Error::input(format!(
+        "DYRELU_ISA is {choice:?}, which is not an instruction set of this processor; expected {}",
+        names.join(" or ")
+    )))
+}
