@@ -1,6 +1,6 @@
 //! RGB pixels to the input of a network.
 
-use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::images::TypedImage;
 use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use serde::{Deserialize, Serialize};
@@ -302,21 +302,44 @@ fn resize(photo: &Photo, width: u32, height: u32, filter: Interpolation) -> Resu
     };
     // Pillow resizes along rows first and rounds to 8 bits in between. The order shows where a filter
     // overshoots.
-    let rows = pass(photo, width, photo.height(), algorithm)?;
-    pass(&rows, width, height, algorithm)
+    let (row, resized_row) = (3 * photo.width() as usize, 3 * width as usize);
+    let mut rows = vec![0; resized_row * photo.height() as usize];
+    let mut band = Vec::new();
+    for (source, resized) in
+        photo.pixels().chunks(BAND * row).zip(rows.chunks_mut(BAND * resized_row))
+    {
+        band.clear();
+        band.extend_from_slice(source);
+        let height = (source.len() / row) as u32;
+        pass(&mut band, [photo.width(), height], resized, [width, height], algorithm)?;
+    }
+    let mut pixels = vec![0; resized_row * height as usize];
+    pass(&mut rows, [width, photo.height()], &mut pixels, [width, height], algorithm)?;
+    Photo::new(width, height, pixels)
 }
 
-fn pass(photo: &Photo, width: u32, height: u32, algorithm: ResizeAlg) -> Result<Photo> {
+/// The number of rows of a photo that are copied at a time, to be resized along rows.
+const BAND: usize = 128;
+
+/// Resizes pixels along one axis. Sizes are width and height.
+///
+/// `source` is not changed. It is mutable because the resizer's intermediate images are, and because its
+/// code is compiled for each type of source: another type would double the largest part of it. The
+/// typed functions keep it from being compiled for every type of pixel.
+fn pass(
+    source: &mut [u8],
+    [from_width, from_height]: [u32; 2],
+    resized: &mut [u8],
+    [width, height]: [u32; 2],
+    algorithm: ResizeAlg,
+) -> Result<()> {
     let failed = |e: &dyn std::fmt::Display| Error::input(format!("cannot resize the photo: {e}"));
-    // The typed functions keep the resizer from being compiled for every type of pixel.
-    let source = TypedImageRef::<U8x3>::from_buffer(photo.width(), photo.height(), photo.pixels())
-        .map_err(|e| failed(&e))?;
-    let mut pixels = vec![0; 3 * width as usize * height as usize];
+    let source =
+        TypedImage::<U8x3>::from_buffer(from_width, from_height, source).map_err(|e| failed(&e))?;
     let mut resized =
-        TypedImage::<U8x3>::from_buffer(width, height, &mut pixels).map_err(|e| failed(&e))?;
+        TypedImage::<U8x3>::from_buffer(width, height, resized).map_err(|e| failed(&e))?;
     let options = ResizeOptions::new().resize_alg(algorithm);
-    Resizer::new().resize_typed(&source, &mut resized, &options).map_err(|e| failed(&e))?;
-    Photo::new(width, height, pixels)
+    Resizer::new().resize_typed(&source, &mut resized, &options).map_err(|e| failed(&e))
 }
 
 #[cfg(test)]
