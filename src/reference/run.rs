@@ -12,7 +12,7 @@ use crate::tensor::Tensor;
 ///
 /// # Errors
 /// [`Input`](crate::ErrorKind::Input) if the inputs are not those that the graph declares;
-/// otherwise those of [`evaluate`], with the name of the node.
+/// otherwise those of `evaluate`, with the name of the node.
 pub fn run(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
     trace(graph, inputs, &mut |_, _| {})
 }

@@ -14,7 +14,7 @@ pub const MOST_OUTPUTS: usize = 2;
 /// that or as [`MOST_INPUTS`], because filling long ones takes a tenth of the time of the smallest steps.
 pub const FEW_INPUTS: usize = 4;
 
-/// The maps that a step reads, by position: at least [`FEW_INPUTS`] entries.
+/// The maps that a step reads, by position: at least `FEW_INPUTS` entries.
 pub type Inputs<'a> = [Option<MapView<'a>>];
 
 /// What a primitive reads, writes and computes with.
