@@ -1,4 +1,4 @@
-"""Makes a network of models/ again, from photos to the figures of its card: `python -m dyrelu_tools.reproduce --help`.
+"""Makes a classifier of models/ again, from photos to the figures of its card: `python -m dyrelu_tools.reproduce --help`.
 
     python -m dyrelu_tools.reproduce NAME --data DATA --work WORK --dyrelu ../target/release/dyrelu
     python -m dyrelu_tools.reproduce NAME --data DATA --work WORK --dyrelu ../target/release/dyrelu --install ../models

@@ -47,8 +47,9 @@ def test_a_stage_without_its_result_is_an_error(tmp_path: Path) -> None:
         Stage("idle", "d", ["true"]).run(place(tmp_path))
 
 
-def test_every_network_that_ships_can_be_reproduced(tmp_path: Path) -> None:
-    assert {path.stem for path in MODELS.glob("*.safetensors")} == set(NETWORKS)
+def test_every_classifier_that_ships_can_be_reproduced(tmp_path: Path) -> None:
+    shipped = {path.stem for path in MODELS.glob("*.safetensors")}
+    assert {name for name in shipped if not name.startswith("movenet")} == set(NETWORKS)
     for name, network in NETWORKS.items():
         names = [stage.name for stage in network.stages(place(tmp_path))]
         assert len(set(names)) == len(names) > 4
