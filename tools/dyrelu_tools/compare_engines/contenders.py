@@ -69,7 +69,8 @@ class Dyrelu(Contender):
 
     def version(self) -> str:
         text = subprocess.run([self.program, "--version"], capture_output=True, text=True, check=True).stdout
-        return text.split()[-1]
+        # The first line has the name and the version.
+        return text.split()[1]
 
     def command(self, job: Job, output: Path) -> list[str]:
         words = [self.program, "bench", job.onnx, "--input", job.x, "--threads", job.threads, "--serve", output]
