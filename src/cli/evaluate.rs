@@ -116,6 +116,12 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     if tally.photos() == 0 {
         return Err(Error::input("no photo was evaluated"));
     }
+    if interrupt::received().is_some() {
+        let photos = tally.photos();
+        messages::error(format_args!(
+            "stopped after {photos} photos: the report is of these alone"
+        ));
+    }
     let evaluation = tally.evaluation(&names, failed);
     if let Some(path) = &arguments.confusion {
         write(path, &evaluation.confusion(&names)?)?;

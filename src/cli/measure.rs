@@ -46,6 +46,8 @@ pub(super) fn measure_runs(
             times.push(start.elapsed().as_secs_f64());
         }
         end.wait();
+        // The system forgets the times of a thread that has ended.
+        end.wait();
         measured.map(|()| times)
     };
     let (times, usage) = std::thread::scope(|scope| {
@@ -55,6 +57,7 @@ pub(super) fn measure_runs(
         let period = Period::begin();
         end.wait();
         let usage = period.end();
+        end.wait();
         let times = threads.into_iter().map(|thread| match thread.join() {
             Ok(times) => times,
             Err(panic) => std::panic::resume_unwind(panic),

@@ -58,7 +58,8 @@ const BATCHES_ON_THEIR_WAY: usize = 4;
 /// A signal that asks the program to end stops the workers after the photos that they have begun.
 ///
 /// # Errors
-/// The first error of `each`, which stops the workers, or [`ErrorKind::Io`] if a thread cannot be started.
+/// The first error of `each`, which stops the workers, or [`ErrorKind::Io`] if a thread cannot be started or
+/// has panicked.
 pub(super) fn run(
     source: Source,
     classifiers: Vec<Classifier>,
@@ -102,6 +103,10 @@ pub(super) fn run(
             pipeline.room.notify_one();
         }
     }
+    if pipeline.lock().panicked {
+        let message = "a thread of this command has panicked: photos without a result may be left";
+        return Err(Error::new(ErrorKind::Io, message));
+    }
     Ok(pipeline.stages.clone())
 }
 
@@ -135,6 +140,8 @@ struct Queue {
     /// The number of readers that may still add to `waiting`.
     readers: usize,
     stopped: bool,
+    /// Whether a thread has panicked, and with it photos are gone.
+    panicked: bool,
 }
 
 enum Loaded {
@@ -176,9 +183,18 @@ impl Pipeline {
         self.room.notify_all();
     }
 
+    /// Stops if the current thread panics: nobody must wait for the results of its photos.
+    fn stop_in_a_panic(&self) {
+        if std::thread::panicking() {
+            self.lock().panicked = true;
+            self.stop();
+        }
+    }
+
     /// Reads photos until the source ends.
     fn read_photos(&self) {
         let _last = OnExit(|| {
+            self.stop_in_a_panic();
             self.lock().readers -= 1;
             self.ready.notify_all();
         });
@@ -248,12 +264,7 @@ impl Pipeline {
 
     /// Classifies photos until there are none left.
     fn classify_photos(&self, mut classifier: Classifier, results: &Sender<(usize, Event)>) {
-        // A worker that panics takes photos with it, for whose results nobody must wait.
-        let _stop = OnExit(|| {
-            if std::thread::panicking() {
-                self.stop();
-            }
-        });
+        let _stop = OnExit(|| self.stop_in_a_panic());
         let preprocess = classifier.preprocess().clone();
         while let Some(taken) = self.take() {
             let (mut places, mut prepared) = (Vec::new(), Vec::new());

@@ -119,59 +119,63 @@ fn an_output_file_with_contents_is_continued_or_kept() {
     assert!(errors.contains("photo 1 is") && errors.contains("b.png\" now"), "{errors}");
 }
 
+/// Calls `check` for CSV and JSON with a file that continues the photos of a list, what it has when it is
+/// complete, and what starts the command.
+fn continued(
+    f: &Fixture,
+    list: &Path,
+    mut check: impl FnMut(&Path, &[u8], &dyn Fn() -> std::process::Command),
+) {
+    for name in ["out.csv", "out.json"] {
+        let path = f.path(name);
+        let options = ["--resume", "--threads", "2", "--output", path.to_str().unwrap()];
+        let command = || f.classify_list(list, &options);
+        assert_eq!(command().status().unwrap().code(), Some(1));
+        let whole = fs::read(&path).unwrap();
+        check(&path, &whole, &command);
+    }
+}
+
 /// Wherever a file ends, continuing it gives what an uninterrupted command writes.
 #[test]
 fn a_file_that_ends_anywhere_is_continued() {
     let f = Fixture::new();
-    let list = f.list(8);
     let mut random = fastrand::Rng::with_seed(1);
-    for name in ["out.csv", "out.json"] {
-        let path = f.path(name);
-        let options = ["--resume", "--threads", "2", "--output", path.to_str().unwrap()];
-        let run = || f.classify_list(&list, &options).status().unwrap().code();
-        assert_eq!(run(), Some(1));
-        let whole = fs::read(&path).unwrap();
+    continued(&f, &f.list(8), |path, whole, command| {
         let random = (0..20).map(|_| random.usize(..whole.len()));
-        let cuts: Vec<usize> =
-            [0, 1, 5, 27, 28, 29, whole.len() - 1].into_iter().chain(random).collect();
-        for cut in cuts {
-            fs::write(&path, &whole[..cut]).unwrap();
-            assert_eq!(run(), Some(1), "{name} after {cut} bytes");
-            assert_eq!(fs::read(&path).unwrap(), whole, "{name} after {cut} bytes");
+        let cuts = [0, 1, 5, 27, 28, 29, whole.len() - 1].into_iter().chain(random);
+        for cut in cuts.collect::<Vec<usize>>() {
+            fs::write(path, &whole[..cut]).unwrap();
+            let code = command().status().unwrap().code();
+            assert_eq!(code, Some(1), "{path:?} after {cut} bytes");
+            assert_eq!(fs::read(path).unwrap(), whole, "{path:?} after {cut} bytes");
         }
-    }
+    });
 }
 
 #[cfg(unix)]
 #[test]
 fn what_was_killed_is_continued_without_a_row_lost_or_twice() {
     let f = Fixture::new();
-    let list = f.list(1500);
     let mut random = fastrand::Rng::with_seed(2);
-    for name in ["out.csv", "out.json"] {
-        let path = f.path(name);
-        let options = ["--resume", "--threads", "2", "--output", path.to_str().unwrap()];
-        let run = || f.classify_list(&list, &options).status().unwrap().code();
-        assert_eq!(run(), Some(1));
-        let whole = fs::read(&path).unwrap();
+    continued(&f, &f.list(1500), |path, whole, command| {
         let lines = whole.split(|&byte| byte == b'\n').count() - 1;
-        fs::remove_file(&path).unwrap();
+        fs::remove_file(path).unwrap();
         let mut kills = 0;
         while kills < 15 {
-            let written = fs::read(&path).map_or(0, |text| text.split(|&b| b == b'\n').count());
+            let written = fs::read(path).map_or(0, |text| text.split(|&b| b == b'\n').count());
             if written > lines * 3 / 4 {
-                fs::remove_file(&path).unwrap();
+                fs::remove_file(path).unwrap();
                 continue;
             }
-            let mut process =
-                start(f.classify_list(&list, &options), &path, written + random.usize(..lines / 9));
+            let mut process = start(command(), path, written + random.usize(..lines / 9));
             process.kill().unwrap();
             // A process that was done before is no kill.
             kills += usize::from(process.wait().unwrap().code().is_none());
         }
-        assert_eq!(run(), Some(1));
-        assert!(fs::read(&path).unwrap() == whole, "{name} differs after it was killed");
-    }
+        assert_eq!(command().status().unwrap().code(), Some(1));
+        assert!(fs::read(path).unwrap() == whole, "{path:?} differs after it was killed");
+    });
 }
 
 #[cfg(unix)]

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::kernels::Cut;
 use crate::kernels::channels::{ChannelTable, Channels, Run, join_channels, permute_channels};
 use crate::plan::map::Extent;
-use crate::plan::tuning::ELEMENTS_PER_BLOCK;
+use crate::plan::tuning::{ELEMENTS_PER_BLOCK, LONG_RUN};
 
 /// Channels of inputs, in any order.
 pub struct ChannelsPrimitive {
@@ -14,11 +14,6 @@ pub struct ChannelsPrimitive {
     /// The channels, if they are all of one input and in short runs or in steps.
     table: Option<ChannelTable>,
 }
-
-/// The mean length of a run from which its channels are copied as one piece rather than by a table.
-///
-/// `cargo bench --bench networks`.
-const LONG_RUN: usize = 32;
 
 impl ChannelsPrimitive {
     /// Returns the primitive whose output has these channels: for each the input, and the channel of
