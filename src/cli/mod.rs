@@ -1,40 +1,7 @@
-//! The command line: one file per command, and what several commands share.
+//! The command line.
 
-mod arrays;
-mod bench;
-mod classify;
-mod convert;
-mod evaluate;
-mod explain;
-mod inspect;
-mod interrupt;
-mod keypoints;
-mod labels;
-mod measure;
-mod messages;
-mod models;
-mod named;
-mod npy;
-mod outcome;
-mod output;
-mod photos;
-mod pipeline;
-mod plan;
-mod preparation;
-mod print;
+mod commands;
 mod program;
-mod record;
-mod rows;
-mod run;
-mod serve;
-mod shells;
-mod sweep;
-mod table;
-mod values;
-mod verify;
-mod version;
-mod work;
-mod workload;
-mod zoo;
+mod support;
 
 pub use program::main;

@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use super::outcome::Outcome;
-use super::print::is_broken_pipe;
-use super::{
-    bench, classify, convert, evaluate, explain, inspect, interrupt, keypoints, messages, run,
-    shells, verify, version, workload, zoo,
+use crate::cli::commands::{
+    bench, classify, convert, evaluate, explain, inspect, keypoints, models, run, shells, verify,
 };
+use crate::cli::support::outcome::Outcome;
+use crate::cli::support::print::is_broken_pipe;
+use crate::cli::support::{interrupt, messages, version};
 use dyrelu::{Error, Result, simd};
 
 /// Run convolutional networks with dynamic ReLU on CPUs.
@@ -53,9 +53,9 @@ enum Command {
     /// Convert an ONNX file to a native weight file.
     Convert(convert::Arguments),
     /// Measure how long a network takes.
-    Bench(workload::Arguments),
+    Bench(bench::Arguments),
     /// List the networks that commands accept by name instead of a file.
-    Models(zoo::Arguments),
+    Models(models::Arguments),
     /// Print what makes a shell complete commands and options.
     Completions(shells::Arguments),
     /// Print the manual page, or write one per command.
@@ -77,7 +77,7 @@ pub fn main() -> ExitCode {
         Command::Verify(a) => verify::run(a),
         Command::Convert(a) => convert::run(a),
         Command::Bench(a) => bench::run(a),
-        Command::Models(a) => zoo::run(a),
+        Command::Models(a) => models::run(a),
         Command::Completions(a) => shells::completions(a, Arguments::command()),
         Command::Man(a) => shells::man(a, Arguments::command()),
     });

@@ -1,0 +1,88 @@
+//! `dyrelu bench --sweep`: measures combinations of threads, batches and streams.
+
+use serde::Serialize;
+
+use super::measure::{Length, Runs, Statistics, measure_runs};
+use super::workload::{Arguments, synthetic_inputs};
+use crate::cli::support::outcome::Outcome;
+use crate::cli::support::print::{TextOrJson, print, to_json};
+use crate::cli::support::shapes::input_shapes;
+use crate::cli::support::table::table;
+use crate::cli::support::values::threads;
+use crate::cli::support::{messages, model};
+use dyrelu::{Result, Session};
+
+/// The batches that are measured, if the network takes them.
+const BATCHES: [usize; 3] = [1, 4, 16];
+
+#[derive(Serialize)]
+struct Combination {
+    threads: usize,
+    batch: usize,
+    streams: usize,
+    images_per_s: f64,
+    statistics_ms: Statistics,
+    disturbed_share: Option<f64>,
+}
+
+pub fn run(arguments: &Arguments) -> Result<Outcome> {
+    let model = model::open(arguments.model.as_deref(), &arguments.engine)?;
+    let all = threads(arguments.threads);
+    let size = arguments.size_for(&model)?;
+    let takes_batches = model.inputs().iter().all(|port| {
+        let first = port.shape().and_then(|shape| shape.first().copied());
+        first.is_none_or(|size| size.is_none())
+    });
+    let mut counts: Vec<usize> =
+        std::iter::successors(Some(1), |&n| Some(2 * n)).take_while(|&n| n < all).collect();
+    counts.push(all);
+    let mut combinations = Vec::new();
+    for threads in counts {
+        for batch in BATCHES.into_iter().filter(|&batch| batch == 1 || takes_batches) {
+            let inputs = input_shapes(&model, None, batch, size)?;
+            let inputs = synthetic_inputs(&inputs, &model)?;
+            let mut streams = vec![1, all / threads];
+            streams.dedup();
+            for streams in streams {
+                let session = |_| Session::with_threads(&model, threads);
+                let mut sessions = (0..streams).map(session).collect::<Result<Vec<_>>>()?;
+                let length = Length::Seconds(arguments.seconds.clamp(0.1, 3600.0) / 5.0);
+                let Runs { times, usage } =
+                    measure_runs(&mut sessions, &inputs, arguments.warmup, length)?;
+                let images = batch as f64;
+                let samples: Vec<f64> = times.iter().map(|time| 1e3 * time / images).collect();
+                combinations.push(Combination {
+                    threads,
+                    batch,
+                    streams,
+                    images_per_s: images * times.len() as f64 / usage.wall_s,
+                    statistics_ms: Statistics::of(&samples),
+                    disturbed_share: usage.disturbed_share,
+                });
+                usage.warning().iter().for_each(messages::note);
+            }
+        }
+    }
+    match arguments.format {
+        TextOrJson::Json => print(&(to_json(&combinations)? + "\n"))?,
+        TextOrJson::Text => print(&as_text(&combinations))?,
+    }
+    Ok(Outcome::Success)
+}
+
+fn as_text(combinations: &[Combination]) -> String {
+    let header = ["threads", "batch", "streams", "images/s", "p50 ms per image", "p99"];
+    let best = combinations.iter().map(|c| c.images_per_s).fold(0.0, f64::max);
+    let rows = combinations.iter().map(|c| {
+        let mark = if c.images_per_s == best { "*" } else { "" };
+        [
+            c.threads.to_string(),
+            c.batch.to_string(),
+            c.streams.to_string(),
+            format!("{mark}{:.1}", c.images_per_s),
+            format!("{:.3}", c.statistics_ms.p50),
+            format!("{:.3}", c.statistics_ms.p99),
+        ]
+    });
+    table(header.map(String::from), rows.collect(), &[0, 1, 2, 3, 4, 5])
+}

@@ -1,0 +1,138 @@
+//! What `dyrelu bench` measures: its arguments, and the inputs of the network.
+
+use std::path::PathBuf;
+
+use crate::cli::support::model;
+use crate::cli::support::print::TextOrJson;
+use crate::cli::support::shapes::input_shapes;
+use crate::cli::support::values::{not_negative, positive, threads};
+use dyrelu::{DType, Error, Model, Port, Result, Tensor};
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dyrelu bench net.onnx --threads 1
+  dyrelu bench net.onnx --streams 4 --threads 1      # four runs at a time: throughput
+  dyrelu bench net.onnx --sweep                      # threads, batches and streams in a table
+  dyrelu bench net.onnx --shape image=1x3x320x320
+  dyrelu bench net.onnx --format json > old.json
+  dyrelu bench net.onnx --compare old.json           # slower or faster, or the same
+  dyrelu bench net.onnx --input x.npy")]
+pub struct Arguments {
+    /// Network: a file, or a name from `dyrelu models`; by default the one that ships with dyrelu.
+    pub model: Option<PathBuf>,
+    /// Number of images per run.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive)]
+    pub batch: usize,
+    /// Number of threads per stream; by default all that this process may use, shared by the streams.
+    #[arg(long, short = 'j', value_name = "N", value_parser = positive)]
+    pub threads: Option<usize>,
+    /// Number of runs at a time, each of a session of its own.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive)]
+    pub streams: usize,
+    /// Duration of the measurement in seconds.
+    #[arg(long, default_value_t = 5.0, value_parser = not_negative)]
+    pub seconds: f64,
+    /// Number of measured runs per stream, instead of a duration.
+    #[arg(long, value_name = "N", value_parser = positive, conflicts_with = "seconds")]
+    pub runs: Option<usize>,
+    /// Number of runs before the measurement, after the first.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub warmup: usize,
+    /// Size of every input axis that the network leaves free, other than the batch; 224 by default.
+    #[arg(long, value_name = "PIXELS", value_parser = positive)]
+    pub size: Option<usize>,
+    /// Shape of an input; give it once per input that is not of the default shape.
+    #[arg(long, value_name = "NAME=NxCxHxW", value_parser = named_shape, conflicts_with_all = ["batch", "size"])]
+    pub shape: Vec<(String, Vec<usize>)>,
+    /// Array for an input instead of a synthetic one; give it once per input, in order.
+    #[arg(long, value_name = "FILE.npy", conflicts_with_all = ["batch", "size", "shape"])]
+    pub input: Vec<PathBuf>,
+    /// Measure combinations of threads, batches and streams, and list them.
+    ///
+    /// Each is measured for a fifth of the time, and two are compared best by --compare.
+    #[arg(long, conflicts_with_all = ["batch", "streams", "shape", "input", "steps", "compare", "serve", "runs"])]
+    pub sweep: bool,
+    /// Compare with a measurement that --format json wrote before. It says how the medians differ, and
+    /// whether that may be chance.
+    #[arg(long, value_name = "FILE.json")]
+    pub compare: Option<PathBuf>,
+    /// List every step instead of the slowest only.
+    #[arg(long)]
+    pub steps: bool,
+    /// Format of the result.
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: TextOrJson,
+    /// Write the first output to this file, then measure on each request on standard input.
+    #[arg(long, value_name = "FILE.npy", hide = true)]
+    pub serve: Option<PathBuf>,
+    #[command(flatten)]
+    pub engine: model::Engine,
+}
+
+/// Parses `NAME=1x3x224x224`.
+fn named_shape(text: &str) -> std::result::Result<(String, Vec<usize>), String> {
+    let expected = "expected NAME=SHAPE, such as image=1x3x320x320";
+    // A name may contain an equals sign, a shape does not.
+    let (name, shape) = text.rsplit_once('=').ok_or(expected)?;
+    let sizes = shape.split('x').map(str::parse).collect::<std::result::Result<Vec<usize>, _>>();
+    Ok((name.to_string(), sizes.map_err(|_| expected)?))
+}
+
+impl Arguments {
+    pub fn threads_per_stream(&self) -> usize {
+        self.threads.unwrap_or_else(|| (threads(None) / self.streams).max(1))
+    }
+
+    /// The size of free axes.
+    pub fn size_for(&self, model: &Model) -> Result<usize> {
+        let size = self.size.unwrap_or(224);
+        // A size that is fixed to the same number is no contradiction.
+        let accepts = |port: &Port| {
+            let dims = port.ty.as_ref().map_or(&[][..], |ty| &ty.dims);
+            dims.iter().skip(1).any(|dim| dim.as_size().is_none_or(|fixed| fixed == size))
+        };
+        if self.size.is_some() && !model.inputs().iter().any(accepts) {
+            return Err(Error::input(format!(
+                "--size {size} has no effect: the network fixes the sizes of its inputs"
+            )));
+        }
+        Ok(size)
+    }
+
+    /// The shapes of the inputs.
+    pub fn shapes(&self, model: &Model) -> Result<Vec<Vec<usize>>> {
+        let mut shapes = input_shapes(model, None, self.batch, self.size_for(model)?)?;
+        for (name, shape) in &self.shape {
+            let at =
+                model.inputs().iter().position(|port| port.name == *name).ok_or_else(|| {
+                    let names: Vec<_> = model.inputs().iter().map(|port| &port.name).collect();
+                    Error::input(format!("there is no input {name:?}; the network has {names:?}"))
+                })?;
+            shapes[at].clone_from(shape);
+        }
+        let first = |shape: &Vec<usize>| shape.first().copied();
+        if let Some(shape) = shapes.iter().find(|shape| first(shape) != Some(self.batch))
+            && self.shape.is_empty()
+        {
+            return Err(Error::input(format!(
+                "the network takes batches of {} only; add --batch {0}",
+                shape.first().unwrap_or(&0)
+            )));
+        }
+        Ok(shapes)
+    }
+}
+
+/// Inputs with the values of a sine wave.
+pub fn synthetic_inputs(shapes: &[Vec<usize>], model: &Model) -> Result<Vec<Tensor>> {
+    let tensor = |(shape, port): (&Vec<usize>, &Port)| {
+        let count = dyrelu::tensor::num_elements(shape)
+            .filter(|&n| n < 1 << 30)
+            .ok_or_else(|| Error::input(format!("an input of shape {shape:?} is too large")))?;
+        let wave = (0..count).map(|i| ((i % 8191) as f32 * 0.37).sin());
+        let wave = Tensor::new(shape, wave.collect::<Vec<f32>>())?;
+        wave.cast(port.ty.as_ref().map_or(DType::F32, |ty| ty.dtype))
+    };
+    shapes.iter().zip(model.inputs()).map(tensor).collect()
+}

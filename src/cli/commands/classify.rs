@@ -1,0 +1,200 @@
+//! `dyrelu classify`: classifies photos.
+
+mod output;
+mod rows;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use self::output::{Done, Output};
+use self::rows::{Column, Format, Rows};
+use crate::cli::support::outcome::Outcome;
+use crate::cli::support::photos::{Source, Sources};
+use crate::cli::support::pipeline::{self, Event, Settings};
+use crate::cli::support::preparation::Preparation;
+use crate::cli::support::progress::progress;
+use crate::cli::support::values::{not_negative, positive};
+use crate::cli::support::work::Work;
+use crate::cli::support::{interrupt, messages, model};
+use dyrelu::{Error, Result};
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dyrelu classify photo.jpg
+  dyrelu classify photos/ --output predictions.csv
+  dyrelu classify photos/ --output predictions.csv --resume    # continues what was interrupted
+  dyrelu classify --model net.onnx --preprocess clip --labels labels.txt photo.jpg
+  find . -name '*.jpg' -print0 | dyrelu classify --format json --list - -0
+  curl https://example.com/photo.jpg | dyrelu classify -
+  ffmpeg -i film.mp4 -f rawvideo -pix_fmt rgb24 - | dyrelu classify --rawvideo 1280x720:rgb24")]
+pub struct Arguments {
+    /// Network: a file, or a name from `dyrelu models`; by default the one that ships with dyrelu.
+    #[arg(long, short, value_name = "MODEL")]
+    model: Option<PathBuf>,
+    /// Number of predictions per photo.
+    #[arg(long, value_name = "K", default_value_t = 5, value_parser = positive)]
+    top: usize,
+    /// Leave out predictions with a smaller score.
+    #[arg(long, value_name = "SCORE", default_value_t = 0.0, value_parser = not_negative)]
+    threshold: f64,
+    /// Format of the results; by default that of the extension of --output, otherwise text.
+    ///
+    /// CSV has a row per prediction, and one row with empty predictions for a photo that failed. JSON
+    /// has one object per line, with path and either predictions or error. A path that is not valid
+    /// Unicode is printed with replacement characters; JSON then adds path_hex, its bytes in
+    /// hexadecimal.
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// Columns of CSV, separated by commas.
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "path,rank,class,label,score",
+        value_name = "NAMES"
+    )]
+    columns: Vec<Column>,
+    /// File to write the results to, as they come.
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Continue the file of --output: skip the photos that it has. They must be named as before.
+    #[arg(long, requires = "output")]
+    resume: bool,
+    #[command(flatten)]
+    work: Work,
+    #[command(flatten)]
+    photos: Sources,
+    #[command(flatten)]
+    preparation: Preparation,
+    #[command(flatten)]
+    engine: model::Engine,
+}
+
+pub fn run(arguments: Arguments) -> Result<Outcome> {
+    let rows = arguments.rows()?;
+    let mut source = Source::open(&arguments.photos)?;
+    if source.look_ahead(1) == 0 {
+        return Err(source.nothing_found());
+    }
+    let threads = arguments.work.threads()?;
+    let model = model::open(arguments.model.as_deref(), &arguments.engine)?;
+    let (preprocess, labels) = arguments.preparation.of_model(&model)?;
+    let (mut output, done) = match &arguments.output {
+        Some(path) => Output::file(path, arguments.resume, &rows, &mut source)?,
+        None => (Output::standard(&rows)?, Done::default()),
+    };
+    let photos = source.look_ahead(threads);
+    let classifiers = arguments.work.classifiers(&model, &preprocess, &labels, photos)?;
+    let (decode, max_bytes) = arguments.work.decode_options();
+    let batch = arguments.work.batch(photos);
+    let settings = Settings { decode, max_bytes, batch, top: arguments.top };
+
+    let mut tally =
+        Tally { failures: done.failures.len(), failed: done.failed, ..Tally::default() };
+    done.failures.iter().for_each(messages::error);
+    let progress = progress(&arguments.photos, photos, done.photos);
+    let start = Instant::now();
+    let stages = pipeline::run(source, classifiers, settings, |event| match event {
+        Event::Photo(path, result) => {
+            if let Err(e) = &result {
+                tally.failed += 1;
+                progress.suspend(|| messages::error(e));
+            }
+            let rows = rows.of(&path, &result)?;
+            progress.suspend(|| output.write(&rows))?;
+            progress.inc(1);
+            tally.photos += 1;
+            tally.last = path;
+            Ok(())
+        }
+        Event::Failure(e) => {
+            tally.failures += 1;
+            progress.suspend(|| messages::error(e));
+            Ok(())
+        }
+        Event::Note(text) => {
+            progress.suspend(|| messages::note(text));
+            Ok(())
+        }
+    })?;
+    let time = start.elapsed();
+    progress.finish_and_clear();
+    output.finish()?;
+    tally.report(&arguments, done.photos, time, &stages);
+    Ok(match interrupt::received() {
+        Some(signal) => Outcome::Stopped(signal),
+        None if tally.failed > 0 || tally.failures > 0 => Outcome::Partial,
+        None => Outcome::Success,
+    })
+}
+
+/// What happened so far.
+#[derive(Default)]
+struct Tally {
+    /// The photos that have rows now, without those that had them before.
+    photos: u64,
+    /// The last one.
+    last: PathBuf,
+    /// The photos that could not be classified, with those before.
+    failed: u64,
+    /// The folders that could not be searched.
+    failures: usize,
+}
+
+impl Tally {
+    /// Prints how the work ended. `before` is the number of photos that had rows before.
+    fn report(
+        &self,
+        arguments: &Arguments,
+        before: u64,
+        time: Duration,
+        stages: &pipeline::Stages,
+    ) {
+        let all = before + self.photos;
+        if self.failed > 0 {
+            messages::error(format_args!(
+                "{} of {all} photos could not be classified",
+                self.failed
+            ));
+        }
+        if interrupt::received().is_some() {
+            let last = self.last.display();
+            let hint = if arguments.output.is_some() { "; --resume continues" } else { "" };
+            messages::error(match self.photos {
+                0 => format!("stopped before the first photo{hint}"),
+                _ => format!("stopped after photo {all}, {last}{hint}"),
+            });
+        }
+        let seconds = time.as_secs_f64();
+        if before > 0 {
+            messages::summary(format_args!("{before} photos had results before"));
+        }
+        if self.photos > 1 {
+            messages::summary(format_args!(
+                "{} photos in {seconds:.2} s, {:.1} photos/s: {}",
+                self.photos,
+                self.photos as f64 / seconds.max(1e-9),
+                stages.shares()
+            ));
+        }
+    }
+}
+
+impl Arguments {
+    fn rows(&self) -> Result<Rows> {
+        let of_output = || self.output.as_ref().map_or(Format::Text, |path| Format::of_file(path));
+        let format = self.format.unwrap_or_else(of_output);
+        if self.resume && format == Format::Text {
+            return Err(Error::input("--resume needs --format csv or --format json"));
+        }
+        let needed = [Column::Path, Column::Rank];
+        if self.resume
+            && format == Format::Csv
+            && !needed.iter().all(|column| self.columns.contains(column))
+        {
+            return Err(Error::input("--resume needs the columns path and rank"));
+        }
+        Ok(Rows { format, columns: self.columns.clone(), threshold: self.threshold as f32 })
+    }
+}

@@ -1,0 +1,118 @@
+//! `dyrelu convert`: converts an ONNX file to a native weight file.
+
+use std::path::{Path, PathBuf};
+
+use crate::cli::support::outcome::Outcome;
+use crate::cli::support::preparation::{Network, Preparation};
+use crate::cli::support::print::print;
+use crate::cli::support::{messages, model};
+use dyrelu::compile::Report;
+use dyrelu::format::safetensors::{WeightStorage, Written, stored, write};
+use dyrelu::graph::infer::infer;
+use dyrelu::graph::{Graph, ValueId};
+use dyrelu::vision::{KeypointScheme, Preprocess};
+use dyrelu::{Result, compile};
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dyrelu convert net.onnx net.safetensors
+  dyrelu convert net.onnx net.safetensors --weights f16 \\
+      --preprocess imagenet --labels labels.txt
+  dyrelu convert net.onnx net.safetensors --note top1='83.0% of 3,925 photos'
+  dyrelu convert net.onnx net.safetensors --pack     # twice the size, a tenth of the loading time")]
+pub struct Arguments {
+    /// Network to convert.
+    input: PathBuf,
+    /// File to write.
+    output: PathBuf,
+    /// Type of the stored weights; f16 halves the file and rounds the weights.
+    #[arg(long, value_enum, default_value = "f32")]
+    weights: Weights,
+    /// Also store the weights in the layout that the kernels read, so that loading only maps the
+    /// file.
+    #[arg(long)]
+    pack: bool,
+    /// Note about the network to store in the file; `dyrelu models` shows the one with key top1. The
+    /// one with key keypoints is JSON that says how `dyrelu keypoints` decodes outputs.
+    #[arg(long, value_name = "KEY=TEXT", value_parser = note)]
+    note: Vec<(String, String)>,
+    #[command(flatten)]
+    preparation: Preparation,
+    #[command(flatten)]
+    files: model::Files,
+}
+
+/// Parses `KEY=TEXT`. Refuses keys that have a meaning in the file format.
+fn note(text: &str) -> std::result::Result<(String, String), String> {
+    let (key, text) = text.split_once('=').ok_or("expected KEY=TEXT")?;
+    if key.is_empty() || key.starts_with("dyrelu.") || ["preprocess", "labels"].contains(&key) {
+        return Err(format!("{key:?} is empty or reserved by the file format"));
+    }
+    if key == "keypoints" {
+        KeypointScheme::from_json(text).map_err(|e| e.to_string())?;
+    }
+    Ok((key.to_string(), text.to_string()))
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Weights {
+    F32,
+    F16,
+}
+
+pub fn run(arguments: Arguments) -> Result<Outcome> {
+    let mut graph = arguments.files.read(&arguments.input)?;
+    let report = compile::optimise(&mut graph).map_err(|e| e.in_file(&arguments.input))?;
+    let types = infer(&graph)?;
+    let ty = |values: &[ValueId]| values.first().and_then(|&id| types.get(id)).cloned();
+    let (input, scores) = (ty(graph.inputs()), ty(graph.outputs()));
+    let network = Network::new(input.as_ref(), scores.as_ref());
+    let stated = graph.metadata.get("preprocess").map(|json| Preprocess::from_json(json));
+    let stated = stated.transpose().map_err(|e| e.in_file(&arguments.input))?;
+    if let Some(preprocess) = arguments.preparation.preprocess(&network, stated)? {
+        graph.metadata.insert("preprocess".into(), preprocess.to_json()?);
+    }
+    if let Some(lines) = arguments.preparation.labels(&network)? {
+        graph.metadata.insert("labels".into(), lines);
+    }
+    graph.metadata.extend(arguments.note);
+    let weights = match arguments.weights {
+        Weights::F32 => WeightStorage::F32,
+        Weights::F16 => WeightStorage::F16,
+    };
+    let written = if arguments.pack {
+        write_packed(&graph, &report, &arguments.output, weights)?
+    } else {
+        write(&graph, None, &arguments.output, weights)?
+    };
+    print(&format!(
+        "{}: {} nodes, {} dynamic activations, {:.1} MB\n",
+        arguments.output.display(),
+        graph.nodes().len(),
+        report.dynamic_activations.len(),
+        written.bytes as f64 / 1e6
+    ))?;
+    if written.flushed > 0 {
+        let count = written.flushed;
+        messages::note(format_args!("{count} subnormal weights were stored as zero"));
+    }
+    for place in &report.unrecognised {
+        messages::note(format_args!("{:?} was not recognised: {}", place.name, place.reason));
+    }
+    Ok(Outcome::Success)
+}
+
+/// Writes a network with its packed weights.
+fn write_packed(
+    graph: &Graph,
+    report: &Report,
+    output: &Path,
+    weights: WeightStorage,
+) -> Result<Written> {
+    // The packed weights are those that a reader of the file would pack: rounded to f16 or not.
+    let (stored, flushed) = stored(graph, weights)?;
+    let prepared = compile::prepare(&stored, &report.unrecognised)?;
+    let written = write(&stored, Some(prepared), output, weights)?;
+    Ok(Written { flushed, ..written })
+}

@@ -1,0 +1,145 @@
+//! `dyrelu evaluate`: measures how often a classifier is right.
+
+mod report;
+mod truth;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::cli::support::outcome::Outcome;
+use crate::cli::support::photos::{Source, Sources};
+use crate::cli::support::pipeline::{self, Event, Settings};
+use crate::cli::support::preparation::Preparation;
+use crate::cli::support::print::{print, to_json};
+use crate::cli::support::progress::progress;
+use crate::cli::support::work::Work;
+use crate::cli::support::{interrupt, labels, messages, model};
+use dyrelu::format::Replacement;
+use dyrelu::{Error, Result};
+use report::Tally;
+use truth::Truth;
+
+/// The number of best classes among which the true one counts for the second accuracy.
+const TOP: usize = 5;
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dyrelu evaluate val/                               # a folder per class
+  dyrelu evaluate photos/ --index classes.csv        # a table of files and classes
+  dyrelu evaluate val/ --format markdown > report.md
+  dyrelu evaluate val/ --confusion confusion.csv
+
+A folder, or a class in the table, is named as the network names the class, by the class's number, or by a
+synset of ImageNet such as n01440764. If no folder is, and there is one per class, the classes are the
+folders in the order of their names, as in torchvision.")]
+#[group(id = "evaluate")]
+pub struct Arguments {
+    /// Network: a file, or a name from `dyrelu models`; by default the one that ships with dyrelu.
+    #[arg(long, short, value_name = "MODEL")]
+    model: Option<PathBuf>,
+    /// Table of classes (CSV) with a column `file` or `path` and a column `class`, `label` or `label0`.
+    #[arg(long, value_name = "FILE.csv")]
+    index: Option<PathBuf>,
+    /// Format of the report.
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+    /// Number of worst mistakes to list: those with the highest scores.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    mistakes: usize,
+    /// Write the confusion matrix to this file, a row per true class and a column per predicted one.
+    #[arg(long, value_name = "FILE.csv")]
+    confusion: Option<PathBuf>,
+    #[command(flatten)]
+    photos: Sources,
+    #[command(flatten)]
+    work: Work,
+    #[command(flatten)]
+    preparation: Preparation,
+    #[command(flatten)]
+    engine: model::Engine,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Text,
+    Markdown,
+    Json,
+}
+
+pub fn run(arguments: Arguments) -> Result<Outcome> {
+    let mut source = Source::open(&arguments.photos)?;
+    if source.look_ahead(1) == 0 {
+        return Err(source.nothing_found());
+    }
+    let model = model::open(arguments.model.as_deref(), &arguments.engine)?;
+    let (preprocess, names) = arguments.preparation.of_model(&model)?;
+    let scores = model.outputs().first().and_then(|port| port.ty.as_ref());
+    let classes = labels::count(scores).unwrap_or(names.len());
+    let names: Vec<String> = (0..classes).map(|class| names.name(class)).collect();
+    let truth = match &arguments.index {
+        Some(path) => Truth::of_table(path, &names)?,
+        None => Truth::of_folders(&arguments.photos.paths, &names)?,
+    };
+    let photos = source.look_ahead(arguments.work.threads()?);
+    let labels = dyrelu::vision::Labels::from_lines(&names.join("\n"));
+    let classifiers = arguments.work.classifiers(&model, &preprocess, &labels, photos)?;
+    let (decode, max_bytes) = arguments.work.decode_options();
+    let settings = Settings { decode, max_bytes, batch: arguments.work.batch(photos), top: TOP };
+    let mut tally = Tally::new(arguments.mistakes);
+    let mut failed = 0u64;
+    let progress = progress(&arguments.photos, photos, 0);
+    let stages = pipeline::run(source, classifiers, settings, |event| {
+        let outcome = match event {
+            Event::Photo(path, result) => {
+                progress.inc(1);
+                result.and_then(|predictions| {
+                    let class = truth.of(&path).map_err(|e| e.in_file(&path))?;
+                    tally.add(path, class, &predictions);
+                    Ok(())
+                })
+            }
+            Event::Failure(e) => Err(e),
+            Event::Note(text) => {
+                progress.suspend(|| messages::note(text));
+                Ok(())
+            }
+        };
+        if let Err(e) = outcome {
+            failed += 1;
+            progress.suspend(|| messages::error(e));
+        }
+        Ok(())
+    })?;
+    progress.finish_and_clear();
+    messages::detail(stages.shares());
+    if tally.photos() == 0 {
+        return Err(Error::input("no photo was evaluated"));
+    }
+    if interrupt::received().is_some() {
+        let photos = tally.photos();
+        messages::error(format_args!(
+            "stopped after {photos} photos: the report is of these alone"
+        ));
+    }
+    let evaluation = tally.evaluation(&names, failed);
+    if let Some(path) = &arguments.confusion {
+        write(path, &evaluation.confusion(&names)?)?;
+    }
+    print(&match arguments.format {
+        Format::Text => evaluation.as_text(),
+        Format::Markdown => evaluation.as_markdown(),
+        Format::Json => to_json(&evaluation)? + "\n",
+    })?;
+    Ok(match interrupt::received() {
+        Some(signal) => Outcome::Stopped(signal),
+        None if failed > 0 => Outcome::Partial,
+        None => Outcome::Success,
+    })
+}
+
+fn write(path: &Path, contents: &[u8]) -> Result<()> {
+    let mut file = Replacement::of(path)?;
+    file.write_all(contents).map_err(|e| Error::io(path, e))?;
+    file.keep()
+}

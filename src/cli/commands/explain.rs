@@ -1,0 +1,173 @@
+//! `dyrelu explain`: shows what the dynamic activations of a network do with photos.
+
+mod freeze;
+mod page;
+mod picture;
+mod probe;
+mod statistics;
+mod svg;
+mod tables;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use self::probe::Probe;
+use self::statistics::Statistics;
+use crate::cli::support::outcome::Outcome;
+use crate::cli::support::photos::{Found, Source, Sources};
+use crate::cli::support::print::print;
+use crate::cli::support::table::table;
+use crate::cli::support::values::{not_negative, positive, threads};
+use crate::cli::support::{messages, model, preparation};
+use dyrelu::format::Replacement;
+use dyrelu::format::safetensors::{WeightStorage, write as write_network};
+use dyrelu::vision::{DecodeOptions, Preprocess};
+use dyrelu::{Error, Result, Session};
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dyrelu explain efficientnet-lite0-dyrelu-b photos/ --out dynamics
+  dyrelu explain net.onnx --preprocess imagenet photos/ --out dynamics
+  dyrelu explain net.onnx photos/ --out dynamics --tolerance 0.001 --freeze faster.safetensors
+
+The folder gets index.html, a page with all pictures that opens without a network connection, and the
+numbers: activations.csv with a row per activation, and coefficients.csv with a row per coefficient.
+A hundred photos give stable shares; the first ones are shown with their attention.")]
+pub struct Arguments {
+    /// Network: a file, or a name from `dyrelu models`.
+    model: PathBuf,
+    /// Folder to write.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Largest deviation between photos, as a mean over channels, of the coefficients of an activation
+    /// that counts as static.
+    #[arg(long, value_name = "DEVIATION", default_value_t = 0.01, value_parser = not_negative)]
+    tolerance: f64,
+    /// Native weight file to write: the network with constants, the means over the photos, in place of the
+    /// coefficients of static activations.
+    #[arg(long, value_name = "FILE")]
+    freeze: Option<PathBuf>,
+    /// Preparation of photos, for a model file without one: `imagenet` for torchvision's usual one, or
+    /// a JSON file.
+    #[arg(long, value_name = "imagenet|JSON|FILE")]
+    preprocess: Option<String>,
+    /// Number of threads; by default all that this process may use.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    threads: Option<usize>,
+    #[command(flatten)]
+    photos: Sources,
+    #[command(flatten)]
+    engine: model::Engine,
+}
+
+pub fn run(arguments: Arguments) -> Result<Outcome> {
+    let mut source = Source::open(&arguments.photos)?;
+    if source.look_ahead(1) == 0 {
+        return Err(source.nothing_found());
+    }
+    let model = model::open(Some(&arguments.model), &arguments.engine)?;
+    let of_model = |e: Error| e.in_file(&arguments.model);
+    let preprocess = match &arguments.preprocess {
+        Some(argument) => preparation::named(argument, &model)?,
+        None if model.metadata("preprocess").is_some() => Preprocess::from_model(&model)?,
+        None => {
+            let missing = "the model file does not state how photos are prepared; add --preprocess \
+                           imagenet, or a JSON file";
+            return Err(of_model(Error::input(missing)));
+        }
+    };
+    let (probed, probe) = Probe::new(&model).map_err(of_model)?;
+    let mut session = Session::with_threads(&probed, threads(arguments.threads))?;
+    let mut statistics = Statistics::of(&probe);
+    let mut failed = false;
+    for found in source {
+        let photo = match found {
+            Found::Photo(photo) => photo,
+            Found::Failure(e) => {
+                failed = true;
+                messages::error(e);
+                continue;
+            }
+            Found::Note(text) => {
+                messages::note(text);
+                continue;
+            }
+        };
+        let name = photo.name.clone();
+        let added = photo.load(&DecodeOptions::default()).and_then(|photo| {
+            let input = preprocess.apply(&photo)?;
+            let outputs = session.run(std::slice::from_ref(&input))?;
+            statistics.add(&name, &input, &probe.read(&outputs)?);
+            Ok(())
+        });
+        if let Err(e) = added {
+            failed = true;
+            messages::error(e.in_file(&name));
+        }
+    }
+    if statistics.photos == 0 {
+        return Err(Error::input("none of the photos could be used, so nothing was written"));
+    }
+    let summary = statistics.summary(arguments.tolerance);
+    let name = arguments.model.file_name().unwrap_or_default().to_string_lossy();
+    write(
+        &arguments.out,
+        [
+            ("index.html", page::html(&name, &statistics, &summary)),
+            ("activations.csv", tables::activations(&summary)?),
+            ("coefficients.csv", tables::coefficients(&summary)?),
+        ],
+    )?;
+    if let Some(path) = &arguments.freeze {
+        let graph = model.graph().clone();
+        let (graph, frozen) = freeze::freeze(graph, &probe, &statistics, &summary)?;
+        write_network(&graph, None, path, WeightStorage::F32)?;
+        print(&format!("{}: {frozen} activations have constant coefficients\n", path.display()))?;
+    }
+    print(&text(&summary, &statistics, &arguments.out))?;
+    Ok(if failed { Outcome::Partial } else { Outcome::Success })
+}
+
+/// Writes all files, or none under its name.
+fn write<const N: usize>(folder: &Path, files: [(&str, String); N]) -> Result<()> {
+    fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+    let mut replacements = Vec::new();
+    for (name, contents) in files {
+        let path = folder.join(name);
+        let mut file = Replacement::of(&path)?;
+        file.write_all(contents.as_bytes()).map_err(|e| Error::io(&path, e))?;
+        replacements.push(file);
+    }
+    replacements.into_iter().try_for_each(Replacement::keep)
+}
+
+fn text(summary: &statistics::Summary, statistics: &Statistics, out: &Path) -> String {
+    let header =
+        ["activation", "form", "K", "slope < 0 or > 1", "|intercept| > 0.05", "deviation", ""];
+    let percent =
+        |share: Option<f64>| share.map_or("-".into(), |share| format!("{:.0}%", 100.0 * share));
+    let rows = summary.activations.iter().map(|a| {
+        let deviation = a.deviation.map_or("-".into(), |d| format!("{d:.4}"));
+        let note = if a.is_static { "static" } else { "" };
+        let (unusual, shifted) = (percent(a.unusual_slopes), percent(a.intercepts));
+        [a.name.clone(), a.form.into(), a.k.to_string(), unusual, shifted, deviation, note.into()]
+    });
+    let mut text = table(header.map(String::from), rows.collect(), &[2, 3, 4, 5]);
+    let count = summary.activations.len();
+    let fixed = summary.activations.iter().filter(|a| a.is_static).count();
+    text.push_str(&format!(
+        "\n{count} dynamic activations over {} photos; in all, {} have a slope below 0 or above 1, {} an \
+         intercept beyond 0.05\n",
+        statistics.photos,
+        percent(summary.unusual_slopes),
+        percent(summary.intercepts)
+    ));
+    text.push_str(&match statistics.photos {
+        1 => "one photo cannot show whether coefficients depend on it: give several\n".to_string(),
+        _ => format!("{fixed} are static: their coefficients hardly differ between photos\n"),
+    });
+    text.push_str(&format!("{}\n", out.join("index.html").display()));
+    text
+}

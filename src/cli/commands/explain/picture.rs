@@ -1,0 +1,112 @@
+//! Grids of numbers as pictures that a page holds.
+
+use super::statistics::{BINS, Histogram};
+use dyrelu::Tensor;
+
+/// Colours from the least number to the largest, even in brightness: dark blue, teal, green, yellow.
+const SCALE: [[f32; 3]; 5] = [
+    [68.0, 1.0, 84.0],
+    [59.0, 82.0, 139.0],
+    [33.0, 145.0, 140.0],
+    [94.0, 201.0, 98.0],
+    [253.0, 231.0, 37.0],
+];
+
+fn colour(share: f32) -> [u8; 3] {
+    let place = share.clamp(0.0, 1.0) * (SCALE.len() - 1) as f32;
+    let below = (place as usize).min(SCALE.len() - 2);
+    let mix = |channel: usize| {
+        let (from, to) = (SCALE[below][channel], SCALE[below + 1][channel]);
+        (from + (to - from) * (place - below as f32)).round() as u8
+    };
+    [mix(0), mix(1), mix(2)]
+}
+
+/// The counts of a histogram, by the logarithm. Empty places are white.
+pub fn of_histogram(histogram: &Histogram) -> String {
+    let most = histogram.counts.iter().copied().max().unwrap_or(0).max(1);
+    let largest = (1.0 + most as f32).ln();
+    let pixels = histogram.counts.iter().flat_map(|&count| match count {
+        0 => [255; 3],
+        count => colour((1.0 + count as f32).ln() / largest),
+    });
+    data_uri(BINS, BINS, &pixels.collect::<Vec<u8>>())
+}
+
+/// An attention, from its least value to its largest.
+pub fn of_attention(
+    attention: &[f32],
+    [height, width]: [usize; 2],
+    least: f32,
+    most: f32,
+) -> String {
+    let share = |value: f32| (value - least) / (most - least).max(f32::MIN_POSITIVE);
+    let pixels: Vec<u8> = attention.iter().flat_map(|&value| colour(share(value))).collect();
+    data_uri(width, height, &pixels)
+}
+
+/// The input of a network, `[1, 3, height, width]`, with levels from the least to the largest number.
+pub fn of_input(input: &Tensor) -> Option<String> {
+    let &[_, 3, height, width] = input.shape() else { return None };
+    let values = input.as_f32().ok()?;
+    let least = values.iter().copied().fold(f32::INFINITY, f32::min);
+    let most = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let level =
+        |at: usize| ((values[at] - least) / (most - least).max(f32::MIN_POSITIVE) * 255.0) as u8;
+    let area = height * width;
+    let pixels = (0..area).flat_map(|at| [level(at), level(area + at), level(2 * area + at)]);
+    Some(data_uri(width, height, &pixels.collect::<Vec<u8>>()))
+}
+
+/// A PNG file of RGB pixels as a URI.
+fn data_uri(width: usize, height: usize, pixels: &[u8]) -> String {
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, width as u32, height as u32);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    // Writing to memory cannot fail, and the number of pixels is right.
+    let written = encoder.write_header().and_then(|mut writer| {
+        writer.write_image_data(pixels)?;
+        writer.finish()
+    });
+    match written {
+        Ok(()) => format!("data:image/png;base64,{}", base64(&file)),
+        Err(_) => String::new(),
+    }
+}
+
+/// RFC 4648.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let byte = |i: usize| u32::from(group.get(i).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for digit in 0..4 {
+            let is_padding = digit > group.len();
+            let value = (bits >> (18 - 6 * digit)) & 63;
+            text.push(if is_padding { '=' } else { char::from(DIGITS[value as usize]) });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_that_of_the_standard() {
+        for (bytes, text) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(base64(bytes.as_bytes()), text);
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! `dyrelu verify`: compares the engine with the reference executor, and with expected outputs.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use crate::cli::support::outcome::Outcome;
+use crate::cli::support::print::print;
+use crate::cli::support::values::{not_negative, positive, threads};
+use crate::cli::support::{arrays, model, named};
+use dyrelu::graph::Graph;
+use dyrelu::{DType, Error, Result, Session, Tensor, reference};
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  dyrelu verify net.onnx
+  dyrelu verify net.onnx --input x.npy --expect y.npy")]
+pub struct Arguments {
+    /// Network: a file, or a name from `dyrelu models`; by default the one that ships with dyrelu.
+    model: Option<PathBuf>,
+    /// Array for an input instead of random numbers; give it once per input, in order.
+    #[arg(long, value_name = "FILE.npy")]
+    input: Vec<PathBuf>,
+    /// Expected array of an output; give it once per output, in order.
+    #[arg(long, value_name = "FILE.npy")]
+    expect: Vec<PathBuf>,
+    /// Largest accepted error, relative to the largest magnitude in the array.
+    #[arg(long, default_value_t = 1e-4, value_parser = not_negative)]
+    tolerance: f64,
+    /// Size of every axis of random inputs that the network leaves free, other than the batch.
+    #[arg(long, value_name = "PIXELS", default_value_t = 224, value_parser = positive)]
+    size: usize,
+    /// Number of threads; by default all that this process may use.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    threads: Option<usize>,
+    #[command(flatten)]
+    engine: model::Engine,
+}
+
+pub fn run(arguments: Arguments) -> Result<Outcome> {
+    let path = named::find(arguments.model.as_deref())?;
+    let graph = arguments.engine.files.read(&path)?;
+    let model = model::open(Some(&path), &arguments.engine)?;
+    let inputs = if arguments.input.is_empty() {
+        random_inputs(&graph, arguments.size)?
+    } else {
+        arguments.input.iter().map(|path| arrays::read(path)).collect::<Result<_>>()?
+    };
+    // Values are compared by name: a pass that replaces a value keeps its name.
+    let mut engine_values: HashMap<String, Tensor> = HashMap::new();
+    let mut session = Session::with_threads(&model, threads(arguments.threads))?;
+    let outputs = session.run_observed(&inputs, &mut |name, tensor| {
+        engine_values.insert(name.to_string(), tensor.clone());
+    })?;
+    let mut worst: Option<(f64, String)> = None;
+    let mut compared = 0;
+    let mut failure = None;
+    let expected = reference::trace(&graph, &inputs, &mut |id, tensor| {
+        let name = &graph.value(id).name;
+        let computed = engine_values.get(name).filter(|t| t.dtype() == DType::F32);
+        let Some(computed) = computed else { return };
+        match relative_error(name, computed, tensor) {
+            Ok(error) => {
+                compared += 1;
+                if worst.as_ref().is_none_or(|(w, _)| error > *w || error.is_nan()) {
+                    worst = Some((error, name.clone()));
+                }
+            }
+            Err(e) => failure = Some(e),
+        }
+    })?;
+    if let Some(e) = failure {
+        return Err(e);
+    }
+    let mut passed = true;
+    let mut print_line = |comparison: &str, error: f64| {
+        let accepted = error <= arguments.tolerance;
+        passed &= accepted;
+        print(&format!(
+            "{}  {comparison}: relative error {error:.2e}\n",
+            if accepted { "ok  " } else { "FAIL" }
+        ))
+    };
+    if let Some((error, name)) = worst {
+        let comparison = format!("{compared} values against the reference, the worst is {name:?}");
+        print_line(&comparison, error)?;
+    }
+    for (i, (output, expected)) in outputs.iter().zip(&expected).enumerate() {
+        let name = &model.outputs()[i].name;
+        print_line(
+            &format!("output {name:?} against the reference"),
+            relative_error(name, output, expected)?,
+        )?;
+    }
+    if arguments.expect.len() > outputs.len() {
+        return Err(Error::input(format!(
+            "--expect was given {} times, but the network has {} outputs",
+            arguments.expect.len(),
+            outputs.len()
+        )));
+    }
+    for (i, path) in arguments.expect.iter().enumerate() {
+        let name = &model.outputs()[i].name;
+        let expected = arrays::read(path)?;
+        print_line(
+            &format!("output {name:?} against {}", path.display()),
+            relative_error(name, &outputs[i], &expected)?,
+        )?;
+    }
+    Ok(if passed { Outcome::Success } else { Outcome::Partial })
+}
+
+/// The largest difference, divided by the largest magnitude among the expected elements.
+///
+/// Equal infinities and pairs of NaN count as equal. NaN or an infinity on one side only makes the
+/// result NaN.
+fn relative_error(name: &str, computed: &Tensor, expected: &Tensor) -> Result<f64> {
+    if computed.shape() != expected.shape() {
+        return Err(Error::shape(format!(
+            "{name:?} has shape {:?}, expected {:?}",
+            computed.shape(),
+            expected.shape()
+        )));
+    }
+    // In half precision, two results that differ slightly may round to neighbouring numbers.
+    let unit = match computed.dtype() {
+        DType::F16 => 1.0 / f64::from(1 << 10),
+        DType::BF16 => 1.0 / f64::from(1 << 7),
+        _ => 0.0,
+    };
+    let (computed, expected) = (computed.cast(DType::F64)?, expected.cast(DType::F64)?);
+    let (computed, expected) = (computed.as_slice::<f64>()?, expected.as_slice::<f64>()?);
+    let mut scale = f64::MIN_POSITIVE;
+    let mut worst = 0f64;
+    for (&a, &b) in computed.iter().zip(expected) {
+        let is_neighbour = b.is_finite() && (a - b).abs() <= unit * b.abs();
+        if a == b || is_neighbour || (a.is_nan() && b.is_nan()) {
+            scale = if b.is_finite() { scale.max(b.abs()) } else { scale };
+            continue;
+        }
+        if !(a - b).is_finite() {
+            return Ok(f64::NAN);
+        }
+        scale = scale.max(b.abs());
+        worst = worst.max((a - b).abs());
+    }
+    Ok(worst / scale)
+}
+
+/// Inputs of approximately normally distributed numbers, the same at every call.
+fn random_inputs(graph: &Graph, size: usize) -> Result<Vec<Tensor>> {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut uniform = move || {
+        // SplitMix64
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    };
+    let tensor = |id: &_| {
+        let value = graph.value(*id);
+        let Some(ty) = &value.input else { return Err(Error::graph("an input without a type")) };
+        if !ty.dtype.is_float() {
+            return Err(Error::input(format!(
+                "input {:?} is of type {}, which has no random values; add --input FILE.npy",
+                value.name, ty.dtype
+            )));
+        }
+        let size = |(axis, d): (usize, &dyrelu::graph::Dim)| {
+            d.as_size().unwrap_or(if axis == 0 { 2 } else { size })
+        };
+        let shape: Vec<usize> = ty.dims.iter().enumerate().map(size).collect();
+        let count = dyrelu::tensor::num_elements(&shape)
+            .filter(|&n| n < 1 << 30)
+            .ok_or_else(|| Error::input(format!("an input of shape {shape:?} is too large")))?;
+        let values = (0..count).map(|_| (0..12).map(|_| uniform()).sum::<f64>() - 6.0);
+        Tensor::new(&shape, values.map(|x| x as f32).collect::<Vec<f32>>())?.cast(ty.dtype)
+    };
+    graph.inputs().iter().map(tensor).collect()
+}
