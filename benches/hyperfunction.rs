@@ -107,7 +107,8 @@ impl Second {
         let (hidden, rows) = (channels / 8, 2 * K);
         let (weight, bias) = (wave(rows * channels * hidden, 0.61), wave(rows * channels, 0.43));
         let (init, lambda) = (vec![0.0; rows], vec![1.0; rows]);
-        let ours = Coefficients::new(&weight, Some(&bias), &init, &lambda, Squash::None, hidden);
+        let ours =
+            Coefficients::new(&weight, Some(&bias), &init, &lambda, Squash::None, hidden, false);
         let weight = transposed(&weight, rows * channels, hidden);
         Second { ours, plain: Plain { weight, bias, depth: hidden, step: padded(hidden) } }
     }

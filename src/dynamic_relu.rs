@@ -165,7 +165,7 @@ impl DynamicRelu {
             Squash::HardSigmoid => hyperfunction::Squash::Clamp,
             Squash::None => hyperfunction::Squash::None,
         };
-        let fc2 = Coefficients::new(&weight, Some(&bias), init, lambda, squash, hidden);
+        let fc2 = Coefficients::new(&weight, Some(&bias), init, lambda, squash, hidden, false);
         let scratch = channels + padded(hidden) + fc2.outputs() + fc2.workspace();
         Ok(DynamicRelu {
             channels,

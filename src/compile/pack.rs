@@ -15,14 +15,14 @@ use crate::kernels::conv::ConvWeights;
 use crate::kernels::depthwise::DepthwiseWeights;
 use crate::kernels::dynamic_conv::{Kernel, Packer};
 use crate::kernels::grouped::{GroupedWeights, Groups};
-use crate::kernels::hyperfunction::{self, Coefficients, are_finite, are_half};
+use crate::kernels::hyperfunction::{self, Coefficients, are_finite};
 use crate::kernels::winograd::WinogradWeights;
 use crate::kernels::{PartSize, Unaligned, pack_together};
 use crate::tensor::{AlignedBuffer, Tensor};
 
 /// The version of the passes and of the layouts of packed weights. What a file of another version
 /// has prepared is ignored.
-pub(super) const PREPARATION: u32 = 3;
+pub(super) const PREPARATION: u32 = 4;
 
 /// A layer for which a kernel has been chosen, with its weights as the graph stores them.
 pub(super) struct Layer<'g> {
@@ -70,6 +70,8 @@ pub(super) enum Form<'g> {
         op: &'g Hyperfunction,
         channels: usize,
         hidden: usize,
+        /// Whether the weights may be stored as 16-bit integers.
+        may_round: bool,
     },
 }
 
@@ -92,7 +94,8 @@ impl Layer<'_> {
             Form::Winograd { .. } => "winograd",
             Form::Mixture { .. } => "mixture",
             Form::Hidden { .. } => "hidden",
-            Form::Coefficients { .. } => "coefficients",
+            Form::Coefficients { may_round: false, .. } => "coefficients",
+            Form::Coefficients { .. } => "coefficients16",
         }
     }
 
@@ -114,9 +117,9 @@ impl Layer<'_> {
             Form::Depthwise { channels, taps } => DepthwiseWeights::sizes(channels, taps),
             Form::Grouped(groups) => GroupedWeights::sizes(groups),
             Form::Winograd { outputs, channels } => WinogradWeights::sizes(outputs, channels),
-            Form::Coefficients { op, channels, hidden } => {
-                let are_half = are_half(self.plain(scratch));
-                Coefficients::sizes(op.init.len(), channels, hidden, are_half)
+            Form::Coefficients { op, channels, hidden, may_round } => {
+                let dtype = hyperfunction::storage(self.plain(scratch), hidden, may_round);
+                Coefficients::sizes(op.init.len(), channels, hidden, dtype)
             }
         }
     }
@@ -150,7 +153,7 @@ impl Layer<'_> {
             Form::Winograd { outputs, channels } => {
                 WinogradWeights::pack(weight, bias, outputs, channels, parts);
             }
-            Form::Coefficients { op, channels, hidden } => {
+            Form::Coefficients { op, channels, hidden, .. } => {
                 Coefficients::pack(weight, bias, [op.init.len(), channels, hidden], parts);
                 return are_finite(weight);
             }
@@ -177,7 +180,7 @@ impl Layer<'_> {
             Form::Winograd { outputs, channels } => {
                 Weights::Winograd(WinogradWeights::from_parts(parts, outputs, channels)?)
             }
-            Form::Coefficients { op, channels, hidden } => {
+            Form::Coefficients { op, channels, hidden, .. } => {
                 let (init, lambda) = (&op.init, &op.lambda);
                 let squash = match op.squash {
                     Squash::Sigmoid => hyperfunction::Squash::Tanh,
@@ -302,7 +305,7 @@ mod tests {
         };
         for (number, is_stored) in [(0.1, true), (f32::INFINITY, false), (f32::NAN, false)] {
             let weight = Tensor::new(&[2, 1], vec![1.0, number]).unwrap();
-            let form = Form::Coefficients { op: &op, channels: 1, hidden: 1 };
+            let form = Form::Coefficients { op: &op, channels: 1, hidden: 1, may_round: false };
             let layer = Layer { value: ValueId(0), form, weight: &weight, bias: None };
             assert_eq!(to_store(&[&layer]).iter().count(), usize::from(is_stored), "{number}");
             let mut packed =

@@ -14,13 +14,13 @@ use super::conv::{ConvWeights, Image, conv};
 use super::depthwise::{DepthwiseWeights, depthwise};
 use super::epilogue::{Epilogue, Join};
 use super::guarded::Guarded;
-use super::hyperfunction::{Coefficients, Squash, coefficients};
+use super::hyperfunction::{Coefficients, Squash, coefficients, storage};
 use super::pool::{Pooling, pool, scaled_sum};
 use super::transform::{transform, transform_in_place};
 use super::*;
 use crate::graph::{Op, Unary};
 use crate::simd::{Isa, LANES, padded};
-use crate::tensor::{Layout, Tensor};
+use crate::tensor::{DType, Layout, Tensor};
 
 fn wave(len: usize, frequency: f32) -> Vec<f32> {
     (0..len).map(|i| (i as f32 * frequency).sin()).collect()
@@ -466,6 +466,40 @@ mod means {
     crate::simd::testing::isa_tests!(super::means);
 }
 
+/// Rounds `weights [outputs][hidden]` to 16-bit integers that have a factor per hidden unit.
+fn rounded_to_integers(weights: &[f32], hidden: usize) -> Vec<f32> {
+    let largest = |unit: usize| {
+        weights[unit..].iter().step_by(hidden).fold(0.0f32, |largest, w| largest.max(w.abs()))
+    };
+    let round = |(i, &w): (usize, &f32)| {
+        let factor = largest(i % hidden) / 32767.0;
+        (w * (1.0 / factor)).round_ties_even() * factor
+    };
+    weights.iter().enumerate().map(round).collect()
+}
+
+/// Weights that rounding would change too much keep single precision.
+#[test]
+fn weights_of_hyperfunctions_are_rounded_where_that_is_precise() {
+    let smooth = wave(400, 0.61);
+    let with = |outlier: f32| {
+        let mut weights = smooth.clone();
+        weights[7] = outlier;
+        weights
+    };
+    for (outlier, expected) in [
+        (1.5, DType::I16),
+        (-5.0, DType::I16),
+        (100.0, DType::F32),
+        (f32::NAN, DType::F32),
+        (f32::INFINITY, DType::F32),
+        (f32::MAX, DType::F32),
+    ] {
+        let dtype = storage(bytemuck::cast_slice(&with(outlier)), 4, true);
+        assert_eq!(dtype, expected, "with {outlier}");
+    }
+}
+
 fn hyperfunctions(isa: Isa) {
     for (images, channels, hidden, k) in [(1, 1, 1, 1), (2, 19, 5, 2), (3, 24, 21, 3)] {
         let rows = 2 * k;
@@ -476,9 +510,18 @@ fn hyperfunctions(isa: Isa) {
         let (init, lambda) = (wave(rows, 0.3), wave(rows, 0.9));
         let weight = wave(outputs * hidden, 0.61);
         let halves: Vec<f32> = weight.iter().map(|&w| half::f16::from_f32(w).to_f32()).collect();
-        for weight in [&weight, &halves] {
+        let integers = rounded_to_integers(&weight, hidden);
+        let layers = [
+            (&weight, &weight, false, DType::F32),
+            (&halves, &halves, true, DType::F16),
+            (&weight, &integers, true, DType::I16),
+        ];
+        for (given, weight, may_round, dtype) in layers {
+            assert_eq!(storage(bytemuck::cast_slice(given), hidden, may_round), dtype);
             for squash in [Squash::Tanh, Squash::Clamp, Squash::None] {
-                let layer = Coefficients::new(weight, Some(&bias), &init, &lambda, squash, hidden);
+                let bias = Some(bias.as_slice());
+                let layer =
+                    Coefficients::new(given, bias, &init, &lambda, squash, hidden, may_round);
                 let x = padded_rows(&units, hidden);
                 let case =
                     format!("{channels} channels, {hidden} units, {squash:?}, {}", isa.name());
@@ -504,7 +547,7 @@ fn hyperfunctions(isa: Isa) {
                     let unit = |h: usize| {
                         f64::from(units[image * hidden + h]) * f64::from(weight[o * hidden + h])
                     };
-                    let z = f64::from(bias[o]) + (0..hidden).map(unit).sum::<f64>();
+                    let z = f64::from(bias.unwrap()[o]) + (0..hidden).map(unit).sum::<f64>();
                     let squashed = match squash {
                         Squash::Tanh => (z / 2.0).tanh(),
                         Squash::Clamp => (z / 3.0).clamp(-1.0, 1.0),

@@ -82,6 +82,7 @@ fn floats(
 fn range_of(dtype: DType) -> (i64, i64) {
     match dtype {
         DType::I32 => (i32::MIN.into(), i32::MAX.into()),
+        DType::I16 => (i16::MIN.into(), i16::MAX.into()),
         DType::I8 => (i8::MIN.into(), i8::MAX.into()),
         DType::U8 => (0, u8::MAX.into()),
         DType::Bool => (0, 1),

@@ -32,6 +32,11 @@ impl Vectorised for Apply<'_> {
                 // SAFETY: the array holds a vector of halves.
                 unsafe { s.load_f16(halves.as_ptr()) }
             }
+            "i16" => {
+                let integers = self.x.map(as_i16);
+                // SAFETY: the array holds a vector of integers.
+                unsafe { s.load_i16(integers.as_ptr()) }
+            }
             other => panic!("no operation {other}"),
         };
         let mut result = [0.0; LANES];
@@ -41,13 +46,18 @@ impl Vectorised for Apply<'_> {
     }
 }
 
+/// An integer of either sign, and of any size.
+fn as_i16(x: f32) -> i16 {
+    (x * 400.0) as i16
+}
+
 const X: [f32; LANES] = [-90.0, -3.5, -0.3, 0.0, 0.7, 2.5, 20.0, 80.0];
 const Y: [f32; LANES] = [1.0, -4.0, 0.3, -0.0, 0.6, 3.0, -2.0, 0.0];
 
 fn operations_agree_with_scalar_code(isa: Isa) {
     let total = ((X[0] + X[4]) + (X[2] + X[6])) + ((X[1] + X[5]) + (X[3] + X[7]));
     type Scalar<'a> = &'a dyn Fn(f32, f32) -> f32;
-    let operations: [(&str, Scalar); 9] = [
+    let operations: [(&str, Scalar); 10] = [
         ("max", &|x, y| x.max(y)),
         ("at_least", &|x, _| x.max(0.5)),
         ("at_most", &|x, _| x.min(0.5)),
@@ -57,6 +67,7 @@ fn operations_agree_with_scalar_code(isa: Isa) {
         ("sum", &|_, _| total),
         ("mul_add", &|x, y| x * y + 2.0),
         ("f16", &|x, _| f16::from_f32(x).to_f32()),
+        ("i16", &|x, _| f32::from(as_i16(x))),
     ];
     for (name, scalar) in operations {
         let results = isa.run_narrow(Apply { name, x: X, y: Y });

@@ -33,6 +33,10 @@ macro_rules! each_element {
                 let $v = $tensor.as_slice::<i32>()?.iter().copied();
                 $body
             }
+            DType::I16 => {
+                let $v = $tensor.as_slice::<i16>()?.iter().copied();
+                $body
+            }
             DType::I8 => {
                 let $v = $tensor.as_slice::<i8>()?.iter().copied();
                 $body
@@ -62,6 +66,7 @@ impl Tensor {
             DType::BF16 => Tensor::new(shape, values.map(|x| bf16::from_f64(x as f64)).collect()),
             DType::I64 => Tensor::new(shape, values.map(|x| x as i64).collect()),
             DType::I32 => Tensor::new(shape, values.map(|x| x as i32).collect()),
+            DType::I16 => Tensor::new(shape, values.map(|x| x as i16).collect()),
             DType::I8 => Tensor::new(shape, values.map(|x| x as i8).collect()),
             DType::U8 => Tensor::new(shape, values.map(|x| x as u8).collect()),
             DType::Bool => Tensor::from_bools(shape, values.map(|x| x as f64 != 0.0)),

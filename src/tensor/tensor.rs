@@ -200,7 +200,7 @@ impl Tensor {
     pub fn to_i64s(&self) -> Result<Vec<i64>> {
         match self.dtype {
             DType::I64 => Ok(self.as_slice::<i64>()?.to_vec()),
-            DType::I32 | DType::I8 | DType::U8 | DType::Bool => {
+            DType::I32 | DType::I16 | DType::I8 | DType::U8 | DType::Bool => {
                 self.cast(DType::I64)?.as_slice::<i64>().map(<[i64]>::to_vec)
             }
             other => Err(Error::shape(format!("expected an integer tensor, found {other}"))),

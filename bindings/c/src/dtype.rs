@@ -28,10 +28,12 @@ pub enum DyreluDtype {
     U8 = 8,
     /// One byte, 0 or 1.
     Bool = 9,
+    /// int16_t.
+    I16 = 10,
 }
 
 /// The types that the engine has, with their numbers.
-const KNOWN: [(DType, DyreluDtype); 9] = [
+const KNOWN: [(DType, DyreluDtype); 10] = [
     (DType::F32, DyreluDtype::F32),
     (DType::F64, DyreluDtype::F64),
     (DType::F16, DyreluDtype::F16),
@@ -41,6 +43,7 @@ const KNOWN: [(DType, DyreluDtype); 9] = [
     (DType::I8, DyreluDtype::I8),
     (DType::U8, DyreluDtype::U8),
     (DType::Bool, DyreluDtype::Bool),
+    (DType::I16, DyreluDtype::I16),
 ];
 
 /// Returns the number of an element type.

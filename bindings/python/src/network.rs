@@ -262,6 +262,7 @@ fn tensor((dtype, shape, data): &Raw<'_>) -> Result<Tensor> {
         DType::BF16,
         DType::I64,
         DType::I32,
+        DType::I16,
         DType::I8,
         DType::U8,
         DType::Bool,

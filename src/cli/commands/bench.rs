@@ -153,8 +153,7 @@ pub fn run(arguments: Arguments) -> Result<Outcome> {
         1 => 1e3 / statistics.p50,
         _ => images * times.len() as f64 / usage.wall_s,
     };
-    let winograd = arguments.engine.uses_winograd();
-    let origin = Origin::new(path, &inputs, winograd, arguments.warmup)?;
+    let origin = Origin::new(path, &inputs, &arguments.engine, arguments.warmup)?;
     let difference = old.map(|old| old.difference(&origin, threads, &samples_ms));
     let macs_per_image = macs(&model, &inputs)? as f64 / images;
     let measurement = Measurement {

@@ -29,8 +29,8 @@ pub struct Arguments {
     /// Type of the stored weights; f16 halves the file and rounds the weights.
     #[arg(long, value_enum, default_value = "f32")]
     weights: Weights,
-    /// Also store the weights in the layout that the kernels read, so that loading only maps the
-    /// file.
+    /// Also store the weights in the layout that the kernels read, those of hyperfunctions in 16 bits.
+    /// Loading then only maps the file.
     #[arg(long)]
     pack: bool,
     /// Note about the network to store in the file; `dyrelu models` shows the one with key top1. The

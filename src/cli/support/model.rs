@@ -9,7 +9,7 @@ use dyrelu::graph::Graph;
 use dyrelu::{Model, Options, Result};
 
 /// The options for reading a model file, shared by all commands.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 pub struct Files {
     /// Folder outside of the ONNX file's own to which links to its external data may lead.
     #[arg(long, value_name = "DIR")]
@@ -28,7 +28,7 @@ impl Files {
 }
 
 /// The options for running a model, shared by all commands.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 pub struct Engine {
     #[command(flatten)]
     pub files: Files,
@@ -36,6 +36,9 @@ pub struct Engine {
     /// rounding errors.
     #[arg(long)]
     no_winograd: bool,
+    /// Keep the weights of hyperfunctions in single precision instead of 16 bits.
+    #[arg(long)]
+    pub full_precision: bool,
 }
 
 impl Engine {
@@ -43,8 +46,14 @@ impl Engine {
         !self.no_winograd
     }
 
+    /// The same options, with hyperfunctions in single precision.
+    pub fn in_full_precision(&self) -> Self {
+        Engine { full_precision: true, ..self.clone() }
+    }
+
     fn options(&self) -> Options {
-        let options = Options::default().winograd(self.uses_winograd());
+        let options =
+            Options::default().winograd(self.uses_winograd()).full_precision(self.full_precision);
         match &self.files.external_data_root {
             Some(folder) => options.external_data_root(folder),
             None => options,

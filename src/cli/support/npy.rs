@@ -47,13 +47,14 @@ pub fn read(file: &[u8]) -> Result<(Header, usize)> {
         "f4" => DType::F32,
         "f8" => DType::F64,
         "i1" => DType::I8,
+        "i2" => DType::I16,
         "i4" => DType::I32,
         "i8" => DType::I64,
         "u1" => DType::U8,
         "b1" => DType::Bool,
         _ => {
             return Err(Error::unsupported(format!(
-                "arrays of type {descr}; expected f2, f4, f8, i1, i4, i8, u1 or b1"
+                "arrays of type {descr}; expected f2, f4, f8, i1, i2, i4, i8, u1 or b1"
             )));
         }
     };
@@ -74,6 +75,7 @@ pub fn header(dtype: DType, shape: &[usize]) -> Option<Vec<u8>> {
         DType::F32 => "f4",
         DType::F64 => "f8",
         DType::I8 => "i1",
+        DType::I16 => "i2",
         DType::I32 => "i4",
         DType::I64 => "i8",
         DType::U8 => "u1",

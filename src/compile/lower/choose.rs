@@ -239,7 +239,8 @@ pub(super) fn hyperfunction<'g>(net: &Network<'g>, node: &'g Node) -> Option<Hyp
     if depth != hidden || !outputs.is_multiple_of(2 * op.k) {
         return None;
     }
-    let form = Form::Coefficients { op, channels: outputs / (2 * op.k), hidden };
+    let may_round = !net.options.full_precision;
+    let form = Form::Coefficients { op, channels: outputs / (2 * op.k), hidden, may_round };
     let second = Layer { value, form, weight, bias };
     let first = first.map(|(layer, activation, _)| (layer, activation));
     Some(Hyper { first, second, context, hidden })

@@ -21,6 +21,7 @@ pub(super) fn dtype(number: i32) -> Result<DType> {
         1 => DType::F32,
         2 => DType::U8,
         3 => DType::I8,
+        5 => DType::I16,
         6 => DType::I32,
         7 => DType::I64,
         9 => DType::Bool,
@@ -30,7 +31,6 @@ pub(super) fn dtype(number: i32) -> Result<DType> {
         other => {
             let name = match other {
                 4 => "uint16",
-                5 => "int16",
                 8 => "string",
                 12 => "uint32",
                 13 => "uint64",
@@ -95,6 +95,7 @@ impl TensorReader {
             DType::F64 => Tensor::new(&shape, message.double_data.clone()),
             DType::I64 => Tensor::new(&shape, message.int64_data.clone()),
             DType::I32 => Tensor::new(&shape, small.clone()),
+            DType::I16 => Tensor::new(&shape, narrowed(small, |x| i16::try_from(x).ok())?),
             DType::I8 => Tensor::new(&shape, narrowed(small, |x| i8::try_from(x).ok())?),
             DType::U8 => Tensor::new(&shape, narrowed(small, |x| u8::try_from(x).ok())?),
             DType::Bool => Tensor::from_bools(&shape, small.iter().map(|&x| x != 0)),

@@ -186,7 +186,7 @@ fn more_pieces_than_can_be_counted() {
 #[should_panic(expected = "columns are whole vectors")]
 fn coefficients_of_a_part_of_a_vector() {
     let (init, lambda) = ([1.0, 0.0, 0.0, 0.0], [1.0; 4]);
-    let layer = Coefficients::new(&[0.5f32; 4 * 8], None, &init, &lambda, Squash::Tanh, 1);
+    let layer = Coefficients::new(&[0.5f32; 4 * 8], None, &init, &lambda, Squash::Tanh, 1, false);
     let mut map = vec![0f32; layer.outputs()];
     let columns = layer.outputs() - 4..layer.outputs();
     let block = &mut Block::whole(&mut map, layer.outputs()).with_columns(columns);

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::measure::{self, Difference};
 use crate::cli::support::messages;
+use crate::cli::support::model::Engine;
 use dyrelu::format::{read_regular, read_text};
 use dyrelu::simd::Isa;
 use dyrelu::{Error, Result, Tensor};
@@ -25,11 +26,12 @@ pub struct Origin {
     model_fingerprint: String,
     shapes: Vec<Vec<usize>>,
     winograd: bool,
+    full_precision: bool,
     warmup: usize,
 }
 
 impl Origin {
-    pub fn new(path: PathBuf, inputs: &[Tensor], winograd: bool, warmup: usize) -> Result<Self> {
+    pub fn new(path: PathBuf, inputs: &[Tensor], engine: &Engine, warmup: usize) -> Result<Self> {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Ok(Origin {
             schema: SCHEMA,
@@ -39,7 +41,8 @@ impl Origin {
             model_fingerprint: measure::fingerprint(&read_regular(&path)?),
             model: path,
             shapes: inputs.iter().map(|x| x.shape().to_vec()).collect(),
-            winograd,
+            winograd: engine.uses_winograd(),
+            full_precision: engine.full_precision,
             warmup,
         })
     }
