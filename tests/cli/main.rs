@@ -13,6 +13,7 @@ use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use tempfile::TempDir;
 
 mod batches;
+mod documents;
 mod evaluate;
 mod explain;
 mod files;

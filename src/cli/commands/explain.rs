@@ -16,13 +16,14 @@ use self::probe::Probe;
 use self::statistics::Statistics;
 use crate::cli::support::outcome::Outcome;
 use crate::cli::support::photos::{Found, Source, Sources};
+use crate::cli::support::preparation::Preparation;
 use crate::cli::support::print::print;
 use crate::cli::support::table::table;
 use crate::cli::support::values::{not_negative, positive, threads};
-use crate::cli::support::{messages, model, preparation};
+use crate::cli::support::{messages, model};
 use dyrelu::format::Replacement;
 use dyrelu::format::safetensors::{WeightStorage, write as write_network};
-use dyrelu::vision::{DecodeOptions, Preprocess};
+use dyrelu::vision::DecodeOptions;
 use dyrelu::{Error, Result, Session};
 
 #[derive(clap::Args)]
@@ -49,9 +50,8 @@ pub struct Arguments {
     /// coefficients of static activations.
     #[arg(long, value_name = "FILE")]
     freeze: Option<PathBuf>,
-    /// Preparation of photos, for a model file without one: `imagenet` for torchvision's usual one, or
-    /// a JSON file.
-    #[arg(long, value_name = "imagenet|JSON|FILE")]
+    /// Preparation of photos, in place of that of the model file, as `dyrelu classify` takes it.
+    #[arg(long, value_name = "imagenet|imagenet-inception|clip|JSON|FILE")]
     preprocess: Option<String>,
     /// Number of threads; by default all that this process may use.
     #[arg(long, value_name = "N", value_parser = positive)]
@@ -69,15 +69,8 @@ pub fn run(arguments: Arguments) -> Result<Outcome> {
     }
     let model = model::open(Some(&arguments.model), &arguments.engine)?;
     let of_model = |e: Error| e.in_file(&arguments.model);
-    let preprocess = match &arguments.preprocess {
-        Some(argument) => preparation::named(argument, &model)?,
-        None if model.metadata("preprocess").is_some() => Preprocess::from_model(&model)?,
-        None => {
-            let missing = "the model file does not state how photos are prepared; add --preprocess \
-                           imagenet, or a JSON file";
-            return Err(of_model(Error::input(missing)));
-        }
-    };
+    let preparation = Preparation::of_argument(arguments.preprocess.clone());
+    let preprocess = preparation.photos_of_model(&model).map_err(of_model)?;
     let (probed, probe) = Probe::new(&model).map_err(of_model)?;
     let mut session = Session::with_threads(&probed, threads(arguments.threads))?;
     let mut statistics = Statistics::of(&probe);
