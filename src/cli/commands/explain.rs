@@ -17,8 +17,8 @@ use self::statistics::Statistics;
 use crate::cli::support::outcome::Outcome;
 use crate::cli::support::photos::{Found, Source, Sources};
 use crate::cli::support::preparation::Preparation;
-use crate::cli::support::print::print;
-use crate::cli::support::table::table;
+use crate::cli::support::print::{count, print};
+use crate::cli::support::table::{Narrow, table};
 use crate::cli::support::values::{not_negative, positive, threads};
 use crate::cli::support::{messages, model};
 use dyrelu::format::Replacement;
@@ -31,10 +31,10 @@ use dyrelu::{Error, Result, Session};
 Examples:
   dyrelu explain efficientnet-lite0-dyrelu-b photos/ --out dynamics
   dyrelu explain net.onnx --preprocess imagenet photos/ --out dynamics
-  dyrelu explain net.onnx photos/ --out dynamics --tolerance 0.001 --freeze faster.safetensors
+  dyrelu explain net.onnx photos/ --out dynamics --freeze faster.safetensors
 
-The folder gets index.html, a page with all pictures that opens without a network connection, and the
-numbers: activations.csv with a row per activation, and coefficients.csv with a row per coefficient.
+The folder gets index.html, a page with all pictures that opens without a network connection, and the \
+numbers: activations.csv with a row per activation, and coefficients.csv with a row per coefficient. \
 A hundred photos give stable shares; the first ones are shown with their attention.")]
 pub struct Arguments {
     /// Network: a file, or a name from `dyrelu models`.
@@ -117,7 +117,8 @@ pub fn run(arguments: Arguments) -> Result<Outcome> {
         let graph = model.graph().clone();
         let (graph, frozen) = freeze::freeze(graph, &probe, &statistics, &summary)?;
         write_network(&graph, None, path, WeightStorage::F32)?;
-        print(&format!("{}: {frozen} activations have constant coefficients\n", path.display()))?;
+        let frozen = count(frozen, "activation");
+        print(&format!("{}: {frozen} with constant coefficients\n", path.display()))?;
     }
     print(&text(&summary, &statistics, &arguments.out))?;
     Ok(if failed { Outcome::Partial } else { Outcome::Success })
@@ -137,8 +138,7 @@ fn write<const N: usize>(folder: &Path, files: [(&str, String); N]) -> Result<()
 }
 
 fn text(summary: &statistics::Summary, statistics: &Statistics, out: &Path) -> String {
-    let header =
-        ["activation", "form", "K", "slope < 0 or > 1", "|intercept| > 0.05", "deviation", ""];
+    let header = ["activation", "form", "K", "slope <0, >1", "|offset| >0.05", "deviation", ""];
     let percent =
         |share: Option<f64>| share.map_or("-".into(), |share| format!("{:.0}%", 100.0 * share));
     let rows = summary.activations.iter().map(|a| {
@@ -147,13 +147,14 @@ fn text(summary: &statistics::Summary, statistics: &Statistics, out: &Path) -> S
         let (unusual, shifted) = (percent(a.unusual_slopes), percent(a.intercepts));
         [a.name.clone(), a.form.into(), a.k.to_string(), unusual, shifted, deviation, note.into()]
     });
-    let mut text = table(header.map(String::from), rows.collect(), &[2, 3, 4, 5]);
-    let count = summary.activations.len();
+    let mut text =
+        table(header.map(String::from), rows.collect(), &[2, 3, 4, 5], Narrow::Shorten(0));
     let fixed = summary.activations.iter().filter(|a| a.is_static).count();
     text.push_str(&format!(
-        "\n{count} dynamic activations over {} photos; in all, {} have a slope below 0 or above 1, {} an \
+        "\n{} over {}; in all, {} have a slope below 0 or above 1, {} an \
          intercept beyond 0.05\n",
-        statistics.photos,
+        count(summary.activations.len(), "dynamic activation"),
+        count(statistics.photos, "photo"),
         percent(summary.unusual_slopes),
         percent(summary.intercepts)
     ));

@@ -23,8 +23,8 @@ pub struct Sources {
     /// Also search folders that are reached through symbolic links.
     #[arg(long)]
     follow: bool,
-    /// Classify the frames of raw video on standard input: rows of pixels, three bytes each, red
-    /// first.
+    /// Take the frames of raw video on standard input for photos: rows of pixels, three bytes each,
+    /// red first.
     #[arg(long, value_name = "WxH:rgb24", value_parser = frame_size, conflicts_with_all = ["list", "paths"])]
     rawvideo: Option<FrameSize>,
     /// Photos, and folders to search for photos; - is one photo on standard input.
