@@ -31,8 +31,7 @@ Exit codes:
   0  success
   1  the command ran, but an image, a folder or a verification failed
   2  nothing was done: an argument is wrong, or a file cannot be used
-  130, 143  stopped by SIGINT (Ctrl-C) or SIGTERM; no unfinished file is left, and results that
-     were written are complete";
+  130, 143  stopped by SIGINT (Ctrl-C) or SIGTERM; no unfinished file is left";
 
 #[derive(Subcommand)]
 enum Command {
@@ -101,4 +100,55 @@ fn instruction_set() -> Result<()> {
         "DYRELU_ISA is {choice:?}, which is not an instruction set of this processor; expected {}",
         names.join(" or ")
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What stands after the options in the help of each command.
+    fn endings() -> Vec<(String, String)> {
+        let program = Arguments::command();
+        let mut endings = vec![("dyrelu".to_string(), EXIT_CODES.to_string())];
+        endings.extend(program.get_subcommands().filter_map(|command| {
+            Some((command.get_name().to_string(), command.get_after_help()?.to_string()))
+        }));
+        assert!(endings.len() > 10);
+        endings
+    }
+
+    /// A terminal breaks long lines anywhere, and clap breaks paragraphs by words.
+    #[test]
+    fn help_fits_80_columns() {
+        for (command, ending) in endings() {
+            let mut is_paragraph = false;
+            for line in ending.lines() {
+                let is_fixed = line.starts_with(' ') || line.ends_with(':');
+                assert!(!is_fixed || line.chars().count() <= 80, "{command}: {line}");
+                let continues = is_paragraph && !line.is_empty() && !is_fixed;
+                assert!(!continues, "{command}: a paragraph is one line: {line}");
+                is_paragraph = !line.is_empty() && !is_fixed;
+            }
+        }
+    }
+
+    #[test]
+    fn examples_in_the_help_have_valid_arguments() {
+        let mut examples = 0;
+        for (command, ending) in endings() {
+            for line in ending.replace("\\\n", " ").lines().filter(|line| line.starts_with("  ")) {
+                let Some(start) = line.find("dyrelu ") else { continue };
+                let words = line[start..].split_whitespace();
+                let words = words.take_while(|word| !["#", "|", ">", ">>"].contains(word));
+                let words: Vec<_> = words.map(|word| word.trim_matches('\'')).collect();
+                // A quoted argument with spaces is not taken apart as a shell does it.
+                if line[start..].matches('\'').count() == 0 {
+                    let parsed = Arguments::try_parse_from(&words);
+                    assert!(parsed.is_ok(), "{command}: {line}\n{}", parsed.err().unwrap());
+                    examples += 1;
+                }
+            }
+        }
+        assert!(examples > 30, "{examples}");
+    }
 }

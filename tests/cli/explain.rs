@@ -37,7 +37,7 @@ fn static_activations_can_be_frozen() {
     let photos = ["examples/photos/church.jpg", "examples/photos/tower.jpg"];
     let run = command.arg(&frozen).arg("--out").arg(&out).args(photos).assert().success();
     let text = stdout(&run);
-    assert!(text.contains("35 activations have constant coefficients"), "{text}");
+    assert!(text.contains("35 activations with constant coefficients"), "{text}");
     let inspected = stdout(&dyrelu(&["inspect"]).arg(&frozen).assert().success());
     assert!(inspected.contains("\n0 dynamic activations"), "{inspected}");
     let classify = ["classify", "--format", "csv", "--top", "1", photos[0], "--model"];

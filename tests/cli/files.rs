@@ -87,6 +87,76 @@ fn names_of_inputs_may_contain_an_equals_sign() {
     assert!(stderr(&refused).contains(r#"no input for "b=x=1.npy"; it has ["a=b"]"#));
 }
 
+/// The names of the photos that `classify` found, in order.
+fn classified(run: &Assert) -> Vec<String> {
+    let text = stdout(run);
+    let names = text.lines().skip(1).filter_map(|line| line.split(',').next());
+    let names = names.map(|path| path.rsplit('/').next().unwrap().to_string());
+    names.collect()
+}
+
+#[test]
+fn hidden_files_and_folders_are_searched_with_hidden_only() {
+    let f = Fixture::new();
+    let album = f.path("album");
+    fs::create_dir_all(album.join(".cache")).unwrap();
+    let photo = f.photo("a.png", [0, 0, 255]);
+    for name in ["seen.png", "._seen.png", ".cache/b.png"] {
+        fs::copy(&photo, album.join(name)).unwrap();
+    }
+    let csv = ["--format", "csv", "--top", "1"];
+    assert_eq!(classified(&f.classify(&csv, &[&album]).code(0)), ["seen.png"]);
+    let all = [&csv[..], &["--hidden"]].concat();
+    let found = classified(&f.classify(&all, &[&album]).code(0));
+    assert_eq!(found, ["._seen.png", "b.png", "seen.png"]);
+    // What is named is used, hidden or not.
+    let named = [&album.join(".cache"), &album.join("._seen.png")];
+    let found = classified(&f.classify(&csv, &[named[0], named[1]]).code(0));
+    assert_eq!(found, ["b.png", "._seen.png"]);
+    fs::remove_file(album.join("seen.png")).unwrap();
+    let errors = stderr(&f.classify(&csv, &[&album]).code(2));
+    assert!(errors.contains("no photos in this folder; --hidden also searches"), "{errors}");
+}
+
+#[test]
+fn patterns_name_photos_where_the_shell_does_not() {
+    let f = Fixture::new();
+    let photo = f.photo("photo.png", [0, 0, 255]);
+    fs::create_dir_all(f.path("album/deep/er")).unwrap();
+    fs::create_dir_all(f.path("album/.hidden")).unwrap();
+    let names =
+        ["a.png", "b.png", "text.txt", "[x].png", "deep/c.png", "deep/er/a.png", ".hidden/a.png"];
+    for name in names {
+        fs::copy(&photo, f.path("album").join(name)).unwrap();
+    }
+    let find = |patterns: &[&str]| {
+        let mut command = dyrelu(&["classify", "--format", "csv", "--top", "1", "--model"]);
+        command.arg("colours.safetensors").args(patterns).current_dir(f.0.path()).assert()
+    };
+    let paths = |patterns: &[&str]| {
+        let text = stdout(&find(patterns).code(0));
+        let paths = text.lines().skip(1).filter_map(|line| line.split(',').next());
+        paths.map(String::from).collect::<Vec<_>>()
+    };
+    assert_eq!(paths(&["album/*.png"]), ["album/[x].png", "album/a.png", "album/b.png"]);
+    assert_eq!(paths(&["./album//[ab].png"]), ["./album/a.png", "./album/b.png"]);
+    assert_eq!(paths(&["*/?.png"]), ["album/a.png", "album/b.png"]);
+    assert_eq!(paths(&["**/a.png"]), ["album/a.png", "album/deep/er/a.png"]);
+    assert_eq!(paths(&["album/*/c.*", "album/deep/**"]).len(), 3);
+    assert_eq!(paths(&["album/.*/a.png"]), ["album/.hidden/a.png"]);
+    assert_eq!(paths(&["--hidden", "album/*/a.png"]), ["album/.hidden/a.png"]);
+    // A file of this name is no pattern.
+    assert_eq!(paths(&["album/[x].png"]), ["album/[x].png"]);
+    let errors = stderr(&find(&["album/*.jpg"]).code(2));
+    assert!(errors.contains("album/*.jpg: no photo matches this pattern"), "{errors}");
+    let errors = stderr(&find(&["album/*.txt"]).code(2));
+    assert!(errors.contains("no photo matches this pattern"), "{errors}");
+    let errors = stderr(&find(&["nowhere/*.png"]).code(2));
+    assert!(errors.contains("nowhere: "), "{errors}");
+    let errors = stderr(&find(&["album/[a.png"]).code(1));
+    assert!(errors.contains("album/[a.png: "), "{errors}");
+}
+
 #[test]
 fn an_empty_folder_does_not_stop_the_others() {
     let f = Fixture::new();

@@ -13,6 +13,7 @@ use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use tempfile::TempDir;
 
 mod batches;
+mod documents;
 mod evaluate;
 mod explain;
 mod files;
@@ -492,7 +493,7 @@ fn convert_keeps_the_network() {
         .join("tests/dialects/interleaved-B-k2-script-free.onnx");
     let native = f.path("native.safetensors");
     let run = dyrelu(&["convert", "--weights", "f16"]).arg(&dialect).arg(&native).assert().code(0);
-    assert!(stdout(&run).contains("1 dynamic activations"), "{}", stdout(&run));
+    assert!(stdout(&run).contains("1 dynamic activation,"), "{}", stdout(&run));
     let run = dyrelu(&["inspect", "--format", "json"]).arg(&native).assert().code(0);
     let d: serde_json::Value = serde_json::from_str(&stdout(&run)).unwrap();
     assert_eq!(d["dynamic_activations"][0]["form"], "B");

@@ -16,7 +16,8 @@ use self::measure::{Difference, Length, Runs, Statistics, Usage, measure_runs, q
 use self::record::{Old, Origin};
 use self::workload::synthetic_inputs;
 use crate::cli::support::outcome::Outcome;
-use crate::cli::support::print::{TextOrJson, print, to_json};
+use crate::cli::support::print::{TextOrJson, count, print, to_json};
+use crate::cli::support::table::{Narrow, table};
 use crate::cli::support::{arrays, messages, model, named};
 use dyrelu::graph::{cost, infer};
 use dyrelu::plan::StepTime;
@@ -278,17 +279,23 @@ fn list_steps(text: &mut String, m: &Measurement, all_steps: bool) {
         listed.truncate(SLOWEST_STEPS);
     }
     let title = if all_steps { "steps" } else { "slowest steps (--steps lists all)" };
-    let _ = writeln!(text, "{title}: microseconds, share, share of the peak, weights");
-    for step in listed {
+    let header = ["µs", "share", "of the peak", "weights", "computes", "layer"].map(String::from);
+    let rows = listed.iter().map(|step| {
         let of_peak = match step.macs {
-            0.0 => "     -".to_string(),
-            _ => format!("{:5.1}%", 100.0 * step.gmacs_per_s / m.peak_gmacs_per_s),
+            0.0 => "-".to_string(),
+            _ => format!("{:.1}%", 100.0 * step.gmacs_per_s / m.peak_gmacs_per_s),
         };
-        let (us, share) = (step.median_us, 100.0 * step.share);
-        let kilobytes = step.weight_bytes.div_ceil(1000);
-        let (op, name) = (&step.op, &step.name);
-        let _ = writeln!(text, "{us:9.1} {share:5.1}% {of_peak} {kilobytes:6} kB  {op}  {name}");
-    }
+        [
+            format!("{:.1}", step.median_us),
+            format!("{:.1}%", 100.0 * step.share),
+            of_peak,
+            format!("{} kB", step.weight_bytes.div_ceil(1000)),
+            step.op.clone(),
+            step.name.clone(),
+        ]
+    });
+    let steps = table(header, rows.collect(), &[0, 1, 2, 3], Narrow::Shorten(5));
+    let _ = write!(text, "{title}\n{steps}");
 }
 
 fn as_text(m: &Measurement, all_steps: bool) -> String {
@@ -331,8 +338,13 @@ fn as_text(m: &Measurement, all_steps: bool) -> String {
     );
     let _ = writeln!(
         text,
-        "{:.1} images/s, {:.2} G multiply-adds/s, batch {}, {} threads, {} streams, {}",
-        m.images_per_s, m.gmacs_per_s, m.batch, m.threads, m.streams, m.isa
+        "{:.1} images/s, {:.2} G multiply-adds/s, batch {}, {}, {}, {}",
+        m.images_per_s,
+        m.gmacs_per_s,
+        m.batch,
+        count(m.threads, "thread"),
+        count(m.streams, "stream"),
+        m.isa
     );
     let threads = (m.threads * m.streams) as f64;
     let of_peak = 100.0 * m.gmacs_per_s / m.peak_gmacs_per_s / threads;

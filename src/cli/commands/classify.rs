@@ -23,11 +23,12 @@ use dyrelu::{Error, Result};
 Examples:
   dyrelu classify photo.jpg
   dyrelu classify photos/ --output predictions.csv
-  dyrelu classify photos/ --output predictions.csv --resume    # continues what was interrupted
-  dyrelu classify --model net.onnx --preprocess clip --labels labels.txt photo.jpg
+  dyrelu classify photos/ --output predictions.csv --resume   # goes on
+  dyrelu classify -m net.onnx --preprocess clip --labels names.txt photo.jpg
   find . -name '*.jpg' -print0 | dyrelu classify --format json --list - -0
   curl https://example.com/photo.jpg | dyrelu classify -
-  ffmpeg -i film.mp4 -f rawvideo -pix_fmt rgb24 - | dyrelu classify --rawvideo 1280x720:rgb24")]
+  ffmpeg -i film.mp4 -f rawvideo -pix_fmt rgb24 - \\
+      | dyrelu classify --rawvideo 1280x720:rgb24")]
 pub struct Arguments {
     /// Network: a file, or a name from `dyrelu models`; by default the one that ships with dyrelu.
     #[arg(long, short, value_name = "MODEL")]

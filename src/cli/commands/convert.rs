@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::support::outcome::Outcome;
 use crate::cli::support::preparation::{Network, Preparation};
-use crate::cli::support::print::print;
+use crate::cli::support::print::{count, print};
 use crate::cli::support::{messages, model};
 use dyrelu::compile::Report;
 use dyrelu::format::safetensors::{WeightStorage, Written, stored, write};
@@ -20,7 +20,7 @@ Examples:
   dyrelu convert net.onnx net.safetensors --weights f16 \\
       --preprocess imagenet --labels labels.txt
   dyrelu convert net.onnx net.safetensors --note top1='83.0% of 3,925 photos'
-  dyrelu convert net.onnx net.safetensors --pack     # twice the size, a tenth of the loading time")]
+  dyrelu convert net.onnx net.safetensors --pack     # loads ten times faster")]
 pub struct Arguments {
     /// Network to convert.
     input: PathBuf,
@@ -87,10 +87,10 @@ pub fn run(arguments: Arguments) -> Result<Outcome> {
         write(&graph, None, &arguments.output, weights)?
     };
     print(&format!(
-        "{}: {} nodes, {} dynamic activations, {:.1} MB\n",
+        "{}: {}, {}, {:.1} MB\n",
         arguments.output.display(),
-        graph.nodes().len(),
-        report.dynamic_activations.len(),
+        count(graph.nodes().len(), "node"),
+        count(report.dynamic_activations.len(), "dynamic activation"),
         written.bytes as f64 / 1e6
     ))?;
     if written.flushed > 0 {

@@ -26,13 +26,13 @@ const TOP: usize = 5;
 #[command(after_help = "\
 Examples:
   dyrelu evaluate val/                               # a folder per class
-  dyrelu evaluate photos/ --index classes.csv        # a table of files and classes
+  dyrelu evaluate photos/ --index classes.csv        # a table of files
   dyrelu evaluate val/ --format markdown > report.md
   dyrelu evaluate val/ --confusion confusion.csv
 
-A folder, or a class in the table, is named as the network names the class, by the class's number, or by a
-synset of ImageNet such as n01440764. If no folder is, and there is one per class, the classes are the
-folders in the order of their names, as in torchvision.")]
+A folder, or a class in the table, is named as the network names the class, by the class's number, or \
+by a synset of ImageNet such as n01440764. If no folder is, and there is one per class, the classes are \
+the folders in the order of their names, as in torchvision.")]
 #[group(id = "evaluate")]
 pub struct Arguments {
     /// Network: a file, or a name from `dyrelu models`; by default the one that ships with dyrelu.

@@ -16,13 +16,14 @@ use self::probe::Probe;
 use self::statistics::Statistics;
 use crate::cli::support::outcome::Outcome;
 use crate::cli::support::photos::{Found, Source, Sources};
-use crate::cli::support::print::print;
-use crate::cli::support::table::table;
+use crate::cli::support::preparation::Preparation;
+use crate::cli::support::print::{count, print};
+use crate::cli::support::table::{Narrow, table};
 use crate::cli::support::values::{not_negative, positive, threads};
-use crate::cli::support::{messages, model, preparation};
+use crate::cli::support::{messages, model};
 use dyrelu::format::Replacement;
 use dyrelu::format::safetensors::{WeightStorage, write as write_network};
-use dyrelu::vision::{DecodeOptions, Preprocess};
+use dyrelu::vision::DecodeOptions;
 use dyrelu::{Error, Result, Session};
 
 #[derive(clap::Args)]
@@ -30,10 +31,10 @@ use dyrelu::{Error, Result, Session};
 Examples:
   dyrelu explain efficientnet-lite0-dyrelu-b photos/ --out dynamics
   dyrelu explain net.onnx --preprocess imagenet photos/ --out dynamics
-  dyrelu explain net.onnx photos/ --out dynamics --tolerance 0.001 --freeze faster.safetensors
+  dyrelu explain net.onnx photos/ --out dynamics --freeze faster.safetensors
 
-The folder gets index.html, a page with all pictures that opens without a network connection, and the
-numbers: activations.csv with a row per activation, and coefficients.csv with a row per coefficient.
+The folder gets index.html, a page with all pictures that opens without a network connection, and the \
+numbers: activations.csv with a row per activation, and coefficients.csv with a row per coefficient. \
 A hundred photos give stable shares; the first ones are shown with their attention.")]
 pub struct Arguments {
     /// Network: a file, or a name from `dyrelu models`.
@@ -49,9 +50,8 @@ pub struct Arguments {
     /// coefficients of static activations.
     #[arg(long, value_name = "FILE")]
     freeze: Option<PathBuf>,
-    /// Preparation of photos, for a model file without one: `imagenet` for torchvision's usual one, or
-    /// a JSON file.
-    #[arg(long, value_name = "imagenet|JSON|FILE")]
+    /// Preparation of photos, in place of that of the model file, as `dyrelu classify` takes it.
+    #[arg(long, value_name = "imagenet|imagenet-inception|clip|JSON|FILE")]
     preprocess: Option<String>,
     /// Number of threads; by default all that this process may use.
     #[arg(long, value_name = "N", value_parser = positive)]
@@ -69,15 +69,8 @@ pub fn run(arguments: Arguments) -> Result<Outcome> {
     }
     let model = model::open(Some(&arguments.model), &arguments.engine)?;
     let of_model = |e: Error| e.in_file(&arguments.model);
-    let preprocess = match &arguments.preprocess {
-        Some(argument) => preparation::named(argument, &model)?,
-        None if model.metadata("preprocess").is_some() => Preprocess::from_model(&model)?,
-        None => {
-            let missing = "the model file does not state how photos are prepared; add --preprocess \
-                           imagenet, or a JSON file";
-            return Err(of_model(Error::input(missing)));
-        }
-    };
+    let preparation = Preparation::of_argument(arguments.preprocess.clone());
+    let preprocess = preparation.photos_of_model(&model).map_err(of_model)?;
     let (probed, probe) = Probe::new(&model).map_err(of_model)?;
     let mut session = Session::with_threads(&probed, threads(arguments.threads))?;
     let mut statistics = Statistics::of(&probe);
@@ -124,7 +117,8 @@ pub fn run(arguments: Arguments) -> Result<Outcome> {
         let graph = model.graph().clone();
         let (graph, frozen) = freeze::freeze(graph, &probe, &statistics, &summary)?;
         write_network(&graph, None, path, WeightStorage::F32)?;
-        print(&format!("{}: {frozen} activations have constant coefficients\n", path.display()))?;
+        let frozen = count(frozen, "activation");
+        print(&format!("{}: {frozen} with constant coefficients\n", path.display()))?;
     }
     print(&text(&summary, &statistics, &arguments.out))?;
     Ok(if failed { Outcome::Partial } else { Outcome::Success })
@@ -144,8 +138,7 @@ fn write<const N: usize>(folder: &Path, files: [(&str, String); N]) -> Result<()
 }
 
 fn text(summary: &statistics::Summary, statistics: &Statistics, out: &Path) -> String {
-    let header =
-        ["activation", "form", "K", "slope < 0 or > 1", "|intercept| > 0.05", "deviation", ""];
+    let header = ["activation", "form", "K", "slope <0, >1", "|offset| >0.05", "deviation", ""];
     let percent =
         |share: Option<f64>| share.map_or("-".into(), |share| format!("{:.0}%", 100.0 * share));
     let rows = summary.activations.iter().map(|a| {
@@ -154,13 +147,14 @@ fn text(summary: &statistics::Summary, statistics: &Statistics, out: &Path) -> S
         let (unusual, shifted) = (percent(a.unusual_slopes), percent(a.intercepts));
         [a.name.clone(), a.form.into(), a.k.to_string(), unusual, shifted, deviation, note.into()]
     });
-    let mut text = table(header.map(String::from), rows.collect(), &[2, 3, 4, 5]);
-    let count = summary.activations.len();
+    let mut text =
+        table(header.map(String::from), rows.collect(), &[2, 3, 4, 5], Narrow::Shorten(0));
     let fixed = summary.activations.iter().filter(|a| a.is_static).count();
     text.push_str(&format!(
-        "\n{count} dynamic activations over {} photos; in all, {} have a slope below 0 or above 1, {} an \
+        "\n{} over {}; in all, {} have a slope below 0 or above 1, {} an \
          intercept beyond 0.05\n",
-        statistics.photos,
+        count(summary.activations.len(), "dynamic activation"),
+        count(statistics.photos, "photo"),
         percent(summary.unusual_slopes),
         percent(summary.intercepts)
     ));

@@ -10,9 +10,9 @@ use serde::Serialize;
 
 use crate::cli::support::model;
 use crate::cli::support::outcome::Outcome;
-use crate::cli::support::print::{TextOrJson, print, to_json};
+use crate::cli::support::print::{TextOrJson, count, print, to_json};
 use crate::cli::support::shapes::{fix_shape, input_shapes};
-use crate::cli::support::table::table;
+use crate::cli::support::table::{Narrow, table};
 use crate::cli::support::values::positive;
 use dyrelu::compile::{DynamicActivation, FixedBatch, StaticActivation, Unrecognised};
 use dyrelu::graph::{Graph, TensorType, cost, infer, infer::Types};
@@ -23,7 +23,7 @@ use dyrelu::{Model, Result};
 Examples:
   dyrelu inspect net.onnx
   dyrelu inspect net.onnx --shape 1,3,320,320
-  dyrelu inspect net.onnx --plan                     # steps, fusion, places in memory
+  dyrelu inspect net.onnx --plan                     # steps, fusion, memory
   dyrelu inspect net.onnx --format json | jq .dynamic_activations")]
 pub struct Arguments {
     /// Network: a file, or a name from `dyrelu models`; by default the one that ships with dyrelu.
@@ -208,14 +208,14 @@ fn as_text(d: &Description) -> String {
         );
     }
     let _ = writeln!(text, "  runs on {}\n", dyrelu::simd::Isa::get().name());
-    let header = ["layer", "operator", "output", "k multiply-adds", "parameters"];
+    let header = ["layer", "operator", "output", "k MACs", "parameters"];
     let rows = d.layers.iter().map(|l| {
         let output = l.output.clone().unwrap_or_default();
         let macs = (l.macs / 1000).to_string();
         [l.name.clone(), l.op.to_string(), output, macs, l.parameters.to_string()]
     });
-    text.push_str(&table(header.map(String::from), rows.collect(), &[3, 4]));
-    let _ = writeln!(text, "\n{} dynamic activations", d.dynamic_activations.len());
+    text.push_str(&table(header.map(String::from), rows.collect(), &[3, 4], Narrow::Shorten(0)));
+    let _ = writeln!(text, "\n{}", count(d.dynamic_activations.len(), "dynamic activation"));
     if !d.dynamic_activations.is_empty() {
         let header = ["name", "form", "K", "channels", "hidden", "squash"].map(String::from);
         let rows = d.dynamic_activations.iter().map(|a| {
@@ -224,16 +224,17 @@ fn as_text(d: &Description) -> String {
             let (k, channels) = (a.k.to_string(), a.channels.to_string());
             [a.name.clone(), a.form.to_string(), k, channels, hidden, squash]
         });
-        text.push_str(&table(header, rows.collect(), &[2, 3, 4]));
+        text.push_str(&table(header, rows.collect(), &[2, 3, 4], Narrow::Shorten(0)));
     }
     if !d.static_activations.is_empty() {
         let mut forms: BTreeMap<(&str, usize), usize> = BTreeMap::new();
         for activation in d.static_activations {
             *forms.entry((activation.form, activation.k)).or_default() += 1;
         }
-        let counts = forms.into_iter().map(|((form, k), count)| format!("{count} {form}, K = {k}"));
+        let counts = forms.into_iter().map(|((form, k), n)| format!("{n} {form}, K = {k}"));
         let list = counts.collect::<Vec<_>>().join("; ");
-        let _ = writeln!(text, "{} static activations: {list}", d.static_activations.len());
+        let _ =
+            writeln!(text, "{}: {list}", count(d.static_activations.len(), "static activation"));
     }
     for place in d.unrecognised {
         let _ = writeln!(text, "not recognised: {:?}: {}", place.name, place.reason);

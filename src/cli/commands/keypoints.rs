@@ -25,11 +25,12 @@ const DEFAULT: &str = "movenet-lightning-dyrelu-c";
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  dyrelu keypoints photo.jpg                              # one person, who fills the photo
-  dyrelu keypoints --boxes 120,40,200,420 photo.jpg       # x, y, width, height in pixels
+  dyrelu keypoints photo.jpg                          # who fills the photo
+  dyrelu keypoints --boxes 120,40,200,420 photo.jpg   # x, y, width, height
   dyrelu keypoints --boxes persons.json --draw out/ photos/
-  dyrelu keypoints --boxes persons.json --flip --format coco photos/ > results.json
-  dyrelu keypoints --model hrnet.onnx --preprocess hrnet.json --decoder dark photo.jpg
+  dyrelu keypoints --boxes persons.json --flip --format coco photos/ > r.json
+  dyrelu keypoints --model hrnet.onnx --preprocess hrnet.json --decoder dark \\
+      photo.jpg
 
 A network sees one person at a time: give a box per person, of a detector or of COCO's annotations.")]
 pub struct Arguments {

@@ -9,7 +9,7 @@ use crate::cli::support::named::{DEFAULT, data_folder, folders, networks};
 use crate::cli::support::outcome::Outcome;
 use crate::cli::support::print::{TextOrJson, print, to_json};
 use crate::cli::support::shapes::fix_shape;
-use crate::cli::support::table::table;
+use crate::cli::support::table::{Narrow, table};
 use crate::cli::support::{messages, model};
 use dyrelu::compile::DynamicActivation;
 use dyrelu::format::{Replacement, open_regular};
@@ -22,12 +22,12 @@ use dyrelu::{Error, Model, Options, Result};
 Examples:
   dyrelu models
   dyrelu models --format json | jq -r '.[].name'
-  dyrelu models --install                            # in a clone: keeps its networks for any folder
+  dyrelu models --install                            # once, in a clone
   dyrelu classify --model NAME photo.jpg             # a name from the list
 
-Networks are searched for in the folder that DYRELU_MODELS names, in the data folders of the user and of
-the system, beside the program, and in the clone that the program was built in or is run in. The list names
-these folders. Of several networks with the same name, the first is used.")]
+Networks are searched for in the folder that DYRELU_MODELS names, in the data folders of the user and \
+of the system, beside the program, and in the clone that the program was built in or is run in. The list \
+names these folders. Of several networks with the same name, the first is used.")]
 pub struct Arguments {
     /// Format of the list.
     #[arg(long, value_enum, default_value = "text")]
@@ -70,7 +70,11 @@ pub fn run(arguments: Arguments) -> Result<Outcome> {
     }
     match arguments.format {
         TextOrJson::Json => print(&(to_json(&entries)? + "\n"))?,
-        TextOrJson::Text => print(&(as_text(&entries) + &folders_as_text()))?,
+        TextOrJson::Text => print(
+            &(as_text(&entries)
+                + "\n* is the network that is used by default\n"
+                + &folders_as_text()),
+        )?,
     }
     Ok(outcome)
 }
@@ -165,7 +169,7 @@ fn as_text(entries: &[Entry]) -> String {
         let sizes = |sizes: &Vec<usize>| sizes.iter().map(usize::to_string).collect::<Vec<_>>();
         let form = if e.forms.is_empty() { unknown() } else { e.forms.join("; ") };
         [
-            e.name.clone() + if e.default { " (default)" } else { "" },
+            e.name.clone() + if e.default { "*" } else { "" },
             form,
             e.input.as_ref().map_or_else(unknown, |input| sizes(input).join("x")),
             e.classes.map_or_else(unknown, |classes| classes.to_string()),
@@ -175,5 +179,5 @@ fn as_text(entries: &[Entry]) -> String {
             e.top1.clone().unwrap_or_else(unknown),
         ]
     });
-    table(header.map(String::from), rows.collect(), &[3, 4, 5, 6])
+    table(header.map(String::from), rows.collect(), &[3, 4, 5, 6], Narrow::Records)
 }

@@ -14,7 +14,7 @@ use dyrelu::{Error, Layout, Port, Result, Session};
 #[command(after_help = "\
 Examples:
   dyrelu run net.onnx --input x.npy --output y.npy
-  dyrelu run net.onnx --input image=x.npy --input size=s.npy --output boxes=b.npy
+  dyrelu run net.onnx --input image=x.npy --input size=s.npy --output b=b.npy
   dyrelu run net.onnx --input x.npy --output y.npy --layout nhwc")]
 pub struct Arguments {
     /// Network: a file, or a name from `dyrelu models`.

@@ -13,6 +13,7 @@ pub mod pipeline;
 pub mod preparation;
 pub mod print;
 pub mod progress;
+pub mod search;
 pub mod shapes;
 pub mod table;
 pub mod values;

@@ -95,5 +95,5 @@ pub fn folders() -> Vec<(&'static str, PathBuf)> {
 
 /// Whether this is a clone of dyrelu, or its unpacked sources.
 fn is_clone(folder: &Path) -> bool {
-    ["Cargo.toml", "src/cli/zoo.rs"].iter().all(|file| folder.join(file).is_file())
+    ["Cargo.toml", "models/SHA256SUMS"].iter().all(|file| folder.join(file).is_file())
 }

@@ -5,12 +5,11 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Stdin};
 use std::path::{Path, PathBuf};
 
-use walkdir::{DirEntry, WalkDir};
-
 use super::messages;
+use super::search::{Entry, Extent, Search};
 use dyrelu::format::{open_regular, strip_mark};
 use dyrelu::vision::{DecodeOptions, Photo};
-use dyrelu::{Error, ErrorKind, Result};
+use dyrelu::{Error, Result};
 
 #[derive(clap::Args, Clone)]
 pub struct Sources {
@@ -23,11 +22,15 @@ pub struct Sources {
     /// Also search folders that are reached through symbolic links.
     #[arg(long)]
     follow: bool,
-    /// Classify the frames of raw video on standard input: rows of pixels, three bytes each, red
-    /// first.
+    /// Also search hidden files and folders, whose names begin with a dot.
+    #[arg(long)]
+    hidden: bool,
+    /// Take the frames of raw video on standard input for photos: rows of pixels, three bytes each,
+    /// red first.
     #[arg(long, value_name = "WxH:rgb24", value_parser = frame_size, conflicts_with_all = ["list", "paths"])]
     rawvideo: Option<FrameSize>,
-    /// Photos, and folders to search for photos; - is one photo on standard input.
+    /// Photos, folders to search for photos, and patterns such as 'photos/**/*.jpg'; - is one photo on
+    /// standard input.
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
 }
@@ -57,6 +60,19 @@ pub enum Found {
     Failure(Error),
     /// A remark for the user.
     Note(String),
+}
+
+impl From<Entry> for Found {
+    fn from(entry: Entry) -> Self {
+        match entry {
+            Entry::Photo(name) => Found::Photo(Input { name, contents: Contents::File }),
+            Entry::Failure(e) => Found::Failure(e),
+            Entry::LinkedFolder(path) => Found::Note(format!(
+                "{} is a link to a folder and was skipped; --follow searches it",
+                path.display()
+            )),
+        }
+    }
 }
 
 /// A photo, which may not have been read yet.
@@ -93,9 +109,9 @@ pub struct Source {
     ahead: VecDeque<Found>,
     named: std::vec::IntoIter<Named>,
     list: Option<List>,
-    folder: Option<Folder>,
+    search: Option<Search>,
     frames: Option<Frames>,
-    follow: bool,
+    extent: Extent,
     /// Whether [`next`](Self::next) may wait for another program.
     waits: bool,
 }
@@ -122,9 +138,9 @@ impl Source {
             ahead: VecDeque::new(),
             named: named.into_iter(),
             list: None,
-            folder: None,
+            search: None,
             frames: None,
-            follow: sources.follow,
+            extent: Extent { follow: sources.follow, hidden: sources.hidden },
             waits: sources.reads_standard_input(),
         })
     }
@@ -157,10 +173,10 @@ impl Source {
 
     fn search(&mut self) -> Option<Found> {
         loop {
-            if let Some(folder) = &mut self.folder {
-                match folder.next() {
-                    Some(found) => return Some(found),
-                    None => self.folder = None,
+            if let Some(search) = &mut self.search {
+                match search.next() {
+                    Some(entry) => return Some(entry.into()),
+                    None => self.search = None,
                 }
             } else if let Some(list) = &mut self.list {
                 match list.next() {
@@ -180,11 +196,14 @@ impl Source {
             } else {
                 match self.named.next()? {
                     Named::Path(path) if path.as_os_str() == "-" => return Some(standard_input()),
-                    Named::Path(path) => {
-                        if let Some(found) = self.enter(path) {
-                            return Some(found);
+                    Named::Path(path) => match Search::pattern(&path, self.extent) {
+                        Some(search) => self.search = Some(search),
+                        None => {
+                            if let Some(found) = self.enter(path) {
+                                return Some(found);
+                            }
                         }
-                    }
+                    },
                     Named::List(list) => self.list = Some(list),
                     Named::Frames(frames) => self.frames = Some(frames),
                 }
@@ -195,10 +214,10 @@ impl Source {
     /// Returns the photo at `path`, or begins to search the folder there.
     fn enter(&mut self, path: PathBuf) -> Option<Found> {
         if path.is_dir() {
-            self.folder = Some(Folder::new(path, self.follow));
+            self.search = Some(Search::folder(path, self.extent));
             return None;
         }
-        Some(Found::Photo(Input { name: path, contents: Contents::File }))
+        Some(Entry::Photo(path).into())
     }
 }
 
@@ -297,81 +316,6 @@ impl Iterator for List {
                 return Some(as_path(path).map_err(|e| e.in_file(&self.name)));
             }
         }
-    }
-}
-
-/// The photos in a folder and its subfolders.
-struct Folder {
-    path: PathBuf,
-    entries: walkdir::IntoIter,
-    /// Whether nothing has been found so far.
-    is_empty: bool,
-}
-
-/// The extensions of files that count as photos in a folder.
-const EXTENSIONS: [&str; 10] =
-    ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "gif", "tif", "tiff"];
-
-impl Folder {
-    fn new(path: PathBuf, follow: bool) -> Self {
-        let entries = WalkDir::new(&path).follow_links(follow).sort_by_file_name().into_iter();
-        Folder { path, entries, is_empty: true }
-    }
-}
-
-impl Iterator for Folder {
-    type Item = Found;
-
-    fn next(&mut self) -> Option<Found> {
-        for entry in self.entries.by_ref() {
-            match entry {
-                Ok(entry) if is_photo(&entry) => {
-                    self.is_empty = false;
-                    let name = entry.into_path();
-                    return Some(Found::Photo(Input { name, contents: Contents::File }));
-                }
-                Ok(entry) if is_linked_folder(&entry) => {
-                    return Some(Found::Note(format!(
-                        "{} is a link to a folder and was skipped; --follow searches it",
-                        entry.path().display()
-                    )));
-                }
-                Ok(_) => {}
-                Err(e) => {
-                    self.is_empty = false;
-                    return Some(Found::Failure(unreadable(&self.path, e)));
-                }
-            }
-        }
-        if !std::mem::take(&mut self.is_empty) {
-            return None;
-        }
-        let empty = Error::input("there are no photos in this folder");
-        Some(Found::Failure(empty.in_file(&self.path)))
-    }
-}
-
-fn is_photo(entry: &DirEntry) -> bool {
-    let extension = entry.path().extension().map(|e| e.to_string_lossy().to_lowercase());
-    extension.is_some_and(|e| EXTENSIONS.contains(&e.as_str()))
-        && !entry.file_type().is_dir()
-        && !is_linked_folder(entry)
-}
-
-fn is_linked_folder(entry: &DirEntry) -> bool {
-    entry.path_is_symlink() && !entry.file_type().is_dir() && entry.path().is_dir()
-}
-
-/// The error for an entry of `folder` that could not be read.
-fn unreadable(folder: &Path, e: walkdir::Error) -> Error {
-    let path = e.path().unwrap_or(folder).to_path_buf();
-    if let Some(ancestor) = e.loop_ancestor() {
-        let message = format!("this link leads back to {}, which contains it", ancestor.display());
-        return Error::input(message).in_file(path);
-    }
-    match e.into_io_error() {
-        Some(e) => Error::io(path, e),
-        None => Error::new(ErrorKind::Io, "the folder cannot be read").in_file(path),
     }
 }
 

@@ -12,7 +12,7 @@ use dyrelu::vision::{Interpolation, Labels, Preprocess, Resize};
 use dyrelu::{Error, Model, Result};
 
 /// The options for preparing photos and naming classes.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 #[command(next_help_heading = "Preparation of photos and names of classes")]
 pub struct Preparation {
     /// Preparation of photos, in place of that of the model file.
@@ -111,6 +111,21 @@ impl Preparation {
     /// The preparation of photos and the names of the classes of a model. What neither the arguments nor
     /// the file state is that of ImageNet if the network has its shape.
     pub fn of_model(&self, model: &Model) -> Result<(Preprocess, Labels)> {
+        let preprocess = self.photos_of_model(model)?;
+        let network = Network::of(model);
+        let labels = match self.labels(&network)? {
+            Some(lines) => Labels::from_lines(&lines),
+            None if model.metadata("labels").is_none() && network.resembles_imagenet() => {
+                messages::note("the classes are named as those of ImageNet; --labels names others");
+                Labels::from_lines(labels::IMAGENET)
+            }
+            None => Labels::from_model(model)?,
+        };
+        Ok((preprocess, labels))
+    }
+
+    /// The preparation of photos of a model, as in [`of_model`](Self::of_model).
+    pub fn photos_of_model(&self, model: &Model) -> Result<Preprocess> {
         let network = Network::of(model);
         let stated = model.metadata("preprocess").map(Preprocess::from_json).transpose()?;
         let guessed = stated.is_none() && network.resembles_imagenet();
@@ -127,15 +142,7 @@ impl Preparation {
                  assumed; --preprocess states another",
             );
         }
-        let labels = match self.labels(&network)? {
-            Some(lines) => Labels::from_lines(&lines),
-            None if model.metadata("labels").is_none() && network.resembles_imagenet() => {
-                messages::note("the classes are named as those of ImageNet; --labels names others");
-                Labels::from_lines(labels::IMAGENET)
-            }
-            None => Labels::from_model(model)?,
-        };
-        Ok((preprocess, labels))
+        Ok(preprocess)
     }
 
     /// The preparation that the arguments state, where `base` is that of the file. `None` if neither
@@ -175,6 +182,11 @@ impl Preparation {
             set("interpolation", json!(filter));
         }
         Preprocess::from_json(&json.to_string()).map(Some)
+    }
+
+    /// The options of a command that has `--preprocess` alone.
+    pub fn of_argument(preprocess: Option<String>) -> Self {
+        Preparation { preprocess, ..Preparation::default() }
     }
 
     /// Whether the arguments state a part of a preparation.

@@ -37,6 +37,11 @@ pub fn print_stderr(text: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
+/// A number with what it counts, such as `1 photo` or `2 photos`.
+pub fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
 /// Serialises a result of a command.
 pub fn to_json(value: &impl serde::Serialize) -> Result<String> {
     serde_json::to_string(value)

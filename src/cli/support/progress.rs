@@ -1,6 +1,8 @@
 //! How far a command is with its photos.
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::fmt::Write;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::messages;
 use super::photos::Sources;
@@ -14,9 +16,12 @@ pub fn progress(sources: &Sources, photos: usize, before: u64) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     let styled = |template| {
         let style = ProgressStyle::with_template(template);
-        style.unwrap_or_else(|_| ProgressStyle::default_bar())
+        let rate = |state: &ProgressState, out: &mut dyn Write| {
+            let _ = write!(out, "{:.1} photos/s", state.per_sec());
+        };
+        style.unwrap_or_else(|_| ProgressStyle::default_bar()).with_key("rate", rate)
     };
-    bar.set_style(styled("{spinner} {pos} photos  {per_sec}"));
+    bar.set_style(styled("{spinner} {pos} photos  {rate}"));
     bar.set_position(before);
     bar.reset_eta();
     if !bar.is_hidden() {
@@ -25,7 +30,7 @@ pub fn progress(sources: &Sources, photos: usize, before: u64) -> ProgressBar {
         std::thread::spawn(move || {
             if let Some(count) = sources.count() {
                 counted.set_length(count);
-                counted.set_style(styled("{wide_bar} {pos}/{len}  {per_sec}  {eta} left"));
+                counted.set_style(styled("{wide_bar} {pos}/{len}  {rate}  {eta} left"));
             }
         });
     }

@@ -2,12 +2,12 @@
 
 use serde::Serialize;
 
-use super::measure::{Length, Runs, Statistics, measure_runs};
+use super::measure::{Length, Runs, Statistics, Usage, measure_runs};
 use super::workload::{Arguments, synthetic_inputs};
 use crate::cli::support::outcome::Outcome;
 use crate::cli::support::print::{TextOrJson, print, to_json};
 use crate::cli::support::shapes::input_shapes;
-use crate::cli::support::table::table;
+use crate::cli::support::table::{Narrow, table};
 use crate::cli::support::values::threads;
 use crate::cli::support::{messages, model};
 use dyrelu::{Result, Session};
@@ -37,6 +37,8 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
         std::iter::successors(Some(1), |&n| Some(2 * n)).take_while(|&n| n < all).collect();
     counts.push(all);
     let mut combinations = Vec::new();
+    // The measurement that other work disturbed most.
+    let mut worst: Option<Usage> = None;
     for threads in counts {
         for batch in BATCHES.into_iter().filter(|&batch| batch == 1 || takes_batches) {
             let inputs = input_shapes(&model, None, batch, size)?;
@@ -59,7 +61,10 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
                     statistics_ms: Statistics::of(&samples),
                     disturbed_share: usage.disturbed_share,
                 });
-                usage.warning().iter().for_each(messages::note);
+                let share = |usage: &Usage| usage.disturbed_share.unwrap_or(0.0);
+                if worst.as_ref().is_none_or(|worst| share(&usage) > share(worst)) {
+                    worst = Some(usage);
+                }
             }
         }
     }
@@ -67,6 +72,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
         TextOrJson::Json => print(&(to_json(&combinations)? + "\n"))?,
         TextOrJson::Text => print(&as_text(&combinations))?,
     }
+    worst.and_then(|usage| usage.warning()).iter().for_each(messages::note);
     Ok(Outcome::Success)
 }
 
@@ -84,5 +90,5 @@ fn as_text(combinations: &[Combination]) -> String {
             format!("{:.3}", c.statistics_ms.p99),
         ]
     });
-    table(header.map(String::from), rows.collect(), &[0, 1, 2, 3, 4, 5])
+    table(header.map(String::from), rows.collect(), &[0, 1, 2, 3, 4, 5], Narrow::Shorten(0))
 }

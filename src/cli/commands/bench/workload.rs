@@ -12,11 +12,11 @@ use dyrelu::{DType, Error, Model, Port, Result, Tensor};
 #[command(after_help = "\
 Examples:
   dyrelu bench net.onnx --threads 1
-  dyrelu bench net.onnx --streams 4 --threads 1      # four runs at a time: throughput
-  dyrelu bench net.onnx --sweep                      # threads, batches and streams in a table
+  dyrelu bench net.onnx --streams 4 --threads 1      # four runs at a time
+  dyrelu bench net.onnx --sweep                      # threads, batches, streams
   dyrelu bench net.onnx --shape image=1x3x320x320
   dyrelu bench net.onnx --format json > old.json
-  dyrelu bench net.onnx --compare old.json           # slower or faster, or the same
+  dyrelu bench net.onnx --compare old.json           # slower or faster
   dyrelu bench net.onnx --input x.npy")]
 pub struct Arguments {
     /// Network: a file, or a name from `dyrelu models`; by default the one that ships with dyrelu.

@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::cli::support::table::table;
+use crate::cli::support::table::{Narrow, table};
 use dyrelu::plan::{Slot, SlotKind, Step};
 use dyrelu::simd::Isa;
 use dyrelu::{Model, Result};
@@ -126,6 +126,6 @@ pub fn as_text(d: &Description) -> String {
     }
     let header =
         ["step", "kernel", "computes", "reads", "output", "place, kB", "weights, kB", "layer"];
-    text.push_str(&table(header.map(String::from), rows, &[0, 6]));
+    text.push_str(&table(header.map(String::from), rows, &[0, 6], Narrow::Shorten(7)));
     text
 }
