@@ -15,6 +15,7 @@ mod frame;
 mod keypoints;
 mod photo;
 mod preprocess;
+mod published;
 mod resize;
 mod top_k;
 mod yuv;

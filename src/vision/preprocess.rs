@@ -135,7 +135,7 @@ impl Preprocess {
     }
 
     /// Says what is wrong with the numbers, if something is.
-    fn check(&self) -> std::result::Result<(), String> {
+    pub(super) fn check(&self) -> std::result::Result<(), String> {
         let resize = match self.resize {
             Some(Resize::Exact(size)) => size.to_vec(),
             Some(Resize::ShorterSide(side)) => vec![side],
