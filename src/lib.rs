@@ -122,7 +122,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use graph::Squash;
 pub use model::{Model, Port};
 pub use plan::{CancelToken, RunOptions};
-pub use session::Session;
+pub use session::{InputView, Session};
 pub use tensor::{DType, Element, Layout, Tensor};
 
 // Types of other crates in public signatures: elements of a `Tensor`, and the pool of a `Session`.

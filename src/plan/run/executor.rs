@@ -22,6 +22,8 @@ use crate::tensor::{Layout, Tensor};
 pub(super) struct Executor<'a> {
     pub plan: &'a Plan,
     pub inputs: &'a [Input<'a>],
+    /// The elements of inputs that are images of bytes.
+    pub converted: &'a [Vec<f32>],
     pub options: &'a RunOptions,
     pub isa: Isa,
 }
@@ -80,6 +82,14 @@ impl Executor<'_> {
         Ok(())
     }
 
+    /// Returns input `n` with the elements that steps read.
+    fn input(&self, n: usize) -> Input<'_> {
+        match &self.inputs[n] {
+            Input::Levels(levels) => Input::F32 { shape: levels.shape(), data: &self.converted[n] },
+            &input => input,
+        }
+    }
+
     /// Returns the value of a slot as a tensor.
     ///
     /// # Errors
@@ -88,7 +98,7 @@ impl Executor<'_> {
         let info = &self.plan.slots[slot];
         let missing = || Error::graph(format!("nothing produces {:?}", info.name));
         match &info.kind {
-            SlotKind::Input(n) => self.inputs[*n].to_tensor(),
+            SlotKind::Input(n) => self.input(*n).to_tensor(),
             SlotKind::Constant(tensor) => Ok(tensor.clone()),
             SlotKind::Map(_) | SlotKind::Alias { .. } => {
                 let map = buffers.map(slot).ok_or_else(missing)?;
@@ -140,7 +150,7 @@ impl Executor<'_> {
             let Some(extent) = input_extents[i] else { continue };
             *view = match &self.plan.slots[slot].kind {
                 SlotKind::Input(n) => {
-                    let data = self.inputs[*n].as_f32()?;
+                    let data = self.input(*n).as_f32()?;
                     Some(MapView { data, extent, layout: Layout::Nchw })
                 }
                 _ => reads[i].map(|data| MapView { data, extent, layout: Layout::Nhwc }),
@@ -226,9 +236,9 @@ impl Executor<'_> {
         else {
             return Ok(());
         };
-        let Buffers { placement, arena, tensors } = buffers;
+        let Buffers { placement, arena, tensors, .. } = buffers;
         let (found, elements) = match &self.plan.slots[from].kind {
-            SlotKind::Input(n) => (self.inputs[*n].shape(), self.inputs[*n].as_f32()?),
+            SlotKind::Input(n) => (self.inputs[*n].shape(), self.input(*n).as_f32()?),
             SlotKind::Constant(tensor) => (tensor.shape(), tensor.as_f32()?),
             _ => match &tensors[from] {
                 Some(tensor) => (tensor.shape(), tensor.as_f32()?),
