@@ -125,9 +125,7 @@ impl Classifier {
             match self.predict(batch, top) {
                 Ok(predictions) => results.extend(predictions.into_iter().map(Ok)),
                 // What stops a batch stops each of its photos.
-                Err(e) => {
-                    results.extend(batch.iter().map(|_| Err(Error::new(e.kind(), e.message()))))
-                }
+                Err(e) => results.extend(batch.iter().map(|_| Err(e.clone()))),
             }
         }
         let mut results = results.into_iter();

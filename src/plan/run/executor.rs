@@ -247,7 +247,8 @@ impl Executor<'_> {
         };
         let expected = placement.shape(to);
         if found != expected {
-            return Err(Error::shape(format!("expected {expected:?}, found {found:?}")));
+            let e = Error::shape(format!("expected {expected:?}, found {found:?}"));
+            return Err(e.with_shapes(expected.iter().copied().map(Some).collect(), found));
         }
         let ([], [map]) = arena.borrow(&[], &[placement.place(to)]);
         if let (Some(map), Some(extent)) = (map, placement.extents[to]) {
