@@ -237,17 +237,36 @@ impl Session {
         Ok(())
     }
 
-    /// Runs the network as [`run`](Self::run) does, and returns the time of each step.
+    /// Runs the network as [`run_with`](Self::run_with) does, and also returns the time of each step, in the
+    /// order in which they ran. Other runs do not read the clock.
+    ///
+    /// A step that runs image by image is listed once per image, and the images of a batch run one after
+    /// another.
     ///
     /// # Errors
     ///
-    /// As [`run`](Self::run).
-    #[doc(hidden)]
-    pub fn run_timed(&mut self, inputs: &[Tensor]) -> Result<(Vec<Tensor>, Vec<StepTime>)> {
+    /// As [`run_with`](Self::run_with).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dyrelu::{Model, RunOptions, Session, Tensor};
+    ///
+    /// let model = Model::open("models/mobilenetv2-x0.35-relu-imagenette.safetensors")?;
+    /// let image = Tensor::new(&[1, 3, 128, 128], vec![0.5f32; 3 * 128 * 128])?;
+    /// let (_, steps) = Session::new(&model).run_timed(&[image], &RunOptions::default())?;
+    /// let slowest = steps.iter().max_by_key(|step| step.duration).expect("there are steps");
+    /// println!("{} ({}): {:?}", slowest.name, slowest.op, slowest.duration);
+    /// # Ok::<(), dyrelu::Error>(())
+    /// ```
+    pub fn run_timed(
+        &mut self,
+        inputs: &[Tensor],
+        options: &RunOptions,
+    ) -> Result<(Vec<Tensor>, Vec<StepTime>)> {
         let mut times = Vec::with_capacity(self.model.plan().steps().len());
         let mut note = |time| times.push(time);
-        let outputs =
-            self.run_watched(inputs, &RunOptions::default(), &mut Watch::Times(&mut note))?;
+        let outputs = self.run_watched(inputs, options, &mut Watch::Times(&mut note))?;
         Ok((outputs, times))
     }
 

@@ -11,11 +11,10 @@ use super::outcome::Outcome;
 use super::print::{TextOrJson, print, to_json};
 use super::record::{Old, Origin};
 use super::workload::{Arguments, synthetic_inputs};
-use super::{arrays, messages, models, named, serve, sweep};
+use super::{arrays, messages, models, named, serve, sweep, trace};
 use dyrelu::graph::{cost, infer};
-use dyrelu::plan::StepTime;
 use dyrelu::simd::{Isa, peak};
-use dyrelu::{Error, Model, Result, Session, Tensor};
+use dyrelu::{Error, Model, Result, RunOptions, Session, StepTime, Tensor};
 
 /// The result of a measurement. Times are per image.
 #[derive(Serialize)]
@@ -130,6 +129,9 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
     let Runs { times, usage } = measure_runs(&mut sessions, &inputs, arguments.warmup, length)?;
     let images = batch as f64;
     let steps = measure_steps(&mut sessions[0], &inputs, 0.25 * seconds, images)?;
+    if let Some(file) = &arguments.trace {
+        trace::write(file, &mut sessions, &inputs)?;
+    }
     let mut by_operation: BTreeMap<String, f64> = BTreeMap::new();
     for step in &steps {
         *by_operation.entry(step.op.clone()).or_default() += step.share;
@@ -215,7 +217,7 @@ fn measure_steps(
     let end = Instant::now() + Duration::from_secs_f64(seconds);
     let mut runs = 0;
     while Instant::now() < end || runs < 5 {
-        let (_, times) = session.run_timed(inputs)?;
+        let (_, times) = session.run_timed(inputs, &RunOptions::default())?;
         for time in times {
             let key = (time.name.clone(), time.op.clone());
             // The two layers of a hyperfunction are steps with the same name and operator.
@@ -227,13 +229,14 @@ fn measure_steps(
                 steps.push((time.clone(), Vec::new()));
                 steps.len() - 1
             });
-            let (first, seconds) = &mut steps[position];
-            match seconds.get_mut(runs) {
+            let (first, times) = &mut steps[position];
+            let seconds = time.duration.as_secs_f64();
+            match times.get_mut(runs) {
                 Some(sum) => {
-                    *sum += time.seconds;
+                    *sum += seconds;
                     first.macs += if runs == 0 { time.macs } else { 0 };
                 }
-                None => seconds.push(time.seconds),
+                None => times.push(seconds),
             }
         }
         runs += 1;

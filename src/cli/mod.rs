@@ -30,6 +30,7 @@ mod serve;
 mod shells;
 mod sweep;
 mod table;
+mod trace;
 mod values;
 mod verify;
 mod version;

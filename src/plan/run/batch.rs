@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use super::executor::Executor;
+use super::spans;
 use super::watch::Watch;
 use crate::error::{Error, Result};
 use crate::plan::input::Input;
@@ -53,7 +54,9 @@ fn share_images(
     let error: Mutex<Option<Error>> = Mutex::new(None);
     let members = per_image.len();
     let (unclaimed, batch) = (Mutex::new(per_image.iter_mut()), Mutex::new(batch));
+    let run = spans::current();
     team.share(members, &|_| {
+        let _run = run.enter();
         let Some(buffers) = locked(&unclaimed).next() else { return };
         loop {
             let image = next.fetch_add(1, Ordering::Relaxed);

@@ -1,8 +1,9 @@
 //! Running steps one after another.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::options::RunOptions;
+use super::spans;
 use super::watch::{StepTime, Watch};
 use crate::error::{Error, Result};
 use crate::plan::input::Input;
@@ -35,6 +36,7 @@ impl Executor<'_> {
         for index in buffers.placement.steps.clone() {
             self.options.check()?;
             let step = &self.plan.steps[index];
+            let _span = spans::step(&step.name, &step.op, step.kind.name());
             let mut macs = None;
             let start = matches!(watch, Watch::Times(_)).then(Instant::now);
             let done = match &step.kind {
@@ -61,8 +63,10 @@ impl Executor<'_> {
             match watch {
                 Watch::Nobody => {}
                 Watch::Times(report) => {
-                    let seconds = start.map_or(0.0, |start| start.elapsed().as_secs_f64());
-                    report(self.step_time(buffers, step, seconds, macs));
+                    if let Some(start) = start {
+                        let duration = start.elapsed();
+                        report(self.step_time(buffers, step, (start, duration), macs));
+                    }
                 }
                 Watch::Values(report) => {
                     for &slot in step.outputs.iter().flatten() {
@@ -262,7 +266,7 @@ impl Executor<'_> {
         &self,
         buffers: &Buffers,
         step: &Step,
-        seconds: f64,
+        (start, duration): (Instant, Duration),
         macs: Option<usize>,
     ) -> StepTime {
         let extent = |slots: &[Option<Slot>]| buffers.placement.extents[(*slots.first()?)?];
@@ -274,6 +278,7 @@ impl Executor<'_> {
             _ => macs.unwrap_or(0),
         };
         let (name, op, kernel) = (step.name.clone(), step.op.clone(), step.kind.name());
-        StepTime { name, op, kernel, seconds, macs, weight_bytes: step.kind.weight_bytes() }
+        let weight_bytes = step.kind.weight_bytes();
+        StepTime { name, op, kernel, start, duration, macs, weight_bytes }
     }
 }

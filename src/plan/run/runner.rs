@@ -4,6 +4,7 @@ use super::batch::run_images;
 use super::executor::Executor;
 use super::options::RunOptions;
 use super::outputs::Outputs;
+use super::spans;
 use super::watch::Watch;
 use crate::error::Result;
 use crate::graph::Bindings;
@@ -62,6 +63,7 @@ impl Runner {
         watch: &mut Watch,
         bindings: impl Fn(&[Vec<usize>]) -> Result<Bindings>,
     ) -> Result<Outputs<'a>> {
+        let _span = spans::run();
         inputs.iter().try_for_each(Input::check)?;
         // An observer of values expects those of the whole batch.
         let batching = match watch {
