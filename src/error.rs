@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A `Result` whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -30,18 +31,69 @@ pub enum ErrorKind {
     DeadlineExceeded,
 }
 
+impl ErrorKind {
+    /// Returns a name for logs and messages between programs, such as `deadline_exceeded`. It stays the same
+    /// in later versions.
+    pub fn name(self) -> &'static str {
+        match self {
+            ErrorKind::Io => "io",
+            ErrorKind::Format => "format",
+            ErrorKind::Unsupported => "unsupported",
+            ErrorKind::Graph => "graph",
+            ErrorKind::Shape => "shape",
+            ErrorKind::Input => "input",
+            ErrorKind::Mismatch => "mismatch",
+            ErrorKind::Cancelled => "cancelled",
+            ErrorKind::DeadlineExceeded => "deadline_exceeded",
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// What went wrong, and in which file and at which node.
 ///
 /// `Display` writes one line that a user can act on:
 /// `net.onnx: node "conv1" (Conv): weight has 3 input channels, the input has 4`.
+///
+/// # Examples
+///
+/// ```
+/// use dyrelu::{Model, Session, Tensor};
+///
+/// let model = Model::open("models/mobilenetv2-x0.5-dyrelu-b-imagenette.safetensors")?;
+/// let small = Tensor::new(&[1, 3, 9, 9], vec![0f32; 243])?;
+/// let e = Session::new(&model).run(&[small]).unwrap_err();
+/// assert_eq!(e.kind().name(), "input");
+/// assert_eq!(e.port(), Some("input"));
+/// assert_eq!(e.expected_shape().unwrap(), [None, Some(3), Some(128), Some(128)]);
+/// assert_eq!(e.found_shape().unwrap(), [1, 3, 9, 9]);
+/// # Ok::<(), dyrelu::Error>(())
+/// ```
+#[derive(Clone)]
 pub struct Error(Box<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     message: String,
     file: Option<PathBuf>,
     node: Option<(String, String)>,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    port: Option<String>,
+    shapes: Option<Shapes>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+/// Two shapes that differ.
+#[derive(Clone)]
+struct Shapes {
+    /// The size of each axis, `None` for one that is free.
+    expected: Vec<Option<usize>>,
+    found: Vec<usize>,
 }
 
 impl Error {
@@ -60,6 +112,21 @@ impl Error {
         self.0.node.as_ref().map(|(name, _)| name.as_str())
     }
 
+    /// Returns the name of the input or output of the network that does not fit, if it is about one.
+    pub fn port(&self) -> Option<&str> {
+        self.0.port.as_deref()
+    }
+
+    /// Returns the shape that a tensor should have, if it has another. An axis whose size is free is `None`.
+    pub fn expected_shape(&self) -> Option<&[Option<usize>]> {
+        self.0.shapes.as_ref().map(|shapes| shapes.expected.as_slice())
+    }
+
+    /// Returns the shape that a tensor has, if it should have another.
+    pub fn found_shape(&self) -> Option<&[usize]> {
+        self.0.shapes.as_ref().map(|shapes| shapes.found.as_slice())
+    }
+
     /// Returns what went wrong, without the place.
     pub fn message(&self) -> &str {
         &self.0.message
@@ -73,7 +140,8 @@ impl Error {
     /// what to do.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let message = message.into();
-        Error(Box::new(Inner { kind, message, file: None, node: None, source: None }))
+        let (file, node, port, shapes, source) = (None, None, None, None, None);
+        Error(Box::new(Inner { kind, message, file, node, port, shapes, source }))
     }
 
     /// Creates an error of kind [`Format`](ErrorKind::Format).
@@ -118,9 +186,21 @@ impl Error {
         self
     }
 
+    /// Adds the input or output of the network that does not fit.
+    pub fn at_port(mut self, name: &str) -> Self {
+        self.0.port = Some(name.to_string());
+        self
+    }
+
+    /// Adds the shape that a tensor should have, in which free axes are `None`, and the one that it has.
+    pub fn with_shapes(mut self, expected: Vec<Option<usize>>, found: &[usize]) -> Self {
+        self.0.shapes = Some(Shapes { expected, found: found.to_vec() });
+        self
+    }
+
     /// Adds the cause that [`source`](std::error::Error::source) returns.
     pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        self.0.source = Some(source.into());
+        self.0.source = Some(Arc::from(source.into()));
         self
     }
 }
@@ -162,5 +242,31 @@ mod tests {
         assert_eq!(e.to_string(), r#"net.onnx: node "conv1" (Conv): expected 3 channels, found 4"#);
         assert_eq!(e.kind(), ErrorKind::Shape);
         assert_eq!(e.node(), Some("conv1"));
+    }
+
+    #[test]
+    fn a_clone_has_all_of_the_error() {
+        let e = Error::io("net.onnx", std::io::Error::other("broken"))
+            .at_port("image")
+            .with_shapes(vec![None, Some(3)], &[1, 4]);
+        let clone = e.clone();
+        assert_eq!(clone.to_string(), e.to_string());
+        assert_eq!((clone.port(), clone.file()), (Some("image"), Some(Path::new("net.onnx"))));
+        assert_eq!(clone.expected_shape(), Some(&[None, Some(3)][..]));
+        assert_eq!(clone.found_shape(), Some(&[1, 4][..]));
+        let source = std::error::Error::source(&clone).expect("it has a cause");
+        assert_eq!(source.to_string(), "broken");
+        assert!(source.is::<std::io::Error>());
+    }
+
+    #[test]
+    fn an_error_crosses_threads_and_is_boxed() {
+        fn check<T: std::error::Error + Send + Sync + 'static>(
+            error: T,
+        ) -> Box<dyn std::error::Error> {
+            error.into()
+        }
+        let boxed = check(Error::input("no such file"));
+        assert_eq!(boxed.downcast_ref::<Error>().map(Error::kind), Some(ErrorKind::Input));
     }
 }

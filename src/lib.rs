@@ -72,7 +72,8 @@
 //! |---|---|
 //! | `onnx` | ONNX files; without it, [`Model`] opens native weight files only |
 //! | `vision` | the module [`vision`]: photos to tensors, scores to names |
-//! | `cli` (default) | the command `dyrelu`, and the two features above |
+//! | `tracing` | a span of the crate `tracing` per run (level debug) and per step (level trace), with the target `dyrelu` |
+//! | `cli` (default) | the command `dyrelu`, and the features `onnx` and `vision` |
 //!
 //! A program that embeds the crate sets `default-features = false` and names what it needs. Without any
 //! feature, the crate runs native weight files on tensors.
@@ -121,8 +122,8 @@ pub use dynamic_relu::{DynamicRelu, Form, Linear};
 pub use error::{Error, ErrorKind, Result};
 pub use graph::Squash;
 pub use model::{Model, Port};
-pub use plan::{CancelToken, RunOptions};
-pub use session::Session;
+pub use plan::{CancelToken, RunOptions, StepTime};
+pub use session::{InputView, Session};
 pub use tensor::{DType, Element, Layout, Tensor};
 
 // Types of other crates in public signatures: elements of a `Tensor`, and the pool of a `Session`.

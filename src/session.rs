@@ -1,5 +1,7 @@
 //! Runs of a network for one caller.
 
+mod input_view;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +13,9 @@ use crate::graph::{Bindings, bind_inputs};
 use crate::model::{Model, Port};
 use crate::plan::{Input, Outputs, RunOptions, Runner, StepTime, Team, Watch};
 use crate::simd::Isa;
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
+
+pub use input_view::InputView;
 
 /// The memory and threads of one caller's runs.
 ///
@@ -63,7 +67,8 @@ impl Session {
         self.runner.forget_plan();
     }
 
-    /// Returns the bytes of working memory that the last run had, 0 before the first run.
+    /// Returns the bytes of working memory that the last run had, 0 before the first run. Images of bytes that
+    /// were converted count too.
     pub fn arena_bytes(&self) -> usize {
         self.runner.arena_bytes()
     }
@@ -174,37 +179,94 @@ impl Session {
         outputs: &mut [&mut [f32]],
         options: &RunOptions,
     ) -> Result<()> {
-        if inputs.len() > MOST_BORROWED {
+        let inputs = inputs.iter().map(|&(shape, data)| Input::F32 { shape, data });
+        self.run_borrowed(inputs, outputs, options)
+    }
+
+    /// Runs the network on at most eight inputs of several kinds, in memory of the caller, and writes each
+    /// output to a slice with exactly as many elements, unless `options` end the run early.
+    ///
+    /// As for [`run_into`](Self::run_into), a run on one thread allocates nothing after the first for the same
+    /// shapes, unless an input is a tensor of another type than f32.
+    ///
+    /// # Errors
+    ///
+    /// As [`run_into_with`](Self::run_into_with), and [`Input`](crate::ErrorKind::Input) for images of bytes if
+    /// the network does not take f32.
+    pub fn run_views(
+        &mut self,
+        inputs: &[InputView],
+        outputs: &mut [&mut [f32]],
+        options: &RunOptions,
+    ) -> Result<()> {
+        for (InputView(input), port) in inputs.iter().zip(self.model.inputs()) {
+            if let (Input::Levels(_), Some(dtype)) = (input, port.dtype())
+                && dtype != DType::F32
+            {
+                return Err(Error::input(format!(
+                    "input {:?} is of type {dtype}, images of bytes are converted to f32 only; give a tensor \
+                     of type {dtype}",
+                    port.name
+                )));
+            }
+        }
+        self.run_borrowed(inputs.iter().map(|&InputView(input)| input), outputs, options)
+    }
+
+    fn run_borrowed<'a>(
+        &mut self,
+        inputs: impl ExactSizeIterator<Item = Input<'a>>,
+        outputs: &mut [&mut [f32]],
+        options: &RunOptions,
+    ) -> Result<()> {
+        let count = inputs.len();
+        if count > MOST_BORROWED {
             return Err(Error::input(format!("at most {MOST_BORROWED} inputs can be borrowed")));
         }
         let mut list = [Input::F32 { shape: &[], data: &[] }; MOST_BORROWED];
-        for (input, &(shape, data)) in list.iter_mut().zip(inputs) {
-            *input = Input::F32 { shape, data };
-        }
-        let inputs = &list[..inputs.len()];
+        list.iter_mut().zip(inputs).for_each(|(place, input)| *place = input);
         let wanted = self.model.outputs().len();
         if outputs.len() != wanted {
             let found = outputs.len();
             return Err(Error::input(format!("the network gives {wanted} outputs, found {found}")));
         }
-        let results = self.execute(inputs, options, &mut Watch::Nobody)?;
+        let results = self.execute(&list[..count], options, &mut Watch::Nobody)?;
         for (i, out) in outputs.iter_mut().enumerate() {
             results.copy_to(i, out)?;
         }
         Ok(())
     }
 
-    /// Runs the network as [`run`](Self::run) does, and returns the time of each step.
+    /// Runs the network as [`run_with`](Self::run_with) does, and also returns the time of each step, in the
+    /// order in which they ran. Other runs do not read the clock.
+    ///
+    /// A step that runs image by image is listed once per image, and the images of a batch run one after
+    /// another.
     ///
     /// # Errors
     ///
-    /// As [`run`](Self::run).
-    #[doc(hidden)]
-    pub fn run_timed(&mut self, inputs: &[Tensor]) -> Result<(Vec<Tensor>, Vec<StepTime>)> {
+    /// As [`run_with`](Self::run_with).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dyrelu::{Model, RunOptions, Session, Tensor};
+    ///
+    /// let model = Model::open("models/mobilenetv2-x0.35-relu-imagenette.safetensors")?;
+    /// let image = Tensor::new(&[1, 3, 128, 128], vec![0.5f32; 3 * 128 * 128])?;
+    /// let (_, steps) = Session::new(&model).run_timed(&[image], &RunOptions::default())?;
+    /// let slowest = steps.iter().max_by_key(|step| step.duration).expect("there are steps");
+    /// println!("{} ({}): {:?}", slowest.name, slowest.op, slowest.duration);
+    /// # Ok::<(), dyrelu::Error>(())
+    /// ```
+    pub fn run_timed(
+        &mut self,
+        inputs: &[Tensor],
+        options: &RunOptions,
+    ) -> Result<(Vec<Tensor>, Vec<StepTime>)> {
         let mut times = Vec::with_capacity(self.model.plan().steps().len());
         let mut note = |time| times.push(time);
-        let outputs =
-            self.run_watched(inputs, &RunOptions::default(), &mut Watch::Times(&mut note))?;
+        let outputs = self.run_watched(inputs, options, &mut Watch::Times(&mut note))?;
         Ok((outputs, times))
     }
 

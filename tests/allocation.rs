@@ -2,11 +2,11 @@
 //! memory is known before the first run.
 #![cfg(feature = "onnx")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::{GlobalAlloc, System};
 use std::cell::Cell;
 use std::path::Path;
 
-use dyrelu::{Model, Options, Session};
+use dyrelu::{InputView, Layout, Model, Options, RunOptions, Session};
 
 mod chain;
 
@@ -19,13 +19,13 @@ struct Counting;
 
 // SAFETY: both functions forward to the system's allocator, which satisfies the contract.
 unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+    unsafe fn alloc(&self, layout: std::alloc::Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
         // SAFETY: the caller guarantees that the layout has a size other than 0.
         unsafe { System.alloc(layout) }
     }
 
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+    unsafe fn dealloc(&self, block: *mut u8, layout: std::alloc::Layout) {
         // SAFETY: the caller guarantees that `alloc` returned the block for this layout.
         unsafe { System.dealloc(block, layout) }
     }
@@ -72,6 +72,23 @@ fn the_second_run_allocates_nothing() {
             assert_eq!(second, 0, "{} with {images} images", path.display());
         }
     }
+}
+
+#[test]
+fn the_second_run_on_bytes_allocates_nothing() {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = repository.join("models/mobilenetv2-x0.5-dyrelu-b-imagenette.safetensors");
+    let mut session = Session::new(&Model::open(path).unwrap());
+    let (bytes, mut scores) = (vec![99; 3 * 128 * 128 * 3], [0.0; 30]);
+    let (mean, std, options) = ([0.5; 3], [0.5; 3], RunOptions::default());
+    let view = InputView::u8([3, 128, 128, 3], &bytes, Layout::Nhwc).normalised(&mean, &std);
+    let allocations = [(); 2].map(|()| {
+        let before = ALLOCATIONS.get();
+        session.run_views(&[view], &mut [&mut scores], &options).unwrap();
+        ALLOCATIONS.get() - before
+    });
+    assert!(allocations[0] > 0, "the allocator does not count");
+    assert_eq!(allocations[1], 0);
 }
 
 #[test]

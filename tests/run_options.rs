@@ -109,7 +109,20 @@ fn sizes_are_known_before_a_run() {
     assert_eq!(model.output_shapes(&[vec![3, 4, 5, 6]]).unwrap(), [Some(vec![3, 4, 5, 6])]);
     let e = model.output_shapes(&[vec![3, 5, 5, 6]]).unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Input);
+    assert_eq!((e.port(), e.found_shape()), (Some("x"), Some(&[3, 5, 5, 6][..])));
+    assert_eq!(e.expected_shape(), Some(&[None, Some(4), None, None][..]));
     // Four by two weights and eight by four, the rows padded to eight channels, and biases.
     assert!(model.weight_bytes() > 4 * (4 * 2 + 16 * 2), "{}", model.weight_bytes());
     assert_eq!(model.metadata_keys().count(), 0);
+}
+
+#[test]
+fn an_error_names_the_shapes_only_if_they_are_wrong() {
+    let mut session = Session::new(&model(1));
+    let integers = Tensor::new(&[1, 4, 2, 2], vec![0i64; 16]).unwrap();
+    let e = session.run(&[integers]).unwrap_err();
+    assert_eq!((e.port(), e.expected_shape(), e.found_shape()), (Some("x"), None, None));
+    let (image, mut small) = ([0.0; 16], [0.0; 15]);
+    let e = session.run_into(&[(&[1, 4, 2, 2], &image)], &mut [&mut small]).unwrap_err();
+    assert_eq!((e.kind(), e.port().is_some()), (ErrorKind::Input, true));
 }

@@ -133,7 +133,7 @@ fn timed_runs_give_the_same_bits() {
         for images in [1, 2, 4] {
             let x = [wave(&[images, 3, 128, 128], 0.37)];
             let expected = bits(&session.run(&x).unwrap());
-            let (y, times) = session.run_timed(&x).unwrap();
+            let (y, times) = session.run_timed(&x, &dyrelu::RunOptions::default()).unwrap();
             assert!(bits(&y) == expected, "{images} images on {threads} threads");
             assert!(!times.is_empty());
         }

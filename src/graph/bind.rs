@@ -11,7 +11,7 @@ use crate::tensor::DType;
 /// that the graph declares. Adds the size that each symbol stands for to `bindings`.
 ///
 /// # Errors
-/// [`Input`](crate::ErrorKind::Input), naming the input, its declared type and the type found.
+/// [`Input`](crate::ErrorKind::Input), with the input, its declared type and the type found.
 pub fn bind_inputs<'a>(
     graph: &Graph,
     tensors: impl ExactSizeIterator<Item = (DType, &'a [usize])>,
@@ -30,16 +30,20 @@ pub fn bind_inputs<'a>(
         let Some(ty) = &value.input else { continue };
         let wrong = || {
             let hint = fixed_batch_hint(ty, dtype, shape);
-            Error::input(format!(
-                "input {:?} must be {ty}, found {dtype} {shape:?}{hint}",
-                value.name
-            ))
+            let message =
+                format!("input {:?} must be {ty}, found {dtype} {shape:?}{hint}", value.name);
+            let e = Error::input(message).at_port(&value.name);
+            if dtype != ty.dtype {
+                return e;
+            }
+            e.with_shapes(ty.dims.iter().map(Dim::as_size).collect(), shape)
         };
         if dtype != ty.dtype || shape.len() != ty.dims.len() {
             return Err(wrong());
         }
         element_count(shape, dtype)
-            .map_err(|e| Error::input(format!("input {:?}: {}", value.name, e.message())))?;
+            .map_err(|e| Error::input(format!("input {:?}: {}", value.name, e.message())))
+            .map_err(|e| e.at_port(&value.name))?;
         for (dim, &size) in ty.dims.iter().zip(shape) {
             if let Some(symbol) = dim.as_symbol() {
                 let symbol: Arc<str> = symbol.into();

@@ -1,5 +1,6 @@
 //! What a caller passes for an input of a network.
 
+use super::levels::Levels;
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Tensor, num_elements};
 
@@ -15,22 +16,25 @@ pub enum Input<'a> {
         /// The elements, as many as the product of `shape`.
         data: &'a [f32],
     },
+    /// Images with 8 bits per channel, for an input of type f32. A run converts them before it reads them.
+    Levels(Levels<'a>),
 }
 
-impl Input<'_> {
+impl<'a> Input<'a> {
     /// Returns the sizes of the axes.
     pub fn shape(&self) -> &[usize] {
         match self {
             Input::Tensor(tensor) => tensor.shape(),
             Input::F32 { shape, .. } => shape,
+            Input::Levels(levels) => levels.shape(),
         }
     }
 
-    /// Returns the element type.
+    /// Returns the element type that the network reads.
     pub fn dtype(&self) -> DType {
         match self {
             Input::Tensor(tensor) => tensor.dtype(),
-            Input::F32 { .. } => DType::F32,
+            Input::F32 { .. } | Input::Levels(_) => DType::F32,
         }
     }
 
@@ -44,14 +48,16 @@ impl Input<'_> {
                 let found = data.len();
                 Err(Error::input(format!("shape {shape:?} does not have {found} elements")))
             }
+            Input::Levels(levels) => levels.check(),
             _ => Ok(()),
         }
     }
 
-    pub(super) fn as_f32(&self) -> Result<&[f32]> {
+    pub(super) fn as_f32(self) -> Result<&'a [f32]> {
         match self {
             Input::Tensor(tensor) => tensor.as_f32(),
             Input::F32 { data, .. } => Ok(data),
+            Input::Levels(_) => Err(Error::input(UNCONVERTED)),
         }
     }
 
@@ -59,9 +65,12 @@ impl Input<'_> {
         match self {
             Input::Tensor(tensor) => Ok(tensor.clone()),
             Input::F32 { shape, data } => Tensor::new(shape, data.to_vec()),
+            Input::Levels(_) => Err(Error::input(UNCONVERTED)),
         }
     }
 }
+
+const UNCONVERTED: &str = "an image of bytes is read before it is converted";
 
 #[cfg(test)]
 mod tests {

@@ -13,7 +13,7 @@
 //! | module | contents |
 //! |---|---|
 //! | `tuning` | the sizes of the pieces that work is cut into |
-//! | `map`, `input` | maps, and what a caller passes for an input |
+//! | `map`, `levels`, `input` | maps, and what a caller passes for an input |
 //! | `threads` | the threads of a run |
 //! | `steps` | the primitives, one kind per file |
 //! | `plan` | plans |
@@ -23,6 +23,7 @@
 //! Each module imports only modules above it in this table.
 
 mod input;
+mod levels;
 mod map;
 mod memory;
 #[allow(clippy::module_inception)] // The folder is about plans, the file defines one.
@@ -33,6 +34,7 @@ mod threads;
 mod tuning;
 
 pub use input::Input;
+pub use levels::Levels;
 pub use map::{Extent, MapShape, MapView, default_layout};
 pub use memory::{Placement, planned_bytes};
 pub use plan::{Plan, Slot, SlotInfo, SlotKind, Step, StepKind};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Labels, Photo, Prediction, Preprocess, probabilities, top_k};
+use super::{Frame, Labels, Prediction, Preprocess, probabilities, top_k};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Op, TensorType};
 use crate::model::Model;
@@ -14,16 +14,16 @@ use crate::tensor::{DType, Tensor};
 /// # Examples
 ///
 /// ```
-/// use dyrelu::vision::{Classifier, Photo};
+/// use dyrelu::vision::{Classifier, Frame, PixelFormat};
 /// use dyrelu::{Model, Session};
 ///
 /// let model = Model::open("models/mobilenetv2-x0.5-dyrelu-b-imagenette.safetensors")?;
 /// let mut classifier = Classifier::new(Session::new(&model))?;
 ///
-/// // A frame of a video: red, green and blue of each pixel.
-/// let (width, height) = (320, 240);
-/// let frame = Photo::new(width, height, vec![128; 3 * 320 * 240])?;
-/// let best = &classifier.classify(&frame, 1)?[0];
+/// // A frame of a video, in memory of the program: red, green and blue of each pixel.
+/// let memory = vec![128; 3 * 320 * 240];
+/// let frame = Frame::new(PixelFormat::Rgb, 320, 240, &memory)?;
+/// let best = &classifier.classify(frame, 1)?[0];
 /// println!("{}: {:.1}%", best.label, 100.0 * best.score);
 /// # Ok::<(), dyrelu::Error>(())
 /// ```
@@ -76,13 +76,18 @@ impl Classifier {
         &self.preprocess
     }
 
-    /// Returns the `top` most probable classes of a photo, the most probable first.
+    /// Returns the `top` most probable classes of a [`Photo`](super::Photo) or a [`Frame`], the most probable
+    /// first.
     ///
     /// # Errors
     ///
     /// [`Input`](crate::ErrorKind::Input) if the photo cannot be prepared or the network gives no scores
     /// of classes, [`Shape`](crate::ErrorKind::Shape) if the network does not take photos of this size.
-    pub fn classify(&mut self, photo: &Photo, top: usize) -> Result<Vec<Prediction>> {
+    pub fn classify<'a>(
+        &mut self,
+        photo: impl Into<Frame<'a>>,
+        top: usize,
+    ) -> Result<Vec<Prediction>> {
         let input = self.preprocess.apply(photo)?;
         let mut predictions = self.predict(&[&input], top)?;
         Ok(predictions.swap_remove(0))
@@ -93,7 +98,14 @@ impl Classifier {
     ///
     /// Neighbours of one size after preparation run through the network together, so memory grows with
     /// the number of photos.
-    pub fn classify_batch(&mut self, photos: &[Photo], top: usize) -> Vec<Result<Vec<Prediction>>> {
+    pub fn classify_batch<'a, P>(
+        &mut self,
+        photos: &'a [P],
+        top: usize,
+    ) -> Vec<Result<Vec<Prediction>>>
+    where
+        Frame<'a>: From<&'a P>,
+    {
         let inputs = photos.iter().map(|photo| self.preprocess.apply(photo)).collect();
         self.classify_prepared(inputs, top)
     }
@@ -113,9 +125,7 @@ impl Classifier {
             match self.predict(batch, top) {
                 Ok(predictions) => results.extend(predictions.into_iter().map(Ok)),
                 // What stops a batch stops each of its photos.
-                Err(e) => {
-                    results.extend(batch.iter().map(|_| Err(Error::new(e.kind(), e.message()))))
-                }
+                Err(e) => results.extend(batch.iter().map(|_| Err(e.clone()))),
             }
         }
         let mut results = results.into_iter();
@@ -234,6 +244,7 @@ pub fn class_count(shape: &[usize], images: usize) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Photo;
     use super::*;
     use crate::compile::Options;
     use crate::graph::{Dim, PoolKind, Softmax};

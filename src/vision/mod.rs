@@ -1,8 +1,8 @@
 //! Photos to tensors, scores to names.
 //!
 //! A [`Classifier`] does all of it: it prepares photos, runs a network, and names the best classes.
-//! Its parts are public too: [`load`] and [`decode`] read a file, [`Preprocess`] prepares a [`Photo`],
-//! [`probabilities`] and [`top_k`] read scores. A [`KeypointDetector`] finds the key points of persons.
+//! Its parts are public too: [`load`] and [`decode`] read a file, [`Preprocess`] prepares a [`Photo`] or
+//! a [`Frame`] in memory of the caller, [`probabilities`] and [`top_k`] read scores. A [`KeypointDetector`] finds the key points of persons.
 //!
 //! Photos are prepared as Pillow and torchvision do it: decode, convert to RGB, resize in 8 bits with an
 //! antialiased filter, crop the centre, normalise. A JPEG file decodes to Pillow's pixels. A resized pixel
@@ -11,18 +11,25 @@
 
 mod classifier;
 mod decode;
+mod frame;
 mod keypoints;
 mod photo;
 mod preprocess;
+mod published;
+mod resize;
 mod top_k;
+mod yuv;
 
 pub use classifier::Classifier;
 #[doc(hidden)]
 pub use classifier::class_count;
 pub use decode::{DecodeOptions, decode, load};
+pub use frame::{Frame, PixelFormat};
 pub use keypoints::{
     Keypoint, KeypointDecoder, KeypointDetector, KeypointScheme, Pose, Region, Skeleton,
 };
 pub use photo::Photo;
-pub use preprocess::{Color, Interpolation, Preprocess, Resize};
+pub use preprocess::{Color, Preprocess};
+pub use resize::{Interpolation, Resize};
 pub use top_k::{Labels, Prediction, probabilities, top_k};
+pub use yuv::YuvEncoding;

@@ -1,14 +1,14 @@
-//! RGB pixels to the input of a network.
+//! Pixels to the input of a network.
 
-use fast_image_resize::images::TypedImage;
-use fast_image_resize::pixels::U8x3;
-use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
-use super::photo::Photo;
+use super::frame::Frame;
+use super::resize::{Interpolation, MAX_SIDE, Resize, resize};
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::tensor::Tensor;
+use crate::tensor::{Layout, Tensor};
 
 /// How photos are prepared for a network.
 ///
@@ -41,33 +41,6 @@ pub struct Preprocess {
     color: Color,
 }
 
-/// The size of a resized photo, in pixels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Resize {
-    /// Height and width, whatever the proportion of the photo.
-    Exact([u32; 2]),
-    /// The shorter side. The longer one keeps the proportion and is rounded down.
-    ShorterSide(u32),
-}
-
-/// The filter of a resize. When it shrinks, all but [`Nearest`](Self::Nearest) are antialiased.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Interpolation {
-    /// The nearest pixel.
-    Nearest,
-    /// A triangle filter.
-    #[default]
-    Bilinear,
-    /// A cubic filter with a = -0.5.
-    Bicubic,
-    /// Lanczos' filter with three lobes.
-    Lanczos,
-}
-
 /// The order of the channels of a network's input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -79,9 +52,6 @@ pub enum Color {
     /// Blue, green, red.
     Bgr,
 }
-
-/// The longest side that a resize or a crop may have.
-const MAX_SIDE: u32 = 1 << 14;
 
 impl Preprocess {
     /// Creates a preparation that subtracts `mean` from each channel and then divides it by `std`. Both
@@ -165,7 +135,7 @@ impl Preprocess {
     }
 
     /// Says what is wrong with the numbers, if something is.
-    fn check(&self) -> std::result::Result<(), String> {
+    pub(super) fn check(&self) -> std::result::Result<(), String> {
         let resize = match self.resize {
             Some(Resize::Exact(size)) => size.to_vec(),
             Some(Resize::ShorterSide(side)) => vec![side],
@@ -193,49 +163,103 @@ impl Preprocess {
         self.center_crop.or(resized)
     }
 
-    /// Prepares one photo and returns it as `[1, 3, height, width]`.
+    /// Returns height and width of a prepared photo of `width` x `height` pixels.
     ///
     /// # Errors
     ///
     /// [`Input`](crate::ErrorKind::Input) if the photo is too elongated to be resized, or a number of the
     /// preparation cannot be used.
-    pub fn apply(&self, photo: &Photo) -> Result<Tensor> {
+    pub fn size_for(&self, width: u32, height: u32) -> Result<[u32; 2]> {
         self.check().map_err(Error::input)?;
-        let resized;
-        let mut photo = photo;
-        if let Some(size) = self.resize {
-            let (width, height) = target(size, photo.width(), photo.height());
-            if (width, height) != (photo.width(), photo.height()) {
-                resized = resize(photo, width, height, self.interpolation)?;
-                photo = &resized;
-            }
-        }
-        let [height, width] = self.center_crop.unwrap_or([photo.height(), photo.width()]);
-        let (left, top) = (margin(photo.width(), width), margin(photo.height(), height));
-        let (width, height) = (width as usize, height as usize);
-        let (columns, rows) =
-            (inside(left, width, photo.width()), inside(top, height, photo.height()));
-        let mut planes = Vec::with_capacity(3 * width * height);
-        for channel in 0..3 {
-            let source = if self.color == Color::Bgr { 2 - channel } else { channel };
-            let (mean, std) = (self.mean[channel], self.std[channel]);
-            let levels: [f32; 256] =
-                std::array::from_fn(|level| (level as f32 / 255.0 - mean) / std);
-            let black = -mean / std;
-            for y in 0..height {
-                let row_end = planes.len() + width;
-                if rows.contains(&y) {
-                    planes.resize(planes.len() + columns.start, black);
-                    let y = (y as i64 + top) as usize;
-                    let x = (columns.start as i64 + left) as usize;
-                    let start = 3 * (y * photo.width() as usize + x);
-                    let pixels = photo.pixels()[start..][..3 * columns.len()].chunks_exact(3);
-                    planes.extend(pixels.map(|pixel| levels[usize::from(pixel[source])]));
-                }
-                planes.resize(row_end, black);
-            }
-        }
+        let (width, height) = match self.resize {
+            Some(size) => size.target(width, height)?,
+            None => (width, height),
+        };
+        Ok(self.center_crop.unwrap_or([height, width]))
+    }
+
+    /// Prepares a [`Photo`](super::Photo) or a [`Frame`] and returns it as `[1, 3, height, width]`.
+    ///
+    /// # Errors
+    ///
+    /// [`Input`](crate::ErrorKind::Input) if the photo is too elongated to be resized, or a number of the
+    /// preparation cannot be used.
+    pub fn apply<'a>(&self, photo: impl Into<Frame<'a>>) -> Result<Tensor> {
+        let frame = photo.into();
+        let size = self.size_for(frame.width(), frame.height())?;
+        let [height, width] = size.map(|side| side as usize);
+        let mut planes = vec![0.0; 3 * height * width];
+        self.write(frame, Layout::Nchw, &mut planes)?;
         Tensor::new(&[1, 3, height, width], planes)
+    }
+
+    /// Prepares a [`Photo`](super::Photo) or a [`Frame`] as [`apply`](Self::apply) does, to the same bits, in
+    /// memory of the caller: its part of a batch, `[3, height, width]` or, with [`Layout::Nhwc`],
+    /// `[height, width, 3]`.
+    ///
+    /// [`size_for`](Self::size_for) returns height and width. Several threads may prepare the images of a
+    /// batch.
+    ///
+    /// # Errors
+    ///
+    /// As [`apply`](Self::apply), and [`Input`](crate::ErrorKind::Input) if `out` does not have
+    /// `3 * height * width` elements.
+    pub fn apply_into<'a>(
+        &self,
+        photo: impl Into<Frame<'a>>,
+        layout: Layout,
+        out: &mut [f32],
+    ) -> Result<()> {
+        let frame = photo.into();
+        let [height, width] = self.size_for(frame.width(), frame.height())?;
+        let expected = 3 * height as usize * width as usize;
+        if out.len() != expected {
+            let found = out.len();
+            return Err(Error::input(format!(
+                "a prepared photo of {height} x {width} has {expected} elements, room is for {found}"
+            )));
+        }
+        self.write(frame, layout, out)
+    }
+
+    /// Prepares a frame in `out`, which has the right size.
+    fn write(&self, frame: Frame, layout: Layout, out: &mut [f32]) -> Result<()> {
+        let resized;
+        let mut frame = frame;
+        if let Some(size) = self.resize {
+            let (width, height) = size.target(frame.width(), frame.height())?;
+            if (width, height) != (frame.width(), frame.height()) {
+                resized = resize(&frame, width, height, self.interpolation)?;
+                frame = Frame::from(&resized);
+            }
+        }
+        let [height, width] = self.center_crop.unwrap_or([frame.height(), frame.width()]);
+        let (left, top) = (margin(frame.width(), width), margin(frame.height(), height));
+        let (width, height) = (width as usize, height as usize);
+        let columns = inside(left, width, frame.width());
+        let rows = inside(top, height, frame.height());
+        let first_column = (columns.start as i64 + left) as usize;
+        let source_columns = first_column..first_column + columns.len();
+        let channels: [Channel; 3] = std::array::from_fn(|channel| Channel::new(self, channel));
+        let mut scratch = Vec::new();
+        for y in 0..height {
+            let pixels = match rows.contains(&y) {
+                true => frame.row((y as i64 + top) as usize, source_columns.clone(), &mut scratch),
+                false => &[],
+            };
+            // Where there are no pixels, the photo has no such row.
+            let columns = if pixels.is_empty() { 0..0 } else { columns.clone() };
+            let pixels = pixels.as_chunks::<3>().0;
+            for (i, channel) in channels.iter().enumerate() {
+                let (first, step) = match layout {
+                    Layout::Nchw => ((i * height + y) * width, 1),
+                    Layout::Nhwc => (y * width * 3 + i, 3),
+                };
+                let row = &mut out[first..][..(width - 1) * step + 1];
+                channel.write(pixels, columns.clone(), row, step);
+            }
+        }
+        Ok(())
     }
 
     /// Returns `[1, 3, height, width]` of normalised levels. `level` gives red, green and blue of the pixel
@@ -267,83 +291,49 @@ fn margin(whole: u32, part: u32) -> i64 {
 }
 
 /// Returns the part of `0..length` whose positions, moved by `offset`, lie in `0..whole`.
-fn inside(offset: i64, length: usize, whole: u32) -> std::ops::Range<usize> {
+fn inside(offset: i64, length: usize, whole: u32) -> Range<usize> {
     let clamp = |position: i64| position.clamp(0, length as i64) as usize;
     let (start, end) = (clamp(-offset), clamp(i64::from(whole) - offset));
     start..end.max(start)
 }
 
-/// Returns width and height after a resize, the longer side rounded down, as in torchvision.
-fn target(size: Resize, width: u32, height: u32) -> (u32, u32) {
-    match size {
-        Resize::Exact([height, width]) => (width, height),
-        Resize::ShorterSide(side) => {
-            let (short, long) = (width.min(height).max(1), width.max(height));
-            let long = u64::from(side) * u64::from(long) / u64::from(short);
-            let long = u32::try_from(long).unwrap_or(u32::MAX);
-            if width <= height { (side, long) } else { (long, side) }
+/// A channel of the network's input.
+struct Channel {
+    /// Its place among red, green and blue.
+    source: usize,
+    /// The normalised value of each level.
+    levels: [f32; 256],
+    /// The value beyond the border of the photo.
+    black: f32,
+}
+
+impl Channel {
+    fn new(preprocess: &Preprocess, channel: usize) -> Self {
+        let source = if preprocess.color == Color::Bgr { 2 - channel } else { channel };
+        let (mean, std) = (preprocess.mean[channel], preprocess.std[channel]);
+        let levels = std::array::from_fn(|level| (level as f32 / 255.0 - mean) / std);
+        Channel { source, levels, black: -mean / std }
+    }
+
+    /// Writes a row, whose elements are `step` apart: `pixels` in these columns, and black beside them.
+    fn write(&self, pixels: &[[u8; 3]], columns: Range<usize>, row: &mut [f32], step: usize) {
+        let level = |pixel: &[u8; 3]| self.levels[usize::from(pixel[self.source])];
+        if step == 1 {
+            row[..columns.start].fill(self.black);
+            row[columns.end..].fill(self.black);
+            row[columns].iter_mut().zip(pixels).for_each(|(to, pixel)| *to = level(pixel));
+        } else {
+            for (x, to) in row.iter_mut().step_by(step).enumerate() {
+                let pixel = x.checked_sub(columns.start).and_then(|x| pixels.get(x));
+                *to = pixel.map_or(self.black, level);
+            }
         }
     }
 }
 
-fn resize(photo: &Photo, width: u32, height: u32, filter: Interpolation) -> Result<Photo> {
-    if width > MAX_SIDE || height > MAX_SIDE {
-        return Err(Error::input(format!(
-            "a photo of {} x {} would become {width} x {height}: too elongated",
-            photo.width(),
-            photo.height()
-        )));
-    }
-    let algorithm = match filter {
-        Interpolation::Nearest => ResizeAlg::Nearest,
-        Interpolation::Bilinear => ResizeAlg::Convolution(FilterType::Bilinear),
-        Interpolation::Bicubic => ResizeAlg::Convolution(FilterType::CatmullRom),
-        Interpolation::Lanczos => ResizeAlg::Convolution(FilterType::Lanczos3),
-    };
-    // Pillow resizes along rows first and rounds to 8 bits in between. The order shows where a filter
-    // overshoots.
-    let (row, resized_row) = (3 * photo.width() as usize, 3 * width as usize);
-    let mut rows = vec![0; resized_row * photo.height() as usize];
-    let mut band = Vec::new();
-    for (source, resized) in
-        photo.pixels().chunks(BAND * row).zip(rows.chunks_mut(BAND * resized_row))
-    {
-        band.clear();
-        band.extend_from_slice(source);
-        let height = (source.len() / row) as u32;
-        pass(&mut band, [photo.width(), height], resized, [width, height], algorithm)?;
-    }
-    let mut pixels = vec![0; resized_row * height as usize];
-    pass(&mut rows, [width, photo.height()], &mut pixels, [width, height], algorithm)?;
-    Photo::new(width, height, pixels)
-}
-
-/// The number of rows of a photo that are copied at a time, to be resized along rows.
-const BAND: usize = 128;
-
-/// Resizes pixels along one axis. Sizes are width and height.
-///
-/// `source` is not changed. It is mutable because the resizer's intermediate images are, and because its
-/// code is compiled for each type of source: another type would double the largest part of it. The
-/// typed functions keep it from being compiled for every type of pixel.
-fn pass(
-    source: &mut [u8],
-    [from_width, from_height]: [u32; 2],
-    resized: &mut [u8],
-    [width, height]: [u32; 2],
-    algorithm: ResizeAlg,
-) -> Result<()> {
-    let failed = |e: &dyn std::fmt::Display| Error::input(format!("cannot resize the photo: {e}"));
-    let source =
-        TypedImage::<U8x3>::from_buffer(from_width, from_height, source).map_err(|e| failed(&e))?;
-    let mut resized =
-        TypedImage::<U8x3>::from_buffer(width, height, resized).map_err(|e| failed(&e))?;
-    let options = ResizeOptions::new().resize_alg(algorithm);
-    Resizer::new().resize_typed(&source, &mut resized, &options).map_err(|e| failed(&e))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::{Photo, PixelFormat};
     use super::*;
 
     const PLAIN: &str = r#"{"mean": [0, 0, 0], "std": [1, 1, 1]}"#;
@@ -373,10 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shorter_side_and_the_crop_follow_torchvision() {
-        assert_eq!(target(Resize::ShorterSide(256), 500, 375), (341, 256));
-        assert_eq!(target(Resize::ShorterSide(256), 375, 500), (256, 341));
-        assert_eq!(target(Resize::Exact([10, 20]), 5, 5), (20, 10));
+    fn the_crop_follows_torchvision() {
         assert_eq!((margin(341, 224), margin(256, 224), margin(5, 8)), (58, 16, -2));
     }
 
@@ -408,6 +395,52 @@ mod tests {
                 assert_eq!(found, (f32::from(level) / 255.0 - mean) / std, "{size:?}, {i}");
             }
         }
+    }
+
+    #[test]
+    fn a_frame_gives_the_bits_of_a_photo_with_its_pixels() {
+        let (width, height, stride) = (37, 23, 4 * 37 + 5);
+        let pixel = |x: u32, y: u32| [(7 * x + y) as u8, (x * y) as u8, (200 - 3 * y) as u8];
+        let at = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+        let photo = at.clone().flat_map(|(x, y)| pixel(x, y)).collect();
+        let photo = Photo::new(width, height, photo).unwrap();
+        let mut bgra = vec![99; stride * height as usize];
+        for (x, y) in at {
+            let [r, g, b] = pixel(x, y);
+            let start = stride * y as usize + 4 * x as usize;
+            bgra[start..start + 4].copy_from_slice(&[b, g, r, 50]);
+        }
+        let frame = Frame::with_stride(PixelFormat::Bgra, width, height, stride, &bgra).unwrap();
+        let plain = Preprocess::new([0.1, 0.2, 0.3], [0.5, 0.6, 0.7]);
+        for preprocess in [
+            plain.clone(),
+            plain.clone().center_crop([40, 20]),
+            plain.clone().color(Color::Bgr).resize(Resize::ShorterSide(17)).center_crop([16, 19]),
+            plain.resize(Resize::Exact([150, 9])).interpolation(Interpolation::Bicubic),
+        ] {
+            let expected = preprocess.apply(&photo).unwrap();
+            let found = preprocess.apply(frame).unwrap();
+            assert_eq!(found.shape(), expected.shape());
+            assert_eq!(found.bytes(), expected.bytes(), "{preprocess:?}");
+            let nhwc = expected.to_layout(Layout::Nchw, Layout::Nhwc).unwrap();
+            for (layout, expected) in [(Layout::Nchw, &expected), (Layout::Nhwc, &nhwc)] {
+                let mut out = vec![f32::NAN; expected.len()];
+                preprocess.apply_into(frame, layout, &mut out).unwrap();
+                assert_eq!(bytemuck::cast_slice::<_, u8>(&out), expected.bytes(), "{layout}");
+                let room = out.len() - 1;
+                let e = preprocess.apply_into(frame, layout, &mut out[..room]).unwrap_err();
+                assert_eq!(e.kind(), crate::ErrorKind::Input);
+            }
+        }
+    }
+
+    #[test]
+    fn a_region_is_prepared_as_a_photo_of_its_own() {
+        let photo = gradient(40, 30);
+        let region = Frame::from(&photo).region(3, 5, 21, 17).unwrap();
+        let preprocess = Preprocess::new([0.0; 3], [1.0; 3]).resize(Resize::ShorterSide(9));
+        let alone = preprocess.apply(&region.to_photo()).unwrap();
+        assert_eq!(preprocess.apply(region).unwrap().bytes(), alone.bytes());
     }
 
     #[test]

@@ -409,6 +409,37 @@ fn inspect_and_bench_print_json() {
 }
 
 #[test]
+fn bench_writes_a_trace_with_a_row_per_stream() {
+    let f = Fixture::new();
+    let (model, trace) = (f.path("colours.safetensors"), f.path("trace.json"));
+    let mut command = dyrelu(&["bench", "--streams", "2", "--runs", "2", "--size", "8"]);
+    command.arg(&model).arg("--trace").arg(&trace).assert().code(0);
+    let text = std::fs::read_to_string(&trace).unwrap();
+    let trace: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let interval = |event: &serde_json::Value| {
+        let (start, duration) = (event["ts"].as_f64().unwrap(), event["dur"].as_f64().unwrap());
+        (start, start + duration)
+    };
+    for stream in 0..2 {
+        let row: Vec<_> = events.iter().filter(|event| event["tid"] == stream).collect();
+        assert_eq!((&row[0]["ph"], &row[0]["name"]), (&"M".into(), &"thread_name".into()));
+        let (runs, steps): (Vec<_>, Vec<_>) = row[1..].iter().partition(|e| e["name"] == "run");
+        assert_eq!(runs.len(), 5);
+        assert!(steps.len() >= 10 && steps.len() % 5 == 0, "{} steps", steps.len());
+        for step in steps {
+            let (start, end) = interval(step);
+            let is_within = |run: &serde_json::Value| {
+                let (first, last) = interval(run);
+                first <= start && end <= last + 1e-3
+            };
+            assert!(runs.iter().any(|run| is_within(run)), "{step}");
+            assert!(step["args"]["kernel"].is_string() && step["ph"] == "X", "{step}");
+        }
+    }
+}
+
+#[test]
 fn bench_measures_streams_and_compares() {
     let f = Fixture::new();
     let model = f.path("colours.safetensors");

@@ -4,6 +4,7 @@ mod measure;
 mod record;
 mod serve;
 mod sweep;
+mod trace;
 mod workload;
 
 use std::collections::{BTreeMap, HashMap};
@@ -20,9 +21,8 @@ use crate::cli::support::print::{TextOrJson, count, print, to_json};
 use crate::cli::support::table::{Narrow, table};
 use crate::cli::support::{arrays, messages, model, named};
 use dyrelu::graph::{cost, infer};
-use dyrelu::plan::StepTime;
 use dyrelu::simd::{Isa, peak};
-use dyrelu::{Error, Model, Result, Session, Tensor};
+use dyrelu::{Error, Model, Result, RunOptions, Session, StepTime, Tensor};
 
 pub use self::workload::Arguments;
 
@@ -139,6 +139,9 @@ pub fn run(arguments: Arguments) -> Result<Outcome> {
     let Runs { times, usage } = measure_runs(&mut sessions, &inputs, arguments.warmup, length)?;
     let images = batch as f64;
     let steps = measure_steps(&mut sessions[0], &inputs, 0.25 * seconds, images)?;
+    if let Some(file) = &arguments.trace {
+        trace::write(file, &mut sessions, &inputs)?;
+    }
     let mut by_operation: BTreeMap<String, f64> = BTreeMap::new();
     for step in &steps {
         *by_operation.entry(step.op.clone()).or_default() += step.share;
@@ -223,7 +226,7 @@ fn measure_steps(
     let end = Instant::now() + Duration::from_secs_f64(seconds);
     let mut runs = 0;
     while Instant::now() < end || runs < 5 {
-        let (_, times) = session.run_timed(inputs)?;
+        let (_, times) = session.run_timed(inputs, &RunOptions::default())?;
         for time in times {
             let key = (time.name.clone(), time.op.clone());
             // The two layers of a hyperfunction are steps with the same name and operator.
@@ -235,13 +238,14 @@ fn measure_steps(
                 steps.push((time.clone(), Vec::new()));
                 steps.len() - 1
             });
-            let (first, seconds) = &mut steps[position];
-            match seconds.get_mut(runs) {
+            let (first, times) = &mut steps[position];
+            let seconds = time.duration.as_secs_f64();
+            match times.get_mut(runs) {
                 Some(sum) => {
-                    *sum += time.seconds;
+                    *sum += seconds;
                     first.macs += if runs == 0 { time.macs } else { 0 };
                 }
-                None => seconds.push(time.seconds),
+                None => times.push(seconds),
             }
         }
         runs += 1;

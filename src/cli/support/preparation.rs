@@ -21,7 +21,8 @@ pub struct Preparation {
     /// of 0.5, and `clip` is that of CLIP. All three fit the size of the network's input. Otherwise it
     /// is JSON, or a file with JSON: {"resize": {"shorter_side": 256}, "interpolation": "bicubic",
     /// "center_crop": [224, 224], "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}.
-    #[arg(long, value_name = "imagenet|imagenet-inception|clip|JSON|FILE")]
+    /// `timm:FILE` reads timm's config.json, and `hf:FILE` Hugging Face's preprocessor_config.json.
+    #[arg(long, value_name = "imagenet|imagenet-inception|clip|timm:FILE|hf:FILE|JSON|FILE")]
     preprocess: Option<String>,
     /// Mean of red, green and blue, from 0 to 1.
     #[arg(long, value_name = "R,G,B", value_parser = triple, allow_hyphen_values = true)]
@@ -240,8 +241,13 @@ fn preset(argument: &str, size: Option<[u32; 2]>) -> Result<Preprocess> {
         }
         json if json.trim_start().starts_with('{') => Preprocess::from_json(json)?,
         file => {
+            let (read, file): (fn(&str) -> Result<Preprocess>, _) = match file.split_once(':') {
+                Some(("timm", file)) => (Preprocess::from_timm_json, file),
+                Some(("hf", file)) => (Preprocess::from_hugging_face_json, file),
+                _ => (Preprocess::from_json, file),
+            };
             let path = Path::new(file);
-            Preprocess::from_json(&read_text(path)?).map_err(|e| e.in_file(path))?
+            read(&read_text(path)?).map_err(|e| e.in_file(path))?
         }
     })
 }
@@ -263,6 +269,22 @@ mod tests {
             assert_eq!(json["center_crop"], json!(size), "{name}");
             assert_eq!(json["resize"], json!({ "shorter_side": resize }), "{name}");
         }
+    }
+
+    #[test]
+    fn published_configurations_are_read_from_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        let argument = |kind: &str| format!("{kind}:{}", path.display());
+        std::fs::write(&path, r#"{"input_size": [3, 224, 224], "interpolation": "bilinear"}"#)
+            .unwrap();
+        assert_eq!(preset(&argument("timm"), None).unwrap(), Preprocess::imagenet());
+        let e = preset(&argument("hf"), None).unwrap_err();
+        assert_eq!(e.file(), Some(path.as_path()));
+        let config = r#"{"size": {"shortest_edge": 256}, "crop_size": 224, "resample": 2,
+            "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}"#;
+        std::fs::write(&path, config).unwrap();
+        assert_eq!(preset(&argument("hf"), None).unwrap(), Preprocess::imagenet());
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod buffers;
 mod placement;
 mod schedule;
 
-pub(super) use buffers::Buffers;
+pub(super) use buffers::{Buffers, Converted};
 pub use placement::Placement;
 pub use schedule::planned_bytes;
 pub(super) use schedule::{Batching, MOST_BATCHED_INPUTS, Schedule};

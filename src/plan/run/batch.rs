@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use super::executor::Executor;
+use super::spans;
 use super::watch::Watch;
 use crate::error::{Error, Result};
 use crate::plan::input::Input;
@@ -53,7 +54,9 @@ fn share_images(
     let error: Mutex<Option<Error>> = Mutex::new(None);
     let members = per_image.len();
     let (unclaimed, batch) = (Mutex::new(per_image.iter_mut()), Mutex::new(batch));
+    let run = spans::current();
     team.share(members, &|_| {
+        let _run = run.enter();
         let Some(buffers) = locked(&unclaimed).next() else { return };
         loop {
             let image = next.fetch_add(1, Ordering::Relaxed);
@@ -84,13 +87,26 @@ fn run_image(
 ) -> Result<()> {
     // Shared and not taken out: an observer may panic, and the buffers are used again.
     let shapes = buffers.placement.inputs.clone();
+    let mut converted = std::mem::take(&mut buffers.converted);
+    converted.resize_with(executor.inputs.len(), Vec::new);
     let mut inputs = [Input::F32 { shape: &[], data: &[] }; MOST_BATCHED_INPUTS];
-    for ((input, batch), shape) in inputs.iter_mut().zip(executor.inputs).zip(&*shapes) {
+    let given = executor.inputs.iter().zip(&*shapes).zip(&mut converted);
+    for (input, ((batch, shape), floats)) in inputs.iter_mut().zip(given) {
         let len = shape.iter().product::<usize>();
-        *input = Input::F32 { shape, data: &batch.as_f32()?[image * len..][..len] };
+        let data = match batch {
+            Input::Levels(levels) => {
+                floats.resize(len, 0.0);
+                levels.convert(image, floats);
+                &*floats
+            }
+            batch => &batch.as_f32()?[image * len..][..len],
+        };
+        *input = Input::F32 { shape, data };
     }
     let inputs = &inputs[..executor.inputs.len()];
-    Executor { inputs, ..*executor }.run(buffers, team, watch)
+    let done = Executor { inputs, converted: &[], ..*executor }.run(buffers, team, watch);
+    buffers.converted = converted;
+    done
 }
 
 /// Copies the maps of one of `images` images that later steps read to the maps of the batch.

@@ -1,8 +1,9 @@
 //! Running steps one after another.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::options::RunOptions;
+use super::spans;
 use super::watch::{StepTime, Watch};
 use crate::error::{Error, Result};
 use crate::plan::input::Input;
@@ -22,6 +23,8 @@ use crate::tensor::{Layout, Tensor};
 pub(super) struct Executor<'a> {
     pub plan: &'a Plan,
     pub inputs: &'a [Input<'a>],
+    /// The elements of inputs that are images of bytes.
+    pub converted: &'a [Vec<f32>],
     pub options: &'a RunOptions,
     pub isa: Isa,
 }
@@ -33,6 +36,7 @@ impl Executor<'_> {
         for index in buffers.placement.steps.clone() {
             self.options.check()?;
             let step = &self.plan.steps[index];
+            let _span = spans::step(&step.name, &step.op, step.kind.name());
             let mut macs = None;
             let start = matches!(watch, Watch::Times(_)).then(Instant::now);
             let done = match &step.kind {
@@ -59,8 +63,10 @@ impl Executor<'_> {
             match watch {
                 Watch::Nobody => {}
                 Watch::Times(report) => {
-                    let seconds = start.map_or(0.0, |start| start.elapsed().as_secs_f64());
-                    report(self.step_time(buffers, step, seconds, macs));
+                    if let Some(start) = start {
+                        let duration = start.elapsed();
+                        report(self.step_time(buffers, step, (start, duration), macs));
+                    }
                 }
                 Watch::Values(report) => {
                     for &slot in step.outputs.iter().flatten() {
@@ -80,6 +86,14 @@ impl Executor<'_> {
         Ok(())
     }
 
+    /// Returns input `n` with the elements that steps read.
+    fn input(&self, n: usize) -> Input<'_> {
+        match &self.inputs[n] {
+            Input::Levels(levels) => Input::F32 { shape: levels.shape(), data: &self.converted[n] },
+            &input => input,
+        }
+    }
+
     /// Returns the value of a slot as a tensor.
     ///
     /// # Errors
@@ -88,7 +102,7 @@ impl Executor<'_> {
         let info = &self.plan.slots[slot];
         let missing = || Error::graph(format!("nothing produces {:?}", info.name));
         match &info.kind {
-            SlotKind::Input(n) => self.inputs[*n].to_tensor(),
+            SlotKind::Input(n) => self.input(*n).to_tensor(),
             SlotKind::Constant(tensor) => Ok(tensor.clone()),
             SlotKind::Map(_) | SlotKind::Alias { .. } => {
                 let map = buffers.map(slot).ok_or_else(missing)?;
@@ -140,7 +154,7 @@ impl Executor<'_> {
             let Some(extent) = input_extents[i] else { continue };
             *view = match &self.plan.slots[slot].kind {
                 SlotKind::Input(n) => {
-                    let data = self.inputs[*n].as_f32()?;
+                    let data = self.input(*n).as_f32()?;
                     Some(MapView { data, extent, layout: Layout::Nchw })
                 }
                 _ => reads[i].map(|data| MapView { data, extent, layout: Layout::Nhwc }),
@@ -226,9 +240,9 @@ impl Executor<'_> {
         else {
             return Ok(());
         };
-        let Buffers { placement, arena, tensors } = buffers;
+        let Buffers { placement, arena, tensors, .. } = buffers;
         let (found, elements) = match &self.plan.slots[from].kind {
-            SlotKind::Input(n) => (self.inputs[*n].shape(), self.inputs[*n].as_f32()?),
+            SlotKind::Input(n) => (self.inputs[*n].shape(), self.input(*n).as_f32()?),
             SlotKind::Constant(tensor) => (tensor.shape(), tensor.as_f32()?),
             _ => match &tensors[from] {
                 Some(tensor) => (tensor.shape(), tensor.as_f32()?),
@@ -237,7 +251,8 @@ impl Executor<'_> {
         };
         let expected = placement.shape(to);
         if found != expected {
-            return Err(Error::shape(format!("expected {expected:?}, found {found:?}")));
+            let e = Error::shape(format!("expected {expected:?}, found {found:?}"));
+            return Err(e.with_shapes(expected.iter().copied().map(Some).collect(), found));
         }
         let ([], [map]) = arena.borrow(&[], &[placement.place(to)]);
         if let (Some(map), Some(extent)) = (map, placement.extents[to]) {
@@ -251,7 +266,7 @@ impl Executor<'_> {
         &self,
         buffers: &Buffers,
         step: &Step,
-        seconds: f64,
+        (start, duration): (Instant, Duration),
         macs: Option<usize>,
     ) -> StepTime {
         let extent = |slots: &[Option<Slot>]| buffers.placement.extents[(*slots.first()?)?];
@@ -263,6 +278,7 @@ impl Executor<'_> {
             _ => macs.unwrap_or(0),
         };
         let (name, op, kernel) = (step.name.clone(), step.op.clone(), step.kind.name());
-        StepTime { name, op, kernel, seconds, macs, weight_bytes: step.kind.weight_bytes() }
+        let weight_bytes = step.kind.weight_bytes();
+        StepTime { name, op, kernel, start, duration, macs, weight_bytes }
     }
 }

@@ -33,10 +33,12 @@ impl Outputs<'_> {
         let slot = executor.plan.outputs[i];
         let info = &executor.plan.slots[slot];
         let check = |expected: usize| match to.len() {
-            found if found != expected => Err(Error::input(format!(
-                "output {:?} has {expected} elements, room is for {found}",
-                info.name
-            ))),
+            found if found != expected => {
+                let name = &info.name;
+                let message =
+                    format!("output {name:?} has {expected} elements, room is for {found}");
+                Err(Error::input(message).at_port(name))
+            }
             _ => Ok(()),
         };
         match &info.kind {

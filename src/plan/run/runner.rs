@@ -4,13 +4,14 @@ use super::batch::run_images;
 use super::executor::Executor;
 use super::options::RunOptions;
 use super::outputs::Outputs;
+use super::spans;
 use super::watch::Watch;
 use crate::error::Result;
 use crate::graph::Bindings;
-use crate::plan::Plan;
 use crate::plan::input::Input;
-use crate::plan::memory::{Batching, Buffers, Placement, Schedule};
+use crate::plan::memory::{Batching, Buffers, Converted, Placement, Schedule};
 use crate::plan::threads::Team;
+use crate::plan::{Plan, SlotKind};
 use crate::simd::Isa;
 
 /// Runs a plan for one caller, on the threads and in the memory that it owns. Memory is planned for
@@ -26,6 +27,8 @@ pub struct Runner {
     per_image: Vec<Buffers>,
     /// For the other steps; absent before the first run.
     whole_batch: Option<Buffers>,
+    /// The images of bytes that the other steps read.
+    converted: Converted,
 }
 
 impl Runner {
@@ -33,7 +36,8 @@ impl Runner {
     pub fn new(team: Team, isa: Isa) -> Self {
         let (per_image, whole_batch) = (Vec::new(), None);
         let (batching, is_planned) = (Batching::Whole, false);
-        Runner { team, isa, batching, is_planned, per_image, whole_batch }
+        let converted = Vec::new();
+        Runner { team, isa, batching, is_planned, per_image, whole_batch, converted }
     }
 
     /// Prepares the runner for another plan. Memory that is large enough is used again.
@@ -59,6 +63,7 @@ impl Runner {
         watch: &mut Watch,
         bindings: impl Fn(&[Vec<usize>]) -> Result<Bindings>,
     ) -> Result<Outputs<'a>> {
+        let _span = spans::run();
         inputs.iter().try_for_each(Input::check)?;
         // An observer of values expects those of the whole batch.
         let batching = match watch {
@@ -66,19 +71,22 @@ impl Runner {
             Watch::Nobody | Watch::Times(_) => Batching::ByImage,
         };
         self.plan_memory(plan, inputs, batching, bindings)?;
-        let Runner { team, isa, per_image, whole_batch: Some(buffers), .. } = self else {
+        let Runner { team, isa, per_image, whole_batch: Some(buffers), converted, .. } = self
+        else {
             unreachable!("memory has been planned");
         };
-        let executor = Executor { plan, inputs, options, isa: *isa };
+        convert_levels(plan, inputs, buffers.placement.steps.start, converted);
+        let executor = Executor { plan, inputs, converted, options, isa: *isa };
         run_images(&executor, per_image, buffers, team, watch)?;
         executor.run(buffers, team, watch)?;
         Ok(Outputs { executor, buffers })
     }
 
-    /// Returns the bytes of all arenas of the last run.
+    /// Returns the bytes of all arenas of the last run, and of its converted inputs.
     pub fn arena_bytes(&self) -> usize {
-        let buffers = self.per_image.iter().chain(&self.whole_batch);
-        buffers.map(|buffers| buffers.placement.arena_bytes()).sum()
+        let buffers = self.per_image.iter().chain(&self.whole_batch).map(Buffers::bytes);
+        let converted = self.converted.iter().map(|elements| 4 * elements.len());
+        buffers.chain(converted).sum()
     }
 
     /// Plans and allocates memory for these inputs, unless the last run had the same shapes.
@@ -107,5 +115,26 @@ impl Runner {
         self.whole_batch = Some(Buffers::new(whole_batch, slots, old_whole_batch)?);
         (self.batching, self.is_planned) = (batching, true);
         Ok(())
+    }
+}
+
+/// Converts the images of bytes that the steps from number `first` on read, or that are outputs. Those that
+/// only earlier steps read are converted one by one as these run.
+fn convert_levels(plan: &Plan, inputs: &[Input], first: usize, converted: &mut Converted) {
+    converted.resize_with(inputs.len(), Vec::new);
+    for (n, (input, elements)) in inputs.iter().zip(converted).enumerate() {
+        let mut slots = plan.slots.iter().zip(&plan.last_use);
+        let mut is_read = || {
+            slots.any(|(info, &last_use)| {
+                matches!(info.kind, SlotKind::Input(of) if of == n) && last_use >= Some(first)
+            })
+        };
+        match input {
+            Input::Levels(levels) if is_read() => {
+                elements.resize(levels.shape().iter().product(), 0.0);
+                levels.convert(0, elements);
+            }
+            _ => elements.clear(),
+        }
     }
 }

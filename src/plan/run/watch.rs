@@ -1,5 +1,7 @@
 //! Who is told about the steps of a run.
 
+use std::time::{Duration, Instant};
+
 use crate::tensor::Tensor;
 
 /// An observer of the steps of a run.
@@ -12,17 +14,20 @@ pub enum Watch<'a> {
     Values(&'a mut dyn FnMut(&str, &Tensor)),
 }
 
-/// How long a step took.
+/// When a step of a run began, and how long it took.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct StepTime {
-    /// The name of the graph's node that the step was lowered from.
+    /// The name of the network's node that the step was lowered from.
     pub name: String,
     /// The operators that the step computes, joined by `+`.
     pub op: String,
-    /// What computes it, as listings of a plan name it.
+    /// What computes it, as `dyrelu inspect --plan` names it.
     pub kernel: &'static str,
+    /// When it began.
+    pub start: Instant,
     /// Wall time.
-    pub seconds: f64,
+    pub duration: Duration,
     /// Multiply-adds, counted for the direct algorithm.
     pub macs: usize,
     /// Bytes of the packed weights.

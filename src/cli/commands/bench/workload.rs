@@ -17,6 +17,7 @@ Examples:
   dyrelu bench net.onnx --shape image=1x3x320x320
   dyrelu bench net.onnx --format json > old.json
   dyrelu bench net.onnx --compare old.json           # slower or faster
+  dyrelu bench net.onnx --trace t.json               # for ui.perfetto.dev
   dyrelu bench net.onnx --input x.npy")]
 pub struct Arguments {
     /// Network: a file, or a name from `dyrelu models`; by default the one that ships with dyrelu.
@@ -51,12 +52,18 @@ pub struct Arguments {
     /// Measure combinations of threads, batches and streams, and list them.
     ///
     /// Each is measured for a fifth of the time, and two are compared best by --compare.
-    #[arg(long, conflicts_with_all = ["batch", "streams", "shape", "input", "steps", "compare", "serve", "runs"])]
+    #[arg(long, conflicts_with_all = ["batch", "streams", "shape", "input", "steps", "compare", "serve", "runs", "trace"])]
     pub sweep: bool,
     /// Compare with a measurement that --format json wrote before. It says how the medians differ, and
     /// whether that may be chance.
     #[arg(long, value_name = "FILE.json")]
     pub compare: Option<PathBuf>,
+    /// Also write the steps of a few runs in the format of Chrome's traces, with a row per stream.
+    ///
+    /// `chrome://tracing` and https://ui.perfetto.dev show the file. The traced runs come after the
+    /// measurement, and read the clock between steps. The images of a batch run one after another.
+    #[arg(long, value_name = "FILE.json", conflicts_with = "serve")]
+    pub trace: Option<PathBuf>,
     /// List every step instead of the slowest only.
     #[arg(long)]
     pub steps: bool,
