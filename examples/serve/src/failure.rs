@@ -40,7 +40,7 @@ impl Reason {
         match self {
             Self::Invalid => ("invalid", StatusCode::BAD_REQUEST, Code::InvalidArgument),
             Self::NotFound => ("not_found", StatusCode::NOT_FOUND, Code::NotFound),
-            Self::TooLarge => ("too_large", StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidArgument),
+            Self::TooLarge => ("too_large", StatusCode::PAYLOAD_TOO_LARGE, Code::OutOfRange),
             Self::Encoding => {
                 ("encoding", StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidArgument)
             }

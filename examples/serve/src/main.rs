@@ -82,7 +82,8 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     stop.send(())?;
     http.await?;
     grpc.await?;
+    let received = service.metrics.received.get();
     tokio::task::spawn_blocking(move || service.dispatcher.drain()).await?;
-    tracing::info!("all accepted requests are answered");
+    tracing::info!(received, "all requests are answered");
     Ok(())
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder,
 };
 
 use crate::failure::{Failure, Reason};
@@ -29,6 +30,8 @@ pub struct Metrics {
     requests: IntCounterVec,
     errors: IntCounterVec,
     stages: HistogramVec,
+    /// Requests for a run that were read.
+    pub received: IntCounter,
     /// Rows per run.
     pub batch_rows: Histogram,
     /// Requests that wait for a worker.
@@ -53,6 +56,10 @@ impl Metrics {
             Opts::new("dyrelu_errors_total", "Requests of any kind that failed."),
             &["reason"],
         )?;
+        let received = IntCounter::new(
+            "dyrelu_requests_received_total",
+            "Requests for a run that were read.",
+        )?;
         let stages = HistogramVec::new(
             HistogramOpts::new("dyrelu_stage_seconds", "Time of a request in each stage.")
                 .buckets(prometheus::exponential_buckets(0.0001, 2.0, 18)?),
@@ -68,13 +75,23 @@ impl Metrics {
             "dyrelu_requests_in_flight",
             "Requests that were accepted and not yet answered.",
         )?;
+        registry.register(Box::new(received.clone()))?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(errors.clone()))?;
         registry.register(Box::new(stages.clone()))?;
         registry.register(Box::new(batch_rows.clone()))?;
         registry.register(Box::new(queue_length.clone()))?;
         registry.register(Box::new(in_flight.clone()))?;
-        Ok(Metrics { registry, requests, errors, stages, batch_rows, queue_length, in_flight })
+        Ok(Metrics {
+            registry,
+            requests,
+            errors,
+            stages,
+            received,
+            batch_rows,
+            queue_length,
+            in_flight,
+        })
     }
 
     /// Notes how long a stage took.

@@ -23,43 +23,43 @@ pub struct Options {
     #[arg(long, default_value = "127.0.0.1")]
     pub address: IpAddr,
     /// Port of HTTP; 0 lets the system choose one
-    #[arg(long, default_value_t = 8000)]
+    #[arg(long, value_name = "PORT", default_value_t = 8000)]
     pub http_port: u16,
     /// Port of gRPC; 0 lets the system choose one
-    #[arg(long, default_value_t = 8001)]
+    #[arg(long, value_name = "PORT", default_value_t = 8001)]
     pub grpc_port: u16,
     /// Threads that run networks, each one batch at a time; by default one per processor
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
     /// Most rows of a batch that is made of several requests; 1 runs each request alone
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "ROWS", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
     pub max_batch: u16,
     /// Microseconds that a request waits for others, at most, while a worker is idle
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, value_name = "MICROSECONDS", default_value_t = 0)]
     pub max_delay: u32,
     /// Most requests that are held at a time, running or waiting; more are answered 503
-    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "REQUESTS", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..))]
     pub queue: u16,
     /// Most rows of a request
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "ROWS", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     pub max_rows: u16,
     /// Most bytes of a request's body, in MiB
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=2047))]
+    #[arg(long, value_name = "MIB", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=2047))]
     pub max_body: u16,
     /// Most pixels of an image, in millions
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "MILLIONS", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..))]
     pub max_pixels: u16,
     /// Most connections to each port; further ones wait to be accepted
-    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "CONNECTIONS", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
     pub max_connections: u16,
     /// Seconds after which a request fails whose client states no shorter timeout
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]
     pub timeout: u16,
     /// Seconds in which a client has to send a request's head, and then its body
-    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..))]
     pub read_timeout: u16,
     /// Seconds that the end of the server waits for requests under way
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub drain_timeout: u16,
     /// Form of the log on standard error
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]

@@ -73,6 +73,7 @@ impl Service {
         version: Arc<Version>,
         prepare: impl FnOnce() -> Result<Prepared<T>, Failure> + Send + 'static,
     ) -> Result<(Done, T), Failure> {
+        self.metrics.received.inc();
         let result = self.admit_and_run(version.clone(), prepare).await;
         self.metrics.answered(&version.name, result.as_ref().err());
         result
@@ -86,8 +87,10 @@ impl Service {
         let started = Instant::now();
         let place = self.dispatcher.admit()?;
         let (max_rows, longest) = (self.options.max_rows.into(), self.options.timeout.into());
+        let permit = self.preparing.clone().acquire_owned().await;
         let (request, rest) = self
             .blocking(move || {
+                let _permit = permit;
                 let Prepared { inputs, timeout, rest } = prepare()?;
                 let longest = Duration::from_secs(longest);
                 let deadline = started + timeout.map_or(longest, |timeout| timeout.min(longest));
@@ -105,14 +108,8 @@ impl Service {
         &self,
         work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        let permit = self.preparing.clone().acquire_owned().await;
-        let work = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            work()
-        });
-        work.await.unwrap_or_else(|_| {
-            Err(Failure::new(Reason::Internal, "the request could not be prepared"))
-        })
+        let panicked = |_| Err(Failure::new(Reason::Internal, "the request could not be served"));
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(panicked)
     }
 }
 

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -17,6 +18,7 @@ pub fn root() -> PathBuf {
 /// A running server. It is killed when it is dropped.
 pub struct Server {
     process: Child,
+    log: Option<JoinHandle<Vec<String>>>,
     pub http: SocketAddr,
     pub grpc: SocketAddr,
 }
@@ -32,8 +34,9 @@ impl Server {
         let listening = log.next().expect("the server logs its ports").unwrap();
         let listening: Value = serde_json::from_str(&listening).unwrap();
         let port = |name: &str| listening[name].as_str().expect(name).parse().unwrap();
-        let server = Server { process, http: port("http"), grpc: port("grpc") };
-        std::thread::spawn(move || log.by_ref().for_each(drop));
+        let (http, grpc) = (port("http"), port("grpc"));
+        let log = Some(std::thread::spawn(move || log.map(Result::unwrap).collect()));
+        let server = Server { process, log, http, grpc };
         let started = Instant::now();
         while server.client().get("/v2/health/ready").status != 200 {
             assert!(started.elapsed() < Duration::from_secs(60), "the server does not get ready");
@@ -60,9 +63,13 @@ impl Server {
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
     }
 
-    /// Waits for the end of the server.
-    pub fn wait(&mut self) -> ExitStatus {
-        self.process.wait().unwrap()
+    /// Waits for the end of the server, which must be a success. Returns how many requests for a run it has
+    /// received.
+    pub fn wait(mut self) -> usize {
+        assert!(self.process.wait().unwrap().success());
+        let log = self.log.take().unwrap().join().unwrap();
+        let last: Value = serde_json::from_str(log.last().unwrap()).unwrap();
+        last["received"].as_u64().unwrap() as usize
     }
 }
 
