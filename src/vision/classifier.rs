@@ -152,14 +152,28 @@ impl Classifier {
                 self.session.run(&[Tensor::new(&shape, batch)?.cast(dtype)?])?
             }
         };
-        let scores = outputs[0].cast(DType::F32)?;
-        let shape = outputs[0].shape();
-        let classes = class_count(shape, photos.len()).ok_or_else(|| {
+        self.predictions(&outputs[0], photos.len(), top)
+    }
+
+    /// Returns the `top` most probable classes of each photo in the first output of a run of the network on
+    /// `photos` photos, for programs that prepare photos and run the network themselves.
+    ///
+    /// # Errors
+    ///
+    /// [`Input`](crate::ErrorKind::Input) if `scores` is not `[photos, classes]`.
+    pub fn predictions(
+        &self,
+        scores: &Tensor,
+        photos: usize,
+        top: usize,
+    ) -> Result<Vec<Vec<Prediction>>> {
+        let shape = scores.shape();
+        let classes = class_count(shape, photos).ok_or_else(|| {
             Error::input(format!(
-                "a classifier gives [{}, classes], the network gives {shape:?}",
-                photos.len()
+                "a classifier gives [{photos}, classes], the network gives {shape:?}"
             ))
         })?;
+        let scores = scores.cast(DType::F32)?;
         let predictions = scores.as_f32()?.chunks_exact(classes).map(|scores| {
             if self.gives_probabilities {
                 top_k(scores, top, &self.labels)
