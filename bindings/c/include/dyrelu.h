@@ -99,6 +99,10 @@ typedef enum {
    * One byte, 0 or 1.
    */
   DYRELU_DTYPE_BOOL = 9,
+  /**
+   * int16_t.
+   */
+  DYRELU_DTYPE_I16 = 10,
 } dyrelu_dtype;
 
 /**
