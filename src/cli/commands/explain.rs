@@ -5,7 +5,6 @@ mod page;
 mod picture;
 mod probe;
 mod statistics;
-mod svg;
 mod tables;
 
 use std::fs;

@@ -1,7 +1,6 @@
 //! `dyrelu keypoints`: finds the key points of persons in photos.
 
 mod boxes;
-mod canvas;
 mod drawing;
 mod printer;
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::picture;
 use super::statistics::{Figures, Histogram, Statistics, Summary};
-use super::svg::{Anchor, Svg, escaped};
+use crate::cli::support::pictures::svg::{Anchor, Svg, escaped};
 
 /// Colours of lines, for readers with any colour vision.
 const COLOURS: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
