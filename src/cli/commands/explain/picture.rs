@@ -40,6 +40,23 @@ pub fn of_input(input: &Tensor) -> Option<String> {
     Some(data_uri(width, height, &pixels.collect::<Vec<u8>>()))
 }
 
+/// Points with places as shares of the side, to the right and upwards, each with a colour in the form `#rrggbb`. A
+/// line where both are equal lies below them.
+pub fn of_points<'a>(points: impl Iterator<Item = (f32, f32, &'a str)>) -> String {
+    let mut pixels = vec![255; 3 * BINS * BINS];
+    let mut set = |column: usize, row: usize, colour: [u8; 3]| {
+        let at = 3 * ((BINS - 1 - row) * BINS + column);
+        pixels[at..at + 3].copy_from_slice(&colour);
+    };
+    (0..BINS).for_each(|at| set(at, at, [221, 0, 0]));
+    for (right, up, colour) in points.filter(|(right, up, _)| (right + up).is_finite()) {
+        let bin = |share: f32| ((share * BINS as f32) as usize).min(BINS - 1);
+        let level = |at: usize| u8::from_str_radix(&colour[at..at + 2], 16).unwrap_or(0);
+        set(bin(right), bin(up), [level(1), level(3), level(5)]);
+    }
+    data_uri(BINS, BINS, &pixels)
+}
+
 /// A PNG file of RGB pixels as a URI.
 fn data_uri(width: usize, height: usize, pixels: &[u8]) -> String {
     let mut file = Vec::new();
