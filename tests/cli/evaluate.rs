@@ -81,6 +81,30 @@ fn a_report_has_tables_and_pictures() {
 }
 
 #[test]
+fn predictions_of_classify_give_the_same_report() {
+    let f = Fixture::new();
+    let album = f.album(&[
+        ("red", "a.png", [250, 0, 0]),
+        ("red", "b.png", [0, 250, 0]),
+        ("blue", "c.png", [0, 0, 250]),
+    ]);
+    f.file("album/blue/text.jpg", b"this is no photo");
+    let report = stdout(&f.evaluate(&album, &[]).code(1));
+    assert!(report.starts_with("3 photos of 2 classes: top-1 66.7%"), "{report}");
+    for name in ["out.csv", "out.json"] {
+        let file = f.path(name);
+        f.classify(&["--output", file.to_str().unwrap()], &[&album]).code(1);
+        let run = f.evaluate(&album, &["--predictions", file.to_str().unwrap()]).code(1);
+        assert_eq!(stdout(&run), report);
+        assert!(stderr(&run).contains("text.jpg: "), "{}", stderr(&run));
+    }
+    let file = f.path("best.csv");
+    f.classify(&["--top", "1", "--output", file.to_str().unwrap()], &[&album]).code(1);
+    let run = f.evaluate(&album, &["--predictions", file.to_str().unwrap()]).code(1);
+    assert!(stderr(&run).contains("the file has 1 prediction per photo"), "{}", stderr(&run));
+}
+
+#[test]
 fn classes_may_be_in_a_table_or_in_the_order_of_folders() {
     let f = Fixture::new();
     let album = f.album(&[("x", "a.png", [250, 0, 0]), ("y", "b.png", [0, 250, 0])]);

@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use dyrelu::vision::Prediction;
 use dyrelu::{Error, Result};
 
 /// The number of ranges of the score in which it is compared with the accuracy.
 const BINS: usize = 15;
+
+/// The number of best classes among which the true one counts for the second accuracy.
+pub const TOP: usize = 5;
 
 /// The format of a report.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -39,12 +41,20 @@ struct Bin {
     score: f64,
 }
 
+/// A class for which a photo was taken, and its probability.
+#[derive(Clone, Copy, Deserialize)]
+pub struct Guess {
+    pub class: usize,
+    pub score: f32,
+}
+
 /// A photo that was taken for another class.
 #[derive(Clone, Serialize)]
 pub struct Mistake {
     pub path: String,
+    /// The classes by their numbers and, once these are known, by their names.
     #[serde(skip)]
-    class: usize,
+    classes: [usize; 2],
     #[serde(rename = "class")]
     name: String,
     predicted: String,
@@ -101,11 +111,11 @@ impl Tally {
         self.confusion.values().sum()
     }
 
-    /// Adds a photo of class `class`, whose best five classes are `predictions`.
-    pub fn add(&mut self, path: PathBuf, class: usize, predictions: &[Prediction]) {
-        let Some(best) = predictions.first() else { return };
+    /// Adds a photo of class `class`. `guesses` are its best classes, of which five count.
+    pub fn add(&mut self, path: PathBuf, class: usize, guesses: &[Guess]) {
+        let Some(best) = guesses.first() else { return };
         *self.confusion.entry((class, best.class)).or_default() += 1;
-        let is_among = predictions.iter().any(|p| p.class == class);
+        let is_among = guesses.iter().take(TOP).any(|guess| guess.class == class);
         *self.top5.entry(class).or_default() += u64::from(is_among);
         let bin = ((f64::from(best.score) * BINS as f64) as usize).min(BINS - 1);
         let bin = &mut self.bins[bin];
@@ -116,9 +126,9 @@ impl Tally {
             let at = self.mistakes.partition_point(|mistake| mistake.score >= best.score);
             if at < self.most_mistakes {
                 let path = path.to_string_lossy().into_owned();
-                let (predicted, score) = (best.label.clone(), best.score);
-                let name = String::new();
-                self.mistakes.insert(at, Mistake { path, class, name, predicted, score });
+                let (name, predicted) = (String::new(), String::new());
+                let (classes, score) = ([class, best.class], best.score);
+                self.mistakes.insert(at, Mistake { path, classes, name, predicted, score });
                 self.mistakes.truncate(self.most_mistakes);
             }
         }
@@ -132,7 +142,9 @@ impl Tally {
         let hits = |confusion: &BTreeMap<_, u64>, class| confusion.get(&(class, class)).copied();
         let correct = (0..names.len()).filter_map(|class| hits(&self.confusion, class)).sum();
         for mistake in &mut self.mistakes {
-            mistake.name.clone_from(&names[mistake.class]);
+            let [class, predicted] = mistake.classes;
+            mistake.name.clone_from(&names[class]);
+            mistake.predicted.clone_from(&names[predicted]);
         }
         let class = |(&class, &top5): (&usize, &u64)| {
             let row = self.confusion.range((class, 0)..(class + 1, 0));
