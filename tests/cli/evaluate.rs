@@ -26,6 +26,7 @@ fn accuracy_is_counted_by_folder() {
         ("red", "b.png", [0, 250, 0]),
         ("Green", "c.png", [0, 250, 0]),
         ("2", "d.png", [0, 0, 250]),
+        (".thumbnails", "e.png", [0, 0, 250]),
     ]);
     let confusion = f.path("confusion.csv");
     let run = f.evaluate(&album, &["--format", "json", "--confusion", confusion.to_str().unwrap()]);
