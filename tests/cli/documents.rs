@@ -59,12 +59,15 @@ fn folder() -> TempDir {
     copy("src/cli/support/imagenet.txt", "labels.txt");
     let write =
         |name: &str, contents: &[u8]| fs::write(folder.path().join(name), contents).unwrap();
+    let keypoints: Vec<i32> = (0..17).flat_map(|k| [30 + k, 40 + 2 * k, 2]).collect();
     let persons = serde_json::json!({
         "images": [{"id": 1, "file_name": "church.jpg"}, {"id": 2, "file_name": "tower.jpg"}],
         "categories": [{"id": 1, "name": "person"}],
         "annotations": [
-            {"image_id": 1, "category_id": 1, "bbox": [10, 10, 100, 200]},
-            {"image_id": 2, "category_id": 1, "bbox": [20, 20, 80, 120]},
+            {"image_id": 1, "category_id": 1, "bbox": [10, 10, 100, 200],
+                "area": 9000, "keypoints": keypoints},
+            {"image_id": 2, "category_id": 1, "bbox": [20, 20, 80, 120],
+                "area": 5000, "keypoints": keypoints},
         ],
     });
     write("persons.json", persons.to_string().as_bytes());

@@ -22,8 +22,8 @@ fn the_page_and_the_tables_have_every_activation() {
     assert_eq!(coefficients.lines().count() - 1, 4 * count);
     let page = fs::read_to_string(out.join("index.html")).unwrap();
     // A chart for slopes, coefficients, deviations and attention, a histogram per activation, and per
-    // photo its picture and the attentions.
-    assert_eq!(page.matches("<svg").count(), 4 + count + 2 * (1 + count));
+    // photo its picture, the distance from the mean photo, the coefficients and the attentions.
+    assert_eq!(page.matches("<svg").count(), 4 + count + 2 * (2 + 2 * count));
     assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
     // The only address is the name of SVG's language.
     assert_eq!(page.matches("http").count(), page.matches("http://www.w3.org/2000/svg").count());

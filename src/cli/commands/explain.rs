@@ -1,11 +1,12 @@
 //! `dyrelu explain`: shows what the dynamic activations of a network do with photos.
 
+mod chart;
 mod freeze;
 mod page;
+mod photos;
 mod picture;
 mod probe;
 mod statistics;
-mod svg;
 mod tables;
 
 use std::fs;
@@ -18,6 +19,7 @@ use crate::cli::support::outcome::Outcome;
 use crate::cli::support::photos::{Found, Source, Sources};
 use crate::cli::support::preparation::Preparation;
 use crate::cli::support::print::{count, print};
+use crate::cli::support::progress::progress;
 use crate::cli::support::table::{Narrow, table};
 use crate::cli::support::values::{not_negative, positive, threads};
 use crate::cli::support::{messages, model};
@@ -75,16 +77,17 @@ pub fn run(arguments: Arguments) -> Result<Outcome> {
     let mut session = Session::with_threads(&probed, threads(arguments.threads))?;
     let mut statistics = Statistics::of(&probe);
     let mut failed = false;
+    let progress = progress(&arguments.photos, source.look_ahead(2), 0);
     for found in source {
         let photo = match found {
             Found::Photo(photo) => photo,
             Found::Failure(e) => {
                 failed = true;
-                messages::error(e);
+                progress.suspend(|| messages::error(e));
                 continue;
             }
             Found::Note(text) => {
-                messages::note(text);
+                progress.suspend(|| messages::note(text));
                 continue;
             }
         };
@@ -97,9 +100,11 @@ pub fn run(arguments: Arguments) -> Result<Outcome> {
         });
         if let Err(e) = added {
             failed = true;
-            messages::error(e.in_file(&name));
+            progress.suspend(|| messages::error(e.in_file(&name)));
         }
+        progress.inc(1);
     }
+    progress.finish_and_clear();
     if statistics.photos == 0 {
         return Err(Error::input("none of the photos could be used, so nothing was written"));
     }

@@ -1,7 +1,6 @@
 //! `dyrelu keypoints`: finds the key points of persons in photos.
 
 mod boxes;
-mod canvas;
 mod drawing;
 mod printer;
 
@@ -12,6 +11,7 @@ use self::drawing::Drawings;
 use self::printer::{Format, Printer};
 use crate::cli::support::outcome::Outcome;
 use crate::cli::support::photos::{Found, Input, Source, Sources};
+use crate::cli::support::progress::progress;
 use crate::cli::support::values::{not_negative, positive, threads};
 use crate::cli::support::{messages, model, preparation};
 use dyrelu::vision::{
@@ -123,6 +123,7 @@ pub fn run(arguments: Arguments) -> Result<Outcome> {
     let mut detector = detector.map_err(|e| e.in_file(&arguments.model))?.flip(arguments.flip);
     let mut printer = Printer::new(arguments.format, detector.skeleton())?;
     let mut failed = false;
+    let progress = progress(&arguments.photos, source.look_ahead(2), 0);
     for found in source {
         match found {
             Found::Photo(input) => {
@@ -131,17 +132,19 @@ pub fn run(arguments: Arguments) -> Result<Outcome> {
                 let result = result.map_err(|e| e.in_file(&name));
                 if let Err(e) = &result {
                     failed = true;
-                    messages::error(e);
+                    progress.suspend(|| messages::error(e));
                 }
-                printer.print(&name, &result)?;
+                progress.suspend(|| printer.print(&name, &result))?;
+                progress.inc(1);
             }
             Found::Failure(e) => {
                 failed = true;
-                messages::error(e);
+                progress.suspend(|| messages::error(e));
             }
-            Found::Note(text) => messages::note(text),
+            Found::Note(text) => progress.suspend(|| messages::note(text)),
         }
     }
+    progress.finish_and_clear();
     printer.finish()?;
     Ok(if failed { Outcome::Partial } else { Outcome::Success })
 }

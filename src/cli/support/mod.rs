@@ -1,6 +1,7 @@
 //! What several commands share: arguments, files, messages and the way of photos through a network.
 
 pub mod arrays;
+pub mod coco;
 pub mod interrupt;
 pub mod labels;
 pub mod messages;
@@ -9,6 +10,7 @@ pub mod named;
 pub mod npy;
 pub mod outcome;
 pub mod photos;
+pub mod pictures;
 pub mod pipeline;
 pub mod preparation;
 pub mod print;

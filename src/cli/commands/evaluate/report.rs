@@ -1,16 +1,26 @@
 //! What an evaluation found, as text, Markdown and JSON.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use dyrelu::vision::Prediction;
 use dyrelu::{Error, Result};
 
 /// The number of ranges of the score in which it is compared with the accuracy.
 const BINS: usize = 15;
+
+/// The number of best classes among which the true one counts for the second accuracy.
+pub const TOP: usize = 5;
+
+/// The format of a report.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    Text,
+    Markdown,
+    Json,
+}
 
 /// Counts over the photos so far.
 pub struct Tally {
@@ -31,12 +41,20 @@ struct Bin {
     score: f64,
 }
 
+/// A class for which a photo was taken, and its probability.
+#[derive(Clone, Copy, Deserialize)]
+pub struct Guess {
+    pub class: usize,
+    pub score: f32,
+}
+
 /// A photo that was taken for another class.
 #[derive(Clone, Serialize)]
-struct Mistake {
-    path: String,
+pub struct Mistake {
+    pub path: String,
+    /// The classes by their numbers and, once these are known, by their names.
     #[serde(skip)]
-    class: usize,
+    classes: [usize; 2],
     #[serde(rename = "class")]
     name: String,
     predicted: String,
@@ -46,7 +64,7 @@ struct Mistake {
 /// The result.
 #[derive(Serialize)]
 pub struct Evaluation {
-    photos: u64,
+    pub photos: u64,
     failed: u64,
     top1: f64,
     /// The interval of Wilson for the first accuracy, which holds the true one with a probability of 95%.
@@ -54,21 +72,21 @@ pub struct Evaluation {
     top5: f64,
     /// The mean distance between the score of the best class and the accuracy, over ranges of the score.
     calibration_error: f64,
-    calibration: Vec<Calibration>,
+    pub calibration: Vec<Calibration>,
     classes: Vec<Class>,
-    mistakes: Vec<Mistake>,
+    pub mistakes: Vec<Mistake>,
     #[serde(skip)]
     confusion: BTreeMap<(usize, usize), u64>,
 }
 
 /// The photos whose best score is in one range.
 #[derive(Serialize)]
-struct Calibration {
+pub struct Calibration {
     score_from: f64,
     score_to: f64,
-    photos: u64,
-    mean_score: f64,
-    accuracy: f64,
+    pub photos: u64,
+    pub mean_score: f64,
+    pub accuracy: f64,
 }
 
 /// The photos of one class.
@@ -93,11 +111,11 @@ impl Tally {
         self.confusion.values().sum()
     }
 
-    /// Adds a photo of class `class`, whose best five classes are `predictions`.
-    pub fn add(&mut self, path: PathBuf, class: usize, predictions: &[Prediction]) {
-        let Some(best) = predictions.first() else { return };
+    /// Adds a photo of class `class`. `guesses` are its best classes, of which five count.
+    pub fn add(&mut self, path: PathBuf, class: usize, guesses: &[Guess]) {
+        let Some(best) = guesses.first() else { return };
         *self.confusion.entry((class, best.class)).or_default() += 1;
-        let is_among = predictions.iter().any(|p| p.class == class);
+        let is_among = guesses.iter().take(TOP).any(|guess| guess.class == class);
         *self.top5.entry(class).or_default() += u64::from(is_among);
         let bin = ((f64::from(best.score) * BINS as f64) as usize).min(BINS - 1);
         let bin = &mut self.bins[bin];
@@ -108,9 +126,9 @@ impl Tally {
             let at = self.mistakes.partition_point(|mistake| mistake.score >= best.score);
             if at < self.most_mistakes {
                 let path = path.to_string_lossy().into_owned();
-                let (predicted, score) = (best.label.clone(), best.score);
-                let name = String::new();
-                self.mistakes.insert(at, Mistake { path, class, name, predicted, score });
+                let (name, predicted) = (String::new(), String::new());
+                let (classes, score) = ([class, best.class], best.score);
+                self.mistakes.insert(at, Mistake { path, classes, name, predicted, score });
                 self.mistakes.truncate(self.most_mistakes);
             }
         }
@@ -124,7 +142,9 @@ impl Tally {
         let hits = |confusion: &BTreeMap<_, u64>, class| confusion.get(&(class, class)).copied();
         let correct = (0..names.len()).filter_map(|class| hits(&self.confusion, class)).sum();
         for mistake in &mut self.mistakes {
-            mistake.name.clone_from(&names[mistake.class]);
+            let [class, predicted] = mistake.classes;
+            mistake.name.clone_from(&names[class]);
+            mistake.predicted.clone_from(&names[predicted]);
         }
         let class = |(&class, &top5): (&usize, &u64)| {
             let row = self.confusion.range((class, 0)..(class + 1, 0));
@@ -178,17 +198,26 @@ fn wilson(hits: u64, count: u64) -> [f64; 2] {
 }
 
 impl Evaluation {
+    /// The classes that have photos or were predicted, in order.
+    pub fn confused_classes(&self) -> Vec<usize> {
+        let both = self.confusion.keys().flat_map(|&(class, predicted)| [class, predicted]);
+        both.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// The number of photos of a class that were taken for another one, or for itself.
+    pub fn count(&self, class: usize, predicted: usize) -> u64 {
+        self.confusion.get(&(class, predicted)).copied().unwrap_or(0)
+    }
+
     /// The confusion matrix as CSV. Classes that have no photos and were not predicted are left out.
     pub fn confusion(&self, names: &[String]) -> Result<Vec<u8>> {
         let failed = |e: csv::Error| Error::format(e.to_string());
-        let predicted: std::collections::BTreeSet<usize> =
-            self.confusion.keys().flat_map(|&(class, predicted)| [class, predicted]).collect();
+        let predicted = self.confused_classes();
         let mut writer = csv::Writer::from_writer(Vec::new());
         let header = predicted.iter().map(|&class| names[class].as_str());
         writer.write_record(std::iter::once("class").chain(header)).map_err(failed)?;
         for row in &self.classes {
-            let count = |&class| self.confusion.get(&(row.class, class)).copied().unwrap_or(0);
-            let counts = predicted.iter().map(|class| count(class).to_string());
+            let counts = predicted.iter().map(|&class| self.count(row.class, class).to_string());
             let record = std::iter::once(row.name.clone()).chain(counts);
             writer.write_record(record).map_err(failed)?;
         }
@@ -196,23 +225,11 @@ impl Evaluation {
     }
 
     pub fn as_text(&self) -> String {
-        let plain = |title: &str, rows: Vec<Vec<String>>| format!("\n{title}\n{}", columns(&rows));
-        self.described("", plain)
+        self.described("", text_table)
     }
 
     pub fn as_markdown(&self) -> String {
-        let table = |title: &str, rows: Vec<Vec<String>>| {
-            let mut text = format!("\n## {title}\n\n");
-            for (i, row) in rows.iter().enumerate() {
-                let cells: Vec<_> = row.iter().map(|cell| cell.replace('|', "\\|")).collect();
-                let _ = writeln!(text, "| {} |", cells.join(" | "));
-                if i == 0 {
-                    let _ = writeln!(text, "|{}", " --- |".repeat(row.len()));
-                }
-            }
-            text
-        };
-        self.described("# Evaluation\n\n", table)
+        self.described("# Evaluation\n\n", markdown_table)
     }
 
     /// The report, with tables as `table` writes them.
@@ -261,6 +278,24 @@ impl Evaluation {
         }
         text
     }
+}
+
+/// A titled table as text. The first row is the header.
+pub fn text_table(title: &str, rows: Vec<Vec<String>>) -> String {
+    format!("\n{title}\n{}", columns(&rows))
+}
+
+/// A titled table as Markdown. The first row is the header.
+pub fn markdown_table(title: &str, rows: Vec<Vec<String>>) -> String {
+    let mut text = format!("\n## {title}\n\n");
+    for (i, row) in rows.iter().enumerate() {
+        let cells: Vec<_> = row.iter().map(|cell| cell.replace('|', "\\|")).collect();
+        let _ = writeln!(text, "| {} |", cells.join(" | "));
+        if i == 0 {
+            let _ = writeln!(text, "|{}", " --- |".repeat(row.len()));
+        }
+    }
+    text
 }
 
 /// Aligns the cells of a table.

@@ -66,14 +66,15 @@ fn unknown(text: &str) -> Error {
 }
 
 impl Truth {
-    /// The classes that the subfolders of `folders` are named after.
+    /// The classes that the subfolders of `folders` are named after. Hidden ones are no classes.
     pub fn of_folders(folders: &[PathBuf], names: &[String]) -> Result<Self> {
         let mut found = BTreeSet::new();
         for folder in folders.iter().filter(|folder| folder.is_dir()) {
             for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
                 let path = entry.map_err(|e| Error::io(folder, e))?.path();
                 if path.is_dir() {
-                    found.extend(path.file_name().map(|name| name.to_string_lossy().into_owned()));
+                    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+                    found.extend(name.filter(|name| !name.starts_with('.')));
                 }
             }
         }

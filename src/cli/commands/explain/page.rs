@@ -2,12 +2,10 @@
 
 use std::fmt::Write;
 
-use super::picture;
+use super::chart::{Series, chart, shortened};
 use super::statistics::{Figures, Histogram, Statistics, Summary};
-use super::svg::{Anchor, Svg, escaped};
-
-/// Colours of lines, for readers with any colour vision.
-const COLOURS: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
+use super::{photos, picture};
+use crate::cli::support::pictures::svg::{Anchor, Svg, escaped};
 
 const STYLE: &str = "\
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em; color: #222 }
@@ -32,7 +30,7 @@ pub fn html(name: &str, statistics: &Statistics, summary: &Summary) -> String {
     introduce(&mut page, statistics, summary);
     curves(&mut page, summary);
     histograms(&mut page, statistics);
-    attentions(&mut page, statistics);
+    photos::add(&mut page, statistics);
     tabulate(&mut page, summary);
     page.push_str("</body>\n</html>\n");
     page
@@ -63,9 +61,6 @@ fn introduce(page: &mut String, statistics: &Statistics, summary: &Summary) {
         percent(summary.intercepts)
     );
 }
-
-/// A value per activation: its number, mean and deviation.
-type Series<'a> = (&'a str, Vec<(usize, f64, f64)>);
 
 fn curves(page: &mut String, summary: &Summary) {
     let of = |value: fn(&Figures) -> Option<(f64, f64)>| -> Vec<(usize, f64, f64)> {
@@ -114,68 +109,6 @@ fn curves(page: &mut String, summary: &Summary) {
     }
 }
 
-/// Draws series over the numbers of activations.
-fn chart(title: &str, series: &[Series]) -> String {
-    const SIZE: (f64, f64) = (1060.0, 240.0);
-    const LEFT: f64 = 52.0;
-    let (top, bottom, right) = (28.0, SIZE.1 - 22.0, SIZE.0 - 90.0);
-    let points =
-        || series.iter().flat_map(|(_, points)| points).filter(|p| (p.1 + p.2).is_finite());
-    let last = points().map(|p| p.0).max().unwrap_or(0);
-    let (mut least, mut most) = (0f64, 0f64);
-    for (_, mean, deviation) in points() {
-        least = least.min(mean - deviation);
-        most = most.max(mean + deviation);
-    }
-    if most - least < 1e-9 {
-        most = least + 1.0;
-    }
-    let x = |i: usize| LEFT + 8.0 + (right - LEFT - 16.0) * i as f64 / last.max(1) as f64;
-    let y = |value: f64| bottom - (bottom - top) * (value - least) / (most - least);
-    let mut svg = Svg::new(SIZE.0, SIZE.1);
-    svg.text((LEFT, 14.0), Anchor::Start, title);
-    let step = round_step((most - least) / 5.0);
-    let mut tick = (least / step).ceil();
-    while tick * step <= most {
-        svg.line((LEFT, y(tick * step)), (right, y(tick * step)), "grid");
-        svg.text((LEFT - 5.0, y(tick * step) + 4.0), Anchor::End, &short(tick * step));
-        tick += 1.0;
-    }
-    svg.line((LEFT, y(0.0)), (right, y(0.0)), "axis");
-    for i in (0..=last).step_by(last / 20 + 1) {
-        svg.text((x(i), bottom + 16.0), Anchor::Middle, &(i + 1).to_string());
-    }
-    for (number, (name, points)) in series.iter().enumerate() {
-        let colour = COLOURS[number % COLOURS.len()];
-        let places: Vec<_> = points.iter().map(|&(i, mean, _)| (x(i), y(mean))).collect();
-        svg.polyline(&places, colour);
-        for (&(i, mean, deviation), &place) in points.iter().zip(&places) {
-            if deviation > 0.0 {
-                svg.bar(x(i), (y(mean + deviation), y(mean - deviation)), colour);
-            }
-            svg.circle(place, 2.5, colour);
-        }
-        let height = top + 8.0 + 16.0 * number as f64;
-        svg.circle((right + 12.0, height), 4.0, colour);
-        svg.text((right + 21.0, height + 4.0), Anchor::Start, name);
-    }
-    svg.finish()
-}
-
-/// The next step of 1, 2 or 5 times a power of ten.
-fn round_step(step: f64) -> f64 {
-    let power = 10f64.powf(step.log10().floor());
-    let factor = [1.0, 2.0, 5.0].into_iter().find(|factor| factor * power >= step);
-    factor.unwrap_or(10.0) * power
-}
-
-/// A number with as many digits as a label needs.
-fn short(value: f64) -> String {
-    // The sum has no negative zero.
-    let digits = (value * 1000.0).round() / 1000.0 + 0.0;
-    if value != 0.0 && digits.abs() < 0.01 { format!("{value:.0e}") } else { digits.to_string() }
-}
-
 fn histograms(page: &mut String, statistics: &Statistics) {
     page.push_str(
         "<h2>Output against input</h2>\n<p>All positions, channels and photos; the brighter, the more \
@@ -210,56 +143,6 @@ fn scatter(title: &str, histogram: &Histogram) -> String {
     for (value, anchor) in [(-range, Anchor::Start), (range, Anchor::End)] {
         svg.text((place(value, 0.0).0, TOP + SIDE + 14.0), anchor, &format!("{value:.2}"));
     }
-    svg.finish()
-}
-
-/// The end of a name, which distinguishes it from others.
-fn shortened(name: &str, most: usize) -> String {
-    let length = name.chars().count();
-    if length <= most {
-        return name.to_string();
-    }
-    let (number, rest) = name.split_once(' ').unwrap_or(("", name));
-    let skip = length + 1 - most;
-    format!("{number} …{}", rest.chars().skip(skip).collect::<String>())
-}
-
-fn attentions(page: &mut String, statistics: &Statistics) {
-    if statistics.layers.iter().all(|layer| layer.attentions.is_empty()) {
-        return;
-    }
-    page.push_str(
-        "<h2>Attention</h2>\n<p>The factor of each position of form C, from its least value (dark) to its \
-         largest (bright), which stand below. 1/3 everywhere is no attention.</p>\n",
-    );
-    for (number, (path, input)) in statistics.shown.iter().enumerate() {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let _ = writeln!(page, "<h3>{}</h3>\n<div class=\"grid\">", escaped(&name));
-        if let Some(photo) = picture::of_input(input) {
-            page.push_str(&tile("input", "", &photo));
-        }
-        for (place, layer) in statistics.layers.iter().enumerate() {
-            if let Some((map, size)) = layer.attentions.get(number) {
-                let title = shortened(&format!("{}. {}", place + 1, layer.name), 22);
-                let least = map.iter().copied().fold(f32::INFINITY, f32::min);
-                let most = map.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                let range = format!("{least:.3} to {most:.3}");
-                page.push_str(&tile(
-                    &title,
-                    &range,
-                    &picture::of_attention(map, *size, least, most),
-                ));
-            }
-        }
-        page.push_str("</div>\n");
-    }
-}
-
-fn tile(title: &str, below: &str, uri: &str) -> String {
-    let mut svg = Svg::new(150.0, 180.0);
-    svg.text((2.0, 12.0), Anchor::Start, title);
-    svg.image((2.0, 18.0), (146.0, 146.0), uri);
-    svg.text((2.0, 176.0), Anchor::Start, below);
     svg.finish()
 }
 

@@ -1,26 +1,8 @@
 //! Grids of numbers as pictures that a page holds.
 
 use super::statistics::{BINS, Histogram};
+use crate::cli::support::pictures::colours::colour;
 use dyrelu::Tensor;
-
-/// Colours from the least number to the largest, even in brightness: dark blue, teal, green, yellow.
-const SCALE: [[f32; 3]; 5] = [
-    [68.0, 1.0, 84.0],
-    [59.0, 82.0, 139.0],
-    [33.0, 145.0, 140.0],
-    [94.0, 201.0, 98.0],
-    [253.0, 231.0, 37.0],
-];
-
-fn colour(share: f32) -> [u8; 3] {
-    let place = share.clamp(0.0, 1.0) * (SCALE.len() - 1) as f32;
-    let below = (place as usize).min(SCALE.len() - 2);
-    let mix = |channel: usize| {
-        let (from, to) = (SCALE[below][channel], SCALE[below + 1][channel]);
-        (from + (to - from) * (place - below as f32)).round() as u8
-    };
-    [mix(0), mix(1), mix(2)]
-}
 
 /// The counts of a histogram, by the logarithm. Empty places are white.
 pub fn of_histogram(histogram: &Histogram) -> String {
@@ -56,6 +38,23 @@ pub fn of_input(input: &Tensor) -> Option<String> {
     let area = height * width;
     let pixels = (0..area).flat_map(|at| [level(at), level(area + at), level(2 * area + at)]);
     Some(data_uri(width, height, &pixels.collect::<Vec<u8>>()))
+}
+
+/// Points with places as shares of the side, to the right and upwards, each with a colour in the form `#rrggbb`. A
+/// line where both are equal lies below them.
+pub fn of_points<'a>(points: impl Iterator<Item = (f32, f32, &'a str)>) -> String {
+    let mut pixels = vec![255; 3 * BINS * BINS];
+    let mut set = |column: usize, row: usize, colour: [u8; 3]| {
+        let at = 3 * ((BINS - 1 - row) * BINS + column);
+        pixels[at..at + 3].copy_from_slice(&colour);
+    };
+    (0..BINS).for_each(|at| set(at, at, [221, 0, 0]));
+    for (right, up, colour) in points.filter(|(right, up, _)| (right + up).is_finite()) {
+        let bin = |share: f32| ((share * BINS as f32) as usize).min(BINS - 1);
+        let level = |at: usize| u8::from_str_radix(&colour[at..at + 2], 16).unwrap_or(0);
+        set(bin(right), bin(up), [level(1), level(3), level(5)]);
+    }
+    data_uri(BINS, BINS, &pixels)
 }
 
 /// A PNG file of RGB pixels as a URI.

@@ -30,7 +30,7 @@ pub struct Layer {
     channels: usize,
     slopes: usize,
     intercepts: usize,
-    parameters: Vec<String>,
+    pub parameters: Vec<String>,
     /// Per parameter and channel.
     values: Vec<Moments>,
     /// The distance of the first two slopes.
@@ -43,6 +43,8 @@ pub struct Layer {
     attention: Moments,
     /// The attention for the photos that are shown, with its height and width.
     pub attentions: Vec<(Vec<f32>, [usize; 2])>,
+    /// The coefficients for the photos that are shown, per parameter and channel.
+    pub shown: Vec<Vec<f32>>,
 }
 
 /// How often each pair of an input and an output occurs.
@@ -123,6 +125,7 @@ impl Statistics {
             histogram: None,
             attention: Moments::default(),
             attentions: Vec::new(),
+            shown: Vec::new(),
         });
         Statistics { photos: 0, layers: layers.collect(), shown: Vec::new() }
     }
@@ -173,7 +176,21 @@ impl Layer {
         self.values.iter().map(|moments| moments.mean as f32).collect()
     }
 
+    /// The mean distance over channels between each parameter for a photo that is shown and its mean over
+    /// photos.
+    pub fn distances(&self, shown: usize) -> impl Iterator<Item = (&str, f64)> {
+        let channels = (self.values.len() / self.parameters.len()).max(1);
+        let values = self.shown[shown].chunks(channels).zip(self.values.chunks(channels));
+        self.parameters.iter().zip(values).map(move |(name, (values, moments))| {
+            let away = values.iter().zip(moments).map(|(&v, m)| (f64::from(v) - m.mean).abs());
+            (name.as_str(), away.sum::<f64>() / channels as f64)
+        })
+    }
+
     fn add(&mut self, reading: &Reading, is_shown: bool) {
+        if is_shown {
+            self.shown.push(reading.parameters.to_vec());
+        }
         let count = self.parameters.len();
         let channels = reading.parameters.len() / count;
         self.values.resize(reading.parameters.len(), Moments::default());
