@@ -76,7 +76,8 @@
 //! | `cli` (default) | the command `dyrelu`, and the features `onnx` and `vision` |
 //!
 //! A program that embeds the crate sets `default-features = false` and names what it needs. Without any
-//! feature, the crate runs native weight files on tensors.
+//! feature, the crate runs native weight files on tensors. `docs/embedding.md` has the rules of threads,
+//! memory, deadlines and errors.
 //!
 //! # What is promised
 //!

@@ -2,7 +2,7 @@
 //! write them, are recognised and give PyTorch's output.
 //!
 //! `tools/dyrelu_tools/goldens.py` writes the files.
-#![cfg(feature = "onnx")]
+#![cfg(all(feature = "onnx", feature = "write"))]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

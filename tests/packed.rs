@@ -1,5 +1,6 @@
 //! Packed weights in a native file that do not fit the network are ignored, and the plain weights are
 //! used.
+#![cfg(feature = "write")]
 
 use std::path::Path;
 

@@ -6,6 +6,7 @@ mod onnx;
 mod open;
 mod prepared;
 mod regular;
+#[cfg(any(test, feature = "write"))]
 mod replacement;
 pub mod safetensors;
 
@@ -13,4 +14,5 @@ pub use contents::{Access, SourceFiles};
 pub use open::{Opened, from_bytes, open, open_with};
 pub use prepared::{PackedTensors, Prepared};
 pub use regular::{open_regular, read_regular, read_text, strip_mark};
+#[cfg(any(test, feature = "write"))]
 pub use replacement::{Replacement, discard_unfinished};

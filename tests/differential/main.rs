@@ -8,6 +8,7 @@
 //!
 //! A network on which they differ is printed with its seed, followed by the smallest part of it on
 //! which they still differ.
+#![cfg(feature = "write")]
 
 mod compare;
 mod found;

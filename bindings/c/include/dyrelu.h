@@ -361,8 +361,9 @@ dyrelu_status dyrelu_session_free(dyrelu_session *session);
  * Runs the network on `inputs`, in its order, and writes `outputs`. A batch is the first size of a shape.
  * `options` may be null.
  *
- * If all inputs and outputs are of DYRELU_DTYPE_F32, there are at most eight inputs, and the network gives
- * and takes that type, nothing is copied but the outputs. If the call fails, no output is written.
+ * Nothing is copied but the outputs if the network gives and takes DYRELU_DTYPE_F32 only, there are at most
+ * eight inputs, each of that type or of DYRELU_DTYPE_U8 with four axes, and outputs are of DYRELU_DTYPE_F32.
+ * If the call fails, no output is written.
  *
  * Any thread may call this, one at a time for a session: a second call at the same time fails with
  * DYRELU_STATUS_INPUT. Sessions run at the same time.

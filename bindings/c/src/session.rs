@@ -5,7 +5,7 @@ use std::sync::{Mutex, TryLockError};
 use std::time::{Duration, Instant};
 
 use dyrelu::tensor::Storage;
-use dyrelu::{DType, RunOptions, Session, Tensor};
+use dyrelu::{DType, InputView, Layout, RunOptions, Session, Tensor};
 
 use crate::arguments::{elements, elements_mut, writable, write};
 use crate::cancel::{CancelHandle, TOKENS};
@@ -89,8 +89,9 @@ pub extern "C" fn dyrelu_session_free(session: *mut SessionHandle) -> DyreluStat
 /// Runs the network on `inputs`, in its order, and writes `outputs`. A batch is the first size of a shape.
 /// `options` may be null.
 ///
-/// If all inputs and outputs are of DYRELU_DTYPE_F32, there are at most eight inputs, and the network gives
-/// and takes that type, nothing is copied but the outputs. If the call fails, no output is written.
+/// Nothing is copied but the outputs if the network gives and takes DYRELU_DTYPE_F32 only, there are at most
+/// eight inputs, each of that type or of DYRELU_DTYPE_U8 with four axes, and outputs are of DYRELU_DTYPE_F32.
+/// If the call fails, no output is written.
 ///
 /// Any thread may call this, one at a time for a session: a second call at the same time fails with
 /// DYRELU_STATUS_INPUT. Sessions run at the same time.
@@ -189,13 +190,22 @@ impl Given<'_> {
         Ok(Given { dtype, shape, bytes })
     }
 
-    fn as_f32(&self) -> Option<(&[usize], &[f32])> {
+    /// Returns the input as a network borrows it that takes f32, if it can.
+    fn view(&self) -> Option<InputView<'_>> {
+        match (self.dtype, <[usize; 4]>::try_from(self.shape)) {
+            // The order of the axes is the network's, so none is exchanged.
+            (DType::U8, Ok(shape)) => Some(InputView::u8(shape, self.bytes, Layout::Nchw)),
+            _ => self.as_f32().map(|elements| InputView::f32(self.shape, elements)),
+        }
+    }
+
+    fn as_f32(&self) -> Option<&[f32]> {
         if self.dtype != DType::F32 {
             return None;
         }
         // SAFETY: every pattern of bits is an f32.
         let (before, elements, after) = unsafe { self.bytes.align_to::<f32>() };
-        (before.is_empty() && after.is_empty()).then_some((self.shape, elements))
+        (before.is_empty() && after.is_empty()).then_some(elements)
     }
 
     /// Copies the elements, and converts those of u8 to the floating-point type that the network takes.
@@ -327,7 +337,8 @@ fn run(
     Ok(())
 }
 
-/// Runs on the memory of the caller, if all of it is of f32, and so is what the network takes and gives.
+/// Runs on the memory of the caller, if the network takes and gives f32, and all of it is of that type or
+/// images of bytes.
 fn run_borrowed(
     session: &mut Session,
     inputs: &[Given],
@@ -340,20 +351,20 @@ fn run_borrowed(
     if inputs.len() > MOST_BORROWED || ports.any(|port| port.dtype() != Some(DType::F32)) {
         return None;
     }
-    let inputs: Vec<_> = inputs.iter().map(Given::as_f32).collect::<Option<_>>()?;
-    if let Err(e) = check_lengths(session, &inputs, places) {
+    let views: Vec<_> = inputs.iter().map(Given::view).collect::<Option<_>>()?;
+    if let Err(e) = check_lengths(session, inputs, places) {
         return Some(Err(e));
     }
     let mut outputs: Vec<_> = places.iter_mut().map(Place::as_f32).collect::<Option<_>>()?;
-    Some(session.run_into_with(&inputs, &mut outputs, options).map_err(Failure::from))
+    Some(session.run_views(&views, &mut outputs, options).map_err(Failure::from))
 }
 
 /// Checks that there is room for each of several outputs, before the first is written.
-fn check_lengths(session: &Session, inputs: &[(&[usize], &[f32])], places: &[Place]) -> Outcome {
+fn check_lengths(session: &Session, inputs: &[Given], places: &[Place]) -> Outcome {
     if places.len() < 2 {
         return Ok(());
     }
-    let shapes: Vec<Vec<usize>> = inputs.iter().map(|(shape, _)| shape.to_vec()).collect();
+    let shapes: Vec<Vec<usize>> = inputs.iter().map(|input| input.shape.to_vec()).collect();
     let outputs = session.model().output_shapes(&shapes)?;
     for (i, (shape, place)) in outputs.iter().zip(places).enumerate() {
         // One that depends on the data is checked when it is known.

@@ -1,9 +1,11 @@
 //! Files written and read again, and hostile files.
 
 use super::super::Opened;
+use super::writer::encode;
 use super::*;
 use crate::ErrorKind;
-use crate::graph::{Binary, Unary};
+use crate::graph::{Binary, Op, Unary};
+use crate::tensor::ALIGNMENT;
 
 fn network() -> Graph {
     let mut g = Graph::new("net");
