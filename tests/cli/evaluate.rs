@@ -47,6 +47,10 @@ fn accuracy_is_counted_by_folder() {
     assert!((e["calibration_error"].as_f64().unwrap() - 0.25).abs() < 0.01, "{e}");
     let matrix = fs::read_to_string(confusion).unwrap();
     assert_eq!(matrix, "class,red,green,blue\nred,1,1,0\ngreen,0,1,0\nblue,0,0,1\n");
+    // The photos that a pattern names lie in the folders of their classes.
+    let red = f.path("album/red/*.png");
+    let text = stdout(&f.evaluate(&red, &[]).code(0));
+    assert!(text.starts_with("2 photos of 1 class: top-1 50.0%"), "{text}");
     let text = stdout(&f.evaluate(&album, &[]).code(0));
     assert!(text.starts_with("4 photos of 3 classes: top-1 75.0% (95% interval "), "{text}");
     let markdown = stdout(&f.evaluate(&album, &["--format", "markdown"]).code(0));
@@ -120,7 +124,7 @@ fn classes_may_be_in_a_table_or_in_the_order_of_folders() {
     assert!(stderr(&run).contains("their order is that of the classes"), "{}", stderr(&run));
     f.file("album/z/text.jpg", b"this is no photo");
     let run = f.evaluate(&album, &["--index", table.to_str().unwrap()]).code(1);
-    assert!(stdout(&run).contains("2 photos were not evaluated"), "{}", stdout(&run));
+    assert!(stdout(&run).contains("not evaluated: 2 photos"), "{}", stdout(&run));
     assert!(stderr(&run).contains("c.png: the table of classes does not have"), "{}", stderr(&run));
 }
 
@@ -159,6 +163,8 @@ fn key_points_that_are_annotated_as_found_are_all_right() {
     assert!(text.starts_with("1 person in 1 photo: AP 0.900, PCK@0.2 0.941"), "{text}");
     let errors = stderr(&evaluate(network, &annotations(&points[..9], 1.0), &[]).code(2));
     assert!(errors.contains("has 9 numbers for key points, expected 51"), "{errors}");
+    let run = evaluate(network, &annotations(&points, 5000.0), &[photo.to_str().unwrap()]).code(1);
+    assert!(stderr(&run).contains("this image was evaluated before"), "{}", stderr(&run));
     let classifier = f.path("colours.safetensors");
     let errors = stderr(&evaluate(&classifier, &annotations(&points, 1.0), &[]).code(2));
     assert!(errors.contains("key points"), "{errors}");

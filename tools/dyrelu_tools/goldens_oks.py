@@ -37,8 +37,9 @@ def photo(generator: np.random.Generator) -> dict:
         truth.append(person)
         for _ in range(generator.integers(0, 3)):
             noise = generator.normal(0, generator.choice([0.01, 0.05, 0.2]), points.shape) * [width, height]
+            placed = np.concatenate([points + noise, np.ones((KEYPOINTS, 1))], 1)
             # Rounded scores are equal now and then.
-            found.append({"keypoints": np.concatenate([points + noise, np.ones((KEYPOINTS, 1))], 1), "score": round(generator.random(), 1)})
+            found.append({"keypoints": placed, "score": round(generator.random(), 1)})
     for person in truth + found:
         person["keypoints"] = np.round(person["keypoints"], 1).ravel().tolist()
     return {"truth": truth, "found": found}

@@ -11,6 +11,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::cli::support::named::DEFAULT_KEYPOINTS;
 use crate::cli::support::outcome::Outcome;
 use crate::cli::support::photos::{Source, Sources};
 use crate::cli::support::pipeline::{self, Event, Settings};
@@ -33,7 +34,7 @@ Examples:
   dyrelu evaluate val/ --format markdown > report.md
   dyrelu evaluate val/ --report report/              # with pictures
   dyrelu evaluate val/ --predictions out.csv         # of dyrelu classify
-  dyrelu evaluate -m movenet-lightning --boxes persons.json images/
+  dyrelu evaluate --boxes persons.json images/       # key points
 
 A folder, or a class in the table, is named as the network names the class, by the class's number, or \
 by a synset of ImageNet such as n01440764. If no folder is, and there is one per class, the classes are \
@@ -85,7 +86,8 @@ pub fn run(arguments: Arguments) -> Result<Outcome> {
     if arguments.predictions.is_none() && source.look_ahead(1) == 0 {
         return Err(source.nothing_found());
     }
-    let model = model::open(arguments.model.as_deref(), &arguments.engine)?;
+    let default = arguments.boxes.as_ref().map(|_| Path::new(DEFAULT_KEYPOINTS));
+    let model = model::open(arguments.model.as_deref().or(default), &arguments.engine)?;
     if let Some(boxes) = &arguments.boxes {
         let settings = persons::Settings {
             boxes,
@@ -103,7 +105,7 @@ pub fn run(arguments: Arguments) -> Result<Outcome> {
     let names: Vec<String> = (0..classes).map(|class| names.name(class)).collect();
     let truth = match &arguments.index {
         Some(path) => Truth::of_table(path, &names)?,
-        None => Truth::of_folders(&arguments.photos.paths, &names)?,
+        None => Truth::of_folders(&arguments.photos, &names)?,
     };
     let mut counted = Count { truth, tally: Tally::new(arguments.mistakes), failed: 0 };
     match &arguments.predictions {

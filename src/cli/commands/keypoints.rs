@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use self::boxes::{Boxes, Persons};
 use self::drawing::Drawings;
 use self::printer::{Format, Printer};
+use crate::cli::support::named::DEFAULT_KEYPOINTS;
 use crate::cli::support::outcome::Outcome;
 use crate::cli::support::photos::{Found, Input, Source, Sources};
 use crate::cli::support::progress::progress;
@@ -18,9 +19,6 @@ use dyrelu::vision::{
     DecodeOptions, KeypointDecoder, KeypointDetector, KeypointScheme, Pose, Preprocess,
 };
 use dyrelu::{Error, Model, Result, Session};
-
-/// The network that is used by default.
-const DEFAULT: &str = "movenet-lightning-dyrelu-c";
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -35,7 +33,7 @@ Examples:
 A network sees one person at a time: give a box per person, of a detector or of COCO's annotations.")]
 pub struct Arguments {
     /// Network: a file, or a name from `dyrelu models`.
-    #[arg(long, value_name = "MODEL", default_value = DEFAULT)]
+    #[arg(long, value_name = "MODEL", default_value = DEFAULT_KEYPOINTS)]
     model: PathBuf,
     /// Box of a person, or a file with COCO's annotations; give it once per person. By default, a person
     /// is searched for in the whole photo.

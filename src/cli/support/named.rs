@@ -8,6 +8,9 @@ use dyrelu::{Error, Result};
 /// The name of the network that commands use by default.
 pub const DEFAULT: &str = "efficientnet-lite0-dyrelu-b";
 
+/// The name of the network that commands use for key points by default.
+pub const DEFAULT_KEYPOINTS: &str = "movenet-lightning-dyrelu-c";
+
 /// The extensions of network files.
 const EXTENSIONS: [&str; 2] = ["safetensors", "onnx"];
 

@@ -1,6 +1,6 @@
 //! Finds the photos that arguments, lists, folders and standard input name, one at a time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Stdin};
 use std::path::{Path, PathBuf};
@@ -244,6 +244,17 @@ impl Sources {
         }
         let photos = Source::open(self).ok()?.filter(|found| matches!(found, Found::Photo(_)));
         Some(photos.count() as u64)
+    }
+
+    /// The names of the folders in which the photos are. There are none if that is known only at the end.
+    pub fn folders(&self) -> BTreeSet<String> {
+        let source = Some(self).filter(|sources| !sources.reads_standard_input());
+        let source = source.and_then(|sources| Source::open(sources).ok());
+        let folder = |found| match found {
+            Found::Photo(photo) => Some(photo.name.parent()?.file_name()?.to_string_lossy().into()),
+            _ => None,
+        };
+        source.into_iter().flatten().filter_map(folder).collect()
     }
 }
 

@@ -88,6 +88,9 @@ pub fn run(
                     Error::input(format!("{file} has no image with the name of this photo"))
                 });
                 let added = result.and_then(|image| {
+                    if photos.contains_key(&image.id) {
+                        return Err(Error::input("this image was evaluated before"));
+                    }
                     let (photo, poses) = find(input, image, &mut detector, &settings.decode)?;
                     count_correct(image, &poses, &mut correct);
                     photos.insert(image.id, photo);
@@ -164,10 +167,11 @@ fn find(
 }
 
 fn annotated(person: &Person) -> Result<oks::True> {
-    let area = person.area.ok_or_else(|| Error::format("an annotation has no area"))?;
+    let area =
+        person.area.ok_or_else(|| Error::format("an annotation of this photo has no area"))?;
     if person.keypoints.len() != 3 * KEYPOINTS {
         return Err(Error::format(format!(
-            "an annotation has {} numbers for key points, expected {}",
+            "an annotation of this photo has {} numbers for key points, expected {}",
             person.keypoints.len(),
             3 * KEYPOINTS
         )));
@@ -220,7 +224,7 @@ impl Evaluation {
             number(self.pck)
         );
         if self.failed > 0 {
-            text.push_str(&format!("{} photos were not evaluated\n", self.failed));
+            text.push_str(&format!("not evaluated: {}\n", count(self.failed as usize, "photo")));
         }
         let row = |cells: [&str; 3]| cells.map(String::from).to_vec();
         let scores = [

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cli::support::print::count;
 use dyrelu::{Error, Result};
 
 /// The number of ranges of the score in which it is compared with the accuracy.
@@ -239,10 +240,11 @@ impl Evaluation {
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
-            "{} photos of {} classes: top-1 {} (95% interval {} to {}), top-5 {}, calibration \
+            "{} of {} {}: top-1 {} (95% interval {} to {}), top-5 {}, calibration \
              error {}",
-            self.photos,
+            count(self.photos as usize, "photo"),
             self.classes.len(),
+            if self.classes.len() == 1 { "class" } else { "classes" },
             percent(self.top1),
             percent(self.top1_interval[0]),
             percent(self.top1_interval[1]),
@@ -250,7 +252,7 @@ impl Evaluation {
             percent(self.calibration_error)
         );
         if self.failed > 0 {
-            let _ = writeln!(text, "{} photos were not evaluated", self.failed);
+            let _ = writeln!(text, "not evaluated: {}", count(self.failed as usize, "photo"));
         }
         let row = |cells: &[&str]| cells.iter().map(|cell| cell.to_string()).collect::<Vec<_>>();
         let mut rows = vec![row(&["class", "photos", "top-1", "top-5", "most often taken for"])];

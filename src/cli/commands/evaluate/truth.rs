@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
+use crate::cli::support::photos::Sources;
 use crate::cli::support::{labels, messages};
 use dyrelu::format::read_text;
 use dyrelu::{Error, Result};
@@ -66,10 +67,11 @@ fn unknown(text: &str) -> Error {
 }
 
 impl Truth {
-    /// The classes that the subfolders of `folders` are named after. Hidden ones are no classes.
-    pub fn of_folders(folders: &[PathBuf], names: &[String]) -> Result<Self> {
+    /// The classes that the subfolders of the named folders are named after, or those in which photos are
+    /// that a pattern names. Hidden ones are no classes.
+    pub fn of_folders(sources: &Sources, names: &[String]) -> Result<Self> {
         let mut found = BTreeSet::new();
-        for folder in folders.iter().filter(|folder| folder.is_dir()) {
+        for folder in sources.paths.iter().filter(|folder| folder.is_dir()) {
             for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
                 let path = entry.map_err(|e| Error::io(folder, e))?.path();
                 if path.is_dir() {
@@ -78,12 +80,15 @@ impl Truth {
                 }
             }
         }
-        if found.is_empty() {
-            return Err(Error::input(
-                "expected a folder with a subfolder per class, or --index with a table of classes",
-            ));
-        }
         let classes = Classes::new(names);
+        if found.is_empty() {
+            found = sources.folders();
+            if !found.iter().any(|name| classes.find(name).is_some()) {
+                return Err(Error::input(
+                    "expected a folder with a subfolder per class, or --index with a table of classes",
+                ));
+            }
+        }
         let known: HashMap<_, _> =
             found.iter().filter_map(|name| Some((name.clone(), classes.find(name)?))).collect();
         if known.is_empty() && found.len() == names.len() {
