@@ -301,6 +301,17 @@ mod tests {
     }
 
     #[test]
+    fn scores_are_ranked_without_a_run() {
+        let scores = Tensor::new(&[2, 3], vec![0.0, 2.0, 1.0, 3.0, 0.0, 0.0]).unwrap();
+        let found = classifier(false, Dim::symbol("N")).predictions(&scores, 2, 1).unwrap();
+        let names: Vec<_> = found.iter().map(|photo| photo[0].label.as_str()).collect();
+        assert_eq!(names, ["green", "red"]);
+        let refused = classifier(true, Dim::symbol("N")).predictions(&scores, 3, 1);
+        let message = refused.unwrap_err().to_string();
+        assert!(message.contains("gives [3, classes], the network gives [2, 3]"), "{message}");
+    }
+
+    #[test]
     fn photos_of_any_size_go_in_one_call() {
         let colours = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [0, 255, 0]];
         let sizes = [(4, 4), (4, 4), (3, 5), (4, 4)];

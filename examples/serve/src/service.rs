@@ -94,7 +94,7 @@ impl Service {
                 let Prepared { inputs, timeout, rest } = prepare()?;
                 let longest = Duration::from_secs(longest);
                 let deadline = started + timeout.map_or(longest, |timeout| timeout.min(longest));
-                Ok((Request::new(version, inputs, Some(deadline), max_rows)?, rest))
+                Ok((Request::new(version, inputs, deadline, max_rows)?, rest))
             })
             .await?;
         self.metrics.stage(Stage::Prepare, started.elapsed());

@@ -378,6 +378,15 @@ fn the_end_of_a_server_finishes_what_was_accepted() {
     let folder = folder();
     let server = Server::start(folder.path(), &["--workers", "1", "--max-delay", "400000"]);
     let good = body(&request(&rows(1, 0)));
+    let http = server.http;
+    let mut half = server.client();
+    let length = good.len();
+    let head = format!(
+        "POST /v2/models/small/infer HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\
+         Expect: 100-continue\r\n\r\n"
+    );
+    half.write(head.as_bytes()).unwrap();
+    assert_eq!(half.answer().unwrap().status, 100);
     std::thread::scope(|scope| {
         let waiting: Vec<_> = (0..3)
             .map(|_| scope.spawn(|| server.client().post("/v2/models/small/infer", &good)))
@@ -390,9 +399,12 @@ fn the_end_of_a_server_finishes_what_was_accepted() {
             assert_eq!(scores(&answer.join().unwrap()), expected(FREE, &rows(1, 0)));
         }
     });
-    let http = server.http;
-    assert_eq!(server.wait(), 3);
-    assert!(Client::connect(http).is_err());
+    while Client::connect(http).is_ok() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    half.write(&good).unwrap();
+    assert_eq!(scores(&half.answer().unwrap()), expected(FREE, &rows(1, 0)));
+    assert_eq!(server.wait(), 4);
 }
 
 #[test]

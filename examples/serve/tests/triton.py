@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import time
 import unittest
 
 import numpy as np
@@ -18,33 +19,45 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 NETWORK = ROOT / "tests/dialects/leaky-relu-script-free.onnx"
 
 
+def start(*options):
+    """Returns a process of the server, its ports, and its folder, which has two versions of the model `small`."""
+    folder = tempfile.TemporaryDirectory()
+    for version in "1", "2":
+        path = pathlib.Path(folder.name) / "small" / version / "model.onnx"
+        path.parent.mkdir(parents=True)
+        shutil.copy(NETWORK, path)
+    command = [os.environ["DYRELU_SERVE"], "--http-port", "0", "--grpc-port", "0", "--log-format", "json"]
+    server = subprocess.Popen([*command, *options, folder.name], stderr=subprocess.PIPE)
+    ports = json.loads(server.stderr.readline())
+    client = tritonclient.grpc.InferenceServerClient(ports["grpc"])
+    while not client.is_server_ready():
+        time.sleep(0.01)
+    return server, ports, folder
+
+
+def infer(library, client, rows, **arguments):
+    request = library.InferInput("input", rows.shape, "FP32")
+    request.set_data_from_numpy(rows)
+    return client.infer("small", [request], **arguments)
+
+
 class BothClients(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        for version in "1", "2":
-            path = pathlib.Path(cls.folder.name) / "small" / version / "model.onnx"
-            path.parent.mkdir(parents=True)
-            shutil.copy(NETWORK, path)
-        cls.server = subprocess.Popen(
-            [os.environ["DYRELU_SERVE"], "--http-port", "0", "--grpc-port", "0", "--log-format", "json"]
-            + ["--max-delay", "100000", "--workers", "1", cls.folder.name],
-            stderr=subprocess.PIPE,
-        )
-        ports = json.loads(cls.server.stderr.readline())
-        threading.Thread(target=cls.server.stderr.read, daemon=True).start()
+        cls.server, ports, cls.folder = start("--max-delay", "100000", "--workers", "1")
+        cls.log = threading.Thread(target=cls.server.stderr.read)
+        cls.log.start()
         cls.libraries = {
             "http": (tritonclient.http, lambda: tritonclient.http.InferenceServerClient(ports["http"])),
             "grpc": (tritonclient.grpc, lambda: tritonclient.grpc.InferenceServerClient(ports["grpc"])),
         }
-        client = tritonclient.grpc.InferenceServerClient(ports["grpc"])
-        while not client.is_server_ready():
-            pass
 
     @classmethod
     def tearDownClass(cls):
         cls.server.terminate()
         assert cls.server.wait(timeout=30) == 0
+        cls.log.join()
+        cls.server.stderr.close()
         cls.folder.cleanup()
 
     def each(self):
@@ -52,11 +65,6 @@ class BothClients(unittest.TestCase):
             client = connect()
             yield library, client
             client.close()
-
-    def infer(self, library, client, rows, **arguments):
-        request = library.InferInput("input", rows.shape, "FP32")
-        request.set_data_from_numpy(rows)
-        return client.infer("small", [request], **arguments)
 
     def test_health_and_metadata(self):
         for library, client in self.each():
@@ -75,8 +83,8 @@ class BothClients(unittest.TestCase):
         rows = np.random.default_rng(0).standard_normal((3, 3, 13, 11), dtype=np.float32)
         results = []
         for library, client in self.each():
-            results.append(self.infer(library, client, rows).as_numpy("logits"))
-            alone = self.infer(library, client, rows[1:2], request_id="7", model_version="1")
+            results.append(infer(library, client, rows).as_numpy("logits"))
+            alone = infer(library, client, rows[1:2], request_id="7", model_version="1")
             self.assertEqual(alone.as_numpy("logits").tobytes(), results[0][1:2].tobytes())
             response = alone.get_response()
             self.assertEqual(response["id"] if isinstance(response, dict) else response.id, "7")
@@ -90,23 +98,23 @@ class BothClients(unittest.TestCase):
         request.set_data_from_numpy(rows, binary_data=False)
         output = tritonclient.http.InferRequestedOutput("logits", binary_data=False)
         found = client.infer("small", [request], outputs=[output]).as_numpy("logits")
-        binary = self.infer(tritonclient.http, client, rows).as_numpy("logits")
+        binary = infer(tritonclient.http, client, rows).as_numpy("logits")
         self.assertEqual(found.tobytes(), binary.tobytes())
 
     def test_refusals(self):
         rows = np.zeros((1, 3, 13, 12), dtype=np.float32)
         for library, client in self.each():
             with self.assertRaisesRegex(InferenceServerException, "12"):
-                self.infer(library, client, rows)
+                infer(library, client, rows)
             with self.assertRaisesRegex(InferenceServerException, 'no version "9"'):
-                self.infer(library, client, rows, model_version="9")
+                infer(library, client, rows, model_version="9")
 
     def test_timeouts(self):
         rows = np.zeros((1, 3, 13, 11), dtype=np.float32)
         for library, client in self.each():
             # The server lets requests wait for others for 100 ms.
             with self.assertRaisesRegex(InferenceServerException, "deadline"):
-                self.infer(library, client, rows, timeout=1000)
+                infer(library, client, rows, timeout=1000)
 
     def test_repository(self):
         for library, client in self.each():
@@ -120,6 +128,40 @@ class BothClients(unittest.TestCase):
             self.assertEqual([entry["state"] for entry in index], ["READY", "READY"])
             with self.assertRaisesRegex(InferenceServerException, "no model"):
                 client.load_model("large")
+
+
+class End(unittest.TestCase):
+    def test_no_call_is_lost(self):
+        server, ports, folder = start()
+        rows = np.zeros((1, 3, 13, 11), dtype=np.float32)
+        answered, ends = [], []
+
+        def call():
+            client = tritonclient.grpc.InferenceServerClient(ports["grpc"])
+            try:
+                while True:
+                    infer(tritonclient.grpc, client, rows)
+                    answered.append(1)
+            except InferenceServerException as e:
+                ends.append(e.status())
+
+        threads = [threading.Thread(target=call) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        log = []
+        reader = threading.Thread(target=lambda: log.extend(server.stderr))
+        reader.start()
+        time.sleep(0.5)
+        server.terminate()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(server.wait(timeout=30), 0)
+        reader.join()
+        server.stderr.close()
+        self.assertEqual(ends, ["StatusCode.UNAVAILABLE"] * 4)
+        self.assertGreater(len(answered), 10)
+        self.assertEqual(json.loads(log[-1])["received"], len(answered))
+        folder.cleanup()
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ pub struct Request {
     /// One tensor per input of the network, in its order.
     pub inputs: Vec<Tensor>,
     /// When the answer is of no more use.
-    pub deadline: Option<Instant>,
+    pub deadline: Instant,
     /// The size of the first axis, if requests can be joined along it.
     rows: Option<usize>,
 }
@@ -27,7 +27,7 @@ impl Request {
     pub fn new(
         version: Arc<Version>,
         named: Vec<(String, Tensor)>,
-        deadline: Option<Instant>,
+        deadline: Instant,
         max_rows: usize,
     ) -> Result<Self, Failure> {
         let inputs = in_order(&version.model, named)?;
@@ -135,7 +135,7 @@ impl Job {
 
     /// Returns whether nobody waits for the answer.
     pub fn is_abandoned(&self) -> bool {
-        self.reply.is_closed() || self.request.deadline.is_some_and(|at| at <= Instant::now())
+        self.reply.is_closed() || self.request.deadline <= Instant::now()
     }
 }
 

@@ -74,18 +74,13 @@ impl Dispatcher {
         let deadline = request.deadline;
         let queued_at = Instant::now();
         self.queue.push(Job { request, cancel, queued_at, reply, _place: place.0 })?;
-        let answer = match deadline {
-            None => answer.await,
-            Some(at) => match tokio::time::timeout_at(at.into(), answer).await {
-                Ok(answer) => answer,
-                Err(_) => return Err(too_late()),
-            },
-        };
-        // A job that is dropped without an answer was too late, or its worker panicked.
-        answer.unwrap_or_else(|_| match deadline {
-            Some(at) if at <= Instant::now() => Err(too_late()),
-            _ => Err(Failure::new(Reason::Internal, "the run failed")),
-        })
+        match tokio::time::timeout_at(deadline.into(), answer).await {
+            Ok(Ok(result)) => result,
+            // A worker drops jobs that are too late.
+            Ok(Err(_)) | Err(_) => {
+                Err(Failure::new(Reason::DeadlineExceeded, "the deadline of the request passed"))
+            }
+        }
     }
 
     /// Waits until all requests in the queue have run. Later ones are refused.
@@ -107,10 +102,6 @@ impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.cancel();
     }
-}
-
-fn too_late() -> Failure {
-    Failure::new(Reason::DeadlineExceeded, "the deadline of the request passed")
 }
 
 /// Runs a batch and answers its jobs.
@@ -146,8 +137,7 @@ fn outputs(batch: &[Job]) -> Result<Vec<Vec<dyrelu::Tensor>>, Failure> {
     let inputs = join(batch)?;
     let mut options = RunOptions::default();
     // A run is of use as long as one of its clients waits.
-    let deadlines: Option<Vec<Instant>> = batch.iter().map(|job| job.request.deadline).collect();
-    if let Some(last) = deadlines.and_then(|deadlines| deadlines.into_iter().max()) {
+    if let Some(last) = batch.iter().map(|job| job.request.deadline).max() {
         options = options.deadline(last);
     }
     if let [job] = batch {

@@ -151,7 +151,7 @@ mod tests {
         Arc::new(Version::open("m", 1, &folder.join("leaky-relu-script-free.onnx")).unwrap())
     }
 
-    fn job(version: &Arc<Version>, rows: usize, deadline: Option<Instant>) -> (Job, Answer) {
+    fn job(version: &Arc<Version>, rows: usize, deadline: Instant) -> (Job, Answer) {
         let input = Tensor::new(&[rows, 3, 13, 11], vec![0f32; rows * 3 * 13 * 11]).unwrap();
         let inputs = vec![("input".to_string(), input)];
         let request = Request::new(version.clone(), inputs, deadline, 100).unwrap();
@@ -159,6 +159,10 @@ mod tests {
         let (reply, answer) = oneshot::channel();
         let (cancel, queued_at) = (CancelToken::new(), Instant::now());
         (Job { request, cancel, queued_at, reply, _place: place }, answer)
+    }
+
+    fn later() -> Instant {
+        Instant::now() + Duration::from_secs(60)
     }
 
     fn queue(workers: usize, max_delay: Duration) -> Queue {
@@ -170,7 +174,7 @@ mod tests {
     fn batches(workers: usize, jobs: &[(&Arc<Version>, usize)]) -> Vec<Vec<usize>> {
         let queue = queue(workers, Duration::ZERO);
         let (jobs, _answers): (Vec<_>, Vec<_>) =
-            jobs.iter().map(|&(version, rows)| job(version, rows, None)).unzip();
+            jobs.iter().map(|&(version, rows)| job(version, rows, later())).unzip();
         jobs.into_iter().for_each(|job| queue.push(job).unwrap());
         queue.close();
         let batches = std::iter::from_fn(|| queue.next());
@@ -198,7 +202,7 @@ mod tests {
     #[test]
     fn the_oldest_waits_for_others_only_so_long() {
         let (queue, a) = (queue(1, Duration::from_millis(50)), model());
-        let (oldest, _answer) = job(&a, 1, None);
+        let (oldest, _answer) = job(&a, 1, later());
         let queued_at = oldest.queued_at;
         queue.push(oldest).unwrap();
         assert_eq!(queue.next().unwrap().len(), 1);
@@ -208,10 +212,10 @@ mod tests {
     #[test]
     fn jobs_that_nobody_waits_for_are_dropped() {
         let (queue, a) = (queue(1, Duration::ZERO), model());
-        let (late, mut late_answer) = job(&a, 1, Some(Instant::now()));
-        let (gone, gone_answer) = job(&a, 1, None);
+        let (late, mut late_answer) = job(&a, 1, Instant::now());
+        let (gone, gone_answer) = job(&a, 1, later());
         drop(gone_answer);
-        let (wanted, _answer) = job(&a, 2, None);
+        let (wanted, _answer) = job(&a, 2, later());
         for job in [late, gone, wanted] {
             queue.push(job).unwrap();
         }
@@ -219,6 +223,6 @@ mod tests {
         assert_eq!(queue.next().unwrap()[0].request.rows(), 2);
         assert!(queue.next().is_none());
         assert!(matches!(late_answer.try_recv(), Err(oneshot::error::TryRecvError::Closed)));
-        assert!(queue.push(job(&a, 1, None).0).is_err());
+        assert!(queue.push(job(&a, 1, later()).0).is_err());
     }
 }

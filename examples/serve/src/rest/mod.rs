@@ -14,10 +14,10 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
-use dyrelu::vision::DecodeOptions;
+use dyrelu::vision::{DecodeOptions, Prediction};
 use dyrelu::{DType, Port};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::datatype;
@@ -128,10 +128,10 @@ async fn infer(
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let version = service.models.get(&target.name, target.version.as_deref())?;
-    let header_length = number_in(&headers, &infer::HEADER_LENGTH)?;
     let started = Instant::now();
     let body = read_body(&service, &headers, body).await?;
+    let version = service.models.get(&target.name, target.version.as_deref())?;
+    let header_length = number_in(&headers, &infer::HEADER_LENGTH)?;
     let model = version.model.clone();
     let prepare = move || infer::read(&model, &body, header_length);
     let (done, wanted) = service.infer(version.clone(), prepare).await?;
@@ -153,6 +153,13 @@ fn five() -> usize {
     5
 }
 
+#[derive(Serialize)]
+struct Classified {
+    model_name: String,
+    model_version: String,
+    predictions: Vec<Prediction>,
+}
+
 /// Classifies the image in the body.
 async fn classify(
     State(service): Shared,
@@ -160,14 +167,14 @@ async fn classify(
     query: Result<Query<ClassifyQuery>, QueryRejection>,
     headers: HeaderMap,
     body: Body,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<Classified>> {
+    let started = Instant::now();
+    let body = read_body(&service, &headers, body).await?;
     let Query(query) = query.map_err(|e| Failure::invalid(e.body_text()))?;
     let version = service.models.get(&target.name, target.version.as_deref())?;
     let classifier = version.classifier.as_ref().map_err(|reason| {
         Failure::invalid(format!("the model {:?} does not classify images: {reason}", target.name))
     })?;
-    let started = Instant::now();
-    let body = read_body(&service, &headers, body).await?;
     let (model, preprocess) = (version.model.clone(), classifier.preprocess().clone());
     let pixels = u64::from(service.options.max_pixels) * 1_000_000;
     let prepare = move || {
@@ -183,10 +190,8 @@ async fn classify(
     let (done, ()) = service.infer(version.clone(), prepare).await?;
     let predictions = classifier.predictions(&done.outputs[0], 1, query.top)?.swap_remove(0);
     service.metrics.stage(Stage::Total, started.elapsed());
-    let (model_name, model_version) = (&version.name, version.number.to_string());
-    Ok(Json(json!({
-        "model_name": model_name, "model_version": model_version, "predictions": predictions,
-    })))
+    let (model_name, model_version) = (version.name.clone(), version.number.to_string());
+    Ok(Json(Classified { model_name, model_version, predictions }))
 }
 
 #[derive(Default, Deserialize)]
@@ -257,7 +262,8 @@ fn read_json<T: Default + for<'a> Deserialize<'a>>(body: &[u8]) -> Answer<T> {
         .map_err(|e| Failure::invalid(format!("the request cannot be read: {e}")))
 }
 
-/// Reads a body within the limits of size and time.
+/// Reads a body within the limits of size and time, before anything else is checked: many clients read no answer
+/// before they have sent all.
 async fn read_body(service: &Service, headers: &HeaderMap, body: Body) -> Answer<Bytes> {
     let encoding = headers.get(header::CONTENT_ENCODING).filter(|&value| value != "identity");
     if let Some(encoding) = encoding {
@@ -287,7 +293,7 @@ async fn read_body(service: &Service, headers: &HeaderMap, body: Body) -> Answer
     Ok(body.to_bytes())
 }
 
-/// Reads a body that is refused, for a moment: many clients read no answer before they have sent all.
+/// Reads a body that is refused, for a moment.
 async fn discard(mut body: Body) {
     let all = async { while let Some(Ok(_)) = body.frame().await {} };
     let _ = tokio::time::timeout(Duration::from_secs(2), all).await;
