@@ -1,16 +1,16 @@
 //! Convolution in groups: dense convolutions of some channels each, side by side in one map.
 //!
 //! There are two kernels. [`bundles`] multiplies the channels of one group or a few by panels of weights,
-//! with zeros where an output is of another group than the channel. [`lanes`] is for groups of one,
-//! two or four channels, if those of eight outputs lie in one vector: it moves them to the lanes of the
-//! outputs, and multiplies nothing by zeros.
+//! with zeros where an output is of another group than the channel. [`lanes`] is for groups of few
+//! channels, if those of eight outputs lie in one vector: it moves them to the lanes of the outputs, and
+//! multiplies nothing by zeros.
 
 mod bundles;
+mod groups;
 mod lanes;
 
-use std::ops::Range;
-
 use self::bundles::Bundles;
+pub use self::groups::Groups;
 use self::lanes::Lanes;
 use super::Window;
 use super::block::Block;
@@ -20,47 +20,8 @@ use super::fits::input_len;
 use super::packing::{PartSize, Unaligned, fill_bias, pack_alone};
 use super::product::OUTSIDE;
 use super::sizes::product_of;
-use crate::simd::{Isa, LANES, padded};
+use crate::simd::{Isa, padded};
 use crate::tensor::{Numbers, Tensor};
-
-/// The sizes of a convolution in groups.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Groups {
-    /// The number of groups.
-    pub count: usize,
-    /// Output channels of each group.
-    pub outputs: usize,
-    /// Input channels of each group.
-    pub channels: usize,
-    /// Weights of a window.
-    pub taps: usize,
-}
-
-impl Groups {
-    /// Returns all input channels.
-    fn all_channels(&self) -> usize {
-        self.count * self.channels
-    }
-
-    /// Returns all output channels.
-    fn all_outputs(&self) -> usize {
-        self.count * self.outputs
-    }
-
-    /// Returns the groups of some outputs, which need not all exist.
-    fn groups_of(&self, outputs: Range<usize>) -> Range<usize> {
-        outputs.start / self.outputs..outputs.end.div_ceil(self.outputs).min(self.count)
-    }
-
-    /// Returns whether the kernel is [`lanes`].
-    fn are_narrow(&self) -> bool {
-        let eights = || (0..self.all_outputs()).step_by(LANES);
-        let groups = |first: usize| self.groups_of(first..first + LANES).len();
-        matches!(self.channels, 1 | 2 | 4)
-            && eights().any(|first| groups(first) > 1)
-            && eights().all(|first| groups(first) * self.channels <= LANES)
-    }
-}
 
 /// Packed weights of a convolution in groups.
 pub struct GroupedWeights {

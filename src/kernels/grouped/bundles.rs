@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::Groups;
+use super::groups::Groups;
 use crate::kernels::block::Block;
 use crate::kernels::epilogue::Epilogue;
 use crate::kernels::packing::Unaligned;

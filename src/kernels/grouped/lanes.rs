@@ -1,11 +1,11 @@
-//! Groups of one, two or four channels, of which those of eight outputs lie in one vector.
+//! Groups of few channels, of which those of eight outputs lie in one vector.
 //!
 //! Eight outputs of one or more groups read channels that lie side by side. A vector of these channels is
 //! permuted so that every lane has the first channel of its output's group, then the second one and so on.
 //! A tap takes as many multiply-adds as a group has channels, and the weights have no zeros.
 #![allow(unsafe_code)]
 
-use super::Groups;
+use super::groups::Groups;
 use crate::kernels::block::Block;
 use crate::kernels::epilogue::Epilogue;
 use crate::kernels::fits::assert_rows_fit;
