@@ -226,6 +226,22 @@ fn a_maximum_over_a_map_with_a_new_axis() {
     net.check(y, "B", 2);
 }
 
+/// A map of ones is computed from the map, so that `einsum` can multiply both by coefficients.
+#[test]
+fn offsets_that_multiply_a_map_of_ones() {
+    let mut net = Net::new();
+    let (zero, one) = (net.number(0.0), net.number(1.0));
+    let zeros = net.mul(net.x, zero);
+    let ones = net.add(zeros, one);
+    let parts = net.coefficients(4);
+    let [p, q] = [0, 2].map(|i| {
+        let (scaled, offset) = (net.mul(net.x, parts[i]), net.mul(ones, parts[i + 1]));
+        net.add(scaled, offset)
+    });
+    let y = net.max(p, q);
+    net.check(y, "B", 2);
+}
+
 #[test]
 fn the_larger_of_two_pieces_without_a_maximum() {
     let mut net = Net::new();

@@ -1,6 +1,6 @@
 //! Functions of single elements, applied to register tiles.
 
-use crate::simd::{Simd, erf, exp, sigmoid, tanh};
+use crate::simd::{Simd, erf, exp, sigmoid, tanh, times_sigmoid};
 
 /// Applies a function to every vector of a register tile.
 macro_rules! each {
@@ -118,7 +118,7 @@ pub(super) fn activate<S: Simd, const M: usize>(
         Activation::Sigmoid => each!(x, |x| sigmoid(s, x)),
         Activation::Swish { alpha } => {
             let alpha = s.splat(alpha);
-            each!(x, |x| s.mul(x, sigmoid(s, s.mul(x, alpha))));
+            each!(x, |x| times_sigmoid(s, x, s.mul(x, alpha)));
         }
         Activation::Tanh => each!(x, |x| tanh(s, x)),
         Activation::Gelu => {
@@ -133,7 +133,7 @@ pub(super) fn activate<S: Simd, const M: usize>(
             let (twice_root, cubic) = (s.splat(1.595_769), s.splat(0.044_715));
             each!(x, |x| {
                 let inner = s.mul_add(s.mul(cubic, s.mul(x, x)), x, x);
-                s.mul(x, sigmoid(s, s.mul(twice_root, inner)))
+                times_sigmoid(s, x, s.mul(twice_root, inner))
             });
         }
         Activation::Mish => {

@@ -204,10 +204,9 @@ impl Call<'_, '_, '_> {
     #[inline(always)]
     fn lines<S: Simd, const K: usize, const STEP: usize>(&mut self, s: S) {
         let w = self.window;
-        let max_pixels = if const { K == 0 } { 1 } else { S::TILE_PIXELS };
         let inside = w.inside(1, 0).start..w.inside(1, w.kernel[1] - 1).end;
         let count = w.output[1];
-        let tiles = count.div_ceil(max_pixels);
+        let tiles = count.div_ceil(S::TILE_PIXELS);
         let long = count.div_ceil(tiles.max(1));
         let long_tiles = count - tiles * long.saturating_sub(1);
         for first in (0..self.width).step_by(CHANNELS) {
@@ -221,7 +220,8 @@ impl Call<'_, '_, '_> {
                     // `INSIDE` the columns of all taps are inside too; otherwise each is checked.
                     unsafe {
                         if const { K == 0 } {
-                            self.channels::<S, 1, K, STEP, false>(s, &part, columns.start);
+                            // Which columns are inside depends on the tap, so that each is checked.
+                            self.pixels::<S, K, STEP, false>(s, &part, columns);
                         } else if inside.start <= columns.start && columns.end <= inside.end {
                             self.pixels::<S, K, STEP, true>(s, &part, columns);
                         } else {
@@ -396,7 +396,8 @@ impl Call<'_, '_, '_> {
         }
     }
 
-    /// Adds the products of one row of any number of taps, tap by tap.
+    /// Adds the products of one row of any number of taps, tap by tap. The weights of a tap are loaded
+    /// once for all pixels.
     ///
     /// # Safety
     /// As for [`add_row`](Self::add_row).
@@ -411,13 +412,14 @@ impl Call<'_, '_, '_> {
     ) {
         let (w, width) = (self.window, self.width);
         for tap in 0..w.kernel[1] {
+            // SAFETY: the caller guarantees `weights` of as many taps.
+            let weight = unsafe { s.load(weights.add(tap * width)) };
             for (m, sum) in sum.iter_mut().enumerate() {
-                let x = left.wrapping_add((m * w.stride[1] + tap * w.dilation[1]) as isize);
-                if (x as usize) < w.input[1] {
-                    // SAFETY: the caller guarantees `row` and `weights`; column `x` is inside the line.
-                    let (x, weight) = unsafe {
-                        (s.load(row.add(x as usize * width)), s.load(weights.add(tap * width)))
-                    };
+                let x =
+                    left.wrapping_add((m * w.stride[1] + tap * w.dilation[1]) as isize) as usize;
+                if x < w.input[1] {
+                    // SAFETY: the caller guarantees `row`; column `x` is inside the line.
+                    let x = unsafe { s.load(row.add(x * width)) };
                     *sum = s.mul_add(x, weight, *sum);
                 }
             }

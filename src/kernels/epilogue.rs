@@ -3,7 +3,7 @@
 
 use super::activation::{Activation, activate, clamp, each, hard_swish};
 use super::place::Place;
-use crate::simd::{LANES, Simd, padded, sigmoid};
+use crate::simd::{LANES, Simd, padded, times_sigmoid};
 
 /// How a map joins a result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -306,7 +306,7 @@ impl Epilogue<'_> {
             Activation::MinAffine { k } => unsafe { self.smallest_piece(s, x, k, place) },
             Activation::ChannelClip => {
                 // SAFETY: as above.
-                let [low, high] = [0, 1].map(|j| unsafe { self.coefficient(s, j, 0, place) });
+                let [low, high] = unsafe { self.coefficients(s, place) };
                 let minus_high = s.sub(zero, high);
                 each!(x, |x| {
                     let raised = s.max(x, low);
@@ -315,16 +315,14 @@ impl Epilogue<'_> {
             }
             Activation::TwoSlopes => {
                 // SAFETY: as above.
-                let [up, down] = [0, 1].map(|j| unsafe { self.coefficient(s, j, 0, place) });
+                let [up, down] = unsafe { self.coefficients(s, place) };
                 each!(x, |x| s.mul_add(s.at_most(x, zero), down, s.mul(s.at_least(x, zero), up)));
             }
             Activation::Acon => {
                 // SAFETY: as above.
-                let [scale, slope, rate] =
-                    [0, 1, 2].map(|j| unsafe { self.coefficient(s, j, 0, place) });
+                let [scale, slope, rate] = unsafe { self.coefficients(s, place) };
                 each!(x, |x| {
-                    let gate = sigmoid(s, s.mul(rate, x));
-                    s.mul_add(s.mul(scale, x), gate, s.mul(slope, x))
+                    s.mul_add(scale, times_sigmoid(s, x, s.mul(rate, x)), s.mul(slope, x))
                 });
             }
             activation => activate(s, activation, x),
@@ -428,6 +426,21 @@ impl Epilogue<'_> {
         // SAFETY: the coefficients have `2 k` rows and fit the place.
         let of = |j: usize| unsafe { self.coefficient(s, j, column, place) };
         (of(piece), of(k + piece))
+    }
+
+    /// The first `N` coefficients for the vector of channels at the place.
+    ///
+    /// # Safety
+    /// The coefficients have `N` rows and fit the place.
+    #[inline(always)]
+    unsafe fn coefficients<S: Simd, const N: usize>(&self, s: S, place: &Place) -> [S::Vector; N] {
+        // Not `map`: its closure would be compiled without the instruction set's features.
+        let mut all = [s.splat(0.0); N];
+        for (j, one) in all.iter_mut().enumerate() {
+            // SAFETY: as the caller guarantees.
+            *one = unsafe { self.coefficient(s, j, 0, place) };
+        }
+        all
     }
 
     /// Coefficient `j` for a vector of channels, `column` from the place on.

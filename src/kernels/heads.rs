@@ -340,10 +340,14 @@ impl Operands {
             let x = x.add(row * x_row);
             for i in 0..inner {
                 let w = w.add(i * columns + column);
-                let w: [S::Vector; V] = std::array::from_fn(|v| s.load(w.add(v * S::WIDTH)));
+                // Not `from_fn`: its closure would be compiled without the instruction set's features.
+                let mut line = [s.splat(0.0); V];
+                for (v, vector) in line.iter_mut().enumerate() {
+                    *vector = s.load(w.add(v * S::WIDTH));
+                }
                 for (m, sums) in sums.iter_mut().enumerate() {
                     let x = s.splat(*x.add(m * x_row + i));
-                    for (sum, &w) in sums.iter_mut().zip(&w) {
+                    for (sum, &w) in sums.iter_mut().zip(&line) {
                         *sum = s.mul_add(x, w, *sum);
                     }
                 }

@@ -26,7 +26,8 @@ pub const MOST_ZEROS: usize = 4096;
 /// Weights are asked for so many steps ahead: as long as memory takes to answer.
 const AHEAD: usize = 40;
 
-static ZEROS: [f32; MOST_ZEROS] = [0.0; MOST_ZEROS];
+/// What rows outside of the map read.
+pub(super) static ZEROS: [f32; MOST_ZEROS] = [0.0; MOST_ZEROS];
 
 /// Weights `[outputs][taps * depth]` and biases in the order in which tiles read them.
 ///
@@ -284,10 +285,11 @@ impl Vectorised for Product<'_, '_, '_> {
     }
 }
 
-/// The most rows of a register tile of `V` vectors: of one vector at least four, of three at most.
+/// The most rows of a register tile of `V` vectors: of one vector twice as many as of two, up to twelve, of
+/// three at most four.
 const fn most_rows<S: Simd, const V: usize>() -> usize {
     match V {
-        1 if S::TILE_ROWS < 4 => 4,
+        1 if S::TILE_ROWS <= 6 => 2 * S::TILE_ROWS,
         3 if S::TILE_ROWS > 4 => 4,
         _ => S::TILE_ROWS,
     }

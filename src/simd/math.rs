@@ -21,7 +21,7 @@ pub fn exp<S: Simd>(s: S, x: S::Vector) -> S::Vector {
     for c in inverse_factorials {
         y = s.mul_add(y, r, s.splat(c));
     }
-    s.mul(y, s.power_of_two(n))
+    s.scale(y, n)
 }
 
 /// Returns `1 / (1 + e^-x)`.
@@ -29,6 +29,25 @@ pub fn exp<S: Simd>(s: S, x: S::Vector) -> S::Vector {
 pub fn sigmoid<S: Simd>(s: S, x: S::Vector) -> S::Vector {
     let one = s.splat(1.0);
     s.div(one, s.add(one, exp(s, s.sub(s.splat(0.0), x))))
+}
+
+/// Returns `x sigmoid(z) = x / (1 + e^-z)`, with an error of about 2e-7 of `x`. It takes half as long as
+/// [`sigmoid`] and a multiplication.
+///
+/// `e^-z = 2^n 2^r`, where `n` is the integer nearest to `-z / ln 2` and `|r| <= 1/2`. There, the polynomial
+/// of degree 5 has a relative error of 1e-7. The rounding error of `-z / ln 2` remains in `r`: it is large where
+/// the result is nearly `x` or nearly 0.
+#[inline(always)]
+pub fn times_sigmoid<S: Simd>(s: S, x: S::Vector, z: S::Vector) -> S::Vector {
+    let exponent = s.mul(z, s.splat(-std::f32::consts::LOG2_E));
+    let exponent = s.at_most(s.at_least(exponent, s.splat(-125.0)), s.splat(127.0));
+    let n = s.round(exponent);
+    let r = s.sub(exponent, n);
+    let mut y = s.splat(0.001_330_060_7);
+    for c in [0.009_669_691, 0.055_505_585, 0.240_222_83, std::f32::consts::LN_2, 1.0] {
+        y = s.mul_add(y, r, s.splat(c));
+    }
+    s.div(x, s.add(s.splat(1.0), s.scale(y, n)))
 }
 
 /// Returns `tanh(x) = 2 sigmoid(2x) - 1`, with an absolute error of about 1e-7.

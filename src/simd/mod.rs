@@ -24,7 +24,7 @@ mod vector;
 mod wider;
 
 pub use isa::{Isa, unavailable_choice};
-pub use math::{erf, exp, sigmoid, tanh};
+pub use math::{erf, exp, sigmoid, tanh, times_sigmoid};
 pub use peak::peak;
 use vector::Sealed;
 pub use vector::{LANES, Simd, Vectorised, padded};

@@ -27,6 +27,9 @@ impl Vectorised for Apply<'_> {
             "tanh" => tanh(s, x),
             "sum" => s.splat(s.sum(x)),
             "mul_add" => s.mul_add(x, y, s.splat(2.0)),
+            "times_sigmoid" => times_sigmoid(s, x, s.mul(x, y)),
+            "scale" => s.scale(y, s.round(s.add(x, s.splat(0.25)))),
+            "permute" => s.permute(x, &REVERSED),
             "f16" => {
                 let halves = self.x.map(f16::from_f32);
                 // SAFETY: the array holds a vector of halves.
@@ -52,12 +55,14 @@ fn as_i16(x: f32) -> i16 {
 }
 
 const X: [f32; LANES] = [-90.0, -3.5, -0.3, 0.0, 0.7, 2.5, 20.0, 80.0];
+const REVERSED: [u32; LANES] = [7, 6, 5, 4, 3, 2, 1, 0];
 const Y: [f32; LANES] = [1.0, -4.0, 0.3, -0.0, 0.6, 3.0, -2.0, 0.0];
 
 fn operations_agree_with_scalar_code(isa: Isa) {
     let total = ((X[0] + X[4]) + (X[2] + X[6])) + ((X[1] + X[5]) + (X[3] + X[7]));
     type Scalar<'a> = &'a dyn Fn(f32, f32) -> f32;
-    let operations: [(&str, Scalar); 10] = [
+    let from_end = |x: f32| X[LANES - 1 - X.iter().position(|&other| other == x).unwrap_or(0)];
+    let operations: [(&str, Scalar); 13] = [
         ("max", &|x, y| x.max(y)),
         ("at_least", &|x, _| x.max(0.5)),
         ("at_most", &|x, _| x.min(0.5)),
@@ -66,6 +71,9 @@ fn operations_agree_with_scalar_code(isa: Isa) {
         ("tanh", &|x, _| f64::from(x).tanh() as f32),
         ("sum", &|_, _| total),
         ("mul_add", &|x, y| x * y + 2.0),
+        ("times_sigmoid", &|x, y| (f64::from(x) / (1.0 + f64::from(-x * y).exp())) as f32),
+        ("scale", &|x, y| y * (x + 0.25).round_ties_even().exp2()),
+        ("permute", &|x, _| from_end(x)),
         ("f16", &|x, _| f16::from_f32(x).to_f32()),
         ("i16", &|x, _| f32::from(as_i16(x))),
     ];
@@ -85,7 +93,7 @@ fn nan_propagates_from_either_operand(isa: Isa) {
     y[2] = f32::NAN;
     let max = isa.run_narrow(Apply { name: "max", x, y });
     assert!(max[1].is_nan() && max[2].is_nan() && !max[3].is_nan());
-    for name in ["at_least", "at_most", "exp", "sigmoid", "tanh"] {
+    for name in ["at_least", "at_most", "exp", "sigmoid", "tanh", "times_sigmoid"] {
         assert!(isa.run_narrow(Apply { name, x, y })[1].is_nan(), "{name}");
     }
 }

@@ -86,8 +86,12 @@ pub trait Simd: Sealed + Copy + Send + Sync {
     fn at_most(self, x: Self::Vector, high: Self::Vector) -> Self::Vector;
     /// Returns the nearest integer; ties go to the even one.
     fn round(self, x: Self::Vector) -> Self::Vector;
-    /// Returns `2^n` for integers `n` from -126 to 127.
-    fn power_of_two(self, n: Self::Vector) -> Self::Vector;
+    /// Returns `x * 2^n` for integers `n`, where `x` and the result are normal numbers. If `n` is NaN, the
+    /// result is NaN where `x` is.
+    fn scale(self, x: Self::Vector, n: Self::Vector) -> Self::Vector;
+    /// Permutes the lanes of each [`LANES`] of a vector alike: lane `i` of the result is lane `from[i]`.
+    /// Lanes for which that is not below [`LANES`] have unspecified values.
+    fn permute(self, x: Self::Vector, from: &[u32; LANES]) -> Self::Vector;
     /// Returns the sum of all lanes, in the same order on every instruction set:
     /// `((0+4)+(2+6)) + ((1+5)+(3+7))`. Of sixteen lanes, the upper eight are first added to the lower
     /// eight.

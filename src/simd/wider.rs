@@ -121,8 +121,13 @@ impl<S: Simd> Simd for Wider<S> {
     }
 
     #[inline(always)]
-    fn power_of_two(self, n: Self::Vector) -> Self::Vector {
-        both!(self.power_of_two(n))
+    fn scale(self, x: Self::Vector, n: Self::Vector) -> Self::Vector {
+        both!(self.scale(x, n))
+    }
+
+    #[inline(always)]
+    fn permute(self, x: Self::Vector, from: &[u32; LANES]) -> Self::Vector {
+        (self.0.permute(x.0, from), self.narrow().permute(x.1, from))
     }
 
     #[inline(always)]

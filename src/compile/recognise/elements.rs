@@ -94,6 +94,12 @@ impl Element {
 
     pub(super) fn mul(self, other: Element) -> Option<Element> {
         match (self, other) {
+            // A squashed number is finite.
+            (Element::Number(0.0), Element::Term(t)) | (Element::Term(t), Element::Number(0.0))
+                if t.squash != Squash::None =>
+            {
+                Some(Element::Number(0.0))
+            }
             (Element::Number(x), e) | (e, Element::Number(x)) => Some(e.affine(x, 0.0)),
             _ => None,
         }

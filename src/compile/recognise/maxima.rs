@@ -3,7 +3,7 @@
 use super::found::{Match, Unrecognised, accept, pooled_maps, rewrite};
 use super::hyperfunction;
 use super::paths::{self, Labels, Path, Visit};
-use super::pieces::{self, Extreme};
+use super::pieces::{self, Extreme, Sums};
 use super::scope::Scope;
 use crate::error::Result;
 use crate::graph::predicates::is_one;
@@ -108,8 +108,24 @@ fn match_extreme(scope: &Scope, inner: NodeId, extreme: Extreme) -> Outcome {
 }
 
 fn match_at(scope: &Scope, anchor: NodeId, inner: NodeId, extreme: Extreme) -> Outcome {
+    match match_sums(scope, anchor, inner, extreme, Sums::Bent) {
+        Outcome::Refused(reason) => match match_sums(scope, anchor, inner, extreme, Sums::All) {
+            Outcome::Match(found) => Outcome::Match(found),
+            Outcome::Unlike | Outcome::Refused(_) => Outcome::Refused(reason),
+        },
+        other => other,
+    }
+}
+
+fn match_sums(
+    scope: &Scope,
+    anchor: NodeId,
+    inner: NodeId,
+    extreme: Extreme,
+    sums: Sums,
+) -> Outcome {
     let mut labels = Labels::default();
-    let pieces = pieces::pieces(scope, &mut labels, anchor, inner, extreme);
+    let pieces = pieces::pieces(scope, &mut labels, anchor, inner, extreme, sums);
     let Some(pieces) = pieces else { return Outcome::Unlike };
     let first = pieces.iter().flatten().next().and_then(|start| scope.types.get(start.value));
     if first.is_none_or(|ty| ty.dims.len() < 3) {

@@ -20,6 +20,18 @@ pub(super) enum Extreme {
     Minimum,
 }
 
+/// Which sums of a piece are taken apart. Both operands of a sum are as large as the sum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sums {
+    /// Those of which an operand is an extreme itself, or cancels out with another one.
+    Bent,
+    /// All, as in `a x + b u`, where `u` is a function of `x` as well.
+    All,
+}
+
+/// The most values that are added to give a piece.
+const MAX_TERMS: usize = 8;
+
 /// The visits whose values are added to give a piece. Each has the slope 1 or -1.
 pub(super) type Sum = Vec<Visit>;
 
@@ -60,6 +72,7 @@ pub(super) fn pieces(
     anchor: NodeId,
     inner: NodeId,
     extreme: Extreme,
+    sums: Sums,
 ) -> Option<Vec<Sum>> {
     let output = scope.graph.node(anchor).output();
     let rank = scope.types.get(output)?.dims.len();
@@ -77,7 +90,7 @@ pub(super) fn pieces(
         start = paths::movement(scope, labels, &start, id)?;
     }
     start.by_movement = false;
-    let splitter = Splitter { scope, outer: innermost, extreme };
+    let splitter = Splitter { scope, outer: innermost, extreme, sums };
     let mut leaves = Vec::new();
     let mut open = vec![vec![start]];
     while let Some(sum) = open.pop() {
@@ -98,6 +111,7 @@ struct Splitter<'s, 'g> {
     /// The output of the outermost maximum or minimum.
     outer: ValueId,
     extreme: Extreme,
+    sums: Sums,
 }
 
 impl Splitter<'_, '_> {
@@ -160,8 +174,7 @@ impl Splitter<'_, '_> {
         }
     }
 
-    /// Returns the two terms that a term is the sum of, if one of them is an extreme or cancels out
-    /// with another term of `sum`.
+    /// Returns the two terms that a term is the sum of, if it is one of the [`Sums`] that are taken apart.
     fn summands(&self, term: &Visit, sum: &Sum) -> Option<Sum> {
         let node = self.scope.graph.node(self.producer(term.value)?);
         let dims = |value| self.scope.types.get(value).map(|ty| &ty.dims);
@@ -180,6 +193,9 @@ impl Splitter<'_, '_> {
             node.is_some_and(|n| matches!(n.op, Op::Unary(Unary::Abs | Unary::Relu)))
         };
         let cancels = |part: &Visit| sum.iter().any(|other| are_opposite(part, other));
+        if self.sums == Sums::All && sum.len() < MAX_TERMS {
+            return Some(parts);
+        }
         parts.iter().any(|part| bends(part) || cancels(part)).then_some(parts)
     }
 }

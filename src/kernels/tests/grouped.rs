@@ -7,9 +7,21 @@ fn convolutions_in_groups(isa: Isa) {
     for (i, w) in windows().iter().enumerate() {
         let (rows, taps) = (w.output[0] * w.output[1], w.kernel[0] * w.kernel[1]);
         let pixels = w.input[0] * w.input[1];
-        for (count, outputs, channels) in
-            [(2, 8, 8), (4, 4, 3), (3, 16, 16), (5, 24, 12), (3, 8, 8), (13, 1, 2), (7, 2, 1)]
-        {
+        for (count, outputs, channels) in [
+            (2, 8, 8),
+            (4, 4, 3),
+            (3, 16, 16),
+            (5, 24, 12),
+            (3, 8, 8),
+            (13, 1, 2),
+            (7, 2, 1),
+            (13, 4, 4),
+            (5, 2, 2),
+            (6, 3, 1),
+            (9, 5, 2),
+            (4, 10, 7),
+            (3, 20, 9),
+        ] {
             let groups = Groups { count, outputs, channels, taps };
             let (all_outputs, all_channels) = (count * outputs, count * channels);
             let width = padded(all_outputs);

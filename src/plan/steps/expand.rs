@@ -3,7 +3,8 @@
 //! The map between the two is the largest of an inverted residual. Computed as a whole, it would
 //! leave the cache before it is read. This step holds a strip of a few of its lines instead: before
 //! the depthwise convolution computes some lines of the result, the first convolution appends the
-//! lines that they need to the strip, which keeps those that are needed again.
+//! lines that they need to the strip, which keeps those that are needed again, also by the next block
+//! of the thread.
 
 use std::ops::Range;
 
@@ -144,10 +145,39 @@ impl Primitive for ExpandPrimitive {
         let [Some(y), sums] = arguments.outputs else { return Ok(()) };
         let sums = sums.map(|sums| (sums, extent.stride()));
         let cut = Self::cut(extent);
-        arguments.workers.compute_blocks(y, sums, cut, macs, |mut block, workspace| {
-            self.block(isa, x, inputs, &strip, &mut block, workspace);
-        });
+        arguments.workers.compute_blocks_in_turn(
+            y,
+            sums,
+            cut,
+            macs,
+            |mut block, workspace, held: &mut Held| {
+                self.block(isa, x, inputs, &strip, &mut block, workspace, held);
+            },
+        );
         Ok(())
+    }
+}
+
+/// The lines of the map between that are in the workspace of a thread.
+#[derive(Default)]
+struct Held {
+    image: usize,
+    lines: Range<usize>,
+}
+
+impl Held {
+    /// Moves those of the `needed` lines of an image that are held to the start of `strip`, which has
+    /// lines of `line` elements, and returns their number. They are the first ones that are needed.
+    fn keep(&self, image: usize, needed: &Range<usize>, strip: &mut [f32], line: usize) -> usize {
+        if image != self.image || !self.lines.contains(&needed.start) {
+            return 0;
+        }
+        let first = needed.start - self.lines.start;
+        let end = self.lines.end.min(needed.end) - self.lines.start;
+        if first > 0 {
+            strip.copy_within(first * line..end * line, 0);
+        }
+        end - first
     }
 }
 
@@ -161,22 +191,18 @@ impl ExpandPrimitive {
         strip: &Strip,
         block: &mut Block,
         workspace: &mut [f32],
+        held: &mut Held,
     ) {
         let image = Image { data: x.image(block.image()), layout: x.layout };
         let first = self.expand.epilogue.for_image(inputs, block.image());
         let second = self.depthwise.epilogue.for_image(inputs, block.image());
         let line = strip.line;
         let (lines, workspace) = workspace.split_at_mut(strip.most_lines() * line);
-        // The lines of the map between that `lines` holds.
-        let mut held: Range<usize> = 0..0;
         let rows = block.rows();
         for start in rows.clone().step_by(strip.result_lines) {
             let end = rows.end.min(start + strip.result_lines);
             let needed = strip.needed(start, end);
-            let kept = held.end.saturating_sub(needed.start);
-            if kept > 0 {
-                lines.copy_within((held.len() - kept) * line..held.len() * line, 0);
-            }
+            let kept = held.keep(block.image(), &needed, lines, line);
             let missing = needed.start + kept..needed.end;
             if !missing.is_empty() {
                 let to = &mut lines[kept * line..needed.len() * line];
@@ -188,7 +214,7 @@ impl ExpandPrimitive {
             let input = &lines[..needed.len() * line];
             let part = &mut block.part(start..end);
             depthwise(isa, input, &self.depthwise.weights, &window, &second, part);
-            held = needed;
+            *held = Held { image: block.image(), lines: needed };
         }
     }
 

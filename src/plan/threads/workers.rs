@@ -38,6 +38,26 @@ impl Workers<'_> {
         macs: usize,
         compute: impl Fn(Block<'m>, &mut [f32]) + Sync,
     ) {
+        self.compute_blocks_in_turn(map, sums, cut, macs, |block, workspace, ()| {
+            compute(block, workspace);
+        });
+    }
+
+    /// As [`compute_blocks`](Self::compute_blocks), with a state of each thread that `compute` finds as
+    /// it left it for the thread's previous block. The workspace, too, is as the thread left it then.
+    ///
+    /// Most of a thread's blocks are neighbours, in the order of their rows, but not all.
+    ///
+    /// # Panics
+    /// As for [`compute_blocks`](Self::compute_blocks).
+    pub fn compute_blocks_in_turn<'m, T: Default>(
+        self,
+        map: &'m mut [f32],
+        sums: Option<(&'m mut [f32], usize)>,
+        cut: Cut,
+        macs: usize,
+        compute: impl Fn(Block<'m>, &mut [f32], &mut T) + Sync,
+    ) {
         let Workers { team, workspace } = self;
         let part = workspace.len() / team.threads();
         let most = cut.blocks().min(macs / MACS_PER_THREAD + 1).min(MOST_SHARES);
@@ -52,8 +72,9 @@ impl Workers<'_> {
             // More threads than shares may come. They have nothing to do.
             let Some(share) = blocks.claim(seat) else { return };
             let Some(workspace) = parts.take(share) else { return };
+            let mut state = T::default();
             while let Some(block) = blocks.next_of(share).or_else(|| blocks.next_unclaimed()) {
-                compute(block, workspace);
+                compute(block, workspace, &mut state);
             }
             for _ in 0..CHECKS_BEFORE_STEALING {
                 if blocks.all_taken() {
@@ -62,7 +83,7 @@ impl Workers<'_> {
                 std::hint::spin_loop();
             }
             while let Some(block) = blocks.next() {
-                compute(block, workspace);
+                compute(block, workspace, &mut state);
             }
         });
     }

@@ -132,11 +132,16 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn power_of_two(self, n: __m256) -> __m256 {
+    fn scale(self, x: __m256, n: __m256) -> __m256 {
         proven!({
-            let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
-            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))
+            let exponent = _mm256_slli_epi32::<23>(_mm256_cvtps_epi32(n));
+            _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), exponent))
         })
+    }
+
+    #[inline(always)]
+    fn permute(self, x: __m256, from: &[u32; LANES]) -> __m256 {
+        proven!(_mm256_permutevar8x32_ps(x, _mm256_loadu_si256(from.as_ptr().cast())))
     }
 
     #[inline(always)]

@@ -134,10 +134,18 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn power_of_two(self, n: __m512) -> __m512 {
+    fn scale(self, x: __m512, n: __m512) -> __m512 {
+        proven!(_mm512_scalef_ps(x, n))
+    }
+
+    #[inline(always)]
+    fn permute(self, x: __m512, from: &[u32; LANES]) -> __m512 {
         proven!({
-            let exponent = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
-            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(exponent))
+            // The instruction selects from all sixteen lanes.
+            let from = _mm512_broadcast_i32x8(_mm256_loadu_si256(from.as_ptr().cast()));
+            let of_upper_half = _mm512_set1_epi32(LANES as i32);
+            let from = _mm512_mask_or_epi32(from, 0xff00, from, of_upper_half);
+            _mm512_permutexvar_ps(from, x)
         })
     }
 

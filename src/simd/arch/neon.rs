@@ -137,15 +137,31 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn power_of_two(self, n: Self::Vector) -> Self::Vector {
-        let half = |n| {
+    fn scale(self, x: Self::Vector, n: Self::Vector) -> Self::Vector {
+        let half = |x, n| {
             // SAFETY: a value of `Neon` exists only where `detect` found the instructions.
             unsafe {
-                let exponent = vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127));
-                vreinterpretq_f32_s32(vshlq_n_s32::<23>(exponent))
+                let exponent = vshlq_n_s32::<23>(vcvtq_s32_f32(n));
+                vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(x), exponent))
             }
         };
-        n.map(half)
+        [half(x[0], n[0]), half(x[1], n[1])]
+    }
+
+    #[inline(always)]
+    fn permute(self, x: Self::Vector, from: &[u32; LANES]) -> Self::Vector {
+        // SAFETY: a value of `Neon` exists only where `detect` found the instructions; eight numbers are
+        // readable at `from`.
+        unsafe {
+            let table = uint8x16x2_t(vreinterpretq_u8_f32(x[0]), vreinterpretq_u8_f32(x[1]));
+            let half = |first: usize| {
+                // The numbers of the four bytes of each lane, the lowest first.
+                let lanes = vld1q_u32(from.as_ptr().add(first));
+                let bytes = vmlaq_n_u32(vdupq_n_u32(0x0302_0100), lanes, 0x0404_0404);
+                vreinterpretq_f32_u8(vqtbl2q_u8(table, vreinterpretq_u8_u32(bytes)))
+            };
+            [half(0), half(4)]
+        }
     }
 
     #[inline(always)]

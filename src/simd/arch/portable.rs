@@ -103,8 +103,17 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn power_of_two(self, n: f32x8) -> f32x8 {
-        f32x8::new(n.to_array().map(|n| f32::from_bits(((n as i32 + 127) as u32) << 23)))
+    fn scale(self, x: f32x8, n: f32x8) -> f32x8 {
+        let (x, n) = (x.to_array(), n.to_array());
+        let scaled =
+            |i: usize| f32::from_bits(x[i].to_bits().wrapping_add((n[i] as i32 as u32) << 23));
+        f32x8::new(std::array::from_fn(scaled))
+    }
+
+    #[inline(always)]
+    fn permute(self, x: f32x8, from: &[u32; LANES]) -> f32x8 {
+        let x = x.to_array();
+        f32x8::new(from.map(|lane| x[lane as usize % LANES]))
     }
 
     #[inline(always)]
