@@ -116,7 +116,7 @@ fn packed_weights_that_do_not_fit_are_ignored() {
     kinds.sort();
     assert_eq!(
         kinds,
-        ["coefficients", "dense", "dense", "dense", "dense", "depthwise", "hidden", "winograd"]
+        ["coefficients16", "dense", "dense", "dense", "dense", "depthwise", "hidden", "winograd"]
     );
     let expected = scores(&graph, &layers, &path);
     for (at, (_, kind, parts)) in layers.iter().enumerate() {

@@ -154,7 +154,7 @@ impl Net {
         let x = Tensor::new(x.shape(), x.as_f32().unwrap().iter().map(|x| 3.0 * x).collect());
         let x = [x.unwrap()];
         let expected = reference::run(&self.graph, &x).unwrap();
-        let model = Model::from_graph(self.graph, Options::default()).unwrap();
+        let model = Model::from_graph(self.graph, Options::default().full_precision(true)).unwrap();
         let report = model.report();
         let found: Vec<_> =
             report.dynamic_activations.iter().map(|a| (a.form, a.k, a.channels)).collect();
@@ -389,7 +389,7 @@ fn a_factor_of_any_sign_stays_inside_the_maximum() {
     let (p, q) = (net.mul(p, factor), net.mul(q, factor));
     let y = net.max(p, q);
     net.graph.set_outputs(vec![y]);
-    let model = Model::from_graph(net.graph, Options::default()).unwrap();
+    let model = Model::from_graph(net.graph, Options::default().full_precision(true)).unwrap();
     let is_joined = |node: &Node| matches!(node.op, Op::MaxAffine(MaxAffine { k: 2 }));
     assert!(!model.graph().nodes().iter().any(is_joined));
 }
@@ -496,7 +496,7 @@ fn an_activation_that_is_a_context_is_computed_once() {
     let y = net.max(p, q);
     net.x = input;
     net.graph.set_outputs(vec![y]);
-    let model = Model::from_graph(net.graph, Options::default()).unwrap();
+    let model = Model::from_graph(net.graph, Options::default().full_precision(true)).unwrap();
     let found = &model.report().dynamic_activations;
     let forms: Vec<_> = found.iter().map(|a| (a.form, a.k)).collect();
     assert_eq!(forms, [("B", 2), ("B", 2)]);
