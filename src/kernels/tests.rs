@@ -519,9 +519,9 @@ fn hyperfunctions(isa: Isa) {
         for (given, weight, may_round, dtype) in layers {
             assert_eq!(storage(bytemuck::cast_slice(given), hidden, may_round), dtype);
             for squash in [Squash::Tanh, Squash::Clamp, Squash::None] {
-                let bias = Some(bias.as_slice());
+                let given_bias = Some(bias.as_slice());
                 let layer =
-                    Coefficients::new(given, bias, &init, &lambda, squash, hidden, may_round);
+                    Coefficients::new(given, given_bias, &init, &lambda, squash, hidden, may_round);
                 let x = padded_rows(&units, hidden);
                 let case =
                     format!("{channels} channels, {hidden} units, {squash:?}, {}", isa.name());
@@ -547,7 +547,7 @@ fn hyperfunctions(isa: Isa) {
                     let unit = |h: usize| {
                         f64::from(units[image * hidden + h]) * f64::from(weight[o * hidden + h])
                     };
-                    let z = f64::from(bias.unwrap()[o]) + (0..hidden).map(unit).sum::<f64>();
+                    let z = f64::from(bias[o]) + (0..hidden).map(unit).sum::<f64>();
                     let squashed = match squash {
                         Squash::Tanh => (z / 2.0).tanh(),
                         Squash::Clamp => (z / 3.0).clamp(-1.0, 1.0),
