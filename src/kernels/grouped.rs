@@ -1,7 +1,7 @@
 //! Convolution in groups: dense convolutions of some channels each, side by side in one map.
 //!
-//! There are two kernels. [`bundles`] multiplies the channels of one group or a few by panels of weights,
-//! with zeros where an output is of another group than the channel. [`lanes`] is for groups of few
+//! There are two kernels. `bundles` multiplies the channels of one group or a few by panels of weights,
+//! with zeros where an output is of another group than the channel. `lanes` is for groups of few
 //! channels, if those of eight outputs lie in one vector: it moves them to the lanes of the outputs, and
 //! multiplies nothing by zeros.
 
