@@ -3,9 +3,9 @@
 #![no_main]
 #![allow(dead_code)]
 
-#[path = "../../src/cli/arrays.rs"]
+#[path = "../../src/cli/support/arrays.rs"]
 mod arrays;
-#[path = "../../src/cli/npy.rs"]
+#[path = "../../src/cli/support/npy.rs"]
 mod npy;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
