@@ -227,9 +227,8 @@ pub(super) fn conv_with(
         scalar_products(isa, x.data, single, epilogue, block);
     } else if let Some(prologue) = prologue {
         assert!(window.is_pointwise() && x.layout == Layout::Nhwc);
-        let (offsets, work) = work.split_at_mut(rows);
-        let offsets: &mut [u32] = bytemuck::cast_slice_mut(offsets);
-        let work = &mut work[..rows * width];
+        let (work, offsets) = work.split_at_mut(rows * width);
+        let offsets: &mut [u32] = bytemuck::cast_slice_mut(&mut offsets[..rows]);
         for (i, offset) in offsets.iter_mut().enumerate() {
             *offset = (i * width) as u32;
         }
@@ -240,13 +239,12 @@ pub(super) fn conv_with(
         let rows = Rows { base: work, offsets, depth: weights.channels, step: 1 };
         product_with(isa, rows, weights.packed, epilogue, block);
     } else if gathers(weights.channels) {
-        let (offsets, work) = work.split_at_mut(rows);
-        let offsets: &mut [u32] = bytemuck::cast_slice_mut(offsets);
+        let depth = weights.packed.length();
+        let (work, offsets) = work.split_at_mut(rows * depth);
+        let offsets: &mut [u32] = bytemuck::cast_slice_mut(&mut offsets[..rows]);
         for (i, offset) in offsets.iter_mut().enumerate() {
             *offset = i as u32;
         }
-        let depth = weights.packed.length();
-        let work = &mut work[..rows * depth];
         let (channels, rows) = (weights.channels, block.rows());
         isa.run(Gather { x, channels, window, rows, out: work });
         let rows = Rows { base: work, offsets, depth, step: block.rows().len() };

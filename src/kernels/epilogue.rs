@@ -136,7 +136,7 @@ impl Epilogue<'_> {
     #[inline(always)]
     fn is_quick(&self) -> bool {
         use Activation::*;
-        let plain = self.after.is_none() && self.attention.is_none() && !self.shared;
+        let plain = self.after.is_none() && self.attention.is_none();
         plain && matches!(self.activation, Identity | Clamp { .. } | HardSwish | MaxAffine { k: 2 })
     }
 
@@ -183,6 +183,10 @@ impl Epilogue<'_> {
         columns: usize,
         place: Place,
     ) {
+        if self.is_two_pieces(&place) {
+            // SAFETY: as the caller guarantees.
+            return unsafe { self.pass_two_pieces(s, from, rows, columns, place) };
+        }
         s.vectorise(
             #[inline(always)]
             move || {
@@ -219,6 +223,86 @@ impl Epilogue<'_> {
                     4.. => self.pass_rows::<S, 4>(s, from, place),
                     _ => self.pass_rows::<S, 1>(s, from, place),
                 };
+            }
+        }
+    }
+
+    /// Whether [`pass_two_pieces`](Self::pass_two_pieces) can apply it at the place: a max-affine
+    /// function of two pieces, and nothing else but a clamp.
+    #[inline(always)]
+    fn is_two_pieces(&self, place: &Place) -> bool {
+        let alone = self.before.is_none() && place.sums.is_none();
+        alone && self.is_quick() && matches!(self.activation, Activation::MaxAffine { .. })
+    }
+
+    /// As [`pass`](Self::pass) for an epilogue that [`is_two_pieces`](Self::is_two_pieces). A function
+    /// of its own, so that coefficients and strides stay in registers.
+    ///
+    /// # Safety
+    /// As for [`pass`](Self::pass).
+    unsafe fn pass_two_pieces<S: Simd>(
+        &self,
+        s: S,
+        from: *const f32,
+        rows: usize,
+        columns: usize,
+        place: Place,
+    ) {
+        s.vectorise(
+            #[inline(always)]
+            move || {
+                let whole = columns - columns % S::WIDTH;
+                // SAFETY: as in `pass`.
+                unsafe {
+                    for column in (0..whole).step_by(S::WIDTH) {
+                        self.two_pieces_of_column(s, from.add(column), rows, place.at(0, column));
+                    }
+                    for column in (whole..columns).step_by(LANES) {
+                        let place = place.at(0, column);
+                        self.two_pieces_of_column(s.narrow(), from.add(column), rows, place);
+                    }
+                }
+            },
+        );
+    }
+
+    /// As [`pass_two_pieces`](Self::pass_two_pieces) for a vector of columns.
+    ///
+    /// # Safety
+    /// As for [`pass`](Self::pass).
+    #[inline(always)]
+    unsafe fn two_pieces_of_column<S: Simd>(
+        &self,
+        s: S,
+        from: *const f32,
+        rows: usize,
+        place: Place,
+    ) {
+        let (to, width, clamp) = (place.to, place.width, self.clamp);
+        let whole = rows - rows % 8;
+        // SAFETY: the caller guarantees so many rows of a vector at `from` and at the place, and that the
+        // coefficients fit it.
+        unsafe {
+            let pieces = [self.piece(s, 0, 2, 0, &place), self.piece(s, 1, 2, 0, &place)];
+            for row in (0..whole).step_by(8) {
+                two_pieces::<S, 8>(
+                    s,
+                    from.add(row * width),
+                    to.add(row * width),
+                    width,
+                    &pieces,
+                    clamp,
+                );
+            }
+            for row in whole..rows {
+                two_pieces::<S, 1>(
+                    s,
+                    from.add(row * width),
+                    to.add(row * width),
+                    width,
+                    &pieces,
+                    clamp,
+                );
             }
         }
     }
@@ -340,18 +424,27 @@ impl Epilogue<'_> {
         x: &mut [[S::Vector; V]; M],
         place: &Place,
     ) {
-        for v in 0..V {
-            let mut pieces = [(s.splat(0.0), s.splat(0.0)); K];
+        let mut pieces = [(s.splat(0.0), s.splat(0.0)); K];
+        if self.shared {
+            // A loop of its own, because the other one is slower with a test per vector.
             for (at, pieces) in pieces.iter_mut().enumerate() {
+                // SAFETY: the caller guarantees that the coefficients are of `K` pieces.
+                *pieces = unsafe { (self.shared(s, at), self.shared(s, K + at)) };
+            }
+            for x in x.as_flattened_mut() {
+                *x = largest(s, *x, &pieces);
+            }
+            return;
+        }
+        for v in 0..V {
+            for (at, pieces) in pieces.iter_mut().enumerate() {
+                let column = v * S::WIDTH;
                 // SAFETY: the caller guarantees that the coefficients are of `K` pieces and fit the place.
-                *pieces = unsafe { self.piece(s, at, K, v * S::WIDTH, place) };
+                *pieces =
+                    unsafe { (self.own(s, at, column, place), self.own(s, K + at, column, place)) };
             }
             for x in x.iter_mut() {
-                let mut best = s.mul_add(x[v], pieces[0].0, pieces[0].1);
-                for &(a, b) in &pieces[1..] {
-                    best = s.max(best, s.mul_add(x[v], a, b));
-                }
-                x[v] = best;
+                x[v] = largest(s, x[v], &pieces);
             }
         }
     }
@@ -455,15 +548,74 @@ impl Epilogue<'_> {
         column: usize,
         place: &Place,
     ) -> S::Vector {
-        let theta = self.coefficients.as_ptr();
-        // SAFETY: the coefficients are `[rows][width]`, or `[rows][LANES]` where they are shared.
+        // SAFETY: as the caller guarantees.
         unsafe {
             match self.shared {
-                true => s.splat(*theta.add(j * LANES)),
-                false => s.load(theta.add(place.column + column + j * place.width)),
+                true => self.shared(s, j),
+                false => self.own(s, j, column, place),
             }
         }
     }
+
+    /// Coefficient `j` of all channels.
+    ///
+    /// # Safety
+    /// The coefficients have such a row, and are shared.
+    #[inline(always)]
+    unsafe fn shared<S: Simd>(&self, s: S, j: usize) -> S::Vector {
+        // SAFETY: as the caller guarantees: rows have `LANES` elements.
+        unsafe { s.splat(*self.coefficients.as_ptr().add(j * LANES)) }
+    }
+
+    /// Coefficient `j` of each of a vector of channels, `column` from the place on.
+    ///
+    /// # Safety
+    /// The coefficients have such a row, are not shared, and fit the place.
+    #[inline(always)]
+    unsafe fn own<S: Simd>(&self, s: S, j: usize, column: usize, place: &Place) -> S::Vector {
+        let at = place.column + column + j * place.width;
+        // SAFETY: as the caller guarantees: rows have `place.width` elements.
+        unsafe { s.load(self.coefficients.as_ptr().add(at)) }
+    }
+}
+
+/// Applies two pieces, then the clamp, to a vector of each of `M` rows, which are `width` apart.
+///
+/// # Safety
+/// The rows are readable at `from` and writable at `to`.
+#[inline(always)]
+unsafe fn two_pieces<S: Simd, const M: usize>(
+    s: S,
+    from: *const f32,
+    to: *mut f32,
+    width: usize,
+    pieces: &[(S::Vector, S::Vector); 2],
+    bounds: Option<[f32; 2]>,
+) {
+    // SAFETY: as the caller guarantees.
+    let mut x: [[S::Vector; 1]; M] = unsafe { load_rows(s, from, width) };
+    each!(x, |x| largest(s, x, pieces));
+    if let Some([low, high]) = bounds {
+        clamp(s, &mut x, low, high);
+    }
+    for (m, [x]) in x.into_iter().enumerate() {
+        // SAFETY: as the caller guarantees.
+        unsafe { s.store(to.add(m * width), x) };
+    }
+}
+
+/// The largest of the affine pieces at `x`.
+#[inline(always)]
+fn largest<S: Simd, const K: usize>(
+    s: S,
+    x: S::Vector,
+    pieces: &[(S::Vector, S::Vector); K],
+) -> S::Vector {
+    let mut best = s.mul_add(x, pieces[0].0, pieces[0].1);
+    for &(a, b) in &pieces[1..] {
+        best = s.max(best, s.mul_add(x, a, b));
+    }
+    best
 }
 
 /// A vector of each of `M` rows, which are `width` apart.

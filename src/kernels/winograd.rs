@@ -239,13 +239,12 @@ pub fn winograd(
     let tiles = lines.len().div_ceil(TILE) * across;
     let width = block.width();
     assert!(product_of([tiles, depth]) < OUTSIDE as usize, "the block has too many tiles");
-    let (offsets, work) = work.split_at_mut(tiles);
-    let offsets: &mut [u32] = bytemuck::cast_slice_mut(offsets);
+    let (patches, work) = work.split_at_mut(PLACES * (tiles * depth + GAP));
+    let (results, offsets) = work.split_at_mut(PLACES * (tiles * width + GAP));
+    let offsets: &mut [u32] = bytemuck::cast_slice_mut(&mut offsets[..tiles]);
     for (tile, offset) in offsets.iter_mut().enumerate() {
         *offset = (tile * depth) as u32;
     }
-    let (patches, work) = work.split_at_mut(PLACES * (tiles * depth + GAP));
-    let results = &mut work[..PLACES * (tiles * width + GAP)];
     let grid = Grid { window, lines, across, tiles };
     isa.run(Spread { x, depth, grid: &grid, patches });
     let matrices = patches.chunks_exact(tiles * depth + GAP);
