@@ -7,6 +7,8 @@
 //! that time: see [`storage`].
 #![allow(unsafe_code)]
 
+use std::ops::Range;
+
 use half::f16;
 
 use super::block::Block;
@@ -248,7 +250,8 @@ impl Coefficients {
         let layer = Coefficients {
             weights,
             bias: bias.to_numbers()?,
-            init: init.to_vec(),
+            // Zero in place of minus zero: a coefficient then does not depend on the sign of a zero.
+            init: init.iter().map(|init| init + 0.0).collect(),
             lambda: lambda.to_vec(),
             squash,
             hidden,
@@ -280,7 +283,7 @@ impl Coefficients {
 
     /// Returns the size of the workspace of [`coefficients`], in elements.
     pub fn workspace(&self) -> usize {
-        2 * self.hidden
+        (1 + TOGETHER).saturating_mul(self.hidden)
     }
 
     /// Returns the size of the packed weights, in bytes.
@@ -325,48 +328,63 @@ impl Vectorised for Run<'_, '_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Run { layer, hidden, block, work } = self;
-        let (units, values) = work.split_at_mut(layer.hidden);
-        let units: &mut [u32] = bytemuck::cast_slice_mut(units);
-        let columns = block.columns();
-        for image in block.rows() {
-            let hidden = &hidden[image * padded(layer.hidden)..][..layer.hidden];
-            let mut count = 0;
-            for (j, &h) in hidden.iter().enumerate() {
-                units[count] = j as u32;
-                values[count] = h;
-                count += usize::from(h != 0.0 || !layer.skips_zeros);
-            }
-            if let Stored::I16(_, factors) = &layer.weights {
-                for (value, &unit) in values[..count].iter_mut().zip(&units[..count]) {
-                    *value *= factors[unit as usize];
-                }
-            }
-            let active = Active { units: &units[..count], values: &values[..count] };
-            let z = &mut *block.row(image);
-            z.copy_from_slice(&layer.bias[columns.clone()]);
-            match &layer.weights {
-                Stored::F32(weights) => {
-                    active.add_all(s, weights, layer.outputs(), columns.start, z)
-                }
-                Stored::F16(weights) => {
-                    active.add_all(s, weights, layer.outputs(), columns.start, z)
-                }
-                Stored::I16(weights, _) => {
-                    active.add_all(s, weights, layer.outputs(), columns.start, z)
-                }
-            }
-            layer.finish(s, z, columns.start);
+    fn run<S: Simd>(mut self, s: S) {
+        let images = self.block.rows();
+        let mut image = images.start;
+        while image < images.end {
+            image += match images.end - image {
+                TOGETHER.. => self.images::<S, TOGETHER>(s, image),
+                2.. => self.images::<S, 2>(s, image),
+                _ => self.images::<S, 1>(s, image),
+            };
         }
     }
 }
 
-/// The hidden units that contribute: their indices and values.
+impl Run<'_, '_, '_> {
+    /// Computes the coefficients of the `G` images from `image` on. Returns `G`.
+    #[inline(always)]
+    fn images<S: Simd, const G: usize>(&mut self, s: S, image: usize) -> usize {
+        let layer = self.layer;
+        let columns = self.block.columns();
+        let active = Active::<G>::find(layer, self.hidden, image, self.work);
+        let mut z = [std::ptr::null_mut(); G];
+        for (g, z) in z.iter_mut().enumerate() {
+            let row = self.block.row(image + g);
+            row.copy_from_slice(&layer.bias[columns.clone()]);
+            *z = row.as_mut_ptr();
+        }
+        let sums = Sums { z, columns: columns.clone() };
+        // SAFETY: the sums are rows of the block, which has whole vectors of columns, as `coefficients`
+        // asserted; the weights have a row for each hidden unit, as `from_parts` checked.
+        unsafe {
+            match &layer.weights {
+                Stored::F32(weights) => active.add_all(s, weights, layer.outputs(), &sums),
+                Stored::F16(weights) => active.add_all(s, weights, layer.outputs(), &sums),
+                Stored::I16(weights, _) => active.add_all(s, weights, layer.outputs(), &sums),
+            }
+        }
+        for g in 0..G {
+            layer.finish(s, self.block.row(image + g), columns.start);
+        }
+        G
+    }
+}
+
+/// The hidden units that contribute to some of `G` images.
 #[derive(Clone, Copy)]
-struct Active<'a> {
+struct Active<'a, const G: usize> {
+    /// Their indices.
     units: &'a [u32],
+    /// `[units][G]`: their values.
     values: &'a [f32],
+}
+
+/// Columns of the sums of `G` images.
+struct Sums<const G: usize> {
+    /// Where those of each image lie.
+    z: [*mut f32; G],
+    columns: Range<usize>,
 }
 
 /// A stored type of weights, which loads as f32.
@@ -402,31 +420,63 @@ impl Load for i16 {
     }
 }
 
-/// Hidden units of which the weights are read at a time.
+/// Images whose coefficients are computed together, so that the weights are read and converted once. The
+/// units that contribute to an image alone are added in the same order, as a unit of value zero changes no
+/// sum.
+const TOGETHER: usize = 4;
+
+/// Hidden units of which the weights are read at a time, for a single image.
 const STREAMS: usize = 8;
 
-impl Active<'_> {
-    /// Adds the contributions of all active units to `z`, the outputs from `first` on. `outputs` is the
-    /// number of all outputs of the layer.
-    fn add_all<S: Simd, W: Load>(
-        self,
-        s: S,
-        weights: &[W],
-        outputs: usize,
-        first: usize,
-        z: &mut [f32],
-    ) {
+/// The same for several images, whose sums take registers.
+const STREAMS_TOGETHER: usize = 4;
+
+impl<'a, const G: usize> Active<'a, G> {
+    /// Finds the hidden units that contribute to any of the `G` images from `image` on.
+    fn find(layer: &Coefficients, hidden: &[f32], image: usize, work: &'a mut [f32]) -> Self {
+        let (units, values) = work.split_at_mut(layer.hidden);
+        let units: &mut [u32] = bytemuck::cast_slice_mut(units);
+        let (mut count, mut of_image) = (0, [&[][..]; G]);
+        for (g, of_image) in of_image.iter_mut().enumerate() {
+            *of_image = &hidden[(image + g) * padded(layer.hidden)..][..layer.hidden];
+        }
+        for j in 0..layer.hidden {
+            units[count] = j as u32;
+            let mut contributes = !layer.skips_zeros;
+            for g in 0..G {
+                values[count * G + g] = of_image[g][j];
+                contributes |= of_image[g][j] != 0.0;
+            }
+            count += usize::from(contributes);
+        }
+        let (units, values) = (&units[..count], &mut values[..count * G]);
+        if let Stored::I16(_, factors) = &layer.weights {
+            for (values, &unit) in values.chunks_exact_mut(G).zip(units) {
+                values.iter_mut().for_each(|value| *value *= factors[unit as usize]);
+            }
+        }
+        Active { units, values }
+    }
+
+    /// Adds the contributions of all active units to the sums. `outputs` is the number of all outputs of
+    /// the layer.
+    ///
+    /// # Safety
+    /// The weights have a row of `outputs` elements for each hidden unit. The columns of the sums are
+    /// writable and below `outputs`, and a multiple of eight.
+    unsafe fn add_all<S: Simd, W: Load>(self, s: S, weights: &[W], outputs: usize, sums: &Sums<G>) {
         let mut at = 0;
         while at < self.units.len() {
             let rest = self.units.len() - at;
-            // SAFETY: the units are below `hidden`; the weights have a row of `outputs` elements for
-            // each, as `from_parts` checked; `z` covers a part of a row, of whole narrow vectors, as
-            // `coefficients` asserted.
+            // SAFETY: as the caller guarantees; no more units than are left are taken.
             unsafe {
                 at += match rest {
-                    STREAMS.. => self.add::<S, W, STREAMS>(s, at, weights, outputs, first, z),
-                    2.. => self.add::<S, W, 2>(s, at, weights, outputs, first, z),
-                    _ => self.add::<S, W, 1>(s, at, weights, outputs, first, z),
+                    STREAMS.. if G == 1 => self.add::<S, W, STREAMS>(s, at, weights, outputs, sums),
+                    STREAMS_TOGETHER.. if G > 1 => {
+                        self.add::<S, W, STREAMS_TOGETHER>(s, at, weights, outputs, sums)
+                    }
+                    2.. => self.add::<S, W, 2>(s, at, weights, outputs, sums),
+                    _ => self.add::<S, W, 1>(s, at, weights, outputs, sums),
                 }
             }
         }
@@ -436,34 +486,35 @@ impl Active<'_> {
     ///
     /// # Safety
     /// There are `U` active units from `at` on, and the weights have a row of `outputs` elements for
-    /// each. The length of `z` is a multiple of eight, and `first + z.len()` is at most `outputs`.
+    /// each. The columns of the sums are writable and below `outputs`, and a multiple of eight.
     unsafe fn add<S: Simd, W: Load, const U: usize>(
         self,
         s: S,
         at: usize,
         weights: &[W],
         outputs: usize,
-        first: usize,
-        z: &mut [f32],
+        sums: &Sums<G>,
     ) -> usize {
+        let Sums { z, ref columns } = *sums;
         s.vectorise(
             #[inline(always)]
             || {
                 // SAFETY: the caller guarantees the units and a row of weights for each, which reaches as
-                // far as `z` does; the loop stays inside `z`.
+                // far as the columns do; the loop stays inside them.
                 unsafe {
                     let mut rows = [weights.as_ptr(); U];
-                    let mut values = [0.0; U];
+                    let mut values = [[0.0; G]; U];
                     for u in 0..U {
-                        rows[u] = rows[u].add(self.units[at + u] as usize * outputs + first);
-                        values[u] = self.values[at + u];
+                        rows[u] =
+                            rows[u].add(self.units[at + u] as usize * outputs + columns.start);
+                        values[u].copy_from_slice(&self.values[(at + u) * G..][..G]);
                     }
-                    let whole = z.len() / S::WIDTH * S::WIDTH;
+                    let whole = columns.len() / S::WIDTH * S::WIDTH;
                     for i in (0..whole).step_by(S::WIDTH) {
-                        add_vector(s, &rows, &values, i, z.as_mut_ptr());
+                        add_vector(s, &rows, &values, i, &z);
                     }
-                    if whole < z.len() {
-                        add_vector(s.narrow(), &rows, &values, whole, z.as_mut_ptr());
+                    if whole < columns.len() {
+                        add_vector(s.narrow(), &rows, &values, whole, &z);
                     }
                 }
             },
@@ -472,25 +523,34 @@ impl Active<'_> {
     }
 }
 
-/// Adds the vector at `i` of each row, times the value of its unit, to the vector at `i` of `z`.
+/// Adds the vector at `i` of each row, times the value of its unit, to the vector at `i` of the sums of
+/// each image.
 ///
 /// # Safety
-/// `z` and all rows have a vector at `i`.
+/// All sums and all rows have a vector at `i`.
 #[inline(always)]
-unsafe fn add_vector<S: Simd, W: Load, const U: usize>(
+unsafe fn add_vector<S: Simd, W: Load, const U: usize, const G: usize>(
     s: S,
     rows: &[*const W; U],
-    values: &[f32; U],
+    values: &[[f32; G]; U],
     i: usize,
-    z: *mut f32,
+    z: &[*mut f32; G],
 ) {
     // SAFETY: as the caller guarantees.
     unsafe {
-        let mut sum = s.load(z.add(i));
-        for u in 0..U {
-            sum = s.mul_add(s.splat(values[u]), W::load(s, rows[u].add(i)), sum);
+        let mut sums = [s.splat(0.0); G];
+        for g in 0..G {
+            sums[g] = s.load(z[g].add(i));
         }
-        s.store(z.add(i), sum);
+        for u in 0..U {
+            let weights = W::load(s, rows[u].add(i));
+            for g in 0..G {
+                sums[g] = s.mul_add(s.splat(values[u][g]), weights, sums[g]);
+            }
+        }
+        for g in 0..G {
+            s.store(z[g].add(i), sums[g]);
+        }
     }
 }
 

@@ -91,7 +91,7 @@ pub(super) const MOST_COEFFICIENT_BLOCKS: usize = 4;
 
 /// Coefficients per block for several images, whose sums have to stay in the nearest cache.
 /// `cargo bench --bench networks`, batch 8.
-pub(super) const COEFFICIENTS_PER_BATCH_BLOCK: usize = 256;
+pub(super) const COEFFICIENTS_PER_BATCH_BLOCK: usize = 1024;
 
 /// The mean number of channels of a run from which channels are copied in pieces rather than by a table.
 /// `cargo bench --bench networks`.
