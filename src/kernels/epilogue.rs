@@ -136,8 +136,8 @@ impl Epilogue<'_> {
     #[inline(always)]
     fn is_quick(&self) -> bool {
         use Activation::*;
-        let plain = self.after.is_none() && self.attention.is_none();
-        plain && matches!(self.activation, Identity | Clamp { .. } | HardSwish | MaxAffine { k: 2 })
+        self.after.is_none()
+            && matches!(self.activation, Identity | Clamp { .. } | HardSwish | MaxAffine { k: 2 })
     }
 
     /// Applies an epilogue that [`is_quick`](Self::is_quick).
@@ -162,6 +162,9 @@ impl Epilogue<'_> {
                 Activation::HardSwish => hard_swish(s, x),
                 Activation::MaxAffine { .. } => self.max_affine::<S, M, V, 2>(s, x, place),
                 _ => {}
+            }
+            if let Some(pi) = self.attention {
+                attend(s, x, pi.as_ptr().add(place.row * LANES));
             }
             if let Some([low, high]) = self.clamp {
                 clamp(s, x, low, high);
@@ -278,31 +281,23 @@ impl Epilogue<'_> {
         rows: usize,
         place: Place,
     ) {
-        let (to, width, clamp) = (place.to, place.width, self.clamp);
         let whole = rows - rows % 8;
         // SAFETY: the caller guarantees so many rows of a vector at `from` and at the place, and that the
-        // coefficients fit it.
+        // coefficients and the attention fit it.
         unsafe {
-            let pieces = [self.piece(s, 0, 2, 0, &place), self.piece(s, 1, 2, 0, &place)];
+            let column = TwoPieces {
+                pieces: [self.piece(s, 0, 2, 0, &place), self.piece(s, 1, 2, 0, &place)],
+                attention: self.attention.map(|pi| pi.as_ptr().add(place.row * LANES)),
+                clamp: self.clamp,
+                from,
+                to: place.to,
+                width: place.width,
+            };
             for row in (0..whole).step_by(8) {
-                two_pieces::<S, 8>(
-                    s,
-                    from.add(row * width),
-                    to.add(row * width),
-                    width,
-                    &pieces,
-                    clamp,
-                );
+                column.rows::<8>(s, row);
             }
             for row in whole..rows {
-                two_pieces::<S, 1>(
-                    s,
-                    from.add(row * width),
-                    to.add(row * width),
-                    width,
-                    &pieces,
-                    clamp,
-                );
+                column.rows::<1>(s, row);
             }
         }
     }
@@ -348,10 +343,7 @@ impl Epilogue<'_> {
             }
             self.activate(s, &mut x, &place);
             if let Some(pi) = self.attention {
-                for (m, x) in x.iter_mut().enumerate() {
-                    let pi = s.splat(*pi.get_unchecked((place.row + m) * LANES));
-                    x[0] = s.mul(x[0], pi);
-                }
+                attend(s, &mut x, pi.as_ptr().add(place.row * LANES));
             }
             if let Some([low, high]) = self.clamp {
                 clamp(s, &mut x, low, high);
@@ -579,28 +571,60 @@ impl Epilogue<'_> {
     }
 }
 
-/// Applies two pieces, then the clamp, to a vector of each of `M` rows, which are `width` apart.
+/// Multiplies each of `M` rows by its attention, the first of every [`LANES`] numbers from `pi` on.
 ///
 /// # Safety
-/// The rows are readable at `from` and writable at `to`.
+/// There are so many numbers.
 #[inline(always)]
-unsafe fn two_pieces<S: Simd, const M: usize>(
+unsafe fn attend<S: Simd, const M: usize, const V: usize>(
     s: S,
+    x: &mut [[S::Vector; V]; M],
+    pi: *const f32,
+) {
+    for (m, x) in x.iter_mut().enumerate() {
+        // SAFETY: as the caller guarantees.
+        let pi = s.splat(unsafe { *pi.add(m * LANES) });
+        for x in x {
+            *x = s.mul(*x, pi);
+        }
+    }
+}
+
+/// A vector of columns to which a max-affine function of two pieces is applied. A copy of what the
+/// epilogue says about it: stores to the map cannot change it, so that it stays in registers.
+#[derive(Clone, Copy)]
+struct TwoPieces<S: Simd> {
+    pieces: [(S::Vector, S::Vector); 2],
+    attention: Option<*const f32>,
+    clamp: Option<[f32; 2]>,
     from: *const f32,
     to: *mut f32,
+    /// The row stride of the map, in elements.
     width: usize,
-    pieces: &[(S::Vector, S::Vector); 2],
-    bounds: Option<[f32; 2]>,
-) {
-    // SAFETY: as the caller guarantees.
-    let mut x: [[S::Vector; 1]; M] = unsafe { load_rows(s, from, width) };
-    each!(x, |x| largest(s, x, pieces));
-    if let Some([low, high]) = bounds {
-        clamp(s, &mut x, low, high);
-    }
-    for (m, [x]) in x.into_iter().enumerate() {
+}
+
+impl<S: Simd> TwoPieces<S> {
+    /// Computes `M` rows from `row` on.
+    ///
+    /// # Safety
+    /// The rows are readable at `from` and writable at `to`, and the attention has them.
+    #[inline(always)]
+    unsafe fn rows<const M: usize>(self, s: S, row: usize) {
+        let TwoPieces { pieces, attention, clamp: bounds, from, to, width } = self;
         // SAFETY: as the caller guarantees.
-        unsafe { s.store(to.add(m * width), x) };
+        unsafe {
+            let mut x: [[S::Vector; 1]; M] = load_rows(s, from.add(row * width), width);
+            each!(x, |x| largest(s, x, &pieces));
+            if let Some(pi) = attention {
+                attend(s, &mut x, pi.add(row * LANES));
+            }
+            if let Some([low, high]) = bounds {
+                clamp(s, &mut x, low, high);
+            }
+            for (m, [x]) in x.into_iter().enumerate() {
+                s.store(to.add((row + m) * width), x);
+            }
+        }
     }
 }
 
