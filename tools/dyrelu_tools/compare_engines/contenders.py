@@ -81,6 +81,7 @@ class Dyrelu(Contender):
 PYTHON = {
     "openvino": "openvino",
     "onnxruntime": "onnxruntime",
+    "executorch": "executorch",
     "mnn": "MNN",
     "ncnn": "ncnn",
     "pytorch": "torch",
@@ -100,6 +101,7 @@ TITLES = {
     "openvino": "OpenVINO",
     "onnxruntime": "ONNX Runtime",
     "onnxruntime-nospin": "ONNX Runtime, no spinning",
+    "executorch": "XNNPACK",
     "mnn": "MNN",
     "ncnn": "ncnn",
     "pytorch": "PyTorch",
