@@ -112,8 +112,10 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn max(self, a: __m256, b: __m256) -> __m256 {
-        // The instruction returns `b` if either operand is NaN.
-        proven!(_mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a)))
+        // The instruction returns `b` if either operand is NaN. Where `a` is NaN, all bits of the
+        // comparison are set, which is a NaN. A blend would take two operations on some processors.
+        let unordered = proven!(_mm256_cmp_ps::<_CMP_UNORD_Q>(a, a));
+        proven!(_mm256_or_ps(_mm256_max_ps(a, b), unordered))
     }
 
     #[inline(always)]
