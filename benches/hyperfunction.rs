@@ -28,7 +28,7 @@ const BATCHES: [usize; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 const K: usize = 2;
 
 /// Coefficients of a block, as `plan::tuning` has it for batches.
-const COEFFICIENTS_OF_BATCH: usize = 256;
+const COEFFICIENTS_OF_BATCH: usize = 1024;
 
 /// The channels of all 35 activations.
 fn activations() -> Vec<usize> {

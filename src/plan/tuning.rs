@@ -89,7 +89,8 @@ pub(super) const COEFFICIENTS_PER_BLOCK: usize = 512;
 /// once. `cargo bench --bench networks`.
 pub(super) const MOST_COEFFICIENT_BLOCKS: usize = 4;
 
-/// Coefficients per block for several images, whose sums have to stay in the nearest cache.
+/// Coefficients per block for several images: rows of 2 kB of 16-bit weights, which several groups of
+/// images read.
 /// `cargo bench --bench networks`, batch 8.
 pub(super) const COEFFICIENTS_PER_BATCH_BLOCK: usize = 1024;
 
