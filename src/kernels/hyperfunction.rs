@@ -443,9 +443,9 @@ impl<'a, const G: usize> Active<'a, G> {
         for j in 0..layer.hidden {
             units[count] = j as u32;
             let mut contributes = !layer.skips_zeros;
-            for g in 0..G {
-                values[count * G + g] = of_image[g][j];
-                contributes |= of_image[g][j] != 0.0;
+            for (value, of_image) in values[count * G..][..G].iter_mut().zip(of_image) {
+                *value = of_image[j];
+                contributes |= of_image[j] != 0.0;
             }
             count += usize::from(contributes);
         }
