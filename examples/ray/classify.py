@@ -49,8 +49,19 @@ class Classifier:
         ]
 
 
-def classify(photos: str, model: str, top: int = 1, workers: int = 2, actor: type = Classifier):
-    """Returns a dataset with the rows of all photos. Nothing runs before it is written or read."""
+def classify(
+    photos: str, model: str, top: int = 1, workers: int | None = None, actor: type = Classifier
+) -> ray.data.Dataset:
+    """Returns a dataset with the rows of all photos. Nothing runs before it is written or read.
+
+    `workers` is the number of actors, one core each. By default they leave one core of the cluster.
+    """
+    ray.init(ignore_reinit_error=True)
+    cores = int(ray.cluster_resources()["CPU"])
+    workers = workers or max(1, cores - 1)
+    if workers >= cores:
+        # Ray would wait forever: the tasks that read and write need a core that no actor has.
+        raise SystemExit(f"{workers} actors need a cluster of {workers + 1} cores; it has {cores}")
     files = ray.data.read_binary_files(photos, include_paths=True, file_extensions=EXTENSIONS)
     return files.map_batches(
         actor,
@@ -69,7 +80,7 @@ if __name__ == "__main__":
     parser.add_argument("output")
     parser.add_argument("--model", required=True)
     parser.add_argument("--top", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=2, help="number of actors, one core each")
+    parser.add_argument("--workers", type=int, help="number of actors, one core each")
     arguments = vars(parser.parse_args())
     output = arguments.pop("output")
     classify(**arguments).write_parquet(output)
