@@ -25,15 +25,9 @@ ARROW = pa.schema([
 ])
 
 
-@functools.cache
-def model_of_process(path: str) -> dyrelu.Model:
-    """Opens a model once per Python worker, which Spark keeps for many tasks."""
-    return dyrelu.Model(path, threads=1)
-
-
-def rows(path: str, contents: bytes, model: str, top: int) -> list[dict]:
+def rows(network: dyrelu.Model, path: str, contents: bytes, top: int) -> list[dict]:
     try:
-        guesses = model_of_process(model).classify(contents, top=top)
+        guesses = network.classify(contents, top=top)
     except dyrelu.Error as error:
         # A photo that is damaged does not stop the others.
         return [{"path": path, "error": str(error)}]
@@ -46,10 +40,12 @@ def rows(path: str, contents: bytes, model: str, top: int) -> list[dict]:
 def classify_batches(
     batches: Iterator[pa.RecordBatch], model: str, top: int
 ) -> Iterator[pa.RecordBatch]:
+    """Classifies the photos of a task, for which it opens the model once."""
+    network = dyrelu.Model(model, threads=1)
     for batch in batches:
         found = []
         for path, contents in zip(batch["path"].to_pylist(), batch["content"].to_pylist()):
-            found += rows(path, contents, model, top)
+            found += rows(network, path, contents, top)
         yield pa.RecordBatch.from_pylist(found, ARROW)
 
 

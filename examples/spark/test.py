@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pyspark import cloudpickle
 from pyspark.sql import SparkSession
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -36,7 +37,8 @@ photos = sys.argv[1] if len(sys.argv) > 1 else same_rows.copies(folder / "photos
 os.environ["PYSPARK_PYTHON"] = sys.executable
 # Two cores, and up to four tries of a task.
 spark = SparkSession.builder.master("local[2,4]").config("spark.ui.enabled", False).getOrCreate()
-spark.sparkContext.addPyFile(classify.__file__)
+# Workers get the functions by value, as spark-submit sends those of the main program.
+cloudpickle.register_pickle_by_value(classify)
 output = folder / "rows"
 classify.classify(spark, str(photos), same_rows.MODEL, top=2, function=mortal).write.parquet(str(output))
 print("killed process", killed.read_text())
