@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Frame, Labels, Prediction, Preprocess, probabilities, top_k};
+use super::{Embedding, Frame, Labels, Prediction, Preprocess, probabilities, top_k};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Op, TensorType};
 use crate::model::Model;
@@ -35,6 +35,16 @@ pub struct Classifier {
     gives_probabilities: bool,
     /// Whether the network takes one image at a time.
     takes_one: bool,
+}
+
+/// What a network says about a photo.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct Classified {
+    /// The most probable classes, the most probable first.
+    pub predictions: Vec<Prediction>,
+    /// The embedding, empty if none was asked for.
+    pub embedding: Vec<f32>,
 }
 
 impl Classifier {
@@ -89,8 +99,8 @@ impl Classifier {
         top: usize,
     ) -> Result<Vec<Prediction>> {
         let input = self.preprocess.apply(photo)?;
-        let mut predictions = self.predict(&[&input], top)?;
-        Ok(predictions.swap_remove(0))
+        let outputs = self.run(&[&input])?;
+        Ok(self.predictions(&outputs[0], 1, top)?.swap_remove(0))
     }
 
     /// Returns the result of [`classify`](Self::classify) for each photo. A photo that cannot be
@@ -117,13 +127,26 @@ impl Classifier {
         inputs: Vec<Result<Tensor>>,
         top: usize,
     ) -> Vec<Result<Vec<Prediction>>> {
+        let classified = self.classify_with(inputs, top, None);
+        classified.into_iter().map(|result| result.map(|photo| photo.predictions)).collect()
+    }
+
+    /// Returns for each photo that [`Preprocess::apply`] has prepared the result of
+    /// [`classify`](Self::classify), and its embedding if one is given.
+    #[doc(hidden)]
+    pub fn classify_with(
+        &mut self,
+        inputs: Vec<Result<Tensor>>,
+        top: usize,
+        embedding: Option<&Embedding>,
+    ) -> Vec<Result<Classified>> {
         let prepared: Vec<&Tensor> = inputs.iter().flatten().collect();
         let takes_one = self.takes_one;
         let together = |a: &&Tensor, b: &&Tensor| !takes_one && a.shape() == b.shape();
         let mut results = Vec::with_capacity(prepared.len());
         for batch in prepared.chunk_by(together) {
-            match self.predict(batch, top) {
-                Ok(predictions) => results.extend(predictions.into_iter().map(Ok)),
+            match self.classify_together(batch, top, embedding) {
+                Ok(classified) => results.extend(classified.into_iter().map(Ok)),
                 // What stops a batch stops each of its photos.
                 Err(e) => results.extend(batch.iter().map(|_| Err(e.clone()))),
             }
@@ -135,13 +158,32 @@ impl Classifier {
         results.collect()
     }
 
+    /// Classifies photos of one shape, at least one.
+    fn classify_together(
+        &mut self,
+        photos: &[&Tensor],
+        top: usize,
+        embedding: Option<&Embedding>,
+    ) -> Result<Vec<Classified>> {
+        let outputs = self.run(photos)?;
+        let predictions = self.predictions(&outputs[0], photos.len(), top)?;
+        let embeddings = match embedding {
+            Some(embedding) => embedding.pooled(&outputs[embedding.output], photos.len())?,
+            None => vec![Vec::new(); photos.len()],
+        };
+        let classified = predictions.into_iter().zip(embeddings);
+        let classified =
+            classified.map(|(predictions, embedding)| Classified { predictions, embedding });
+        Ok(classified.collect())
+    }
+
     /// Runs photos of one shape, at least one.
-    fn predict(&mut self, photos: &[&Tensor], top: usize) -> Result<Vec<Vec<Prediction>>> {
+    fn run(&mut self, photos: &[&Tensor]) -> Result<Vec<Tensor>> {
         // Networks of half and double precision take and give their own types.
         let declared = self.session.model().inputs()[0].dtype();
         let dtype = declared.filter(|dtype| dtype.is_float()).unwrap_or(DType::F32);
-        let outputs = match photos {
-            [photo] if dtype == DType::F32 => self.session.run(std::slice::from_ref(*photo))?,
+        match photos {
+            [photo] if dtype == DType::F32 => self.session.run(std::slice::from_ref(*photo)),
             _ => {
                 let mut shape = photos[0].shape().to_vec();
                 shape[0] = photos.len();
@@ -149,10 +191,9 @@ impl Classifier {
                 for photo in photos {
                     batch.extend_from_slice(photo.as_f32()?);
                 }
-                self.session.run(&[Tensor::new(&shape, batch)?.cast(dtype)?])?
+                self.session.run(&[Tensor::new(&shape, batch)?.cast(dtype)?])
             }
-        };
-        self.predictions(&outputs[0], photos.len(), top)
+        }
     }
 
     /// Returns the `top` most probable classes of each photo in the first output of a run of the network on

@@ -11,6 +11,7 @@
 
 mod classifier;
 mod decode;
+mod embedding;
 mod frame;
 mod keypoints;
 mod photo;
@@ -22,8 +23,10 @@ mod yuv;
 
 pub use classifier::Classifier;
 #[doc(hidden)]
-pub use classifier::class_count;
+pub use classifier::{Classified, class_count};
 pub use decode::{DecodeOptions, decode, load};
+#[doc(hidden)]
+pub use embedding::Embedding;
 pub use frame::{Frame, PixelFormat};
 pub use keypoints::{
     Keypoint, KeypointDecoder, KeypointDetector, KeypointScheme, Pose, Region, Skeleton,

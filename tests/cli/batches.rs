@@ -104,7 +104,7 @@ fn an_output_file_with_contents_is_continued_or_kept() {
         (&old, &[][..], "old.csv: the file has contents; add --resume"),
         (&old, &["--resume"], "does not begin with path,rank,class,label,score"),
         (&new, &["--resume", "--columns", "path,label"], "needs the columns path and rank"),
-        (&f.path("x.txt"), &["--resume"], "--resume needs --format csv or --format json"),
+        (&f.path("x.txt"), &["--resume"], "--resume needs --format csv, json or npy"),
         (&f.path("no/x.csv"), &[], "No such file"),
     ] {
         let errors = stderr(&output(path, more).code(2));

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 mod batches;
 mod documents;
+mod embeddings;
 mod evaluate;
 mod explain;
 mod files;

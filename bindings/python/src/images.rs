@@ -6,17 +6,21 @@ use dyrelu::vision::{self, Photo, Prediction};
 use dyrelu::{Error, Result};
 use numpy::{PyReadonlyArray3, PyUntypedArrayMethods};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 
-/// An image file, or red, green and blue of each pixel: an array of shape `[height, width, 3]`.
+/// An image file, its contents, or red, green and blue of each pixel: an array of shape
+/// `[height, width, 3]`.
 #[derive(FromPyObject)]
 pub enum Image<'py> {
     Pixels(PyReadonlyArray3<'py, u8>),
+    Contents(PyBackedBytes),
     File(PathBuf),
 }
 
 /// An image that no longer depends on Python's objects.
 pub enum Source {
     Photo(Photo),
+    Contents(PyBackedBytes),
     File(PathBuf),
 }
 
@@ -25,6 +29,7 @@ impl Image<'_> {
     pub fn detached(self) -> Result<Source> {
         let pixels = match self {
             Image::File(path) => return Ok(Source::File(path)),
+            Image::Contents(bytes) => return Ok(Source::Contents(bytes)),
             Image::Pixels(pixels) => pixels,
         };
         let shape = pixels.shape();
@@ -39,10 +44,11 @@ impl Image<'_> {
 }
 
 impl Source {
-    /// Decodes the file, if it is one.
+    /// Decodes the file, if it is one or the contents of one.
     pub fn load(self) -> Result<Photo> {
         match self {
             Source::Photo(photo) => Ok(photo),
+            Source::Contents(bytes) => vision::decode(&bytes),
             Source::File(path) => vision::load(path),
         }
     }

@@ -13,6 +13,10 @@ def test_photos_are_classified(model):
     assert [guess.label for guess in best][0] == "church"
     assert len(best) == 3 and best[0].score >= best[1].score >= best[2].score
     assert model.classify([church, str(church)], top=3) == [best, best]
+    contents = church.read_bytes()
+    assert model.classify([contents, bytearray(contents)], top=3) == [best, best]
+    with pytest.raises(dyrelu.ModelError, match="cut off"):
+        model.classify(contents[:5000])
     assert dyrelu.Model(IMAGENET).classify(church, top=1)[0].label == "church"
 
 
@@ -37,7 +41,7 @@ def test_the_caller_states_preparation_and_labels():
 
 @pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), 7])
 def test_what_is_no_image_is_refused(model, image):
-    with pytest.raises(dyrelu.InputError, match="path or an array of uint8"):
+    with pytest.raises(dyrelu.InputError, match="or an array of uint8"):
         model.classify(image)
 
 

@@ -1,13 +1,18 @@
 //! `dyrelu classify`: classifies photos.
 
+mod array;
 mod output;
+#[cfg(feature = "parquet")]
+mod parquet;
+mod results;
 mod rows;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::output::{Done, Output};
-use self::rows::{Column, Format, Rows};
+use self::results::{Format, Results};
+use self::rows::{Column, RowFormat, Rows};
 use crate::cli::support::outcome::Outcome;
 use crate::cli::support::photos::{Source, Sources};
 use crate::cli::support::pipeline::{self, Event, Settings};
@@ -16,7 +21,8 @@ use crate::cli::support::progress::progress;
 use crate::cli::support::values::{not_negative, positive};
 use crate::cli::support::work::Work;
 use crate::cli::support::{interrupt, messages, model};
-use dyrelu::{Error, Result};
+use dyrelu::vision::Embedding;
+use dyrelu::{Error, Model, Result};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -24,6 +30,7 @@ Examples:
   dyrelu classify photo.jpg
   dyrelu classify photos/ --output predictions.csv
   dyrelu classify photos/ --output predictions.csv --resume   # goes on
+  dyrelu classify photos/ --embed --output features.npy
   dyrelu classify -m net.onnx --preprocess clip --labels names.txt photo.jpg
   find . -name '*.jpg' -print0 | dyrelu classify --format json --list - -0
   curl https://example.com/photo.jpg | dyrelu classify -
@@ -41,13 +48,12 @@ pub struct Arguments {
     threshold: f64,
     /// Format of the results; by default that of the extension of --output, otherwise text.
     ///
-    /// CSV has a row per prediction, and one row with empty predictions for a photo that failed. JSON
-    /// has one object per line, with path and either predictions or error. A path that is not valid
-    /// Unicode is printed with replacement characters; JSON then adds path_hex, its bytes in
-    /// hexadecimal.
+    /// A photo that failed has one row with empty predictions in CSV and Parquet. In JSON it has error
+    /// in place of predictions. A path that is not valid Unicode is printed with replacement characters;
+    /// JSON then adds path_hex, its bytes in hexadecimal.
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// Columns of CSV, separated by commas.
+    /// Columns of CSV and Parquet, separated by commas.
     #[arg(
         long,
         value_enum,
@@ -56,6 +62,20 @@ pub struct Arguments {
         value_name = "NAMES"
     )]
     columns: Vec<Column>,
+    /// Also write the embedding of each photo: what the last layer of the network reads, or the output of
+    /// LAYER, the name of a value or a node. Of a map, it has the mean of each channel.
+    ///
+    /// JSON has it under embedding. The format npy makes an array [photos, features] in the order of the
+    /// photos, with NaN for a photo that failed, and beside FILE.npy the other results as FILE.jsonl, whose
+    /// lines are in the same order. Parquet has it in a column embedding, in the row of rank 1.
+    #[arg(
+        long,
+        value_name = "LAYER",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = ""
+    )]
+    embed: Option<String>,
     /// File to write the results to, as they come.
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -73,23 +93,24 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: Arguments) -> Result<Outcome> {
-    let rows = arguments.rows()?;
+    let format = arguments.format()?;
     let mut source = Source::open(&arguments.photos)?;
     if source.look_ahead(1) == 0 {
         return Err(source.nothing_found());
     }
     let threads = arguments.work.threads()?;
-    let model = model::open(arguments.model.as_deref(), &arguments.engine)?;
+    let (model, embedding) = arguments.open()?;
+    let features = embedding.as_ref().map(|embedding| features(&model, embedding)).transpose()?;
     let (preprocess, labels) = arguments.preparation.of_model(&model)?;
-    let (mut output, done) = match &arguments.output {
-        Some(path) => Output::file(path, arguments.resume, &rows, &mut source)?,
-        None => (Output::standard(&rows)?, Done::default()),
-    };
+    let path = arguments.output.as_deref();
+    let rows = arguments.rows(format);
+    let (mut results, done) =
+        Results::open(format, rows, path, arguments.resume, features, &mut source)?;
     let photos = source.look_ahead(threads);
     let classifiers = arguments.work.classifiers(&model, &preprocess, &labels, photos)?;
     let (decode, max_bytes) = arguments.work.decode_options();
     let batch = arguments.work.batch(photos);
-    let settings = Settings { decode, max_bytes, batch, top: arguments.top };
+    let settings = Settings { decode, max_bytes, batch, top: arguments.top, embedding };
 
     let mut tally =
         Tally { failures: done.failures.len(), failed: done.failed, ..Tally::default() };
@@ -102,8 +123,7 @@ pub fn run(arguments: Arguments) -> Result<Outcome> {
                 tally.failed += 1;
                 progress.suspend(|| messages::error(e));
             }
-            let rows = rows.of(&path, &result)?;
-            progress.suspend(|| output.write(&rows))?;
+            progress.suspend(|| results.add(&path, &result))?;
             progress.inc(1);
             tally.photos += 1;
             tally.last = path;
@@ -121,7 +141,7 @@ pub fn run(arguments: Arguments) -> Result<Outcome> {
     })?;
     let time = start.elapsed();
     progress.finish_and_clear();
-    output.finish()?;
+    results.finish()?;
     tally.report(&arguments, done.photos, time, &stages);
     Ok(match interrupt::received() {
         Some(signal) => Outcome::Stopped(signal),
@@ -183,19 +203,67 @@ impl Tally {
 }
 
 impl Arguments {
-    fn rows(&self) -> Result<Rows> {
+    /// The format of the results. Options that do not go together are errors.
+    fn format(&self) -> Result<Format> {
         let of_output = || self.output.as_ref().map_or(Format::Text, |path| Format::of_file(path));
         let format = self.format.unwrap_or_else(of_output);
-        if self.resume && format == Format::Text {
-            return Err(Error::input("--resume needs --format csv or --format json"));
-        }
+        let refused = |message| Err(Error::input(message));
         let needed = [Column::Path, Column::Rank];
-        if self.resume
-            && format == Format::Csv
-            && !needed.iter().all(|column| self.columns.contains(column))
-        {
-            return Err(Error::input("--resume needs the columns path and rank"));
+        match format {
+            Format::Parquet if cfg!(not(feature = "parquet")) => refused(
+                "this dyrelu was built without Parquet: build it with `cargo build --release --features \
+                 parquet`, or use --format csv",
+            ),
+            Format::Npy | Format::Parquet if self.output.is_none() => {
+                refused("this format needs a file: add --output FILE")
+            }
+            Format::Npy if self.embed.is_none() => {
+                refused("an array has embeddings only: add --embed")
+            }
+            Format::Text | Format::Csv if self.embed.is_some() => {
+                refused("--embed needs --format npy, json or parquet")
+            }
+            Format::Text | Format::Parquet if self.resume => {
+                refused("--resume needs --format csv, json or npy")
+            }
+            Format::Csv
+                if self.resume && !needed.iter().all(|column| self.columns.contains(column)) =>
+            {
+                refused("--resume needs the columns path and rank")
+            }
+            _ => Ok(format),
         }
-        Ok(Rows { format, columns: self.columns.clone(), threshold: self.threshold as f32 })
     }
+
+    fn rows(&self, format: Format) -> Rows {
+        let rows = match format {
+            Format::Text => RowFormat::Text,
+            Format::Json | Format::Npy => RowFormat::Json,
+            Format::Csv | Format::Parquet => RowFormat::Csv,
+        };
+        Rows {
+            format: rows,
+            columns: self.columns.clone(),
+            threshold: self.threshold as f32,
+            embeddings: format == Format::Json && self.embed.is_some(),
+        }
+    }
+
+    /// Opens the network, with the embedding that is asked for as an output.
+    fn open(&self) -> Result<(Arc<Model>, Option<Embedding>)> {
+        let path = self.model.as_deref();
+        let Some(layer) = &self.embed else {
+            return Ok((model::open(path, &self.engine)?, None));
+        };
+        let layer = Some(layer.as_str()).filter(|layer| !layer.is_empty());
+        let (model, embedding) = model::open_with_embedding(path, &self.engine, layer)?;
+        Ok((model, Some(embedding)))
+    }
+}
+
+/// The number of features of an embedding, which is an output of the network.
+fn features(model: &Model, embedding: &Embedding) -> Result<usize> {
+    let features = embedding.features(model.outputs()[embedding.output].ty.as_ref())?;
+    messages::detail(format_args!("embedding {:?}, {features} features", embedding.name));
+    Ok(features)
 }

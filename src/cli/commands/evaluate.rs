@@ -192,14 +192,16 @@ impl Count {
         let classifiers = arguments.work.classifiers(model, &preprocess, &labels, photos)?;
         let (decode, max_bytes) = arguments.work.decode_options();
         let batch = arguments.work.batch(photos);
-        let settings = Settings { decode, max_bytes, batch, top: TOP };
+        let settings = Settings { decode, max_bytes, batch, top: TOP, embedding: None };
         let progress = progress(&arguments.photos, photos, 0);
         let stages = pipeline::run(source, classifiers, settings, |event| {
             let outcome = match event {
                 Event::Photo(path, result) => {
                     progress.inc(1);
                     let guess = |p: Prediction| Guess { class: p.class, score: p.score };
-                    self.add(path, result.map(|all| all.into_iter().map(guess).collect()))
+                    let guesses =
+                        result.map(|photo| photo.predictions.into_iter().map(guess).collect());
+                    self.add(path, guesses)
                 }
                 Event::Failure(e) => Err(e),
                 Event::Note(text) => {

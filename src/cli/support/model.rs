@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::{messages, named};
 use dyrelu::format::{self, Access};
 use dyrelu::graph::Graph;
-use dyrelu::{Model, Options, Result};
+use dyrelu::vision::Embedding;
+use dyrelu::{Error, Model, Options, Result};
 
 /// The options for reading a model file, shared by all commands.
 #[derive(Clone, clap::Args)]
@@ -66,6 +67,21 @@ pub fn open(model: Option<&Path>, engine: &Engine) -> Result<Arc<Model>> {
     let path = named::find(model)?;
     messages::detail(format_args!("network {}", path.display()));
     open_mapped(&path, engine.options())
+}
+
+/// Opens a model as [`open`] does, with a value as an output: the embedding of a photo.
+pub fn open_with_embedding(
+    model: Option<&Path>,
+    engine: &Engine,
+    layer: Option<&str>,
+) -> Result<(Arc<Model>, Embedding)> {
+    let path = named::find(model)?;
+    messages::detail(format_args!("network {}", path.display()));
+    let mut graph = engine.files.read(&path)?;
+    let in_file = |e: Error| e.in_file(&path);
+    let embedding = Embedding::of(&mut graph, layer).map_err(in_file)?;
+    let model = Model::from_graph(graph, engine.options()).map_err(in_file)?;
+    Ok((model, embedding))
 }
 
 /// Opens the model in the file at `path`.

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use super::interrupt;
 use super::photos::{Contents, Found, Input, Source};
 use dyrelu::format::open_regular;
-use dyrelu::vision::{Classifier, DecodeOptions, Photo, Prediction, Preprocess};
+use dyrelu::vision::{Classified, Classifier, DecodeOptions, Embedding, Photo, Preprocess};
 use dyrelu::{Error, ErrorKind, Result};
 
 /// How photos are read and classified.
@@ -28,11 +28,13 @@ pub struct Settings {
     pub batch: usize,
     /// The number of predictions per photo.
     pub top: usize,
+    /// The value of the network that is computed for each photo as well.
+    pub embedding: Option<Embedding>,
 }
 
 /// What happened to what the source gave.
 pub enum Event {
-    Photo(PathBuf, Result<Vec<Prediction>>),
+    Photo(PathBuf, Result<Classified>),
     Failure(Error),
     Note(String),
 }
@@ -279,7 +281,8 @@ impl Pipeline {
                 }
             }
             let timer = Timer::new(&self.stages.network);
-            let classified = classifier.classify_prepared(prepared, self.settings.top);
+            let Settings { top, embedding, .. } = &self.settings;
+            let classified = classifier.classify_with(prepared, *top, embedding.as_ref());
             drop(timer);
             for ((number, name), result) in places.into_iter().zip(classified) {
                 let result = result.map_err(|e| e.in_file(&name));

@@ -167,8 +167,9 @@ class Model:
         such results for a list of images.
 
         Args:
-            images: the path of a photo; an array of uint8 of shape [height, width, 3] with red, green and
-                blue, or what becomes one (a Pillow image in mode RGB); or a list of those.
+            images: the path of a photo; the bytes of its file; an array of uint8 of shape [height, width,
+                3] with red, green and blue, or what becomes one (a Pillow image in mode RGB); or a list
+                of those.
             top: the number of classes.
 
         Raises:
@@ -253,10 +254,12 @@ def _ports(parts: Iterable[tuple[str, str | None, list[int | None] | None]]) -> 
 def _image(image: Any) -> Any:
     if isinstance(image, (str, os.PathLike)):
         return os.fspath(image)
+    if isinstance(image, (bytes, bytearray)):
+        return image
     array = np.asarray(image)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
         raise InputError(
-            "an image is a path or an array of uint8 of shape [height, width, 3], "
-            f"found {array.dtype} of shape {list(array.shape)}"
+            "an image is a path, the bytes of a file, or an array of uint8 of shape [height, width, "
+            f"3], found {array.dtype} of shape {list(array.shape)}"
         )
     return array

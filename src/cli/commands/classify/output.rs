@@ -4,7 +4,7 @@ use std::fs::{File, TryLockError};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::rows::{Column, Format, Rows};
+use super::rows::{Column, RowFormat, Rows};
 use crate::cli::support::photos::{Found, Source};
 use crate::cli::support::print::output_failed;
 use dyrelu::{Error, ErrorKind, Result};
@@ -71,8 +71,7 @@ impl Output {
             }
             let length = output.file.metadata().map_err(io)?.len();
             if length > 0 && !resume {
-                let message = "the file has contents; add --resume to continue it, or remove it";
-                return Err(Error::input(message).in_file(path));
+                return Err(has_contents(path));
             }
             if length > 0 {
                 done = output.find_end(rows, source).map_err(|e| e.in_file(path))?;
@@ -110,6 +109,12 @@ impl Output {
     }
 }
 
+/// The error for a file that would be overwritten.
+pub fn has_contents(path: &Path) -> Error {
+    let message = "the file has contents; add --resume to continue it, or remove it";
+    Error::input(message).in_file(path)
+}
+
 impl OutputFile {
     fn write(&mut self, rows: &[u8]) -> Result<()> {
         if let Err(e) = self.file.write_all(rows) {
@@ -136,9 +141,9 @@ impl OutputFile {
         let mut done = Done::default();
         let file = BufReader::new(&self.file);
         self.length = match rows.format {
-            Format::Json => last_complete_line(file, source, &mut done)?,
-            Format::Csv => last_complete_photo(file, rows, source, &mut done)?,
-            Format::Text => {
+            RowFormat::Json => last_complete_line(file, source, &mut done)?,
+            RowFormat::Csv => last_complete_photo(file, rows, source, &mut done)?,
+            RowFormat::Text => {
                 return Err(Error::input("only CSV and JSON can be continued; add --format"));
             }
         };

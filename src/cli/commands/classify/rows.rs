@@ -5,28 +5,18 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::cli::support::print::to_json;
-use dyrelu::vision::Prediction;
+use dyrelu::vision::{Classified, Prediction};
 use dyrelu::{Error, Result};
 
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+/// The format of rows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum RowFormat {
     Text,
     Json,
     Csv,
 }
 
-impl Format {
-    /// The format of a file by its extension.
-    pub fn of_file(path: &Path) -> Self {
-        match path.extension().map(|e| e.to_string_lossy().to_lowercase()).as_deref() {
-            Some("csv") => Format::Csv,
-            Some("json" | "jsonl" | "ndjson") => Format::Json,
-            _ => Format::Text,
-        }
-    }
-}
-
-/// A column of CSV.
+/// A column of a table.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Column {
     Path,
@@ -43,7 +33,7 @@ pub enum Column {
 }
 
 impl Column {
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Column::Path => "path",
             Column::Rank => "rank",
@@ -55,12 +45,15 @@ impl Column {
     }
 }
 
-/// Formats results.
+/// How results are formatted.
+#[derive(Clone)]
 pub struct Rows {
-    pub format: Format,
+    pub format: RowFormat,
     pub columns: Vec<Column>,
     /// Predictions with a smaller score are left out.
     pub threshold: f32,
+    /// Whether an object of JSON has the embedding of the photo.
+    pub embeddings: bool,
 }
 
 #[derive(Serialize)]
@@ -72,6 +65,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     predictions: Option<&'a [Prediction]>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    embedding: Option<&'a [f32]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
 }
 
@@ -79,38 +74,48 @@ impl Rows {
     /// What comes before all rows.
     pub fn header(&self) -> Result<Vec<u8>> {
         match self.format {
-            Format::Csv => csv_records([self.columns.iter().map(|column| column.name())]),
-            Format::Text | Format::Json => Ok(Vec::new()),
+            RowFormat::Csv => csv_records([self.columns.iter().map(|column| column.name())]),
+            RowFormat::Text | RowFormat::Json => Ok(Vec::new()),
         }
     }
 
-    /// The rows of one photo. Only the text format has none for a photo that failed.
-    pub fn of(&self, path: &Path, result: &Result<Vec<Prediction>>) -> Result<Vec<u8>> {
-        let name = path.to_string_lossy();
-        let predictions = result.as_ref().map(|all| {
+    /// The predictions that have rows.
+    pub fn predictions<'r>(
+        &self,
+        result: &'r Result<Classified>,
+    ) -> std::result::Result<&'r [Prediction], &'r Error> {
+        result.as_ref().map(|Classified { predictions, .. }| {
             // The best come first.
-            let count = all.iter().take_while(|p| p.score >= self.threshold).count();
-            &all[..count]
-        });
+            let count = predictions.iter().take_while(|p| p.score >= self.threshold).count();
+            &predictions[..count]
+        })
+    }
+
+    /// The rows of one photo. Only the text format has none for a photo that failed.
+    pub fn of(&self, path: &Path, result: &Result<Classified>) -> Result<Vec<u8>> {
+        let name = path.to_string_lossy();
+        let predictions = self.predictions(result);
         match (self.format, predictions) {
-            (Format::Text, Err(_)) => Ok(Vec::new()),
-            (Format::Text, Ok(predictions)) => {
+            (RowFormat::Text, Err(_)) => Ok(Vec::new()),
+            (RowFormat::Text, Ok(predictions)) => {
                 let mut text = format!("{name}\n");
                 for p in predictions {
                     text.push_str(&format!("  {:6.2}%  {}\n", 100.0 * p.score, p.label));
                 }
                 Ok(text.into_bytes())
             }
-            (Format::Json, predictions) => {
+            (RowFormat::Json, predictions) => {
+                let embedding = result.as_ref().ok().map(|photo| photo.embedding.as_slice());
                 let line = Line {
                     path: &name,
                     path_hex: path.to_str().is_none().then(|| hexadecimal(path)),
                     predictions: predictions.ok(),
+                    embedding: embedding.filter(|_| self.embeddings),
                     error: predictions.err().map(Error::message),
                 };
                 Ok((to_json(&line)? + "\n").into_bytes())
             }
-            (Format::Csv, predictions) => {
+            (RowFormat::Csv, predictions) => {
                 let error = predictions.err().map_or("", Error::message);
                 let row = |(place, p): (usize, Option<&Prediction>)| {
                     let cell = |column: &Column| match (column, p) {

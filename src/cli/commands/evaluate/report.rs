@@ -307,16 +307,33 @@ fn columns(rows: &[Vec<String>]) -> String {
     let widths: Vec<usize> = (0..count).map(width).collect();
     let mut text = String::new();
     for row in rows {
-        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}"));
+        let cells = row.iter().enumerate().map(|(i, cell)| match widths[i] {
+            width if is_of_numbers(rows, i) => format!("{cell:>width$}"),
+            width => format!("{cell:<width$}"),
+        });
         let line = cells.collect::<Vec<_>>().join("  ");
         let _ = writeln!(text, "  {}", line.trim_end());
     }
     text
 }
 
+/// Whether all cells below the header of a column are numbers or percentages.
+fn is_of_numbers(rows: &[Vec<String>], column: usize) -> bool {
+    let is_number = |row: &Vec<String>| row[column].trim_end_matches('%').parse::<f64>().is_ok();
+    rows.len() > 1 && rows[1..].iter().all(is_number)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_aligned_to_the_right() {
+        let row = |cells: [&str; 3]| cells.map(String::from).to_vec();
+        let rows = [row(["class", "top-1", "taken for"]), row(["a", "5.0%", "-"])];
+        let text = columns(&[rows.as_slice(), &[row(["church", "100.0%", "b"])]].concat());
+        assert_eq!(text, "  class    top-1  taken for\n  a         5.0%  -\n  church  100.0%  b\n");
+    }
 
     #[test]
     fn the_interval_is_wilsons() {
