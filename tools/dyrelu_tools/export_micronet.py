@@ -31,7 +31,7 @@ def load_in_order(network: nn.Module, published: Mapping[str, Tensor]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path, required=True, help="micronet-m0.pth of the published code")
     parser.add_argument("--out", type=Path, required=True, help="ONNX file to write")
     args = parser.parse_args()
