@@ -2,8 +2,10 @@
 //!
 //! `pipeline` lists all passes in order. The passes in `rewrite` replace parts of the graph by equal
 //! ones that are simpler or faster. Those in `recognise` find dynamic activations. `lower` chooses
-//! kernels and builds the plan, whose weights `pack` packs. `tuning` has the thresholds.
+//! kernels and builds the plan, whose weights `pack` packs. `tuning` has the thresholds. `eight_bits`
+//! rounds the weights of a graph that is to be stored.
 
+mod eight_bits;
 mod lower;
 mod options;
 mod pack;
@@ -16,6 +18,7 @@ mod static_activations;
 mod tests;
 mod tuning;
 
+pub use eight_bits::weights_in_eight_bits;
 pub use options::Options;
 pub use pipeline::{Compiled, compile, optimise, prepare};
 pub use recognise::Unrecognised;

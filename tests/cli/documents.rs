@@ -54,6 +54,10 @@ fn folder() -> TempDir {
     copy(tower, "photos/tower.jpg");
     copy(church, "photo.jpg");
     copy(tower, "val/castle/tower.jpg");
+    for name in ["football.jpg", "flamingo.jpg", "persons.json"] {
+        let path = format!("examples/persons/{name}");
+        copy(&path, &path);
+    }
     copy("tests/documents/net.onnx", "net.onnx");
     copy("tests/documents/pose.onnx", "pose.onnx");
     copy("src/cli/support/imagenet.txt", "labels.txt");

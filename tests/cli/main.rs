@@ -533,6 +533,33 @@ fn convert_keeps_the_network() {
 }
 
 #[test]
+fn weights_of_eight_bits_make_a_small_file_of_the_same_network() {
+    let f = Fixture::new();
+    let network = "models/mobilenetv2-x0.35-dyrelu-c-imagenette.safetensors";
+    let convert = |weights: &str| {
+        let native = f.path(&format!("{weights}.safetensors"));
+        let mut command = dyrelu(&["convert", "--weights", weights, network]);
+        (stdout(&command.arg(&native).assert().code(0)), native)
+    };
+    let (_, single) = convert("f32");
+    let (text, eight) = convert("int8");
+    assert!(text.contains("35 dynamic activations,"), "{text}");
+    let moved = text.split_once("outputs move by up to ").unwrap().1;
+    let moved: f64 = moved.split_once('%').unwrap().0.parse().unwrap();
+    assert!(moved > 0.0 && moved < 5.0, "{text}");
+    let bytes = |path: &Path| fs::metadata(path).unwrap().len() as f64;
+    assert!(bytes(&eight) < 0.35 * bytes(&single), "{} {}", bytes(&eight), bytes(&single));
+    let inspected = stdout(&dyrelu(&["inspect"]).arg(&eight).assert().code(0));
+    assert!(inspected.contains("\n35 dynamic activations"), "{inspected}");
+    let photo = "examples/photos/church.jpg";
+    let run = dyrelu(&["classify", photo, "--model"]).arg(&eight).assert().code(0);
+    assert!(stdout(&run).contains("%  church"), "{}", stdout(&run));
+    let mut packed = dyrelu(&["convert", "--weights", "int8", "--pack", network]);
+    let run = packed.arg(f.path("packed.safetensors")).assert().code(2);
+    assert!(stderr(&run).contains("--pack would add the weights in f32"), "{}", stderr(&run));
+}
+
+#[test]
 fn a_wrong_argument_exits_with_2() {
     dyrelu(&["classify", "--format", "xml"]).assert().code(2);
     dyrelu(&["frobnicate"]).assert().code(2);

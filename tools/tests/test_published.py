@@ -9,6 +9,7 @@ import torch
 
 from dyrelu_tools.check_networks import export, randomise
 from dyrelu_tools.compare_engines import dynamic, published
+from dyrelu_tools.export_micronet import load_in_order
 from dyrelu_tools.models import dymn, meta_acon, micronet, mobile_former
 
 
@@ -42,11 +43,29 @@ def test_dynamic_shift_max_is_what_its_formula_says() -> None:
     torch.testing.assert_close(layer(x), x)
 
 
+def test_published_weights_of_micronet_fit_by_their_order() -> None:
+    torch.manual_seed(0)
+    given, network = randomise(micronet.micronet_m0()).eval(), micronet.micronet_m0().eval()
+    # The widths of the hyperfunctions in the published weights.
+    hidden = [m.fc[0].out_features for m in given.modules() if isinstance(m, micronet.ShiftMax)]
+    assert hidden == [4, 4, 4, 8, 4, 8, 8, 8, 16, 16, 16, 16, 16, 12, 24]
+    published = {f"module.{i}.{name.rsplit('.', 1)[1]}": t for i, (name, t) in enumerate(given.state_dict().items())}
+    x = torch.randn(1, 3, 64, 64)
+    assert not torch.allclose(network(x), given(x))
+    load_in_order(network, published)
+    torch.testing.assert_close(network(x), given(x))
+    first = next(iter(published))
+    with pytest.raises(ValueError, match=r"module.0.weight has shape \[2, 3, 1, 3\], expected \[2, 3, 3, 1\]"):
+        load_in_order(network, published | {first: published[first].transpose(2, 3)})
+    with pytest.raises(ValueError, match="expected"):
+        load_in_order(network, dict(list(published.items())[:-2]))
+
+
 @pytest.mark.parametrize(
     ("block", "shape"),
     [
         (lambda: dymn.DyMN10(5), (1, 32, 40)),
-        (lambda: torch.nn.Sequential(*micronet.block(8, micronet.M0[4])), (8, 12, 12)),
+        (lambda: micronet.block(8, micronet.M0[4]), (8, 12, 12)),
         (lambda: meta_acon.MetaAcon(24), (24, 5, 6)),
         (lambda: mobile_former.MobileFormer([(24, 16, 2)], 5), (3, 32, 32)),
     ],

@@ -32,3 +32,17 @@ def test_a_missing_fact_is_a_dash() -> None:
     bare = entry | {"forms": [], "input": None, "classes": None, "top1": None, "default": False}
     assert [cell for cell in zoo.row(bare, 1.0) if cell == "–"] == ["–"] * 4
     assert len(markdown.lines([zoo.HEADING, row])) == 3
+
+
+def test_every_network_that_ships_has_a_card_with_metadata_and_its_checksum() -> None:
+    models = Path(__file__).parents[2] / "models"
+    networks = sorted(models.glob("*.safetensors"))
+    assert len(networks) > 5
+    assert (models / "SHA256SUMS").read_text() == zoo.checksums(models)
+    for network in networks:
+        begin, metadata, text = network.with_suffix(".md").read_text().split("---\n", 2)
+        entries = dict(line.split(": ", 1) for line in metadata.splitlines())
+        assert not begin and text.startswith(f"\n# {network.stem}\n"), network
+        assert entries["library_name"] == "dyrelu" and entries["license"] in ("apache-2.0", "[mit, apache-2.0]")
+        assert entries["pipeline_tag"] in ("image-classification", "keypoint-detection"), network
+        assert ("dynamic-relu" in entries["tags"]) == ("dyrelu" in network.stem), network

@@ -156,12 +156,10 @@ fn text(summary: &statistics::Summary, statistics: &Statistics, out: &Path) -> S
         table(header.map(String::from), rows.collect(), &[2, 3, 4, 5], Narrow::Shorten(0));
     let fixed = summary.activations.iter().filter(|a| a.is_static).count();
     text.push_str(&format!(
-        "\n{} over {}; in all, {} have a slope below 0 or above 1, {} an \
-         intercept beyond 0.05\n",
+        "\n{} over {}; {}\n",
         count(summary.activations.len(), "dynamic activation"),
         count(statistics.photos, "photo"),
-        percent(summary.unusual_slopes),
-        percent(summary.intercepts)
+        summary.shares()
     ));
     text.push_str(&match statistics.photos {
         1 => "one photo cannot show whether coefficients depend on it: give several\n".to_string(),

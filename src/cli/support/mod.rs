@@ -8,6 +8,7 @@ pub mod messages;
 pub mod model;
 pub mod named;
 pub mod npy;
+pub mod numbers;
 pub mod outcome;
 pub mod photos;
 pub mod pictures;

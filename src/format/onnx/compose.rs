@@ -14,6 +14,7 @@ impl NodeReader<'_> {
             "ArgMin" => self.arg_min(a)?,
             "Attention" => self.attention(a)?,
             "CastLike" => self.cast_like()?,
+            "DequantizeLinear" => self.dequantize_linear(a)?,
             "Einsum" => self.einsum(a)?,
             "GlobalLpPool" => self.global_lp_pool(a)?,
             "GroupNormalization" => self.group_normalization_by_groups(a)?,

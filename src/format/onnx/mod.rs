@@ -16,6 +16,7 @@ mod names;
 mod normalisation;
 mod operators;
 mod proto;
+mod quantisation;
 mod random;
 mod random_numbers;
 mod reader;

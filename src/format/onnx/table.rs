@@ -54,6 +54,7 @@ pub(super) const STANDARD: &[Operator] = &[
     operator("CumSum", 11, &["exclusive", "reverse"]),
     operator("DeformConv", 19, &["dilations", "group", "kernel_shape", "offset_group", "pads", "strides"]),
     operator("DepthToSpace", 1, &["blocksize", "mode"]),
+    operator("DequantizeLinear", 10, &["axis", "block_size", "output_dtype"]).with("without scales of blocks"),
     operator("Div", 1, &["axis", "broadcast", "consumed_inputs"]),
     operator("Dropout", 1, &["consumed_inputs", "is_test", "ratio", "seed"]).with("for inference"),
     operator("Einsum", 12, &["equation"]).with("labels are letters"),

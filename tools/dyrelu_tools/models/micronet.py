@@ -27,14 +27,16 @@ class ShiftMax(nn.Module):
     The coefficients are `4 (hard_sigmoid - 1/2) + initial`, in the order `[a_1, b_1, a_2, b_2]`.
     """
 
-    def __init__(self, channels: int, groups: int, k: int = 2, reduction: int = 8) -> None:
+    def __init__(
+        self, channels: int, groups: int, k: int = 2, reduction: int = 8, initial: tuple[float, ...] = (1.0, 0.0, 1.0, 0.0)
+    ) -> None:
         super().__init__()
-        hidden = max(round(channels / reduction / 4) * 4, 4)
+        hidden = divisible(channels // reduction)
         self.fc = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, 2 * k * channels))
-        self.channels, self.initial = channels, (1.0, 0.0, 1.0, 0.0)[: 2 * k]
+        self.channels, self.initial = channels, initial[: 2 * k]
         within = channels // groups
         order = torch.arange(channels).view(groups, within).roll((-1, -1), (0, 1))
-        self.register_buffer("order", order.flatten())
+        self.register_buffer("order", order.flatten(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         z = self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
@@ -46,17 +48,38 @@ class ShiftMax(nn.Module):
         return y if len(parts) == 2 else torch.maximum(y, x * parts[2] + shifted * parts[3])
 
 
+def divisible(width: int) -> int:
+    """The multiple of 4 that is nearest to a width, and neither 0 nor more than a tenth below it."""
+    nearest = max((width + 2) // 4 * 4, 4)
+    return nearest + 4 if nearest < 0.9 * width else nearest
+
+
 @dataclass(frozen=True)
 class Row:
-    """A block: a separable convolution between two convolutions in groups. 0 groups: there is no such convolution."""
+    """A block: a separable convolution between two convolutions in groups.
+
+    `before` and `after` are the groups of the first and the last convolution, and those in which channels are shifted
+    and shuffled after them. 0 groups: there is no such convolution. Without a last one, there is no separable one
+    either.
+    """
 
     stride: int
     kernel: int
     expansion: tuple[int, int]
-    groups: tuple[int, int]
+    before: tuple[int, int]
+    after: tuple[int, int]
     channels: int
     dynamic: tuple[int, int, int]
-    """Pieces of the Dynamic Shift-Max after each of the three convolutions. 0: ReLU, or nothing after the last."""
+    """Pieces of the Dynamic Shift-Max after each of the three convolutions. 0: ReLU6, or nothing after the last."""
+    ratio: int = 1
+    """The factor by which hyperfunctions are narrower."""
+
+
+class Residual(nn.Sequential):
+    """Layers whose input is added to their output."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + super().forward(x)
 
 
 def conv(inputs: int, outputs: int, kernel: tuple[int, int], stride: tuple[int, int] = (1, 1), groups: int = 1) -> list[nn.Module]:
@@ -64,76 +87,100 @@ def conv(inputs: int, outputs: int, kernel: tuple[int, int], stride: tuple[int, 
     return [nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False), nn.BatchNorm2d(outputs)]
 
 
-def block(inputs: int, row: Row) -> list[nn.Module]:
-    def act(width: int, pieces: int, groups: int) -> list[nn.Module]:
-        return [ShiftMax(width, groups, pieces)] if pieces else [nn.ReLU6()]
+def separable(inputs: int, expansion: tuple[int, int], kernel: int, stride: int) -> list[nn.Module]:
+    between, outputs = inputs * expansion[0], inputs * expansion[0] * expansion[1]
+    columns = conv(inputs, between, (kernel, 1), (stride, 1), inputs)
+    return columns + conv(between, outputs, (1, kernel), (1, stride), between)
 
-    (first, second), (before, after) = row.expansion, row.groups
-    kernel, stride = row.kernel, row.stride
-    hidden = inputs * first * second
+
+def block(inputs: int, row: Row, initial: tuple[float, ...] = (1.0, 0.0, 1.0, 0.0)) -> nn.Module:
+    reduction = 8 * row.ratio
+
+    def act(width: int, pieces: int, groups: int) -> list[nn.Module]:
+        return [ShiftMax(width, groups, pieces, reduction, initial)] if pieces else [nn.ReLU6()]
+
+    def last(width: int, groups: int, reduction: int) -> list[nn.Module]:
+        return [ShiftMax(width, groups, 1, reduction)] if row.dynamic[2] else []
+
+    hidden = inputs * row.expansion[0] * row.expansion[1]
+    first, second, third = row.dynamic
     layers: list[nn.Module] = []
-    if before:
-        layers += [*conv(inputs, hidden, (1, 1), groups=before), *act(hidden, row.dynamic[0], before), Shuffle(before)]
-        layers += conv(hidden, hidden, (kernel, 1), (stride, 1), hidden)
-        layers += conv(hidden, hidden, (1, kernel), (1, stride), hidden)
+    if row.before[0]:
+        layers += conv(inputs, hidden, (1, 1), groups=row.before[0])
+        if not row.after[0]:
+            return nn.Sequential(*layers, *last(hidden, row.before[1], reduction))
+        layers += [*act(hidden, first, row.before[1]), Shuffle(row.before[1])]
+        layers += separable(hidden, (1, 1), row.kernel, row.stride)
+        layers += act(hidden, second, hidden // row.before[1])
+        if first or second:
+            layers.append(Shuffle(hidden // 4 if first and second else hidden // 2))
     else:
-        layers += conv(inputs, inputs * first, (kernel, 1), (stride, 1), inputs)
-        layers += conv(inputs * first, hidden, (1, kernel), (1, stride), inputs * first)
-    layers += act(hidden, row.dynamic[1], max(before, after, 1))
-    if after:
-        layers += [Shuffle(after), *conv(hidden, row.channels, (1, 1), groups=after)]
-        if row.dynamic[2]:
-            layers += act(row.channels, row.dynamic[2], after)
-        layers.append(Shuffle(row.channels // after))
-    return layers
+        layers += separable(inputs, row.expansion, row.kernel, row.stride)
+        layers += [*act(hidden, second, row.before[1]), Shuffle(row.before[1])]
+        if second:
+            layers.append(Shuffle(hidden // 2))
+    layers += conv(hidden, row.channels, (1, 1), groups=row.after[0])
+    narrows = row.channels < hidden or not row.before[0]
+    layers += [*last(row.channels, row.after[1], reduction // 2 if narrows else reduction), Shuffle(row.after[1])]
+    if third:
+        layers.append(Shuffle(row.channels // 2))
+    return (Residual if row.stride == 1 and inputs == row.channels else nn.Sequential)(*layers)
 
 
 M0 = [
-    Row(2, 3, (2, 2), (0, 2), 8, (0, 0, 1)),
-    Row(2, 3, (2, 2), (0, 4), 12, (0, 2, 1)),
-    Row(2, 5, (2, 2), (0, 4), 16, (0, 2, 1)),
-    Row(1, 5, (1, 4), (4, 4), 32, (2, 2, 1)),
-    Row(2, 5, (1, 4), (8, 8), 64, (2, 2, 1)),
-    Row(1, 3, (1, 4), (8, 8), 96, (2, 2, 1)),
-    Row(1, 3, (1, 4), (12, 0), 384, (1, 1, 0)),
+    Row(2, 3, (2, 2), (0, 4), (2, 2), 8, (2, 0, 1)),
+    Row(2, 3, (2, 2), (0, 8), (4, 4), 12, (2, 2, 1)),
+    Row(2, 5, (2, 2), (0, 12), (4, 4), 16, (2, 2, 1)),
+    Row(1, 5, (1, 4), (4, 4), (4, 4), 32, (2, 2, 1)),
+    Row(2, 5, (1, 4), (8, 8), (8, 8), 64, (2, 2, 1)),
+    Row(1, 3, (1, 4), (8, 8), (8, 8), 96, (2, 2, 1), 2),
+    Row(1, 3, (1, 4), (12, 12), (0, 0), 384, (2, 2, 1), 2),
 ]
 M3 = [
-    Row(2, 3, (2, 2), (0, 4), 16, (0, 2, 0)),
-    Row(2, 3, (2, 2), (0, 4), 24, (0, 2, 0)),
-    Row(1, 3, (2, 2), (0, 4), 24, (0, 2, 0)),
-    Row(2, 5, (1, 6), (4, 4), 32, (0, 2, 0)),
-    Row(1, 5, (1, 6), (8, 8), 32, (0, 2, 0)),
-    Row(1, 5, (1, 6), (8, 8), 64, (0, 2, 0)),
-    Row(1, 5, (1, 6), (8, 8), 80, (0, 2, 0)),
-    Row(1, 5, (1, 6), (10, 8), 80, (0, 2, 0)),
-    Row(2, 5, (1, 6), (10, 8), 120, (0, 2, 0)),
-    Row(1, 5, (1, 6), (12, 12), 120, (0, 2, 0)),
-    Row(1, 3, (1, 6), (12, 12), 144, (0, 2, 0)),
-    Row(1, 3, (1, 6), (12, 0), 864, (0, 2, 0)),
+    Row(2, 3, (2, 2), (0, 12), (4, 4), 16, (0, 2, 0)),
+    Row(2, 3, (2, 2), (0, 16), (4, 4), 24, (0, 2, 0)),
+    Row(1, 3, (2, 2), (0, 24), (4, 4), 24, (0, 2, 0)),
+    Row(2, 5, (1, 6), (6, 6), (4, 4), 32, (0, 2, 0)),
+    Row(1, 5, (1, 6), (8, 8), (4, 4), 32, (0, 2, 0), 2),
+    Row(1, 5, (1, 6), (8, 8), (8, 8), 64, (0, 2, 0), 2),
+    Row(1, 5, (1, 6), (8, 8), (8, 8), 80, (0, 2, 0), 2),
+    Row(1, 5, (1, 6), (10, 10), (8, 8), 80, (0, 2, 0), 2),
+    Row(2, 5, (1, 6), (10, 10), (10, 10), 120, (0, 2, 0), 2),
+    Row(1, 5, (1, 6), (12, 12), (10, 10), 120, (0, 2, 0), 2),
+    Row(1, 3, (1, 6), (12, 12), (12, 12), 144, (0, 2, 0), 2),
+    Row(1, 3, (1, 6), (12, 12), (0, 0), 864, (0, 2, 0), 2),
 ]
 
 
 class MicroNet(nn.Module):
-    """MicroNet of the given rows. `stem` is the width of the first convolution, in `stem_groups` groups."""
+    """MicroNet of the given rows. `stem` is the width of the first convolution, in `stem_groups` groups.
 
-    def __init__(self, rows: list[Row], stem: int, stem_groups: int, last: int, num_classes: int = 1000) -> None:
+    The modules with weights are in the order of the published code, so that its weights fit by their order.
+    """
+
+    def __init__(
+        self, rows: list[Row], stem: int, stem_groups: int, last: int, initial: tuple[float, ...], num_classes: int = 1000
+    ) -> None:
         super().__init__()
-        narrow = stem // stem_groups
-        layers = conv(3, narrow, (3, 1), (2, 1)) + conv(narrow, stem, (1, 3), (1, 2), narrow) + [nn.ReLU6()]
+        layers = conv(3, stem_groups, (3, 1), (2, 1))
+        layers += conv(stem_groups, stem, (1, 3), (1, 2), stem_groups) + [Shuffle(stem_groups), nn.ReLU6()]
         width = stem
         for row in rows:
-            layers += block(width, row)
+            layers.append(block(width, row, initial))
             width = row.channels
-        self.features = nn.Sequential(*layers)
-        self.classifier = nn.Sequential(nn.Linear(width, last), nn.Hardswish(), nn.Linear(last, num_classes))
+        self.features = nn.Sequential(*layers, nn.ReLU6())
+        sizes = [(width, last), (last, num_classes)]
+        self.classifier = nn.Sequential(
+            nn.Hardswish(), *(m for a, b in sizes for m in (nn.Linear(a, b), nn.BatchNorm1d(b), nn.Hardswish()))
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.features(x).mean((2, 3)))
 
 
 def micronet_m0() -> MicroNet:
-    return MicroNet(M0, 4, 2, 640)
+    return MicroNet(M0, 4, 2, 640, (1.0, 0.0, 1.0, 0.0))
 
 
 def micronet_m3() -> MicroNet:
-    return MicroNet(M3, 12, 4, 1024)
+    return MicroNet(M3, 12, 4, 1024, (1.0, 0.0, 0.5, 0.5))

@@ -8,14 +8,15 @@ pub const COLOURS: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e6
 /// A value per activation: its number, mean and deviation.
 pub type Series<'a> = (&'a str, Vec<(usize, f64, f64)>);
 
-/// Draws series over the numbers of activations.
-pub fn chart(title: &str, series: &[Series]) -> String {
+/// Draws series over the numbers of `count` activations. Charts of one network are aligned, also where a
+/// series lacks the last ones.
+pub fn chart(title: &str, count: usize, series: &[Series]) -> String {
     const SIZE: (f64, f64) = (1060.0, 240.0);
     const LEFT: f64 = 52.0;
     let (top, bottom, right) = (28.0, SIZE.1 - 22.0, SIZE.0 - 90.0);
     let points =
         || series.iter().flat_map(|(_, points)| points).filter(|p| (p.1 + p.2).is_finite());
-    let last = points().map(|p| p.0).max().unwrap_or(0);
+    let last = count.saturating_sub(1);
     let (mut least, mut most) = (0f64, 0f64);
     for (_, mean, deviation) in points() {
         least = least.min(mean - deviation);
@@ -79,4 +80,20 @@ pub fn shortened(name: &str, most: usize) -> String {
     let (number, rest) = name.split_once(' ').unwrap_or(("", name));
     let skip = length + 1 - most;
     format!("{number} …{}", rest.chars().skip(skip).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn charts_of_the_same_activations_are_aligned() {
+        let place = |series: &[(usize, f64, f64)]| {
+            let svg = chart("", 15, &[("a", series.to_vec())]);
+            let circles = svg.split("<circle").nth(1).unwrap();
+            circles.split_once('>').unwrap().0.to_string()
+        };
+        assert_eq!(place(&[(3, 0.5, 0.5)]), place(&[(3, 0.5, 0.5), (14, 0.25, 0.0)]));
+        assert!(chart("", 15, &[("a", vec![(3, 0.5, 0.0)])]).contains(">15</text>"));
+    }
 }

@@ -54,15 +54,15 @@ fn introduce(page: &mut String, statistics: &Statistics, summary: &Summary) {
     let _ = writeln!(
         page,
         "<p>{count} dynamic activations, over {photos} photos. {fixed}</p>\n\
-         <p>A function is what an activation computes in one channel for one photo. {} of all functions \
-         have a slope below 0 or above 1, and {} an intercept beyond 0.05. The paper on dynamic ReLU \
-         (arXiv 2003.10027, section 5.2) reports 51% and 37% for a MobileNetV2 with DY-ReLU-B.</p>",
-        percent(summary.unusual_slopes),
-        percent(summary.intercepts)
+         <p>A function is what an activation computes in one channel for one photo: {}. The paper on \
+         dynamic ReLU (arXiv 2003.10027, section 5.2) reports 51% and 37% for a MobileNetV2 with \
+         DY-ReLU-B.</p>",
+        summary.shares()
     );
 }
 
 fn curves(page: &mut String, summary: &Summary) {
+    let count = summary.activations.len();
     let of = |value: fn(&Figures) -> Option<(f64, f64)>| -> Vec<(usize, f64, f64)> {
         let numbered = summary.activations.iter().enumerate();
         numbered
@@ -96,16 +96,18 @@ fn curves(page: &mut String, summary: &Summary) {
     );
     let apart = of(|a| a.apart);
     if !apart.is_empty() {
-        page.push_str(&chart("distance of the slopes, |a1 - a2|", &[("|a1 - a2|", apart)]));
+        page.push_str(&chart("distance of the slopes, |a1 - a2|", count, &[("|a1 - a2|", apart)]));
     }
-    page.push_str(&chart("coefficients", &all(false)));
+    page.push_str(&chart("coefficients", count, &all(false)));
     page.push_str(&chart(
         "deviation of coefficients between photos, mean over channels",
+        count,
         &all(true),
     ));
     let attention = of(|a| a.attention);
     if !attention.is_empty() {
-        page.push_str(&chart("attention, over positions and photos", &[("attention", attention)]));
+        let series = [("attention", attention)];
+        page.push_str(&chart("attention, over positions and photos", count, &series));
     }
 }
 
@@ -113,7 +115,8 @@ fn histograms(page: &mut String, statistics: &Statistics) {
     page.push_str(
         "<h2>Output against input</h2>\n<p>All positions, channels and photos; the brighter, the more \
          often. The red lines are y = x and y = -x. A static function would be one line; a ReLU would be \
-         y = 0 on the left and y = x on the right.</p>\n<div class=\"grid\">\n",
+         y = 0 on the left and y = x on the right. Where an activation also adds another channel, such as \
+         Shift-Max, points lie beside the lines.</p>\n<div class=\"grid\">\n",
     );
     for (number, layer) in statistics.layers.iter().enumerate() {
         if let Some(histogram) = &layer.histogram {

@@ -70,7 +70,11 @@ fn distances(statistics: &Statistics, photo: usize) -> String {
             }
         }
     }
-    chart("distance of coefficients from those of the mean photo, mean over channels", &series)
+    chart(
+        "distance of coefficients from those of the mean photo, mean over channels",
+        statistics.layers.len(),
+        &series,
+    )
 }
 
 /// The coefficients of an activation for a photo against the means, each parameter in its own range.

@@ -162,6 +162,26 @@ impl Statistics {
     }
 }
 
+impl Summary {
+    /// States which shares of all functions have unusual slopes and intercepts.
+    pub fn shares(&self) -> String {
+        let slopes = |share: f64| {
+            format!("{:.0}% of all functions have a slope below 0 or above 1", 100.0 * share)
+        };
+        let shifted = |share: f64| format!("{:.0}%", 100.0 * share);
+        match (self.unusual_slopes.map(slopes), self.intercepts.map(shifted)) {
+            (Some(slopes), Some(share)) => {
+                format!("{slopes}, {share} an intercept beyond {SHIFTED}")
+            }
+            (Some(slopes), None) => format!("{slopes}, and there are no intercepts"),
+            (None, Some(share)) => {
+                format!("{share} of all functions have an intercept beyond {SHIFTED}")
+            }
+            (None, None) => "the functions have neither slopes nor intercepts".into(),
+        }
+    }
+}
+
 impl Layer {
     fn with_unusual_slopes(&self) -> Option<u64> {
         (self.slopes > 0).then_some(self.unusual_slopes)
@@ -360,5 +380,19 @@ mod tests {
         assert_eq!((histogram.counts[0], histogram.outside), (1, 1));
         assert_eq!(histogram.counts[BINS * BINS - 1], 1);
         assert_eq!(histogram.counts[BINS - 1], 1);
+    }
+
+    #[test]
+    fn shares_are_stated_of_what_there_is() {
+        let shares = |unusual_slopes, intercepts| {
+            Summary { activations: Vec::new(), unusual_slopes, intercepts }.shares()
+        };
+        let slopes = "51% of all functions have a slope below 0 or above 1";
+        assert_eq!(
+            shares(Some(0.512), Some(0.37)),
+            format!("{slopes}, 37% an intercept beyond 0.05")
+        );
+        assert_eq!(shares(Some(0.512), None), format!("{slopes}, and there are no intercepts"));
+        assert_eq!(shares(None, Some(0.37)), "37% of all functions have an intercept beyond 0.05");
     }
 }

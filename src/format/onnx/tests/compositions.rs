@@ -247,3 +247,62 @@ fn random_numbers_are_refused_unless_they_cannot_matter() {
     let unused = vec![node("RandomNormalLike", &["x"], "r"), node("Relu", &["x"], "y")];
     assert!(open(&model(unused, vec![])).is_ok());
 }
+
+/// A model that adds to `x` what a `DequantizeLinear` of opset 21 gives.
+fn dequantised(
+    integers: proto::Tensor,
+    others: Vec<proto::Tensor>,
+    attributes: &[proto::Attribute],
+) -> proto::Model {
+    let inputs: Vec<String> =
+        std::iter::once(&integers).chain(&others).map(|tensor| tensor.name.clone()).collect();
+    let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+    let number = with(node("DequantizeLinear", &inputs, "w"), attributes);
+    let sizes: Vec<Option<i64>> = integers.dims.iter().map(|&size| Some(size)).collect();
+    let mut tensors = others;
+    tensors.push(integers);
+    let mut model = model(vec![number, node("Add", &["x", "w"], "y")], tensors);
+    model.graph.as_mut().unwrap().input = vec![value("x", &sizes)];
+    model.opset_import[0].version = 21;
+    model
+}
+
+#[test]
+fn integers_with_scales_are_numbers() {
+    let of_type = |data_type: i32, name: &str, dims: &[i64], data: &[i32]| proto::Tensor {
+        dims: dims.to_vec(),
+        data_type,
+        int32_data: data.to_vec(),
+        name: name.into(),
+        ..Default::default()
+    };
+    let (int8, uint8) = (3, 2);
+    let integers = || of_type(int8, "q", &[2, 3], &[-128, -1, 0, 1, 2, 127]);
+    let scale = |scales: &[f32], dims: &[i64]| vec![tensor("scale", dims, scales)];
+    let zeros = (&[2, 3][..], &[0.0; 6][..]);
+    let by_tensor = [-64.0, -0.5, 0.0, 0.5, 1.0, 63.5];
+    for dims in [&[][..], &[1]] {
+        gives(&dequantised(integers(), scale(&[0.5], dims), &[]), zeros, &[2, 3], &by_tensor);
+    }
+    let rows = [-128.0, -1.0, 0.0, 0.25, 0.5, 31.75];
+    for axis in [0, -2] {
+        let model = dequantised(integers(), scale(&[1.0, 0.25], &[2]), &[int("axis", axis)]);
+        gives(&model, zeros, &[2, 3], &rows);
+    }
+    let columns = [-128.0, -2.0, 0.0, 1.0, 4.0, 1016.0];
+    let by_column = || scale(&[1.0, 2.0, 8.0], &[3]);
+    gives(&dequantised(integers(), by_column(), &[]), zeros, &[2, 3], &columns);
+    let mut others = by_column();
+    others.push(of_type(uint8, "zero", &[3], &[128, 1, 0]));
+    let model = dequantised(of_type(uint8, "q", &[2, 3], &[0, 0, 0, 255, 1, 255]), others, &[]);
+    gives(&model, zeros, &[2, 3], &[-128.0, -2.0, 0.0, 127.0, 0.0, 2040.0]);
+
+    let words = "scale has 2 entries, but axis 1 of the input has size 3";
+    refused(&dequantised(integers(), scale(&[1.0; 2], &[2]), &[]), ErrorKind::Shape, words);
+    let model = dequantised(integers(), by_column(), &[int("axis", 2)]);
+    refused(&model, ErrorKind::Graph, "axis 2 does not exist in an input of 2 axes");
+    let model = dequantised(integers(), scale(&[1.0; 6], &[2, 3]), &[]);
+    refused(&model, ErrorKind::Graph, "scale has 2 axes, expected 0 or 1");
+    let model = dequantised(integers(), scale(&[1.0; 6], &[2, 3]), &[int("block_size", 1)]);
+    refused(&model, ErrorKind::Unsupported, "scales of blocks");
+}
