@@ -115,5 +115,6 @@ pub(super) fn rewrite_all(graph: &mut Rewriter) -> Result<Report> {
     rewrite::pool_before_conv(graph)?;
     rewrite::constant_sizes(graph)?;
     rewrite::transposed_conv(graph)?;
+    rewrite::deform_conv(graph)?;
     Ok(Report::of(graph, unrecognised, fixed_batch))
 }

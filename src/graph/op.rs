@@ -36,6 +36,9 @@ pub enum Op {
     /// `weight [Cout,Cin/groups,..]`, `offset [N,offset_groups*taps*axes,..]`, `[bias [Cout]]`,
     /// `[mask [N,offset_groups*taps,..]]`.
     DeformConv(DeformConv),
+    /// `y [N,taps*C,..]`, of which each tap has all channels of `x`. Inputs `x [N,C,H,W]`, `offset` and
+    /// `[mask]` as those of a [`DeformConv`](Self::DeformConv).
+    DeformedWindows(DeformedWindows),
     /// `alpha * A' B' + beta * C`. Inputs `A`, `B`, `[C]`.
     Gemm(Gemm),
     /// Inputs `A`, `B`; batched as numpy's `matmul`.
@@ -287,6 +290,7 @@ impl Op {
             Op::Conv(_) => "Conv",
             Op::ConvTranspose(_) => "ConvTranspose",
             Op::DeformConv(_) => "DeformConv",
+            Op::DeformedWindows(_) => "DeformedWindows",
             Op::Gemm(_) => "Gemm",
             Op::MatMul => "MatMul",
             Op::BatchNormalization { .. } => "BatchNormalization",
@@ -370,6 +374,7 @@ impl Op {
             Op::TopK(_) => (2..=2, 1..=2),
             Op::NonMaxSuppression(_) => (2..=5, 1..=1),
             Op::DeformConv(_) => (3..=5, 1..=1),
+            Op::DeformedWindows(_) => (2..=3, 1..=1),
             Op::Clip => (1..=3, 1..=1),
             Op::Where | Op::Range => (3..=3, 1..=1),
             Op::Variadic(_) | Op::Concat { .. } | Op::Interleave(_) => (1..=many, 1..=1),
@@ -408,7 +413,7 @@ impl Op {
         match self {
             Op::Clip | Op::Reduce(_) | Op::Squeeze | Op::Split { .. } => &[1, 2],
             Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm(_) | Op::MaxAffine(_) => &[2],
-            Op::DynamicConv(_) | Op::LayerNormalization { .. } => &[2],
+            Op::DynamicConv(_) | Op::LayerNormalization { .. } | Op::DeformedWindows(_) => &[2],
             Op::DeformConv(_) => &[3, 4],
             Op::NonMaxSuppression(_) => &[2, 3, 4],
             Op::Resize(_) => &[1, 2, 3],

@@ -21,6 +21,7 @@ pub mod grouped;
 pub mod heads;
 pub mod hyperfunction;
 pub mod interleave;
+pub mod interpolate;
 pub mod layer_norm;
 pub mod layout;
 pub mod max_affine;

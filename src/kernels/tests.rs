@@ -3,6 +3,7 @@
 
 mod dynamic_conv;
 mod grouped;
+mod interpolate;
 mod normalisation;
 mod sample;
 mod sound;

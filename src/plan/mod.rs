@@ -43,10 +43,10 @@ pub use steps::{
     Arguments, Arithmetic, AttentionPrimitive, ChannelsPrimitive, CoefficientsPrimitive,
     ConvPrimitive, DepthwisePrimitive, DynamicConvPrimitive, Elementwise, ExpandPrimitive,
     GatePrimitive, GlobalAveragePrimitive, GroupCoefficientsPrimitive, GroupedPrimitive,
-    HeadsPrimitive, Inputs, InterleavePrimitive, LayerNormPrimitive, LinesPrimitive, MOST_INPUTS,
-    MOST_OUTPUTS, MatrixProduct, Movement, Normalisation, PackPrimitive, PixelsPrimitive,
-    PoolPrimitive, Primitive, Reduction, RowsPrimitive, SamplePrimitive, Sampling, ScoreBias,
-    ShiftMaxPrimitive, StepEpilogue, TensorInputs, TensorOperation, TransformPrimitive, View,
-    WindowShape, WinogradPrimitive,
+    HeadsPrimitive, Inputs, InterleavePrimitive, InterpolatePrimitive, LayerNormPrimitive,
+    LinesPrimitive, MOST_INPUTS, MOST_OUTPUTS, MatrixProduct, Movement, Normalisation,
+    PackPrimitive, PixelsPrimitive, PoolPrimitive, Positions, Primitive, Reduction, RowsPrimitive,
+    SamplePrimitive, Sampling, ScoreBias, ShiftMaxPrimitive, StepEpilogue, TensorInputs,
+    TensorOperation, TransformPrimitive, View, WindowShape, WinogradPrimitive,
 };
 pub use threads::{MOST_THREADS, Team, Workers};

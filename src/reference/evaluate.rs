@@ -27,6 +27,7 @@ pub fn evaluate(op: &Op, inputs: &[Option<&Tensor>], outputs: usize) -> Result<V
             convolution::conv_transpose(conv, first()?, second()?, inputs.optional(2))
         }
         Op::DeformConv(op) => sampling::deform_conv(op, &inputs),
+        Op::DeformedWindows(op) => sampling::deformed_windows(op, &inputs),
         Op::GridSample(op) => sampling::grid_sample(op, first()?, second()?),
         Op::RoiAlign(op) => sampling::roi_align(op, &inputs),
         Op::Gemm(gemm) => linear::gemm(gemm, first()?, second()?, inputs.optional(2)),

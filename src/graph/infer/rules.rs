@@ -14,6 +14,7 @@ pub(super) fn types(cx: &Context) -> Answer<Vec<TensorType>> {
         Op::Conv(conv) => windows::conv(cx, conv),
         Op::ConvTranspose(conv) => windows::conv_transpose(cx, conv),
         Op::DeformConv(conv) => windows::deform_conv(cx, conv),
+        Op::DeformedWindows(op) => windows::deformed_windows(cx, op),
         Op::Pool(pool) => {
             let values = windows::pool(cx, pool)?;
             let positions = TensorType { dtype: DType::I64, dims: values.dims.clone() };

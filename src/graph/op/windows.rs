@@ -37,6 +37,15 @@ pub struct DeformConv {
     pub offset_groups: usize,
 }
 
+/// What the windows of a deformable convolution read: the map of which it is a convolution with one tap.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeformedWindows {
+    /// Height and width of the window.
+    pub kernel: [usize; 2],
+    /// The attributes of the deformable convolution.
+    pub deform: DeformConv,
+}
+
 /// Attributes of a transposed convolution. Empty `strides` and `dilations` are all ones, an empty
 /// `output_padding` is all zeros.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
