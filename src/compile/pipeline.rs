@@ -95,6 +95,7 @@ fn validate(graph: &mut Graph) -> Result<()> {
 pub(super) fn rewrite_all(graph: &mut Rewriter) -> Result<Report> {
     rewrite::simplify(graph)?;
     rewrite::constant_shapes(graph)?;
+    rewrite::squeezed_batch(graph)?;
     rewrite::merge_means(graph)?;
     rewrite::dynamic_conv(graph)?;
     rewrite::simplify(graph)?;

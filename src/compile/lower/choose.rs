@@ -158,7 +158,7 @@ pub(super) fn convolution<'g>(net: &Network<'g>, node: &'g Node) -> Option<Convo
             let vectors = window.is_pointwise() && maps.is_vectors(x) && maps.is_vectors(value);
             (window, vectors)
         }
-        _ => (WindowShape::pointwise(), maps.is_vectors(x)),
+        _ => (WindowShape::of_rows(), maps.is_vectors(x)),
     };
     Some(Convolution { layer: Layer { value, form, weight, bias }, window, vectors })
 }
@@ -181,6 +181,7 @@ pub(super) fn window(conv: &Conv, kernel: [usize; 2]) -> WindowShape {
         dilations: conv.dilations.clone(),
         padding: conv.padding.clone(),
         ceil_mode: false,
+        of_rows: false,
     }
 }
 
@@ -262,6 +263,7 @@ fn pool(net: &Network, node: &Node, op: &Pool) -> Option<PoolPrimitive> {
         dilations: op.dilations.clone(),
         padding: op.padding.clone(),
         ceil_mode: op.ceil_mode,
+        of_rows: false,
     };
     (fits && only_values).then_some(PoolPrimitive { kind, window })
 }
