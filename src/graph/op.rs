@@ -68,6 +68,8 @@ pub enum Op {
         /// Added to the variance.
         epsilon: f32,
     },
+    /// Local response normalization. Input `x [N,C,..]`.
+    Lrn(Lrn),
     /// A function of one element. Input `x`.
     Unary(Unary),
     /// `min(max(x, min), max)`. Inputs `x`, `[min]`, `[max]`, both scalars.
@@ -297,6 +299,7 @@ impl Op {
             Op::InstanceNormalization { .. } => "InstanceNormalization",
             Op::LayerNormalization { .. } => "LayerNormalization",
             Op::GroupNormalization { .. } => "GroupNormalization",
+            Op::Lrn(_) => "LRN",
             Op::Unary(unary) => unary.name(),
             Op::Clip => "Clip",
             Op::PRelu => "PRelu",
@@ -400,6 +403,7 @@ impl Op {
             | Op::DepthToSpace { .. }
             | Op::Identity
             | Op::ConstantOfShape { .. }
+            | Op::Lrn(_)
             | Op::Shape { .. }
             | Op::Size
             | Op::Cast { .. }

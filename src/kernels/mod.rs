@@ -24,6 +24,7 @@ pub mod interleave;
 pub mod interpolate;
 pub mod layer_norm;
 pub mod layout;
+pub mod local_response;
 pub mod max_affine;
 pub mod normalisation;
 mod packing;

@@ -4,6 +4,7 @@
 mod dynamic_conv;
 mod grouped;
 mod interpolate;
+mod local_response;
 mod normalisation;
 mod sample;
 mod sound;

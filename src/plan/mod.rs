@@ -44,9 +44,9 @@ pub use steps::{
     ConvPrimitive, DepthwisePrimitive, DynamicConvPrimitive, Elementwise, ExpandPrimitive,
     GatePrimitive, GlobalAveragePrimitive, GroupCoefficientsPrimitive, GroupedPrimitive,
     HeadsPrimitive, Inputs, InterleavePrimitive, InterpolatePrimitive, LayerNormPrimitive,
-    LinesPrimitive, MOST_INPUTS, MOST_OUTPUTS, MatrixProduct, Movement, Normalisation,
-    PackPrimitive, PixelsPrimitive, PoolPrimitive, Positions, Primitive, Reduction, RowsPrimitive,
-    SamplePrimitive, Sampling, ScoreBias, ShiftMaxPrimitive, StepEpilogue, TensorInputs,
-    TensorOperation, TransformPrimitive, View, WindowShape, WinogradPrimitive,
+    LinesPrimitive, LocalResponsePrimitive, MOST_INPUTS, MOST_OUTPUTS, MatrixProduct, Movement,
+    Normalisation, PackPrimitive, PixelsPrimitive, PoolPrimitive, Positions, Primitive, Reduction,
+    RowsPrimitive, SamplePrimitive, Sampling, ScoreBias, ShiftMaxPrimitive, StepEpilogue,
+    TensorInputs, TensorOperation, TransformPrimitive, View, WindowShape, WinogradPrimitive,
 };
 pub use threads::{MOST_THREADS, Team, Workers};

@@ -40,6 +40,7 @@ pub fn evaluate(op: &Op, inputs: &[Option<&Tensor>], outputs: usize) -> Result<V
         Op::GroupCoefficients { num_groups, epsilon } => {
             normalise::coefficients(&inputs, *num_groups, *epsilon)
         }
+        Op::Lrn(op) => normalise::local_response(op, first()?),
         Op::LayerNormalization { axis, epsilon } => normalise::layer(&inputs, *axis, *epsilon),
         Op::Softmax(softmax) => normalise::softmax(softmax, first()?, false),
         Op::LogSoftmax(softmax) => normalise::softmax(softmax, first()?, true),

@@ -18,7 +18,7 @@ use crate::kernels::grouped::Groups;
 use crate::kernels::pool::Pooling;
 use crate::plan::{
     AttentionPrimitive, GlobalAveragePrimitive, GroupCoefficientsPrimitive, LayerNormPrimitive,
-    PoolPrimitive, Primitive, RowsPrimitive, WindowShape,
+    LocalResponsePrimitive, PoolPrimitive, Primitive, RowsPrimitive, WindowShape,
 };
 use crate::tensor::{DType, Tensor};
 
@@ -338,6 +338,11 @@ pub(super) fn plain(net: &Network, node: &Node) -> Option<Box<dyn Primitive>> {
         }
         &Op::LayerNormalization { axis, epsilon } => {
             Some(Box::new(layer_norm(net, node, axis, epsilon)?))
+        }
+        &Op::Lrn(lrn) => {
+            let x = node.input(0)?;
+            let is_map = net.maps.is_nchw(x) && net.graph.constant(x).is_none();
+            is_map.then(|| Box::new(LocalResponsePrimitive(lrn)) as Box<_>)
         }
         &Op::GroupCoefficients { num_groups, epsilon } => {
             let channels = net.maps.channels(node.input(0)?)?;

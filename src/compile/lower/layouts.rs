@@ -180,6 +180,7 @@ fn has_channels_second(op: &Op) -> bool {
             | Op::BatchNormalization { .. }
             | Op::InstanceNormalization { .. }
             | Op::GroupNormalization { .. }
+            | Op::Lrn(_)
             | Op::DynamicConv(_)
             | Op::MaxAffine(_)
             | Op::ChannelActivation(_)

@@ -26,6 +26,7 @@ pub(super) fn types(cx: &Context) -> Answer<Vec<TensorType>> {
         Op::BatchNormalization { .. } => normalisation::batch(cx),
         Op::InstanceNormalization { .. } => normalisation::instance(cx),
         Op::LayerNormalization { axis, .. } => normalisation::layer(cx, *axis),
+        Op::Lrn(lrn) => normalisation::local_response(cx, lrn),
         Op::GroupNormalization { num_groups, .. } => normalisation::group(cx, *num_groups),
         Op::Softmax(softmax) | Op::LogSoftmax(softmax) => normalisation::softmax(cx, softmax),
         Op::Unary(unary) => elementwise::unary(cx, *unary),

@@ -67,6 +67,7 @@ impl Scope<'_> {
             | Op::BatchNormalization { .. }
             | Op::InstanceNormalization { .. }
             | Op::GroupNormalization { .. }
+            | Op::Lrn(_)
             | Op::GlobalPool(_)
             | Op::DepthToSpace { .. }
             | Op::Hyperfunction(_)
