@@ -97,6 +97,7 @@ pub(super) fn rewrite_all(graph: &mut Rewriter) -> Result<Report> {
     rewrite::constant_shapes(graph)?;
     rewrite::squeezed_batch(graph)?;
     rewrite::merge_means(graph)?;
+    rewrite::sum_of_squares(graph)?;
     rewrite::dynamic_conv(graph)?;
     rewrite::simplify(graph)?;
     rewrite::spelled_activations(graph)?;

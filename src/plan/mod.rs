@@ -42,11 +42,12 @@ pub use run::{CancelToken, Outputs, RunOptions, Runner, StepTime, Watch};
 pub use steps::{
     Arguments, Arithmetic, AttentionPrimitive, ChannelsPrimitive, CoefficientsPrimitive,
     ConvPrimitive, DepthwisePrimitive, DynamicConvPrimitive, Elementwise, ExpandPrimitive,
-    GatePrimitive, GlobalAveragePrimitive, GroupCoefficientsPrimitive, GroupedPrimitive,
-    HeadsPrimitive, Inputs, InterleavePrimitive, InterpolatePrimitive, LayerNormPrimitive,
-    LinesPrimitive, LocalResponsePrimitive, MOST_INPUTS, MOST_OUTPUTS, MatrixProduct, Movement,
-    Normalisation, PackPrimitive, PixelsPrimitive, PoolPrimitive, Positions, Primitive, Reduction,
-    RowsPrimitive, SamplePrimitive, Sampling, ScoreBias, ShiftMaxPrimitive, StepEpilogue,
-    TensorInputs, TensorOperation, TransformPrimitive, View, WindowShape, WinogradPrimitive,
+    GatePrimitive, GlobalAveragePrimitive, GlobalNormPrimitive, GroupCoefficientsPrimitive,
+    GroupedPrimitive, HeadsPrimitive, Inputs, InterleavePrimitive, InterpolatePrimitive,
+    LayerNormPrimitive, LinesPrimitive, LocalResponsePrimitive, MOST_INPUTS, MOST_OUTPUTS,
+    MatrixProduct, Movement, Normalisation, PackPrimitive, PixelsPrimitive, PoolPrimitive,
+    Positions, Primitive, Reduction, RowsPrimitive, SamplePrimitive, Sampling, ScoreBias,
+    ShiftMaxPrimitive, StepEpilogue, TensorInputs, TensorOperation, TransformPrimitive, View,
+    WindowShape, WinogradPrimitive,
 };
 pub use threads::{MOST_THREADS, Team, Workers};

@@ -19,6 +19,7 @@ mod split_maxout;
 mod squeezed_batch;
 mod static_slopes;
 mod sum_convs;
+mod sum_of_squares;
 mod transposed_conv;
 
 pub use channel_affine::channel_affine;
@@ -40,6 +41,7 @@ pub use split_maxout::split_maxout;
 pub use squeezed_batch::squeezed_batch;
 pub use static_slopes::static_slopes;
 pub use sum_convs::sum_convs;
+pub use sum_of_squares::sum_of_squares;
 pub use transposed_conv::transposed_conv;
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ pub use lines::LinesPrimitive;
 pub use local_response::LocalResponsePrimitive;
 pub use normalisation::GroupCoefficientsPrimitive;
 pub use pixels::PixelsPrimitive;
-pub use pool::{GlobalAveragePrimitive, PoolPrimitive};
+pub use pool::{GlobalAveragePrimitive, GlobalNormPrimitive, PoolPrimitive};
 pub use primitive::Primitive;
 pub use product::MatrixProduct;
 pub use rows::RowsPrimitive;
