@@ -3,7 +3,7 @@
 
 use dyrelu::graph::{
     Binary, Conv, Dim, Gemm, Graph, MaxAffine, Node, Op, Padding, PoolKind, Reduce, ReduceKind,
-    Softmax, TensorType, Unary, ValueId, Variadic,
+    Scalar, ScatterReduction, Softmax, TensorType, Unary, ValueId, Variadic,
 };
 use dyrelu::{DType, Model, Options, Session, Tensor, reference};
 
@@ -99,17 +99,28 @@ impl Net {
 
     /// Returns `count` coefficients `[N, CHANNELS, 1, 1]` from -1 to 1.
     fn coefficients(&mut self, count: usize) -> Vec<ValueId> {
-        let pooled = self.apply(Op::GlobalPool(PoolKind::Average), &[self.x]);
-        let context = self.apply(Op::Flatten { axis: 1 }, &[pooled]);
-        let hidden = self.layer(context, CHANNELS, 3);
-        let hidden = self.unary(Unary::Relu, hidden);
-        let theta = self.layer(hidden, 3, count * CHANNELS);
-        let theta = self.unary(Unary::Sigmoid, theta);
+        let theta = self.sigmoids(count);
         let (two, one) = (self.number(2.0), self.number(1.0));
         let theta = self.mul(theta, two);
         let theta = self.binary(Binary::Sub, theta, one);
         let theta = self.reshape(theta, &[-1, (count * CHANNELS) as i64, 1, 1]);
         self.split(theta, count)
+    }
+
+    /// Returns a coefficient `[N, CHANNELS, 1, 1]` from 0 to 1.
+    fn gate(&mut self) -> ValueId {
+        let theta = self.sigmoids(1);
+        self.reshape(theta, &[-1, CHANNELS as i64, 1, 1])
+    }
+
+    /// Returns `count` numbers from 0 to 1 for each channel, `[N, count * CHANNELS]`.
+    fn sigmoids(&mut self, count: usize) -> ValueId {
+        let pooled = self.apply(Op::GlobalPool(PoolKind::Average), &[self.x]);
+        let context = self.apply(Op::Flatten { axis: 1 }, &[pooled]);
+        let hidden = self.layer(context, CHANNELS, 3);
+        let hidden = self.unary(Unary::Relu, hidden);
+        let theta = self.layer(hidden, 3, count * CHANNELS);
+        self.unary(Unary::Sigmoid, theta)
     }
 
     /// Returns the pieces `p = a_1 x + b_1` and `q = a_2 x + b_2`.
@@ -143,6 +154,15 @@ impl Net {
         let (shares, one) = (self.shares(), self.number(1.0));
         let pi = self.min(shares, one);
         self.reshape(pi, &[0, 1, SIDES[0] as i64, SIDES[1] as i64])
+    }
+
+    /// As [`check`](Self::check). A hyperfunction computes the coefficients.
+    fn check_with_hyperfunction(mut self, output: ValueId, form: &str, k: usize) {
+        self.graph.set_outputs(vec![output]);
+        let model = Model::from_graph(self.graph.clone(), Options::default()).unwrap();
+        let found = &model.report().dynamic_activations;
+        assert!(found.iter().all(|activation| activation.squash.is_some()), "{found:?}");
+        self.check(output, form, k);
     }
 
     /// Checks that the network has the given dynamic activations and nothing that is not recognised,
@@ -330,6 +350,103 @@ fn slopes_on_either_side_of_zero() {
     let (positive, negative) = (net.mul(positive, a), net.mul(negative, b));
     let y = net.add(negative, positive);
     net.check(y, "two slopes", 2);
+}
+
+#[test]
+fn slopes_that_a_comparison_with_zero_selects() {
+    let comparisons =
+        [(Binary::Greater, true), (Binary::GreaterOrEqual, true), (Binary::Less, false)];
+    for (comparison, is_above) in comparisons {
+        for reversed in [false, true] {
+            let mut net = Net::new();
+            let [a, b]: [ValueId; 2] = net.coefficients(2).try_into().unwrap();
+            let zero = net.number(0.0);
+            let condition = match reversed {
+                false => net.binary(comparison, net.x, zero),
+                true => net.binary(comparison, zero, net.x),
+            };
+            let (positive, negative) = (net.mul(net.x, a), net.mul(b, net.x));
+            let y = match is_above != reversed {
+                true => net.apply(Op::Where, &[condition, positive, negative]),
+                false => net.apply(Op::Where, &[condition, negative, positive]),
+            };
+            net.check(y, "two slopes", 2);
+        }
+    }
+
+    // x > 0 ? x : a x with `a` from 0 to 1
+    let mut net = Net::new();
+    let slope = net.gate();
+    let zero = net.number(0.0);
+    let condition = net.binary(Binary::Greater, net.x, zero);
+    let negative = net.mul(net.x, slope);
+    let y = net.apply(Op::Where, &[condition, net.x, negative]);
+    net.check(y, "APReLU", 2);
+
+    // x > 0 ? a x : -x
+    let mut net = Net::new();
+    let slope = net.coefficients(1)[0];
+    let zero = net.number(0.0);
+    let condition = net.binary(Binary::Greater, net.x, zero);
+    let (positive, negative) = (net.mul(slope, net.x), net.unary(Unary::Neg, net.x));
+    let y = net.apply(Op::Where, &[condition, positive, negative]);
+    net.check(y, "two slopes", 2);
+}
+
+/// `theta[:, 0] += 1` is exported as a scatter.
+#[test]
+fn coefficients_of_which_a_part_was_assigned() {
+    for by_elements in [false, true] {
+        let mut net = Net::new();
+        let parts = net.coefficients(4);
+        let theta = net.apply(Op::Concat { axis: 1 }, &parts);
+        let theta = net.reshape(theta, &[-1, 4, CHANNELS as i64]);
+        let theta = net.apply(Op::Transpose { perm: vec![1, 0, 2] }, &[theta]);
+        let (first, one) = (net.integers(&[0]), net.number(1.0));
+        let part = net.apply(Op::Gather { axis: 0 }, &[theta, first]);
+        let part = net.add(part, one);
+        let reduction = ScatterReduction::None;
+        let theta = if by_elements {
+            let shape = net.apply(Op::Shape { start: 0, end: None }, &[part]);
+            let zero = net.constant(Tensor::vector(vec![0i64]));
+            let places = net.apply(Op::Expand, &[zero, shape]);
+            net.apply(Op::ScatterElements { axis: 0, reduction }, &[theta, places, part])
+        } else {
+            let places = net.constant(Tensor::new(&[1, 1], vec![0i64]).unwrap());
+            net.apply(Op::ScatterNd { reduction }, &[theta, places, part])
+        };
+        let theta = net.apply(Op::Transpose { perm: vec![1, 0, 2] }, &[theta]);
+        let theta = net.reshape(theta, &[-1, 4 * CHANNELS as i64, 1, 1]);
+        let parts = net.split(theta, 4);
+        let [p, q] = [0, 2].map(|i| {
+            let product = net.mul(net.x, parts[i]);
+            net.add(product, parts[i + 1])
+        });
+        let y = net.max(p, q);
+        net.check_with_hyperfunction(y, "B", 2);
+    }
+}
+
+/// `einsum("bchw,bc->bchw", ones_like(x), b)`
+#[test]
+fn offsets_that_multiply_constant_ones() {
+    for reversed in [false, true] {
+        let mut net = Net::new();
+        let parts = net.coefficients(4);
+        let shape = net.apply(Op::Shape { start: 0, end: None }, &[net.x]);
+        let value = Scalar { dtype: DType::F32, value: 1.0 };
+        let ones = net.apply(Op::ConstantOfShape { value }, &[shape]);
+        let [p, q] = [0, 2].map(|i| {
+            let product = net.mul(net.x, parts[i]);
+            let offset = match reversed {
+                false => net.mul(ones, parts[i + 1]),
+                true => net.mul(parts[i + 1], ones),
+            };
+            net.add(product, offset)
+        });
+        let y = net.max(p, q);
+        net.check_with_hyperfunction(y, "B", 2);
+    }
 }
 
 #[test]

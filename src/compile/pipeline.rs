@@ -95,7 +95,9 @@ fn validate(graph: &mut Graph) -> Result<()> {
 pub(super) fn rewrite_all(graph: &mut Rewriter) -> Result<Report> {
     rewrite::simplify(graph)?;
     rewrite::constant_shapes(graph)?;
+    rewrite::squeezed_batch(graph)?;
     rewrite::merge_means(graph)?;
+    rewrite::sum_of_squares(graph)?;
     rewrite::dynamic_conv(graph)?;
     rewrite::simplify(graph)?;
     rewrite::spelled_activations(graph)?;
@@ -115,5 +117,6 @@ pub(super) fn rewrite_all(graph: &mut Rewriter) -> Result<Report> {
     rewrite::pool_before_conv(graph)?;
     rewrite::constant_sizes(graph)?;
     rewrite::transposed_conv(graph)?;
+    rewrite::deform_conv(graph)?;
     Ok(Report::of(graph, unrecognised, fixed_batch))
 }

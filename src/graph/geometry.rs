@@ -8,6 +8,7 @@ mod interpolation;
 mod places;
 mod products;
 mod resize;
+mod samples;
 mod windows;
 
 pub(crate) use fraction::Fraction;
@@ -15,6 +16,7 @@ pub(crate) use interpolation::taps;
 pub(crate) use places::{broadcast_places, strided_places};
 pub(crate) use products::{BatchedProduct, ProductSizes, gemm, matmul};
 pub(crate) use resize::{ResizeAxis, resize, resized_axes, scaled};
+pub(crate) use samples::{AxisTaps, grid_taps, linear_taps};
 pub(crate) use windows::{
     WindowAxis, WindowSpec, is_dense_pointwise, transposed_spec, transposed_window,
     transposed_windows, window, windows,

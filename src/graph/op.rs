@@ -36,6 +36,9 @@ pub enum Op {
     /// `weight [Cout,Cin/groups,..]`, `offset [N,offset_groups*taps*axes,..]`, `[bias [Cout]]`,
     /// `[mask [N,offset_groups*taps,..]]`.
     DeformConv(DeformConv),
+    /// `y [N,taps*C,..]`, of which each tap has all channels of `x`. Inputs `x [N,C,H,W]`, `offset` and
+    /// `[mask]` as those of a [`DeformConv`](Self::DeformConv).
+    DeformedWindows(DeformedWindows),
     /// `alpha * A' B' + beta * C`. Inputs `A`, `B`, `[C]`.
     Gemm(Gemm),
     /// Inputs `A`, `B`; batched as numpy's `matmul`.
@@ -65,6 +68,8 @@ pub enum Op {
         /// Added to the variance.
         epsilon: f32,
     },
+    /// Local response normalization. Input `x [N,C,..]`.
+    Lrn(Lrn),
     /// A function of one element. Input `x`.
     Unary(Unary),
     /// `min(max(x, min), max)`. Inputs `x`, `[min]`, `[max]`, both scalars.
@@ -287,12 +292,14 @@ impl Op {
             Op::Conv(_) => "Conv",
             Op::ConvTranspose(_) => "ConvTranspose",
             Op::DeformConv(_) => "DeformConv",
+            Op::DeformedWindows(_) => "DeformedWindows",
             Op::Gemm(_) => "Gemm",
             Op::MatMul => "MatMul",
             Op::BatchNormalization { .. } => "BatchNormalization",
             Op::InstanceNormalization { .. } => "InstanceNormalization",
             Op::LayerNormalization { .. } => "LayerNormalization",
             Op::GroupNormalization { .. } => "GroupNormalization",
+            Op::Lrn(_) => "LRN",
             Op::Unary(unary) => unary.name(),
             Op::Clip => "Clip",
             Op::PRelu => "PRelu",
@@ -370,6 +377,7 @@ impl Op {
             Op::TopK(_) => (2..=2, 1..=2),
             Op::NonMaxSuppression(_) => (2..=5, 1..=1),
             Op::DeformConv(_) => (3..=5, 1..=1),
+            Op::DeformedWindows(_) => (2..=3, 1..=1),
             Op::Clip => (1..=3, 1..=1),
             Op::Where | Op::Range => (3..=3, 1..=1),
             Op::Variadic(_) | Op::Concat { .. } | Op::Interleave(_) => (1..=many, 1..=1),
@@ -395,6 +403,7 @@ impl Op {
             | Op::DepthToSpace { .. }
             | Op::Identity
             | Op::ConstantOfShape { .. }
+            | Op::Lrn(_)
             | Op::Shape { .. }
             | Op::Size
             | Op::Cast { .. }
@@ -408,7 +417,7 @@ impl Op {
         match self {
             Op::Clip | Op::Reduce(_) | Op::Squeeze | Op::Split { .. } => &[1, 2],
             Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm(_) | Op::MaxAffine(_) => &[2],
-            Op::DynamicConv(_) | Op::LayerNormalization { .. } => &[2],
+            Op::DynamicConv(_) | Op::LayerNormalization { .. } | Op::DeformedWindows(_) => &[2],
             Op::DeformConv(_) => &[3, 4],
             Op::NonMaxSuppression(_) => &[2, 3, 4],
             Op::Resize(_) => &[1, 2, 3],

@@ -30,23 +30,33 @@ pub enum Pooling {
 /// multiple of that of `y`.
 pub fn scaled_sum(isa: Isa, rows: &[f32], factor: f32, y: &mut [f32]) {
     assert!(y.len().is_multiple_of(LANES) && !y.is_empty() && rows.len().is_multiple_of(y.len()));
-    isa.run_narrow(ScaledSum { rows, factor, y });
+    isa.run_narrow(ScaledSum::<false> { rows, factor, y });
 }
 
-struct ScaledSum<'a> {
+/// Computes the sums of the squares of the elements of each column of `rows`, whose rows have the length of
+/// `y`.
+///
+/// # Panics
+/// Those of [`scaled_sum`].
+pub fn sum_of_squares(isa: Isa, rows: &[f32], y: &mut [f32]) {
+    assert!(y.len().is_multiple_of(LANES) && !y.is_empty() && rows.len().is_multiple_of(y.len()));
+    isa.run_narrow(ScaledSum::<true> { rows, factor: 1.0, y });
+}
+
+struct ScaledSum<'a, const OF_SQUARES: bool> {
     rows: &'a [f32],
     factor: f32,
     y: &'a mut [f32],
 }
 
-impl Vectorised for ScaledSum<'_> {
+impl<const OF_SQUARES: bool> Vectorised for ScaledSum<'_, OF_SQUARES> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let width = self.y.len();
         for column in (0..width).step_by(LANES) {
-            // SAFETY: `y` and every row have `width` elements, a multiple of eight, as `scaled_sum`
+            // SAFETY: `y` and every row have `width` elements, a multiple of eight, as the callers
             // asserted.
             unsafe {
                 // Each run of 256 rows has a sum of its own: long sums lose fewer low bits.
@@ -54,7 +64,8 @@ impl Vectorised for ScaledSum<'_> {
                 for run in self.rows.chunks(width * 256) {
                     let mut sum = s.splat(0.0);
                     for row in run.chunks_exact(width) {
-                        sum = s.add(sum, s.load(row.as_ptr().add(column)));
+                        let x = s.load(row.as_ptr().add(column));
+                        sum = if OF_SQUARES { s.mul_add(x, x, sum) } else { s.add(sum, x) };
                     }
                     total = s.add(total, sum);
                 }

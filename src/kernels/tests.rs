@@ -3,6 +3,8 @@
 
 mod dynamic_conv;
 mod grouped;
+mod interpolate;
+mod local_response;
 mod normalisation;
 mod sample;
 mod sound;
@@ -15,7 +17,7 @@ use super::depthwise::{DepthwiseWeights, depthwise};
 use super::epilogue::{Epilogue, Join};
 use super::guarded::Guarded;
 use super::hyperfunction::{Coefficients, Squash, coefficients, storage};
-use super::pool::{Pooling, pool, scaled_sum};
+use super::pool::{Pooling, pool, scaled_sum, sum_of_squares};
 use super::transform::{transform, transform_in_place};
 use super::*;
 use crate::graph::{Op, Unary};
@@ -457,6 +459,12 @@ fn means(isa: Isa) {
         for (c, &y) in y.written(isa.name()).iter().enumerate() {
             let sum: f64 = x[c..].iter().step_by(width).map(|&x| f64::from(x)).sum();
             assert_close(y, 0.25 * sum, isa.name());
+        }
+        let mut y = Guarded::unwritten(width);
+        sum_of_squares(isa, &x, &mut y);
+        for (c, &y) in y.written(isa.name()).iter().enumerate() {
+            let sum: f64 = x[c..].iter().step_by(width).map(|&x| f64::from(x).powi(2)).sum();
+            assert_close(y, sum, isa.name());
         }
     }
 }

@@ -42,10 +42,11 @@ pub use run::{CancelToken, Outputs, RunOptions, Runner, StepTime, Watch};
 pub use steps::{
     Arguments, Arithmetic, AttentionPrimitive, ChannelsPrimitive, CoefficientsPrimitive,
     ConvPrimitive, DepthwisePrimitive, DynamicConvPrimitive, Elementwise, ExpandPrimitive,
-    GatePrimitive, GlobalAveragePrimitive, GroupCoefficientsPrimitive, GroupedPrimitive,
-    HeadsPrimitive, Inputs, InterleavePrimitive, LayerNormPrimitive, LinesPrimitive, MOST_INPUTS,
-    MOST_OUTPUTS, MatrixProduct, Movement, Normalisation, PackPrimitive, PixelsPrimitive,
-    PoolPrimitive, Primitive, Reduction, RowsPrimitive, SamplePrimitive, Sampling, ScoreBias,
+    GatePrimitive, GlobalAveragePrimitive, GlobalNormPrimitive, GroupCoefficientsPrimitive,
+    GroupedPrimitive, HeadsPrimitive, Inputs, InterleavePrimitive, InterpolatePrimitive,
+    LayerNormPrimitive, LinesPrimitive, LocalResponsePrimitive, MOST_INPUTS, MOST_OUTPUTS,
+    MatrixProduct, Movement, Normalisation, PackPrimitive, PixelsPrimitive, PoolPrimitive,
+    Positions, Primitive, Reduction, RowsPrimitive, SamplePrimitive, Sampling, ScoreBias,
     ShiftMaxPrimitive, StepEpilogue, TensorInputs, TensorOperation, TransformPrimitive, View,
     WindowShape, WinogradPrimitive,
 };

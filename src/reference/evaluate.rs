@@ -27,6 +27,7 @@ pub fn evaluate(op: &Op, inputs: &[Option<&Tensor>], outputs: usize) -> Result<V
             convolution::conv_transpose(conv, first()?, second()?, inputs.optional(2))
         }
         Op::DeformConv(op) => sampling::deform_conv(op, &inputs),
+        Op::DeformedWindows(op) => sampling::deformed_windows(op, &inputs),
         Op::GridSample(op) => sampling::grid_sample(op, first()?, second()?),
         Op::RoiAlign(op) => sampling::roi_align(op, &inputs),
         Op::Gemm(gemm) => linear::gemm(gemm, first()?, second()?, inputs.optional(2)),
@@ -39,6 +40,7 @@ pub fn evaluate(op: &Op, inputs: &[Option<&Tensor>], outputs: usize) -> Result<V
         Op::GroupCoefficients { num_groups, epsilon } => {
             normalise::coefficients(&inputs, *num_groups, *epsilon)
         }
+        Op::Lrn(op) => normalise::local_response(op, first()?),
         Op::LayerNormalization { axis, epsilon } => normalise::layer(&inputs, *axis, *epsilon),
         Op::Softmax(softmax) => normalise::softmax(softmax, first()?, false),
         Op::LogSoftmax(softmax) => normalise::softmax(softmax, first()?, true),

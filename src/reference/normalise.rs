@@ -3,7 +3,7 @@
 use super::inputs::Inputs;
 use super::numbers::{Numbers, floats};
 use crate::error::{Error, Result};
-use crate::graph::{Softmax, geometry};
+use crate::graph::{Lrn, Softmax, geometry};
 use crate::tensor::Tensor;
 
 fn per_channel(inputs: &Inputs, i: usize, channels: usize) -> Result<Vec<f64>> {
@@ -38,6 +38,23 @@ pub(super) fn batch(inputs: &Inputs, epsilon: f32) -> Result<Tensor> {
         let factor = scale[c] / (variance[c] + f64::from(epsilon)).sqrt();
         plane.iter_mut().for_each(|x| *x = (*x - mean[c]) * factor + bias[c]);
     }
+    Numbers::Float(y).into_tensor(x.shape(), x.dtype())
+}
+
+/// Divides each element by a power of the sum of squares over neighbouring channels.
+pub(super) fn local_response(op: &Lrn, x: &Tensor) -> Result<Tensor> {
+    let channels = channel_count(x)?;
+    let (plane, values) = (x.shape()[2..].iter().product::<usize>(), floats(x)?);
+    let [before, after] = op.reach();
+    let factor = f64::from(op.alpha) / op.size as f64;
+    let normalise = |(i, x): (usize, &f64)| {
+        let (first, c) = (i - i / plane % channels * plane, i / plane % channels);
+        let near =
+            c.saturating_sub(before)..channels.min(c.saturating_add(after).saturating_add(1));
+        let sum: f64 = near.map(|c| values[first + c * plane].powi(2)).sum();
+        x / (f64::from(op.bias) + factor * sum).powf(f64::from(op.beta))
+    };
+    let y = values.iter().enumerate().map(normalise).collect();
     Numbers::Float(y).into_tensor(x.shape(), x.dtype())
 }
 

@@ -4,24 +4,9 @@ use super::convolution::{bias_or_zeros, check_ranks, taps};
 use super::inputs::Inputs;
 use super::numbers::{Numbers, floats};
 use crate::error::{Error, Result};
-use crate::graph::geometry::{self, WindowSpec};
-use crate::graph::{DeformConv, GridSample, PoolKind, RoiAlign, SampleMode, SamplePadding};
+use crate::graph::geometry::{self, AxisTaps, WindowAxis, WindowSpec, linear_taps};
+use crate::graph::{DeformConv, DeformedWindows, GridSample, PoolKind, RoiAlign};
 use crate::tensor::{DType, Tensor, strides};
-
-/// The entries of one axis that a sample reads, with their weights.
-type AxisTaps = Vec<(usize, f64)>;
-
-/// Returns both neighbours of a position, with the weights of linear interpolation. Those outside of the
-/// axis are left out.
-fn linear(position: f64, size: usize) -> AxisTaps {
-    let low = position.floor();
-    let inside = |i: f64| i >= 0.0 && i < size as f64;
-    [(low, low + 1.0 - position), (low + 1.0, position - low)]
-        .into_iter()
-        .filter(|&(i, _)| inside(i))
-        .map(|(i, weight)| (i as usize, weight))
-        .collect()
-}
 
 /// Returns the sum of the elements that the taps of all axes select, times their weights.
 fn sample(plane: &[f64], steps: &[usize], axes: &[AxisTaps]) -> f64 {
@@ -33,60 +18,6 @@ fn sample(plane: &[f64], steps: &[usize], axes: &[AxisTaps]) -> f64 {
         }
         _ => plane[0],
     }
-}
-
-/// Reflects a position at the borders of an axis until it is inside.
-fn reflected(position: f64, size: usize, align_corners: bool) -> f64 {
-    let (low, span) = match align_corners {
-        true => (0.0, size as f64 - 1.0),
-        false => (-0.5, size as f64),
-    };
-    if span <= 0.0 {
-        return 0.0;
-    }
-    let distance = (position - low).abs();
-    let (flips, rest) = ((distance / span).floor(), distance % span);
-    if flips % 2.0 == 0.0 { low + rest } else { low + span - rest }
-}
-
-/// Moves a position into the axis, unless zeros are outside.
-fn padded(op: &GridSample, position: f64, size: usize) -> f64 {
-    let last = size as f64 - 1.0;
-    match op.padding {
-        SamplePadding::Zeros => position,
-        SamplePadding::Border => position.clamp(0.0, last),
-        SamplePadding::Reflection => reflected(position, size, op.align_corners).clamp(0.0, last),
-    }
-}
-
-/// Returns what a sample at `position` reads of an axis.
-fn grid_taps(op: &GridSample, position: f64, size: usize) -> AxisTaps {
-    let inside = |i: f64| (i >= 0.0 && i < size as f64).then_some(i as usize);
-    match op.mode {
-        SampleMode::Linear => linear(padded(op, position, size), size),
-        SampleMode::Nearest => {
-            let nearest = padded(op, position, size).round_ties_even();
-            inside(nearest).map(|i| (i, 1.0)).into_iter().collect()
-        }
-        SampleMode::Cubic => {
-            let low = position.floor();
-            let weights = cubic_weights(position - low);
-            let tap = |(i, weight): (usize, f64)| {
-                let at = padded(op, low - 1.0 + i as f64, size);
-                Some((inside(at)?, weight))
-            };
-            weights.into_iter().enumerate().filter_map(tap).collect()
-        }
-    }
-}
-
-/// Returns the weights of cubic convolution for the four elements around a position that is `t` after the
-/// second one (Keys, 1981, with `a = -0.75`).
-fn cubic_weights(t: f64) -> [f64; 4] {
-    const A: f64 = -0.75;
-    let near = |d: f64| ((A + 2.0) * d - (A + 3.0)) * d * d + 1.0;
-    let far = |d: f64| ((A * d - 5.0 * A) * d + 8.0 * A) * d - 4.0 * A;
-    [far(1.0 + t), near(t), near(1.0 - t), far(2.0 - t)]
 }
 
 pub(super) fn grid_sample(op: &GridSample, x: &Tensor, grid: &Tensor) -> Result<Tensor> {
@@ -113,16 +44,8 @@ pub(super) fn grid_sample(op: &GridSample, x: &Tensor, grid: &Tensor) -> Result<
         for p in 0..positions {
             let at = &grid[(image * positions + p) * axes..][..axes];
             // The grid names the last axis first.
-            let taps: Vec<AxisTaps> = (0..axes)
-                .map(|a| {
-                    let (g, size) = (at[axes - 1 - a], input[a] as f64);
-                    let position = match op.align_corners {
-                        true => (g + 1.0) / 2.0 * (size - 1.0),
-                        false => ((g + 1.0) * size - 1.0) / 2.0,
-                    };
-                    grid_taps(op, position, input[a])
-                })
-                .collect();
+            let taps = |a: usize| geometry::grid_taps(op, at[axes - 1 - a], input[a]);
+            let taps: Vec<AxisTaps> = (0..axes).map(taps).collect();
             for c in image * channels..(image + 1) * channels {
                 y[c * positions + p] = sample(&values[c * plane..][..plane], &steps, &taps);
             }
@@ -131,77 +54,156 @@ pub(super) fn grid_sample(op: &GridSample, x: &Tensor, grid: &Tensor) -> Result<
     Numbers::Float(y).into_tensor(&shape, dtype)
 }
 
-/// Computes a deformable convolution (Zhu et al., *Deformable ConvNets v2*): the tap of each window is read
-/// at its own position plus an offset, by linear interpolation with zeros outside, and times its mask.
+/// The windows of a deformable convolution (Zhu et al., *Deformable ConvNets v2*): the tap of each window is
+/// read at its own position plus an offset, by linear interpolation with zeros outside, and times its mask.
+struct Deformation<'a> {
+    /// The sizes of the map.
+    input: &'a [usize],
+    windows: Vec<WindowAxis>,
+    output: Vec<usize>,
+    channels: usize,
+    offset_groups: usize,
+    taps: Vec<Vec<usize>>,
+    values: Vec<f64>,
+    offset: Vec<f64>,
+    mask: Option<Vec<f64>>,
+}
+
+impl<'a> Deformation<'a> {
+    fn new(
+        op: &DeformConv,
+        kernel: &[usize],
+        x: &'a Tensor,
+        offset: &Tensor,
+        mask: Option<&Tensor>,
+    ) -> Result<Self> {
+        let (images, channels, input) = (x.shape()[0], x.shape()[1], &x.shape()[2..]);
+        if op.offset_groups == 0 || channels % op.offset_groups != 0 {
+            return Err(Error::shape(format!(
+                "{channels} channels do not form {} groups for offsets",
+                op.offset_groups
+            )));
+        }
+        let windows = geometry::windows(input, WindowSpec::from_conv(&op.conv, kernel), false)?;
+        let output: Vec<usize> = windows.iter().map(|a| a.output).collect();
+        let tap_count = kernel.iter().product::<usize>();
+        let masks = op.offset_groups.checked_mul(tap_count);
+        let masks = masks.filter(|n| n.checked_mul(kernel.len()).is_some());
+        let masks =
+            masks.ok_or_else(|| Error::shape("there are too many offsets to be counted"))?;
+        let expect = |tensor: &Tensor, what: &str, channels: usize| {
+            let wanted = [&[images, channels], output.as_slice()].concat();
+            match tensor.shape() == wanted {
+                true => floats(tensor),
+                false => Err(Error::shape(format!(
+                    "{what} must have shape {wanted:?}, found {:?}",
+                    tensor.shape()
+                ))),
+            }
+        };
+        let offset = expect(offset, "the offset", masks * kernel.len())?;
+        let mask = mask.map(|mask| expect(mask, "the mask", masks)).transpose()?;
+        let (values, taps, offset_groups) = (floats(x)?, taps(kernel), op.offset_groups);
+        Ok(Deformation {
+            input,
+            windows,
+            output,
+            channels,
+            offset_groups,
+            taps,
+            values,
+            offset,
+            mask,
+        })
+    }
+
+    /// Returns the number of positions of the output.
+    fn positions(&self) -> usize {
+        self.output.iter().product()
+    }
+
+    /// Returns what tap `t` of each window reads of a channel of an image.
+    fn read(&self, image: usize, channel: usize, t: usize) -> Vec<f64> {
+        let (axes, positions) = (self.input.len(), self.positions());
+        let (plane, steps) = (self.input.iter().product::<usize>(), strides(self.input));
+        let group = channel / (self.channels / self.offset_groups);
+        let x = &self.values[(image * self.channels + channel) * plane..][..plane];
+        let mask_plane = (image * self.offset_groups + group) * self.taps.len() + t;
+        let output_steps = strides(&self.output);
+        let at = |p: usize| {
+            let position = |a: usize| {
+                let w = &self.windows[a];
+                let index = p / output_steps[a] % self.output[a];
+                let start = (index * w.stride + self.taps[t][a] * w.dilation) as f64;
+                start - w.before as f64 + self.offset[(mask_plane * axes + a) * positions + p]
+            };
+            let taps: Vec<AxisTaps> =
+                (0..axes).map(|a| linear_taps(position(a), self.input[a])).collect();
+            let strength = self.mask.as_ref().map_or(1.0, |m| m[mask_plane * positions + p]);
+            strength * sample(x, &steps, &taps)
+        };
+        (0..positions).map(at).collect()
+    }
+}
+
+/// Computes a deformable convolution.
 pub(super) fn deform_conv(op: &DeformConv, inputs: &Inputs) -> Result<Tensor> {
     let (x, weight, offset) = (inputs.required(0)?, inputs.required(1)?, inputs.required(2)?);
     let groups = op.conv.groups;
     check_ranks(x, weight, groups)?;
     let (images, channels, filters) = (x.shape()[0], x.shape()[1], weight.shape()[0]);
-    let depth = channels / groups;
-    let (input, kernel) = (&x.shape()[2..], &weight.shape()[2..]);
-    if weight.shape()[1] != depth || op.offset_groups == 0 || channels % op.offset_groups != 0 {
+    let (depth, kernel) = (channels / groups, &weight.shape()[2..]);
+    if weight.shape()[1] != depth {
         return Err(Error::shape(format!(
-            "{channels} channels do not form {groups} groups for the weight {:?} and {} for offsets",
+            "{channels} channels do not form {groups} groups for the weight {:?}",
             weight.shape(),
-            op.offset_groups
         )));
     }
-    let windows = geometry::windows(input, WindowSpec::from_conv(&op.conv, kernel), false)?;
-    let output: Vec<usize> = windows.iter().map(|a| a.output).collect();
-    let shape = [&[images, filters], output.as_slice()].concat();
+    let deformation = Deformation::new(op, kernel, x, offset, inputs.optional(4))?;
+    let (positions, tap_count) = (deformation.positions(), deformation.taps.len());
+    let shape = [&[images, filters], deformation.output.as_slice()].concat();
     let count = geometry::element_count(&shape, DType::F64)?;
-    let (axes, tap_count) = (kernel.len(), kernel.iter().product::<usize>());
-    let masks = op.offset_groups.checked_mul(tap_count).filter(|n| n.checked_mul(axes).is_some());
-    let masks = masks.ok_or_else(|| Error::shape("there are too many offsets to be counted"))?;
-    let expect = |tensor: &Tensor, what: &str, channels: usize| {
-        let wanted = [&[images, channels], output.as_slice()].concat();
-        match tensor.shape() == wanted {
-            true => floats(tensor),
-            false => Err(Error::shape(format!(
-                "{what} must have shape {wanted:?}, found {:?}",
-                tensor.shape()
-            ))),
-        }
-    };
-    let offset = expect(offset, "the offset", masks * axes)?;
-    let mask = inputs.optional(4).map(|mask| expect(mask, "the mask", masks)).transpose()?;
-    let bias = bias_or_zeros(inputs.optional(3), filters)?;
-    let (values, weight, dtype) = (floats(x)?, floats(weight)?, x.dtype());
-    let (steps, plane) = (strides(input), input.iter().product::<usize>());
-    let (taps, positions) = (taps(kernel), output.iter().product::<usize>());
-    let output_steps = strides(&output);
+    let (bias, weight) = (bias_or_zeros(inputs.optional(3), filters)?, floats(weight)?);
 
     let mut y = Vec::with_capacity(count);
     for image in 0..images {
         let mut sums: Vec<f64> = bias.iter().flat_map(|&b| vec![b; positions]).collect();
         for channel in 0..channels {
-            let offset_group = channel / (channels / op.offset_groups);
-            let x = &values[(image * channels + channel) * plane..][..plane];
             let (group, within) = (channel / depth, channel % depth);
-            for (t, tap) in taps.iter().enumerate() {
-                let mask_plane = image * masks + offset_group * tap_count + t;
-                for p in 0..positions {
-                    let position = |a: usize| {
-                        let w = &windows[a];
-                        let index = p / output_steps[a] % output[a];
-                        let start = (index * w.stride + tap[a] * w.dilation) as f64;
-                        start - w.before as f64 + offset[(mask_plane * axes + a) * positions + p]
-                    };
-                    let axis_taps: Vec<AxisTaps> =
-                        (0..axes).map(|a| linear(position(a), input[a])).collect();
-                    let strength = mask.as_ref().map_or(1.0, |m| m[mask_plane * positions + p]);
-                    let value = strength * sample(x, &steps, &axis_taps);
-                    for filter in group * (filters / groups)..(group + 1) * (filters / groups) {
-                        let weight = weight[(filter * depth + within) * taps.len() + t];
-                        sums[filter * positions + p] += weight * value;
-                    }
+            for t in 0..tap_count {
+                let values = deformation.read(image, channel, t);
+                for filter in group * (filters / groups)..(group + 1) * (filters / groups) {
+                    let weight = weight[(filter * depth + within) * tap_count + t];
+                    let sums = &mut sums[filter * positions..][..positions];
+                    sums.iter_mut().zip(&values).for_each(|(sum, value)| *sum += weight * value);
                 }
             }
         }
         y.extend(sums);
     }
-    Numbers::Float(y).into_tensor(&shape, dtype)
+    Numbers::Float(y).into_tensor(&shape, x.dtype())
+}
+
+/// Computes what the windows of a deformable convolution read.
+pub(super) fn deformed_windows(op: &DeformedWindows, inputs: &Inputs) -> Result<Tensor> {
+    let (x, offset) = (inputs.required(0)?, inputs.required(1)?);
+    if x.shape().len() != 4 {
+        return Err(Error::shape(format!("expected a map [N, C, H, W], found {x:?}")));
+    }
+    let (images, channels) = (x.shape()[0], x.shape()[1]);
+    let deformation = Deformation::new(&op.deform, &op.kernel, x, offset, inputs.optional(2))?;
+    let tap_count = deformation.taps.len();
+    let depth = channels.checked_mul(tap_count);
+    let depth = depth.ok_or_else(|| Error::shape("there are too many taps to be counted"))?;
+    let shape = [&[images, depth], deformation.output.as_slice()].concat();
+    geometry::element_count(&shape, DType::F64)?;
+    let mut y = Vec::new();
+    for image in 0..images {
+        for t in 0..tap_count {
+            (0..channels).for_each(|channel| y.extend(deformation.read(image, channel, t)));
+        }
+    }
+    Numbers::Float(y).into_tensor(&shape, x.dtype())
 }
 
 /// The most samples along a side of a region. Regions come from data.
@@ -268,9 +270,9 @@ pub(super) fn roi_align(op: &RoiAlign, inputs: &Inputs) -> Result<Tensor> {
 /// nothing.
 fn region_taps(position: f64, size: usize) -> AxisTaps {
     if position < -1.0 || position > size as f64 {
-        return Vec::new();
+        return AxisTaps::default();
     }
-    linear(position.clamp(0.0, size as f64 - 1.0), size)
+    linear_taps(position.clamp(0.0, size as f64 - 1.0), size)
 }
 
 fn cell(
@@ -284,8 +286,7 @@ fn cell(
     let samples = rows.iter().flat_map(|row| columns.iter().map(move |column| (row, column)));
     match kind {
         PoolKind::Average => {
-            let sum: f64 =
-                samples.map(|(r, c)| sample(plane, &steps, &[r.clone(), c.clone()])).sum();
+            let sum: f64 = samples.map(|(&r, &c)| sample(plane, &steps, &[r, c])).sum();
             sum / (rows.len() * columns.len()).max(1) as f64
         }
         PoolKind::Max => {

@@ -260,6 +260,16 @@ fn a_constant_of_one_image_added_to_a_layer_of_a_batch() {
     net.assert_agrees(&[y]);
 }
 
+/// The product was refused as a window that does not fit.
+#[test]
+fn a_matrix_product_of_no_rows() {
+    let mut net = Net::new();
+    let x = net.input(&[2, 0, 3], None);
+    let weight = net.wave(&[3, 9]);
+    let y = net.apply(Op::MatMul, &[x, weight]);
+    net.assert_agrees(&[y]);
+}
+
 /// The resize was refused, although its result has no pixels either.
 #[test]
 fn a_resize_of_a_map_without_pixels() {

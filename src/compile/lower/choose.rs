@@ -9,7 +9,7 @@ use crate::compile::tuning::{JOINED_STEP, WINOGRAD_CHANNELS, WINOGRAD_SIDE};
 use crate::graph::geometry::is_row;
 use crate::graph::predicates::{all_ones, axis_from_front, is_one};
 use crate::graph::{
-    Binary, Conv, Dim, HiddenActivation, Node, Op, Padding, Pool, PoolKind, ReduceKind,
+    Binary, Conv, Dim, HiddenActivation, Node, Op, Padding, Pool, PoolKind, Reduce, ReduceKind,
     SpatialAttention, ValueId, Variadic,
 };
 use crate::kernels::activation::Activation;
@@ -17,8 +17,9 @@ use crate::kernels::conv::gathers;
 use crate::kernels::grouped::Groups;
 use crate::kernels::pool::Pooling;
 use crate::plan::{
-    AttentionPrimitive, GlobalAveragePrimitive, GroupCoefficientsPrimitive, LayerNormPrimitive,
-    PoolPrimitive, Primitive, RowsPrimitive, WindowShape,
+    AttentionPrimitive, GlobalAveragePrimitive, GlobalNormPrimitive, GroupCoefficientsPrimitive,
+    LayerNormPrimitive, LocalResponsePrimitive, PoolPrimitive, Primitive, RowsPrimitive,
+    WindowShape,
 };
 use crate::tensor::{DType, Tensor};
 
@@ -158,7 +159,7 @@ pub(super) fn convolution<'g>(net: &Network<'g>, node: &'g Node) -> Option<Convo
             let vectors = window.is_pointwise() && maps.is_vectors(x) && maps.is_vectors(value);
             (window, vectors)
         }
-        _ => (WindowShape::pointwise(), maps.is_vectors(x)),
+        _ => (WindowShape::of_rows(), maps.is_vectors(x)),
     };
     Some(Convolution { layer: Layer { value, form, weight, bias }, window, vectors })
 }
@@ -181,6 +182,7 @@ pub(super) fn window(conv: &Conv, kernel: [usize; 2]) -> WindowShape {
         dilations: conv.dilations.clone(),
         padding: conv.padding.clone(),
         ceil_mode: false,
+        of_rows: false,
     }
 }
 
@@ -262,6 +264,7 @@ fn pool(net: &Network, node: &Node, op: &Pool) -> Option<PoolPrimitive> {
         dilations: op.dilations.clone(),
         padding: op.padding.clone(),
         ceil_mode: op.ceil_mode,
+        of_rows: false,
     };
     (fits && only_values).then_some(PoolPrimitive { kind, window })
 }
@@ -273,26 +276,45 @@ pub(super) fn is_global_average(net: &Network, node: &Node) -> bool {
 
 /// Whether `node` pools over the pixels of each image.
 fn is_global(net: &Network, node: &Node, pool: PoolKind) -> bool {
-    let maps = &net.maps;
-    let Some(x) = node.input(0) else { return false };
-    let (Some(dims), Some(pixels)) = (maps.dims(x), maps.pixel_axes(x)) else { return false };
-    let rank = dims.len();
     let reduction = match pool {
         PoolKind::Average => ReduceKind::Mean,
         PoolKind::Max => ReduceKind::Max,
     };
-    let over_positions = match &node.op {
-        Op::GlobalPool(kind) => *kind == pool && maps.is_nchw(x),
-        Op::Reduce(reduce) if reduce.kind == reduction => {
+    match &node.op {
+        Op::GlobalPool(kind) => *kind == pool && is_over_pixels(net, node),
+        Op::Reduce(reduce) => reduce.kind == reduction && is_over_pixels(net, node),
+        _ => false,
+    }
+}
+
+/// Whether `node` combines the pixels of each image of a map that is no constant.
+fn is_over_pixels(net: &Network, node: &Node) -> bool {
+    let maps = &net.maps;
+    let Some(x) = node.input(0) else { return false };
+    let (Some(dims), Some(pixels)) = (maps.dims(x), maps.pixel_axes(x)) else { return false };
+    let over_pixels = match &node.op {
+        Op::GlobalPool(_) => maps.is_nchw(x),
+        Op::Reduce(_) => {
             let axes = node.input(1).and_then(|id| net.types.contents(id));
-            let axis = |dim: &Dim| axis_from_front(dim.as_const()?, rank);
+            let axis = |dim: &Dim| axis_from_front(dim.as_const()?, dims.len());
             let mut axes: Vec<_> = axes.unwrap_or_default().iter().map(axis).collect();
             axes.sort();
             axes.into_iter().eq(pixels.clone().map(Some))
         }
         _ => false,
     };
-    over_positions && !pixels.is_empty() && net.graph.constant(x).is_none()
+    over_pixels && !pixels.is_empty() && net.graph.constant(x).is_none()
+}
+
+/// Returns the norms of the channels of each image that `node` computes, or their squares.
+fn global_norm(net: &Network, node: &Node) -> Option<GlobalNormPrimitive> {
+    let Op::Reduce(Reduce { kind, .. }) = node.op else { return None };
+    let is_root = match kind {
+        ReduceKind::L2 => true,
+        ReduceKind::SumSquare => false,
+        _ => return None,
+    };
+    is_over_pixels(net, node).then_some(GlobalNormPrimitive { is_root })
 }
 
 /// Returns the normalisation of each pixel that `node` is, if the kernel can run it.
@@ -337,6 +359,11 @@ pub(super) fn plain(net: &Network, node: &Node) -> Option<Box<dyn Primitive>> {
         &Op::LayerNormalization { axis, epsilon } => {
             Some(Box::new(layer_norm(net, node, axis, epsilon)?))
         }
+        &Op::Lrn(lrn) => {
+            let x = node.input(0)?;
+            let is_map = net.maps.is_nchw(x) && net.graph.constant(x).is_none();
+            is_map.then(|| Box::new(LocalResponsePrimitive(lrn)) as Box<_>)
+        }
         &Op::GroupCoefficients { num_groups, epsilon } => {
             let channels = net.maps.channels(node.input(0)?)?;
             let numbers = |input: usize| {
@@ -351,6 +378,9 @@ pub(super) fn plain(net: &Network, node: &Node) -> Option<Box<dyn Primitive>> {
             is_map.then(|| Box::new(primitive) as Box<_>)
         }
         _ if is_global_average(net, node) => Some(Box::new(GlobalAveragePrimitive)),
+        Op::Reduce(Reduce { kind: ReduceKind::L2 | ReduceKind::SumSquare, .. }) => {
+            Some(Box::new(global_norm(net, node)?))
+        }
         _ => match lines::mean(net, node) {
             Some(mean) => Some(Box::new(mean)),
             None => Some(Box::new(global_maximum(net, node)?)),

@@ -34,9 +34,15 @@ impl Layouts {
         let layouts = vec![None; graph.values().len()];
         let mut layouts = Layouts { layouts, rearranged, orders, heads };
         for &input in graph.inputs() {
-            layouts.layouts[input.index()] = dims(types, input).and_then(by_rank);
+            let is_grid = |node: &Node| is_grid_of(node, input);
+            let layout = match graph.nodes().iter().any(is_grid) {
+                true => Some(Layout::Nhwc),
+                false => dims(types, input).and_then(by_rank),
+            };
+            layouts.layouts[input.index()] = layout;
         }
         for node in graph.nodes() {
+            layouts.settle_grid(node);
             for &output in node.outputs.iter().flatten() {
                 let known = layouts.of_output(graph, types, node, output);
                 let layout = known.or_else(|| layouts.rearrange(types, node, ones));
@@ -128,6 +134,14 @@ impl Layouts {
         }
     }
 
+    /// Gives the grid of a sampled map `[N,H,W,2]` channels that are last, unless it is computed from a map.
+    fn settle_grid(&mut self, node: &Node) {
+        let grid = node.input(1).filter(|&grid| is_grid_of(node, grid));
+        if let Some(grid) = grid.filter(|&grid| self.get(grid).is_none()) {
+            self.layouts[grid.index()] = Some(Layout::Nhwc);
+        }
+    }
+
     /// Gives constants that are combined with a map, element by element, the layout of the map.
     fn settle_constants(&mut self, graph: &Graph, types: &Types, node: &Node, output: ValueId) {
         let rank = dims(types, output).map(<[Dim]>::len);
@@ -138,6 +152,11 @@ impl Layouts {
             }
         }
     }
+}
+
+/// Whether `node` samples a map at the positions that `grid` states.
+fn is_grid_of(node: &Node, grid: ValueId) -> bool {
+    matches!(node.op, Op::GridSample(_)) && node.input(1) == Some(grid)
 }
 
 /// The sizes of an f32 value.
@@ -161,12 +180,16 @@ fn has_channels_second(op: &Op) -> bool {
             | Op::BatchNormalization { .. }
             | Op::InstanceNormalization { .. }
             | Op::GroupNormalization { .. }
+            | Op::Lrn(_)
             | Op::DynamicConv(_)
             | Op::MaxAffine(_)
             | Op::ChannelActivation(_)
             | Op::ShiftMax(_)
             | Op::DepthToSpace { .. }
             | Op::Interleave(_)
+            | Op::DeformConv(_)
+            | Op::DeformedWindows(_)
+            | Op::GridSample(_)
     )
 }
 

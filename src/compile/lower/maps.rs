@@ -81,6 +81,12 @@ impl<'g> Maps<'g> {
         is_plane && self.layout(value) == Some(Layout::Nchw)
     }
 
+    /// Whether a value is `[N,H,W,C]`.
+    pub fn is_nhwc(&self, value: ValueId) -> bool {
+        let is_plane = self.dims(value).is_some_and(|dims| dims.len() == 4);
+        is_plane && self.layout(value) == Some(Layout::Nhwc)
+    }
+
     /// Whether a value has its channels on its last axis, and is not known to have them elsewhere.
     pub fn has_channels_last(&self, value: ValueId) -> bool {
         let Some(dims) = self.dims(value) else { return false };

@@ -1,12 +1,14 @@
-//! Nodes that put pixels of maps elsewhere: interleaving, resizing and padding.
+//! Nodes that put pixels of maps elsewhere: interleaving, resizing, padding and sampling.
 
+use super::choose;
 use super::network::Network;
 use crate::graph::{
-    AspectRatioPolicy, CoordinateTransform, DepthOrder, Dim, Interleave, Node, Op, PadMode, Resize,
-    ValueId, geometry,
+    AspectRatioPolicy, CoordinateTransform, DeformedWindows, DepthOrder, Dim, GridSample,
+    Interleave, Node, Op, PadMode, Resize, ValueId, geometry,
 };
 use crate::plan::{
-    InterleavePrimitive, MOST_INPUTS, Primitive, SamplePrimitive, Sampling, StepEpilogue,
+    InterleavePrimitive, InterpolatePrimitive, MOST_INPUTS, Positions, Primitive, SamplePrimitive,
+    Sampling, StepEpilogue,
 };
 
 /// An operation that computes lines of pixels. Its step applies an epilogue.
@@ -20,6 +22,8 @@ enum Kind {
     Interleave { steps: [usize; 2], phases: Vec<[usize; 3]> },
     Resize { op: Resize, scales: Option<[f32; 2]> },
     Pad { mode: PadMode, before: [i64; 2], value: f32 },
+    Windows(DeformedWindows),
+    Grid(GridSample),
 }
 
 /// The inputs of a step that are left for its epilogue.
@@ -33,14 +37,25 @@ impl Resample {
             &Op::DepthToSpace { block, order } => depth_to_space(net, node, block, order)?,
             Op::Resize(op) => resize(net, node, op)?,
             &Op::Pad { mode } => pad(net, node, mode)?,
+            Op::DeformedWindows(op) => Kind::Windows(op.clone()),
+            &Op::GridSample(op) => Kind::Grid(op),
             _ => return None,
         };
         let inputs = match kind {
-            Kind::Interleave { .. } => node.inputs.iter().copied().collect::<Option<Vec<_>>>()?,
+            Kind::Interleave { .. } | Kind::Windows(_) | Kind::Grid(_) => {
+                node.inputs.iter().copied().collect::<Option<Vec<_>>>()?
+            }
             _ => vec![node.input(0)?],
         };
-        let are_maps = inputs.iter().chain([&node.output()]).all(|&value| net.maps.is_nchw(value));
-        let are_computed = inputs.iter().all(|&value| net.graph.constant(value).is_none());
+        let is_grid = |i: usize| i == 1 && matches!(kind, Kind::Grid(_));
+        let is_map = |(i, &value): (usize, &ValueId)| match is_grid(i) {
+            true => net.maps.is_nhwc(value),
+            false => net.maps.is_nchw(value),
+        };
+        let are_maps = inputs.iter().enumerate().all(is_map) && net.maps.is_nchw(node.output());
+        // Positions may be constants.
+        let maps = if matches!(kind, Kind::Windows(_) | Kind::Grid(_)) { 1 } else { inputs.len() };
+        let are_computed = inputs[..maps].iter().all(|&value| net.graph.constant(value).is_none());
         let fits = inputs.len() + INPUTS_OF_EPILOGUE <= MOST_INPUTS;
         (are_maps && are_computed && fits).then_some(Resample { inputs, kind })
     }
@@ -57,6 +72,15 @@ impl Resample {
             }
             &Kind::Pad { mode, before, value } => {
                 Box::new(SamplePrimitive::new(Sampling::Pad { mode, before }, value, epilogue))
+            }
+            Kind::Windows(DeformedWindows { kernel, deform }) => {
+                let window = choose::window(&deform.conv, *kernel);
+                let (groups, masked) = (deform.offset_groups, self.inputs.len() == 3);
+                let positions = Positions::Windows { window, groups, masked };
+                Box::new(InterpolatePrimitive { positions, epilogue })
+            }
+            &Kind::Grid(op) => {
+                Box::new(InterpolatePrimitive { positions: Positions::Grid(op), epilogue })
             }
         }
     }

@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 use super::scope::{Scope, as_written};
 use crate::graph::predicates::axis_from_front;
-use crate::graph::{Binary, Op, Squash, Unary, ValueId, Variadic};
+use crate::graph::{Binary, Op, ScatterReduction, Squash, Unary, ValueId, Variadic};
 use crate::reference;
 use crate::tensor::{DType, Tensor, num_elements};
 
@@ -310,6 +310,12 @@ impl<'s, 'g> Executor<'s, 'g> {
                 let parts: Vec<_> = (0..node.inputs.len()).map(input).collect::<Option<_>>()?;
                 concat(&node.op, &parts)
             }
+            // An assignment to a part, as in `theta[:, 0] += 1`.
+            Op::ScatterNd { reduction: ScatterReduction::None }
+            | Op::ScatterElements { reduction: ScatterReduction::None, .. } => {
+                let (x, updates) = (input(0)?, input(2)?);
+                scatter(&node.op, &x, &scope.probe_places(node.input(1)?)?, &updates)
+            }
             Op::Split { .. } => {
                 let part = node.outputs.iter().position(|o| *o == Some(value))?;
                 let x = input(0)?;
@@ -345,6 +351,14 @@ impl<'s, 'g> Executor<'s, 'g> {
             _ => None,
         }
     }
+}
+
+fn scatter(op: &Op, x: &Elements, places: &Tensor, updates: &Elements) -> Option<Elements> {
+    let numbers = [x.numbers(0)?, updates.numbers(x.elements.len())?];
+    let inputs = [Some(&numbers[0]), Some(places), Some(&numbers[1])];
+    let elements: Vec<Element> =
+        x.elements.iter().chain(updates.elements.iter()).copied().collect();
+    gather(&elements, reference::evaluate(op, &inputs, 1).ok()?.first()?)
 }
 
 fn concat(op: &Op, parts: &[Elements]) -> Option<Elements> {

@@ -2,7 +2,7 @@
 
 use crate::graph::infer::Types;
 use crate::graph::predicates::{axis_from_front, is_one};
-use crate::graph::{Bindings, Graph, Links, Node, Op, Rewriter, ValueId};
+use crate::graph::{Binary, Bindings, Graph, Links, Node, Op, Rewriter, ValueId};
 use crate::tensor::{DType, Tensor};
 
 /// A graph with its types and links.
@@ -89,6 +89,14 @@ impl Scope<'_> {
         Tensor::new(&self.probe_shape(value)?, numbers).ok()
     }
 
+    /// Returns places at the probe sizes: as [`probe_integers`](Self::probe_integers), or all of them equal.
+    pub(super) fn probe_places(&self, value: ValueId) -> Option<Tensor> {
+        self.probe_integers(value).or_else(|| {
+            let (place, shape) = (self.uniform(value)?, self.probe_shape(value)?);
+            Tensor::new(&shape, vec![place as i64; shape.iter().product()]).ok()
+        })
+    }
+
     /// Returns the shape of a value at the probe sizes.
     pub(super) fn probe_shape(&self, value: ValueId) -> Option<Vec<usize>> {
         let dims = &self.types.get(value)?.dims;
@@ -109,15 +117,26 @@ impl Scope<'_> {
         is_one(&self.types.get(output)?.dims[axis]).then_some((axis, start))
     }
 
-    /// Follows `value` back through operators that only repeat it along axes of size one.
+    /// Follows `value` back through operators that only repeat it along axes of size one, a product with
+    /// a map of ones included.
     pub(super) fn before_expansion(&self, value: ValueId) -> ValueId {
         let mut value = value;
         while let Some(node) = self.links.producer(value).map(|id| self.graph.node(id)) {
-            let Some(input) = node.input(0) else { break };
+            let Some(mut input) = node.input(0) else { break };
+            if node.op == Op::Binary(Binary::Mul)
+                && let Some(other) = node.input(1)
+                && self.uniform(input) == Some(1.0)
+            {
+                input = other;
+            }
             let dims = |v| self.types.get(v).map(|ty| ty.dims.as_slice());
             let (Some(inner), Some(outer)) = (dims(input), dims(value)) else { break };
             let repeats = match node.op {
                 Op::Identity | Op::Expand => true,
+                Op::Binary(Binary::Mul) => {
+                    let other = node.inputs.iter().flatten().find(|&&other| other != input);
+                    inner.len() == outer.len() && other.and_then(|&v| self.uniform(v)) == Some(1.0)
+                }
                 Op::Tile => inner.iter().zip(outer).all(|(i, o)| i == o || is_one(i)),
                 _ => false,
             };

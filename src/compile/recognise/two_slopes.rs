@@ -1,7 +1,7 @@
-//! Recognises activations with a slope on either side of zero that are written as a sum.
+//! Recognises activations with a slope on either side of zero that are written as a sum or a selection.
 //!
-//! The sum `p * max(x, 0) + n * min(x, 0)` has slope `p` above zero and slope `n` below. With `p = 1` it is
-//! equal to `max(x, n * x)` if `n` is at most 1. Adaptively parametric ReLU (Zhao et al., 2020) is
+//! The sum `p * max(x, 0) + n * min(x, 0)` has slope `p` above zero and slope `n` below, as has the selection
+//! `x > 0 ? p * x : n * x`. With `p = 1` they are equal to `max(x, n * x)` if `n` is at most 1. Adaptively parametric ReLU (Zhao et al., 2020) is
 //! written this way, with `n` from a hyperfunction that ends in a sigmoid.
 
 use super::coefficients::{Axes, Piece, are_constant, per_channel};
@@ -14,7 +14,7 @@ use crate::graph::{
     Binary, ChannelActivation, MaxAffine, Node, NodeId, Op, Rewriter, Unary, ValueId, Variadic,
 };
 
-/// Replaces such sums if the network computes at least one of the slopes.
+/// Replaces such sums and selections if the network computes at least one of the slopes.
 ///
 /// # Errors
 /// [`Graph`](crate::ErrorKind::Graph) or [`Shape`](crate::ErrorKind::Shape) if the graph
@@ -23,7 +23,7 @@ pub(super) fn recognise(graph: &mut Rewriter) -> Result<()> {
     let scope = Scope::of(graph);
     let mut matches = Vec::new();
     for id in graph.node_ids() {
-        let Some((activation, [positive, negative])) = match_sum(&scope, id) else { continue };
+        let Some((activation, [positive, negative])) = match_node(&scope, id) else { continue };
         let find = |pieces: &[Piece]| {
             hyperfunction::find(&scope, activation.axes, activation.channels, pieces)
         };
@@ -45,16 +45,18 @@ pub(super) fn recognise(graph: &mut Rewriter) -> Result<()> {
     rewrite(graph, matches, &pooled)
 }
 
-/// Returns the activation that a sum is, and its slopes above and below zero.
-fn match_sum(scope: &Scope, id: NodeId) -> Option<(Match, [Coefficient; 2])> {
+/// Returns the activation that a node computes, and its slopes above and below zero.
+fn match_node(scope: &Scope, id: NodeId) -> Option<(Match, [Coefficient; 2])> {
     let node = scope.graph.node(id);
-    let is_difference = match node.op {
-        Op::Binary(Binary::Add) => false,
-        Op::Binary(Binary::Sub) => true,
+    let [first, second] = match node.op {
+        Op::Binary(op @ (Binary::Add | Binary::Sub)) => {
+            let (first, mut second) = (half(scope, node.input(0)?)?, half(scope, node.input(1)?)?);
+            second.minus ^= op == Binary::Sub;
+            [first, second]
+        }
+        Op::Where => selected(scope, node)?,
         _ => return None,
     };
-    let (first, mut second) = (half(scope, node.input(0)?)?, half(scope, node.input(1)?)?);
-    second.minus ^= is_difference;
     if first.map != second.map || first.above == second.above {
         return None;
     }
@@ -95,6 +97,39 @@ struct Half {
     above: bool,
     minus: bool,
     slope: Option<ValueId>,
+}
+
+/// Returns the halves of `x > 0 ? p * x : n * x`.
+fn selected(scope: &Scope, node: &Node) -> Option<[Half; 2]> {
+    let comparison = scope.graph.node(scope.links.producer(node.input(0)?)?);
+    let Op::Binary(op) = comparison.op else { return None };
+    let is_greater = match op {
+        Binary::Greater | Binary::GreaterOrEqual => true,
+        Binary::Less | Binary::LessOrEqual => false,
+        _ => return None,
+    };
+    // Whether the first value is selected above zero.
+    let (map, above) = match (is_zero(scope, comparison, 0), is_zero(scope, comparison, 1)) {
+        (false, true) => (comparison.input(0)?, is_greater),
+        (true, false) => (comparison.input(1)?, !is_greater),
+        _ => return None,
+    };
+    let half = |i: usize, above: bool| {
+        let value = node.input(i)?;
+        let half = Half { map, above, minus: false, slope: None };
+        if value == map {
+            return Some(half);
+        }
+        let product = scope.graph.node(scope.links.producer(value)?);
+        let is_map = |i: usize| product.input(i) == Some(map);
+        match product.op {
+            Op::Unary(Unary::Neg) if is_map(0) => Some(Half { minus: true, ..half }),
+            Op::Binary(Binary::Mul) if is_map(0) => Some(Half { slope: product.input(1), ..half }),
+            Op::Binary(Binary::Mul) if is_map(1) => Some(Half { slope: product.input(0), ..half }),
+            _ => None,
+        }
+    };
+    Some([half(1, above)?, half(2, !above)?])
 }
 
 fn half(scope: &Scope, value: ValueId) -> Option<Half> {

@@ -4,6 +4,7 @@ mod channel_affine;
 mod channel_shuffle;
 mod constant_shapes;
 mod constant_sizes;
+mod deform_conv;
 mod dynamic_conv;
 mod fold_batch_norm;
 mod fold_pad;
@@ -15,14 +16,17 @@ mod simplify;
 mod spelled_activations;
 mod spelled_layer_norm;
 mod split_maxout;
+mod squeezed_batch;
 mod static_slopes;
 mod sum_convs;
+mod sum_of_squares;
 mod transposed_conv;
 
 pub use channel_affine::channel_affine;
 pub use channel_shuffle::channel_shuffle;
 pub use constant_shapes::constant_shapes;
 pub use constant_sizes::constant_sizes;
+pub use deform_conv::deform_conv;
 pub use dynamic_conv::dynamic_conv;
 pub use fold_batch_norm::fold_batch_norm;
 pub use fold_pad::fold_pad;
@@ -34,8 +38,10 @@ pub use simplify::simplify;
 pub use spelled_activations::spelled_activations;
 pub use spelled_layer_norm::spelled_layer_norm;
 pub use split_maxout::split_maxout;
+pub use squeezed_batch::squeezed_batch;
 pub use static_slopes::static_slopes;
 pub use sum_convs::sum_convs;
+pub use sum_of_squares::sum_of_squares;
 pub use transposed_conv::transposed_conv;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Small networks for the tests of passes.
 
 use crate::error::Result;
-use crate::graph::{Dim, Graph, Op, Rewriter, TensorType, ValueId};
+use crate::graph::{Dim, Graph, Node, Op, Rewriter, TensorType, ValueId};
 use crate::reference;
 use crate::tensor::{DType, Tensor};
 
@@ -42,6 +42,12 @@ impl Net {
 
     pub fn apply(&mut self, op: Op, inputs: &[ValueId]) -> ValueId {
         self.graph.apply(self.name(), op, inputs)
+    }
+
+    pub fn apply_to(&mut self, op: Op, inputs: Vec<Option<ValueId>>) -> ValueId {
+        let (name, y) = (self.name(), self.graph.add_value(self.name()));
+        self.graph.add_node(Node { name, op, inputs, outputs: vec![Some(y)] });
+        y
     }
 
     /// Runs `pass`, checks that the results stay the same, and returns the operators that are left.

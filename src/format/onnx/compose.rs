@@ -21,7 +21,6 @@ impl NodeReader<'_> {
             "Hardmax" => self.hardmax(a)?,
             "IsInf" => self.is_inf(a)?,
             "IsNaN" => self.is_nan()?,
-            "LRN" => self.local_response_normalization(a)?,
             "LpPool" => self.lp_pool(a)?,
             "OneHot" => self.one_hot(a)?,
             "RMSNormalization" => self.rms_normalization(a)?,

@@ -154,7 +154,7 @@ impl NodeReader<'_> {
             let needed: HashSet<char> = later.into_iter().chain(equation.output.clone()).collect();
             result = Some(match result {
                 None => term,
-                Some(left) => self.contract(i, left, term, &needed, &sizes)?,
+                Some(left) => self.contract(i, left, term, (&needed, &equation.output), &sizes)?,
             });
             if i == 0 {
                 let first = result.take();
@@ -212,7 +212,7 @@ impl NodeReader<'_> {
         i: usize,
         left: Term,
         right: Term,
-        needed: &HashSet<char>,
+        (needed, output): (&HashSet<char>, &[char]),
         sizes: &Sizes,
     ) -> Result<Term> {
         let of = |term: &Term| term.labels.iter().copied().collect::<HashSet<char>>();
@@ -230,20 +230,24 @@ impl NodeReader<'_> {
         let summed = pick(&left, &in_right, true, false);
         let rows = pick(&left, &in_right, false, true);
         let columns = pick(&right, &in_left, false, true);
+        if summed.is_empty() {
+            // Element by element, in the order of the output as far as that has the labels.
+            let has = |label: &&char| in_left.contains(label) || in_right.contains(label);
+            let first: Vec<char> = output.iter().filter(has).copied().collect();
+            let others = [batch, rows, columns].concat().into_iter();
+            let others = others.filter(|label| !first.contains(label));
+            let labels: Vec<char> = first.iter().copied().chain(others).collect();
+            let x = self.aligned(&name("left"), &left, &labels);
+            let y = self.aligned(&name("right"), &right, &labels);
+            let value = self.apply(&name("product"), Op::Binary(Binary::Mul), &[x, y]);
+            return Ok(Term { value, labels });
+        }
         let labels = [batch.clone(), rows.clone(), columns.clone()].concat();
         let left_order = [batch.clone(), rows.clone(), summed.clone()].concat();
         let right_order = [batch.clone(), summed.clone(), columns.clone()].concat();
         let mut x = self.transposed(&name("left"), &left, &left_order);
         let mut y = self.transposed(&name("right"), &right, &right_order);
         let kept = batch.len();
-        if summed.is_empty() {
-            let (rows, columns) = (rows.len(), columns.len());
-            let end = kept + rows;
-            x = self.unsqueezed(&name("left_axes"), x, end..end + columns);
-            y = self.unsqueezed(&name("right_axes"), y, kept..end);
-            let value = self.apply(&name("product"), Op::Binary(Binary::Mul), &[x, y]);
-            return Ok(Term { value, labels });
-        }
         let keep = |count: usize| (0..count).map(|_| Part::Keep).collect::<Vec<Part>>();
         // Without a batch, the rows of the product may be any number of axes.
         let open_rows = kept == 0 && !rows.is_empty();
@@ -282,13 +286,18 @@ impl NodeReader<'_> {
         self.apply(what, Op::Transpose { perm }, &[term.value])
     }
 
-    fn unsqueezed(&mut self, what: &str, x: ValueId, axes: std::ops::Range<usize>) -> ValueId {
-        if axes.is_empty() {
+    /// Returns a term with an axis for each of `labels`, those of size 1 included that it does not have.
+    fn aligned(&mut self, what: &str, term: &Term, labels: &[char]) -> ValueId {
+        let has = |axis: &usize| term.labels.contains(&labels[*axis]);
+        let (own, new): (Vec<usize>, Vec<usize>) = (0..labels.len()).partition(has);
+        let own: Vec<char> = own.into_iter().map(|axis| labels[axis]).collect();
+        let x = self.transposed(what, term, &own);
+        if new.is_empty() {
             return x;
         }
-        let axes = Tensor::vector(axes.map(|axis| axis as i64).collect::<Vec<i64>>());
+        let axes = Tensor::vector(new.into_iter().map(|axis| axis as i64).collect::<Vec<i64>>());
         let axes = self.constant_named(&format!("{what}.axes"), axes);
-        self.apply(what, Op::Unsqueeze, &[x, axes])
+        self.apply(&format!("{what}_axes"), Op::Unsqueeze, &[x, axes])
     }
 
     /// Reshapes to one axis per part. The shape is a constant if at most one size is unknown.

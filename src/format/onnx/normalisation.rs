@@ -3,7 +3,7 @@
 use super::attributes::Attributes;
 use super::operators::NodeReader;
 use crate::error::{Error, Result};
-use crate::graph::{Binary, Op, Padding, Pool, PoolKind, Reduce, ReduceKind, Unary, ValueId};
+use crate::graph::{Binary, Lrn, Op, PoolKind, Reduce, ReduceKind, Unary, ValueId};
 use crate::tensor::Tensor;
 
 /// The largest window along the channels.
@@ -14,48 +14,19 @@ fn reduction(kind: ReduceKind) -> Op {
 }
 
 impl NodeReader<'_> {
-    /// Reads `LRN`, `x / (bias + alpha * m) ^ beta`, in which `m` is the mean of the squares over
-    /// neighbouring channels: an average pool along an axis that was not spatial.
-    pub(super) fn local_response_normalization(&mut self, a: &Attributes) -> Result<()> {
-        let x = self.input(0)?;
-        let (alpha, beta) = (a.float("alpha", 1e-4)?, a.float("beta", 0.75)?);
-        let bias = a.float("bias", 1.0)?;
+    pub(super) fn lrn(&self, a: &Attributes) -> Result<Op> {
         let size = a.int("size", 0)?;
         if !(1..=MAX_CHANNEL_WINDOW).contains(&size) {
             return Err(Error::format(format!(
-                "attribute \"size\" must be positive, found {size}"
+                "attribute \"size\" must be from 1 to {MAX_CHANNEL_WINDOW}, found {size}"
             )));
         }
-        let spatial = self.known_rank(x)?.checked_sub(2);
-        let spatial = spatial.ok_or_else(|| Error::graph("expected an input [N, C, ...]"))?;
-        let squares = self.apply("squares", Op::Binary(Binary::Mul), &[x, x]);
-        let axes = self.constant_named("axes", Tensor::vector(vec![1i64]));
-        let planes = self.apply("planes", Op::Unsqueeze, &[squares, axes]);
-        let along = |channels: i64| -> Vec<i64> {
-            std::iter::once(channels).chain(std::iter::repeat_n(0, spatial)).collect()
-        };
-        let kernel =
-            std::iter::once(size as usize).chain(std::iter::repeat_n(1, spatial)).collect();
-        let pool = Op::Pool(Pool {
-            kind: PoolKind::Average,
-            kernel,
-            strides: Vec::new(),
-            dilations: Vec::new(),
-            padding: Padding::Explicit([along((size - 1) / 2), along(size / 2)].concat()),
-            ceil_mode: false,
-            count_include_pad: true,
-            column_major: false,
-        });
-        let means = self.apply("pool", pool, &[planes]);
-        let means = self.apply("means", Op::Squeeze, &[means, axes]);
-        let alpha = self.number_like(Some(x), "alpha", alpha)?;
-        let scaled = self.apply("scaled", Op::Binary(Binary::Mul), &[means, alpha]);
-        let bias = self.number_like(Some(x), "bias", bias)?;
-        let sum = self.apply("sum", Op::Binary(Binary::Add), &[scaled, bias]);
-        let beta = self.number_like(Some(x), "beta", beta)?;
-        let power = self.apply("power", Op::Binary(Binary::Pow), &[sum, beta]);
-        self.finish(Op::Binary(Binary::Div), vec![Some(x), Some(power)]);
-        Ok(())
+        Ok(Op::Lrn(Lrn {
+            size: size as usize,
+            alpha: a.float("alpha", 1e-4)?,
+            beta: a.float("beta", 0.75)?,
+            bias: a.float("bias", 1.0)?,
+        }))
     }
 
     /// Reads `GroupNormalization` of opset 18, whose scale and bias have an entry per group.

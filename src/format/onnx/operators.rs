@@ -106,6 +106,7 @@ impl NodeReader<'_> {
                 num_groups: a.size("num_groups", 0)?,
                 epsilon: a.float("epsilon", 1e-5)?,
             },
+            "LRN" => self.lrn(a)?,
             "PRelu" => Op::PRelu,
             "Clip" => return self.clip(a),
             "Where" => Op::Where,

@@ -3,7 +3,7 @@
 use super::context::{Answer, Context};
 use super::sizes::broadcasts_to;
 use crate::error::{Error, Result};
-use crate::graph::{Dim, Softmax, TensorType, geometry};
+use crate::graph::{Dim, Lrn, Softmax, TensorType, geometry};
 use crate::tensor::DType;
 
 pub(super) fn batch(cx: &Context) -> Answer<TensorType> {
@@ -30,6 +30,13 @@ pub(super) fn group(cx: &Context, groups: usize) -> Answer<TensorType> {
     }
     scale_and_bias(cx, channels)?;
     Ok(x.clone())
+}
+
+pub(super) fn local_response(cx: &Context, op: &Lrn) -> Answer<TensorType> {
+    if op.size == 0 {
+        return Err(Error::shape("a normalisation over 0 channels").into());
+    }
+    Ok(feature_map(cx, 2)?.clone())
 }
 
 pub(super) fn coefficients(cx: &Context, groups: usize) -> Answer<TensorType> {

@@ -14,6 +14,7 @@ pub(super) fn types(cx: &Context) -> Answer<Vec<TensorType>> {
         Op::Conv(conv) => windows::conv(cx, conv),
         Op::ConvTranspose(conv) => windows::conv_transpose(cx, conv),
         Op::DeformConv(conv) => windows::deform_conv(cx, conv),
+        Op::DeformedWindows(op) => windows::deformed_windows(cx, op),
         Op::Pool(pool) => {
             let values = windows::pool(cx, pool)?;
             let positions = TensorType { dtype: DType::I64, dims: values.dims.clone() };
@@ -25,6 +26,7 @@ pub(super) fn types(cx: &Context) -> Answer<Vec<TensorType>> {
         Op::BatchNormalization { .. } => normalisation::batch(cx),
         Op::InstanceNormalization { .. } => normalisation::instance(cx),
         Op::LayerNormalization { axis, .. } => normalisation::layer(cx, *axis),
+        Op::Lrn(lrn) => normalisation::local_response(cx, lrn),
         Op::GroupNormalization { num_groups, .. } => normalisation::group(cx, *num_groups),
         Op::Softmax(softmax) | Op::LogSoftmax(softmax) => normalisation::softmax(cx, softmax),
         Op::Unary(unary) => elementwise::unary(cx, *unary),

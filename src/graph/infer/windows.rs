@@ -4,7 +4,9 @@ use super::context::{Answer, Context, one};
 use super::sizes::{add, ceil_div, may_equal, mul, sub};
 use crate::error::{Error, Result};
 use crate::graph::geometry::{self, WindowSpec};
-use crate::graph::{Conv, ConvTranspose, DeformConv, Dim, DynamicConv, Pool, TensorType};
+use crate::graph::{
+    Conv, ConvTranspose, DeformConv, DeformedWindows, Dim, DynamicConv, Pool, TensorType,
+};
 use crate::tensor::DType;
 
 pub(super) fn conv(cx: &Context, op: &Conv) -> Answer<TensorType> {
@@ -15,12 +17,41 @@ pub(super) fn conv(cx: &Context, op: &Conv) -> Answer<TensorType> {
 pub(super) fn deform_conv(cx: &Context, op: &DeformConv) -> Answer<TensorType> {
     cx.same_types(0..5)?;
     let ty = conv_with_bias(cx, &op.conv, 3)?;
-    let Some(kernel) = fixed(&cx.dims(1)?[2..]) else { return Ok(ty) };
+    if let Some(kernel) = fixed(&cx.dims(1)?[2..]) {
+        check_offsets(cx, op, &kernel, &ty.dims, [2, 4])?;
+    }
+    Ok(ty)
+}
+
+pub(super) fn deformed_windows(cx: &Context, op: &DeformedWindows) -> Answer<TensorType> {
+    cx.same_types(0..3)?;
+    cx.expect_type(0, "floating-point", DType::is_float)?;
+    let x = cx.ty(0)?;
+    if x.dims.len() != 4 {
+        return Err(Error::shape(format!("expected a map [N, C, H, W], found {:?}", x.dims)).into());
+    }
+    let DeformedWindows { kernel, deform } = op;
+    let taps = kernel.iter().try_fold(x.dims[1].clone(), |n, &k| mul(&n, &k.into()))?;
+    let spec = WindowSpec::from_conv(&deform.conv, kernel);
+    let mut dims = vec![x.dims[0].clone(), taps];
+    dims.extend(window_sizes(&x.dims[2..], spec, false)?);
+    check_offsets(cx, deform, kernel, &dims, [1, 2])?;
+    Ok(TensorType { dtype: x.dtype, dims })
+}
+
+/// Checks the inputs `offset` and `mask` of a deformable convolution whose output has the sizes `output`.
+fn check_offsets(
+    cx: &Context,
+    op: &DeformConv,
+    kernel: &[usize],
+    output: &[Dim],
+    [offset, mask]: [usize; 2],
+) -> Answer<()> {
     let taps = kernel.iter().try_fold(Dim::from(op.offset_groups), |n, &k| mul(&n, &k.into()))?;
     let offsets = mul(&taps, &kernel.len().into())?;
-    for (i, what, channels) in [(2, "the offset", offsets), (4, "the mask", taps)] {
+    for (i, what, channels) in [(offset, "the offset", offsets), (mask, "the mask", taps)] {
         let Ok(dims) = cx.dims(i) else { continue };
-        let wanted = [&ty.dims[..1], &[channels], &ty.dims[2..]].concat();
+        let wanted = [&output[..1], &[channels], &output[2..]].concat();
         let fits = dims.len() == wanted.len()
             && dims.iter().zip(&wanted).all(|(found, wanted)| may_equal(found, wanted));
         if !fits {
@@ -29,7 +60,7 @@ pub(super) fn deform_conv(cx: &Context, op: &DeformConv) -> Answer<TensorType> {
             );
         }
     }
-    Ok(ty)
+    Ok(())
 }
 
 /// Returns the type of a convolution whose bias is input `bias`.

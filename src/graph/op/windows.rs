@@ -37,6 +37,36 @@ pub struct DeformConv {
     pub offset_groups: usize,
 }
 
+/// What the windows of a deformable convolution read: the map of which it is a convolution with one tap.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeformedWindows {
+    /// Height and width of the window.
+    pub kernel: [usize; 2],
+    /// The attributes of the deformable convolution.
+    pub deform: DeformConv,
+}
+
+/// Attributes of local response normalization, `x / (bias + alpha * m)^beta`, where `m` is the sum of the
+/// squares over neighbouring channels, divided by `size`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lrn {
+    /// The number of channels that are added up, that of the element included.
+    pub size: usize,
+    /// The factor of the mean.
+    pub alpha: f32,
+    /// The exponent.
+    pub beta: f32,
+    /// The number that is added.
+    pub bias: f32,
+}
+
+impl Lrn {
+    /// Returns the numbers of channels before and after that of the element.
+    pub fn reach(&self) -> [usize; 2] {
+        [self.size.saturating_sub(1) / 2, self.size / 2]
+    }
+}
+
 /// Attributes of a transposed convolution. Empty `strides` and `dilations` are all ones, an empty
 /// `output_padding` is all zeros.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

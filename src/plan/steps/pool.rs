@@ -5,7 +5,7 @@ use super::primitive::Primitive;
 use super::window::WindowShape;
 use crate::error::Result;
 use crate::kernels::Cut;
-use crate::kernels::pool::{Pooling, pool, scaled_sum};
+use crate::kernels::pool::{Pooling, pool, scaled_sum, sum_of_squares};
 use crate::plan::map::Extent;
 use crate::plan::tuning::ELEMENTS_PER_BLOCK;
 
@@ -57,6 +57,30 @@ impl Primitive for GlobalAveragePrimitive {
         let factor = (1.0 / input.pixels() as f64) as f32;
         for (i, y) in y.chunks_exact_mut(output.stride()).enumerate() {
             scaled_sum(arguments.isa, source.image(i), factor, y);
+        }
+        Ok(())
+    }
+}
+
+/// The sums of the squares over all pixels of each image of input 0, or their square roots.
+pub struct GlobalNormPrimitive {
+    /// Whether the results are roots of sums.
+    pub is_root: bool,
+}
+
+impl Primitive for GlobalNormPrimitive {
+    fn name(&self) -> &'static str {
+        "norms"
+    }
+
+    fn run(&self, arguments: Arguments) -> Result<()> {
+        let (x, output) = (arguments.input(0), arguments.output_extent(0));
+        let [Some(y), _] = arguments.outputs else { return Ok(()) };
+        for (i, y) in y.chunks_exact_mut(output.stride()).enumerate() {
+            sum_of_squares(arguments.isa, x.image(i), y);
+            if self.is_root {
+                y.iter_mut().for_each(|sum| *sum = sum.sqrt());
+            }
         }
         Ok(())
     }

@@ -19,6 +19,8 @@ pub struct WindowShape {
     pub padding: Padding,
     /// Whether the size of the output is rounded up.
     pub ceil_mode: bool,
+    /// Whether it is the window of a matrix product, which may have no rows.
+    pub of_rows: bool,
 }
 
 impl WindowShape {
@@ -30,7 +32,13 @@ impl WindowShape {
             dilations: Vec::new(),
             padding: Padding::Explicit(Vec::new()),
             ceil_mode: false,
+            of_rows: false,
         }
+    }
+
+    /// Returns the window of a product of a matrix, whose rows are the pixels.
+    pub fn of_rows() -> Self {
+        WindowShape { of_rows: true, ..Self::pointwise() }
     }
 
     /// Returns the number of taps.
@@ -54,6 +62,18 @@ impl WindowShape {
     /// [`Shape`](crate::ErrorKind::Shape) if the window does not fit the input.
     pub fn over(&self, input: Extent) -> Result<Window> {
         let spec = self.spec();
+        if self.of_rows && input.pixels() == 0 {
+            let (ones, size) = ([1; 2], [input.height, input.width]);
+            let (stride, dilation, before) = (ones, ones, [0; 2]);
+            return Ok(Window {
+                kernel: ones,
+                stride,
+                dilation,
+                before,
+                input: size,
+                output: size,
+            });
+        }
         spec.check(2)?;
         let down = geometry::window(0, input.height, spec, self.ceil_mode)?;
         let across = geometry::window(1, input.width, spec, self.ceil_mode)?;

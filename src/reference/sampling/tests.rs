@@ -1,7 +1,7 @@
 //! Small numbers, worked by hand.
 
 use super::*;
-use crate::graph::{Conv, Op, Padding};
+use crate::graph::{Conv, Op, Padding, SampleMode, SamplePadding};
 use crate::reference::evaluate;
 
 fn floats_of(shape: &[usize], data: &[f32]) -> Tensor {

@@ -327,6 +327,8 @@ fn rounds(op: &Op) -> bool {
         Op::Reduce(reduce) => !matches!(reduce.kind, ReduceKind::Max | ReduceKind::Min),
         Op::Conv(_)
         | Op::ConvTranspose(_)
+        | Op::DeformConv(_)
+        | Op::GridSample(_)
         | Op::Gemm(_)
         | Op::MatMul
         | Op::BatchNormalization { .. }

@@ -5,7 +5,7 @@ use dyrelu::graph::*;
 use super::builder::Builder;
 
 pub fn layer(b: &mut Builder) -> Option<ValueId> {
-    match b.choices.within(0, 15) {
+    match b.choices.within(0, 17) {
         0..5 => {
             let x = b.map(1..=3)?;
             convolution(b, x)
@@ -31,7 +31,9 @@ pub fn layer(b: &mut Builder) -> Option<ValueId> {
         }
         12 | 13 => normalisation(b),
         14 => resize(b),
-        _ => depth_to_space(b),
+        15 => depth_to_space(b),
+        16 => deformed(b),
+        _ => sampled(b),
     }
 }
 
@@ -344,4 +346,51 @@ fn depth_to_space(b: &mut Builder) -> Option<ValueId> {
     let x = b.value(|t| t.shape().len() == 4 && t.shape()[1] % 4 == 0)?;
     let order = b.choices.pick(&[DepthOrder::Dcr, DepthOrder::Crd]);
     b.apply(Op::DepthToSpace { block: 2, order }, &[x])
+}
+
+/// A deformable convolution whose offsets a convolution of its input computes.
+fn deformed(b: &mut Builder) -> Option<ValueId> {
+    let x = b.map(2..=2)?;
+    let (dtype, channels) = (b.tensor(x).dtype(), b.shape(x)[1]);
+    if channels == 0 {
+        return None;
+    }
+    let [groups, offset_groups] = [groups(b, channels), groups(b, channels)];
+    let reach = b.choices.pick(&[1, 0, 2]);
+    let (side, taps) = if reach == 0 { (1, 1) } else { (3, 9) };
+    let offset = pointwise(b, x, offset_groups * taps * 2)?;
+    let mask = match b.choices.once_in(2) {
+        true => Some(pointwise(b, x, offset_groups * taps)?),
+        false => None,
+    };
+    let (outputs, depth) = (width(b).next_multiple_of(groups), channels / groups);
+    let weight = b.weights(dtype, &[outputs, depth, side, side], depth * taps);
+    let bias = b.choices.once_in(2).then(|| b.numbers(dtype, &[outputs], -1.0, 1.0));
+    // The result has the size of the map, as the offsets do.
+    let conv = Conv {
+        padding: Padding::Explicit(vec![reach; 4]),
+        strides: Vec::new(),
+        dilations: vec![reach.max(1) as usize; 2],
+        groups,
+    };
+    let op = Op::DeformConv(DeformConv { conv, offset_groups });
+    let inputs = [Some(x), Some(weight), Some(offset), bias, mask];
+    b.apply_to(op, &inputs, 1).map(|ids| ids[0])
+}
+
+/// Samples of a map on a grid that a convolution of the map computes.
+fn sampled(b: &mut Builder) -> Option<ValueId> {
+    let x = b.map(2..=2)?;
+    let grid = pointwise(b, x, 2)?;
+    let grid = b.apply(Op::Transpose { perm: vec![0, 2, 3, 1] }, &[grid])?;
+    let op = GridSample {
+        mode: b.choices.pick(&[SampleMode::Linear, SampleMode::Cubic]),
+        padding: b.choices.pick(&[
+            SamplePadding::Zeros,
+            SamplePadding::Border,
+            SamplePadding::Reflection,
+        ]),
+        align_corners: b.choices.once_in(2),
+    };
+    b.apply(Op::GridSample(op), &[x, grid])
 }

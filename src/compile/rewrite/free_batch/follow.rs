@@ -67,6 +67,7 @@ impl Scope<'_> {
             | Op::BatchNormalization { .. }
             | Op::InstanceNormalization { .. }
             | Op::GroupNormalization { .. }
+            | Op::Lrn(_)
             | Op::GlobalPool(_)
             | Op::DepthToSpace { .. }
             | Op::Hyperfunction(_)
@@ -97,7 +98,7 @@ impl Scope<'_> {
                 along(self.elements(*axis))
             }
             Op::GatherNd { .. } | Op::ScatterNd { .. } => along(self.positions()),
-            Op::DeformConv(_) | Op::GridSample(_) => along(self.sampled()),
+            Op::DeformConv(_) | Op::DeformedWindows(_) | Op::GridSample(_) => along(self.sampled()),
             Op::Slice => along(self.slice()),
             Op::Transpose { perm } => along(self.transpose(perm)),
             Op::Flatten { axis } => along(self.flatten(*axis)),
@@ -357,7 +358,7 @@ impl Scope<'_> {
     fn sampled(&self) -> Place {
         let per_image: &[usize] = match self.node.op {
             Op::DeformConv(_) => &[0, 2, 4],
-            _ => &[0, 1],
+            _ => &[0, 1, 2],
         };
         let fits = |i: usize| match per_image.contains(&i) && self.node.input(i).is_some() {
             true => self.place(i) == Some(0),

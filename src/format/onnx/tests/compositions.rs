@@ -64,6 +64,9 @@ fn einsum_is_a_product() {
         ("bij,kk->bij", vec![1, 2, 2], vec![5.0, 0.0, 10.0, 5.0]),
         ("bij,jj->bi", vec![1, 2], vec![1.0, 6.0]),
         ("bij,ki->bjk", vec![1, 2, 2], vec![5.0, 11.0, 2.0, 4.0]),
+        ("bij,ji->bij", vec![1, 2, 2], vec![1.0, 0.0, 4.0, 4.0]),
+        ("bij,jk->kjb", vec![2, 2, 1], vec![3.0, 3.0, 6.0, 4.0]),
+        ("bij,ck->jcbk", vec![2, 2, 1, 2], vec![3.0, 6.0, 9.0, 12.0, 1.0, 2.0, 3.0, 4.0]),
     ] {
         gives(&einsum(equation, &[1, 2, 2], matrix()), x, &shape, &expected);
         gives(&einsum(equation, &[0, 0, 0], matrix()), x, &shape, &expected);
@@ -71,6 +74,10 @@ fn einsum_is_a_product() {
     gives(&einsum("bij->jb", &[0, 0, 0], vec![]), x, &[2, 1], &[3.0, 1.0]);
     let nodes = open(&einsum("bij,jk->bik", &[0, 2, 2], matrix())).unwrap();
     assert_eq!(nodes.nodes().len(), 2, "a product and the output");
+    // Without a sum, the axes stay where the output has them.
+    let nodes = open(&einsum("bij,bj->bij", &[0, 2, 2], matrix())).unwrap();
+    let ops: Vec<&str> = nodes.nodes().iter().map(|node| node.op.name()).collect();
+    assert_eq!(ops, ["Unsqueeze", "Mul", "Identity"]);
     for (equation, kind) in [
         ("bij->bij", ErrorKind::Format),
         ("bi,jk->b", ErrorKind::Format),
