@@ -21,7 +21,7 @@ Examples:
   dyrelu convert net.onnx net.safetensors
   dyrelu convert net.onnx net.safetensors --weights f16 \\
       --preprocess imagenet --labels labels.txt
-  dyrelu convert net.onnx net.safetensors --weights int8   # a quarter of the size
+  dyrelu convert net.onnx net.safetensors --weights int8    # a quarter
   dyrelu convert net.onnx net.safetensors --note top1='83.0% of 3,925 photos'
   dyrelu convert net.onnx net.safetensors --pack     # loads ten times faster")]
 pub struct Arguments {
