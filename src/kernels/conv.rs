@@ -227,6 +227,7 @@ pub(super) fn conv_with(
         scalar_products(isa, x.data, single, epilogue, block);
     } else if let Some(prologue) = prologue {
         assert!(window.is_pointwise() && x.layout == Layout::Nhwc);
+        // The rows come first, because a workspace starts on a cache line.
         let (work, offsets) = work.split_at_mut(rows * width);
         let offsets: &mut [u32] = bytemuck::cast_slice_mut(&mut offsets[..rows]);
         for (i, offset) in offsets.iter_mut().enumerate() {
@@ -240,6 +241,7 @@ pub(super) fn conv_with(
         product_with(isa, rows, weights.packed, epilogue, block);
     } else if gathers(weights.channels) {
         let depth = weights.packed.length();
+        // As above.
         let (work, offsets) = work.split_at_mut(rows * depth);
         let offsets: &mut [u32] = bytemuck::cast_slice_mut(&mut offsets[..rows]);
         for (i, offset) in offsets.iter_mut().enumerate() {

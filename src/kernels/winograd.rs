@@ -239,6 +239,7 @@ pub fn winograd(
     let tiles = lines.len().div_ceil(TILE) * across;
     let width = block.width();
     assert!(product_of([tiles, depth]) < OUTSIDE as usize, "the block has too many tiles");
+    // The matrices come first, because a workspace starts on a cache line.
     let (patches, work) = work.split_at_mut(PLACES * (tiles * depth + GAP));
     let (results, offsets) = work.split_at_mut(PLACES * (tiles * width + GAP));
     let offsets: &mut [u32] = bytemuck::cast_slice_mut(&mut offsets[..tiles]);
