@@ -1,6 +1,8 @@
 //! What a kernel applies to its results while they are still in registers.
 #![allow(unsafe_code)]
 
+mod two_pieces;
+
 use super::activation::{Activation, activate, clamp, each, hard_swish};
 use super::place::Place;
 use crate::simd::{LANES, Simd, padded, times_sigmoid};
@@ -226,78 +228,6 @@ impl Epilogue<'_> {
                     4.. => self.pass_rows::<S, 4>(s, from, place),
                     _ => self.pass_rows::<S, 1>(s, from, place),
                 };
-            }
-        }
-    }
-
-    /// Whether [`pass_two_pieces`](Self::pass_two_pieces) can apply it at the place: a max-affine
-    /// function of two pieces, and nothing else but a clamp.
-    #[inline(always)]
-    fn is_two_pieces(&self, place: &Place) -> bool {
-        let alone = self.before.is_none() && place.sums.is_none();
-        alone && self.is_quick() && matches!(self.activation, Activation::MaxAffine { .. })
-    }
-
-    /// As [`pass`](Self::pass) for an epilogue that [`is_two_pieces`](Self::is_two_pieces). A function
-    /// of its own, so that coefficients and strides stay in registers.
-    ///
-    /// # Safety
-    /// As for [`pass`](Self::pass).
-    unsafe fn pass_two_pieces<S: Simd>(
-        &self,
-        s: S,
-        from: *const f32,
-        rows: usize,
-        columns: usize,
-        place: Place,
-    ) {
-        s.vectorise(
-            #[inline(always)]
-            move || {
-                let whole = columns - columns % S::WIDTH;
-                // SAFETY: as in `pass`.
-                unsafe {
-                    for column in (0..whole).step_by(S::WIDTH) {
-                        self.two_pieces_of_column(s, from.add(column), rows, place.at(0, column));
-                    }
-                    for column in (whole..columns).step_by(LANES) {
-                        let place = place.at(0, column);
-                        self.two_pieces_of_column(s.narrow(), from.add(column), rows, place);
-                    }
-                }
-            },
-        );
-    }
-
-    /// As [`pass_two_pieces`](Self::pass_two_pieces) for a vector of columns.
-    ///
-    /// # Safety
-    /// As for [`pass`](Self::pass).
-    #[inline(always)]
-    unsafe fn two_pieces_of_column<S: Simd>(
-        &self,
-        s: S,
-        from: *const f32,
-        rows: usize,
-        place: Place,
-    ) {
-        let whole = rows - rows % 8;
-        // SAFETY: the caller guarantees so many rows of a vector at `from` and at the place, and that the
-        // coefficients and the attention fit it.
-        unsafe {
-            let column = TwoPieces {
-                pieces: [self.piece(s, 0, 2, 0, &place), self.piece(s, 1, 2, 0, &place)],
-                attention: self.attention.map(|pi| pi.as_ptr().add(place.row * LANES)),
-                clamp: self.clamp,
-                from,
-                to: place.to,
-                width: place.width,
-            };
-            for row in (0..whole).step_by(8) {
-                column.rows::<8>(s, row);
-            }
-            for row in whole..rows {
-                column.rows::<1>(s, row);
             }
         }
     }
@@ -586,44 +516,6 @@ unsafe fn attend<S: Simd, const M: usize, const V: usize>(
         let pi = s.splat(unsafe { *pi.add(m * LANES) });
         for x in x {
             *x = s.mul(*x, pi);
-        }
-    }
-}
-
-/// A vector of columns to which a max-affine function of two pieces is applied. A copy of what the
-/// epilogue says about it: stores to the map cannot change it, so that it stays in registers.
-#[derive(Clone, Copy)]
-struct TwoPieces<S: Simd> {
-    pieces: [(S::Vector, S::Vector); 2],
-    attention: Option<*const f32>,
-    clamp: Option<[f32; 2]>,
-    from: *const f32,
-    to: *mut f32,
-    /// The row stride of the map, in elements.
-    width: usize,
-}
-
-impl<S: Simd> TwoPieces<S> {
-    /// Computes `M` rows from `row` on.
-    ///
-    /// # Safety
-    /// The rows are readable at `from` and writable at `to`, and the attention has them.
-    #[inline(always)]
-    unsafe fn rows<const M: usize>(self, s: S, row: usize) {
-        let TwoPieces { pieces, attention, clamp: bounds, from, to, width } = self;
-        // SAFETY: as the caller guarantees.
-        unsafe {
-            let mut x: [[S::Vector; 1]; M] = load_rows(s, from.add(row * width), width);
-            each!(x, |x| largest(s, x, &pieces));
-            if let Some(pi) = attention {
-                attend(s, &mut x, pi.add(row * LANES));
-            }
-            if let Some([low, high]) = bounds {
-                clamp(s, &mut x, low, high);
-            }
-            for (m, [x]) in x.into_iter().enumerate() {
-                s.store(to.add((row + m) * width), x);
-            }
         }
     }
 }
