@@ -44,7 +44,7 @@ pub enum Results {
     /// Rows and the embeddings of the same photos.
     Array(Rows, Output, ArrayFile),
     #[cfg(feature = "parquet")]
-    Parquet(ParquetFile),
+    Parquet(Box<ParquetFile>),
 }
 
 impl Results {
@@ -73,7 +73,7 @@ impl Results {
             }
             #[cfg(feature = "parquet")]
             (Format::Parquet, Some(path), features) => {
-                let file = ParquetFile::create(path, rows, features.is_some())?;
+                let file = Box::new(ParquetFile::create(path, rows, features.is_some())?);
                 Ok((Results::Parquet(file), Done::default()))
             }
             (_, Some(path), _) => {
