@@ -1,6 +1,7 @@
 //! Tests of every kernel against its definition in f64: at sizes that are not multiples of the vector
 //! width, on every instruction set of the machine, with buffers between guard margins.
 
+mod coefficients;
 mod dynamic_conv;
 mod grouped;
 mod interpolate;
@@ -509,7 +510,9 @@ fn weights_of_hyperfunctions_are_rounded_where_that_is_precise() {
 }
 
 fn hyperfunctions(isa: Isa) {
-    for (images, channels, hidden, k) in [(1, 1, 1, 1), (2, 19, 5, 2), (3, 24, 21, 3)] {
+    for (images, channels, hidden, k) in
+        [(1, 1, 1, 1), (2, 19, 5, 2), (3, 24, 21, 3), (7, 19, 21, 2)]
+    {
         let rows = 2 * k;
         let outputs = rows * channels;
         // Half of the units are zero, as after a ReLU.
