@@ -104,8 +104,8 @@ impl<F: Fn(usize, usize, usize) -> Neighbours> Vectorised for Interpolate<'_, '_
     }
 }
 
-/// Writes the weighted sum of the elements of `x` from each of the places on that the sample has in place
-/// of pixels.
+/// Writes weighted sums of elements of `x` to `to`. The pixels of the sample are given by the index of their
+/// first element.
 #[inline(always)]
 fn sum<S: Simd>(s: S, x: &[f32], sample: &Neighbours, to: &mut [f32]) {
     let (places, weights) = (&sample.pixels[..sample.count], &sample.weights[..sample.count]);

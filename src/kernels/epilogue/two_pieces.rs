@@ -8,7 +8,7 @@ use crate::simd::{LANES, Simd};
 
 impl Epilogue<'_> {
     /// Whether [`pass_two_pieces`](Self::pass_two_pieces) can apply it at the place: a max-affine
-    /// function of two pieces, and nothing else but a clamp.
+    /// function of two pieces, and nothing else but an attention and a clamp.
     #[inline(always)]
     pub(super) fn is_two_pieces(&self, place: &Place) -> bool {
         let alone = self.before.is_none() && place.sums.is_none();
@@ -32,7 +32,8 @@ impl Epilogue<'_> {
             #[inline(always)]
             move || {
                 let whole = columns - columns % S::WIDTH;
-                // SAFETY: as in `pass`.
+                // SAFETY: the caller guarantees so many rows and columns at `from` and at the place; the
+                // columns are cut into whole vectors here.
                 unsafe {
                     for column in (0..whole).step_by(S::WIDTH) {
                         self.two_pieces_of_column(s, from.add(column), rows, place.at(0, column));

@@ -39,14 +39,14 @@ impl Primitive for CoefficientsPrimitive {
         let isa = arguments.isa;
         let (hidden, extent) = (arguments.input(0), arguments.output_extent(0));
         let width = self.layer.outputs();
-        // Several images take blocks of columns whose weights stay in the cache from group to group. A
-        // single image takes long blocks, one per thread. The cuts may depend on the number of threads:
-        // each coefficient is one sum, whichever block it is in.
+        // A single image takes a long block per thread. Several images take blocks whose weights stay in
+        // the cache until all of them have read these. The cut may depend on the number of threads: each
+        // coefficient is one sum, whichever block it is in.
         let threads = arguments.workers.team.threads();
-        let most = (width / COEFFICIENTS_PER_BLOCK).min(threads);
+        let shares = (width / COEFFICIENTS_PER_BLOCK).min(threads);
         let column_blocks = match extent.images {
-            1 => most.clamp(1, MOST_COEFFICIENT_BLOCKS),
-            _ => (width / COEFFICIENTS_PER_BATCH_BLOCK).max(most).clamp(1, MOST_COLUMN_BLOCKS),
+            1 => shares.clamp(1, MOST_COEFFICIENT_BLOCKS),
+            _ => (width / COEFFICIENTS_PER_BATCH_BLOCK).max(shares).clamp(1, MOST_COLUMN_BLOCKS),
         };
         let cut = Cut { images: 1, rows: extent.images, width, row_blocks: 1, column_blocks };
         let [Some(y), _] = arguments.outputs else { return Ok(()) };
