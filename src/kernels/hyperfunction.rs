@@ -3,9 +3,11 @@
 //! `coefficient = init + lambda * squash(W h + c)`, the canonical form of the paper's equations.
 //! The weights of a hidden unit lie together, so that those of units that the ReLU of the hidden layer
 //! set to zero, about half of them, are not read. The weights of the other units are streamed, several
-//! units at a time, at the bandwidth of memory; the sums stay in the L1 cache. Weights of 16 bits halve
-//! that time: see [`storage`].
+//! units at a time, at the bandwidth of memory; the sums stay in the L1 cache. Weights of 16 and of 8
+//! bits need a half and a quarter of that time: see [`storage`].
 #![allow(unsafe_code)]
+
+mod storage;
 
 use std::ops::Range;
 
@@ -15,8 +17,10 @@ use super::block::Block;
 use super::fits::assert_whole_vectors;
 use super::packing::{PartSize, Unaligned, pack_alone, transpose_rows};
 use super::sizes::product_of;
-use crate::simd::{Isa, LANES, Simd, Vectorised, padded, tanh};
+use crate::simd::{Isa, Simd, Vectorised, padded, tanh};
 use crate::tensor::{DType, Numbers, Tensor};
+
+pub use storage::{are_finite, storage};
 
 /// Elements of type f32 per cache line.
 const LINE: usize = 16;
@@ -53,87 +57,17 @@ enum Stored {
     F16(Numbers<f16>),
     /// Integers, and for each hidden unit the factor that turns them into its weights.
     I16(Numbers<i16>, Numbers<f32>),
-}
-
-/// The largest root mean square of rounding errors, as a share of the mean magnitude of the weights. A mean
-/// square of the weights would hide that a few large ones make the steps too coarse for all others.
-///
-/// With errors of this size in every hyperfunction, the outputs of the compared networks move by less than
-/// 1e-4 of their largest. Half precision has errors of twice this size. With normally distributed weights,
-/// 16-bit integers with a factor per hidden unit have a third of it.
-const MOST_ROUNDING: f64 = 1e-4;
-
-/// The largest of the 16-bit integers that weights are rounded to.
-const LARGEST: f32 = i16::MAX as f32;
-
-/// Returns the type in which a layer of `hidden` units stores `weights [outputs][hidden]`: half precision
-/// if that is exact, 16-bit integers if the weights `may_round` and are little changed by it, or else
-/// single precision.
-pub fn storage(weights: &[Unaligned], hidden: usize, may_round: bool) -> DType {
-    if are_half(weights) {
-        DType::F16
-    } else if may_round && round_well(weights, hidden) {
-        DType::I16
-    } else {
-        DType::F32
-    }
-}
-
-/// Returns whether half precision represents all weights exactly.
-fn are_half(weights: &[Unaligned]) -> bool {
-    let mut weights = weights.iter().map(|&w| f32::from_ne_bytes(w));
-    weights.all(|w| f16::from_f32(w).to_f32() == w)
-}
-
-/// Returns whether rounding to 16-bit integers changes `weights [outputs][hidden]` by at most
-/// [`MOST_ROUNDING`].
-fn round_well(weights: &[Unaligned], hidden: usize) -> bool {
-    let magnitudes = weights.chunks(1024).map(|chunk| f64::from(sum_of_magnitudes(chunk)));
-    let mean = magnitudes.sum::<f64>() / weights.len() as f64;
-    // The error of rounding to multiples of a step is uniformly distributed over the step.
-    let steps = factors(weights, hidden).into_iter().map(f64::from);
-    let error = steps.map(|step| step * step / 12.0).sum::<f64>() / hidden as f64;
-    mean.is_finite() && error.sqrt() <= MOST_ROUNDING * mean
-}
-
-fn sum_of_magnitudes(weights: &[Unaligned]) -> f32 {
-    // Partial sums, so that the loop is vectorised.
-    let mut sums = [0.0; LANES];
-    let mut lines = weights.chunks_exact(LANES);
-    for line in &mut lines {
-        for (sum, &w) in sums.iter_mut().zip(line) {
-            *sum += f32::from_ne_bytes(w).abs();
-        }
-    }
-    let rest = lines.remainder().iter().map(|&w| f32::from_ne_bytes(w).abs());
-    sums.into_iter().chain(rest).sum()
-}
-
-/// Returns for each hidden unit the factor from integers to weights. `weights` is `[outputs][hidden]`.
-fn factors(weights: &[Unaligned], hidden: usize) -> Vec<f32> {
-    let mut largest = vec![0.0f32; hidden];
-    for weights in weights.chunks_exact(hidden.max(1)) {
-        for (largest, &w) in largest.iter_mut().zip(weights) {
-            *largest = largest.max(f32::from_ne_bytes(w).abs());
-        }
-    }
-    largest.into_iter().map(|largest| largest / LARGEST).collect()
-}
-
-/// Returns whether no weight is infinite or NaN.
-pub fn are_finite(weights: &[Unaligned]) -> bool {
-    // Chunks without an early exit inside, so that the loop over a chunk is vectorised.
-    let is_finite = |&w: &Unaligned| f32::from_ne_bytes(w).is_finite();
-    weights.chunks(1024).all(|chunk| chunk.iter().fold(true, |all, w| all & is_finite(w)))
+    /// Integers, and for each output the factor that turns them into its weights.
+    I8(Numbers<i8>, Numbers<f32>),
 }
 
 /// Packs `weight [rows][channels][hidden]` into `packed [hidden][rows * padded channels]`. `convert`
-/// gets a weight and its hidden unit.
+/// gets a weight, its output in `rows * channels` and its hidden unit.
 fn fill<T>(
     packed: &mut [T],
     weight: &[Unaligned],
     [rows, channels, hidden]: [usize; 3],
-    convert: impl Fn(f32, usize) -> T,
+    convert: impl Fn(f32, usize, usize) -> T,
 ) {
     let width = padded(channels);
     // One cache line of outputs at a time.
@@ -143,11 +77,20 @@ fn fill<T>(
             let weight = &weight[outputs.start * hidden..outputs.end * hidden];
             transpose_rows(weight, hidden, |unit, first, numbers| {
                 let at = unit * rows * width + row * width + channel + first;
-                for (to, &number) in packed[at..][..LANES].iter_mut().zip(numbers) {
-                    *to = convert(number, unit);
+                let outputs = outputs.start + first..outputs.end;
+                for ((to, &number), output) in packed[at..].iter_mut().zip(numbers).zip(outputs) {
+                    *to = convert(number, output, unit);
                 }
             });
         }
+    }
+}
+
+/// Copies `numbers [rows][channels]` to `to [rows][padded channels]`.
+fn fill_rows(to: &mut [f32], numbers: &[f32], channels: usize) {
+    let rows = to.chunks_exact_mut(padded(channels).max(1));
+    for (to, numbers) in rows.zip(numbers.chunks_exact(channels.max(1))) {
+        to[..channels].copy_from_slice(numbers);
     }
 }
 
@@ -183,8 +126,10 @@ impl Coefficients {
     pub fn sizes(rows: usize, channels: usize, hidden: usize, dtype: DType) -> Vec<PartSize> {
         let outputs = rows * padded(channels);
         let mut sizes = vec![PartSize { dtype, len: outputs * hidden }, PartSize::f32(outputs)];
-        if dtype == DType::I16 {
-            sizes.push(PartSize::f32(hidden));
+        match dtype {
+            DType::I16 => sizes.push(PartSize::f32(hidden)),
+            DType::I8 => sizes.push(PartSize::f32(outputs)),
+            _ => {}
         }
         sizes
     }
@@ -202,25 +147,29 @@ impl Coefficients {
     ) {
         let [rows, channels, hidden] = sizes;
         assert_eq!(weight.len(), rows * channels * hidden);
-        let is_f32 = parts[0].len() == 4 * rows * padded(channels) * hidden;
-        if let [packed, _, stored_factors] = parts {
-            let factors = factors(weight, hidden);
+        let elements = rows * padded(channels) * hidden;
+        if let [packed, _, stored] = parts
+            && packed.len() == elements
+        {
+            let factors = weight.chunks_exact(hidden.max(1)).map(storage::output_factor);
+            let (factors, inverse): (Vec<f32>, Vec<f32>) = factors.unzip();
+            let round = |w: f32, output: usize, _| storage::as_i8(w, inverse[output]) as i8;
+            fill(bytemuck::cast_slice_mut(packed), weight, sizes, round);
+            fill_rows(bytemuck::cast_slice_mut(stored), &factors, channels);
+        } else if let [packed, _, stored] = parts {
+            let factors = storage::unit_factors(weight, hidden);
             let inverse: Vec<f32> =
                 factors.iter().map(|f| 1.0 / f.max(f32::MIN_POSITIVE)).collect();
-            let round = |w: f32, unit: usize| (w * inverse[unit]).round_ties_even() as i16;
+            let round = |w: f32, _, unit: usize| (w * inverse[unit]).round_ties_even() as i16;
             fill(bytemuck::cast_slice_mut(packed), weight, sizes, round);
-            bytemuck::cast_slice_mut(stored_factors).copy_from_slice(&factors);
-        } else if is_f32 {
-            fill(bytemuck::cast_slice_mut(parts[0]), weight, sizes, |w, _| w);
+            bytemuck::cast_slice_mut(stored).copy_from_slice(&factors);
+        } else if parts[0].len() == size_of::<f32>() * elements {
+            fill(bytemuck::cast_slice_mut(parts[0]), weight, sizes, |w, _, _| w);
         } else {
-            fill(bytemuck::cast_slice_mut(parts[0]), weight, sizes, |w, _| f16::from_f32(w));
+            fill(bytemuck::cast_slice_mut(parts[0]), weight, sizes, |w, _, _| f16::from_f32(w));
         }
-        let padded_bias: &mut [f32] = bytemuck::cast_slice_mut(parts[1]);
         if let Some(bias) = bias {
-            let rows = padded_bias.chunks_exact_mut(padded(channels).max(1));
-            for (row, bias) in rows.zip(bias.chunks_exact(channels.max(1))) {
-                row[..channels].copy_from_slice(bias);
-            }
+            fill_rows(bytemuck::cast_slice_mut(parts[1]), bias, channels);
         }
     }
 
@@ -239,7 +188,12 @@ impl Coefficients {
     ) -> Option<Self> {
         let (weights, bias) = match parts {
             [weights, bias, factors] => {
-                (Stored::I16(weights.to_numbers()?, factors.to_numbers()?), bias)
+                let factors = factors.to_numbers()?;
+                let weights = match weights.to_numbers() {
+                    Some(integers) => Stored::I8(integers, factors),
+                    None => Stored::I16(weights.to_numbers()?, factors),
+                };
+                (weights, bias)
             }
             [weights, bias] => match weights.to_numbers() {
                 Some(halves) => (Stored::F16(halves), bias),
@@ -263,7 +217,8 @@ impl Coefficients {
             Stored::F16(weights) => weights.len(),
             Stored::F32(weights) => weights.len(),
             Stored::I16(weights, factors) if factors.len() == hidden => weights.len(),
-            Stored::I16(..) => return None,
+            Stored::I8(weights, factors) if factors.len() == outputs => weights.len(),
+            Stored::I16(..) | Stored::I8(..) => return None,
         };
         let fits = layer.outputs() == outputs
             && lambda.len() == init.len()
@@ -293,6 +248,7 @@ impl Coefficients {
                 Stored::F32(w) => 4 * w.len(),
                 Stored::F16(w) => 2 * w.len(),
                 Stored::I16(w, factors) => 2 * w.len() + 4 * factors.len(),
+                Stored::I8(w, factors) => w.len() + 4 * factors.len(),
             }
     }
 }
@@ -351,7 +307,10 @@ impl Run<'_, '_, '_> {
         let mut z = [std::ptr::null_mut(); G];
         for (g, z) in z.iter_mut().enumerate() {
             let row = self.block.row(image + g);
-            row.copy_from_slice(&layer.bias[columns.clone()]);
+            match layer.weights {
+                Stored::I8(..) => row.fill(0.0),
+                _ => row.copy_from_slice(&layer.bias[columns.clone()]),
+            }
             *z = row.as_mut_ptr();
         }
         let sums = Sums { z, columns: columns.clone() };
@@ -362,12 +321,32 @@ impl Run<'_, '_, '_> {
                 Stored::F32(weights) => active.add_all(s, weights, layer.outputs(), &sums),
                 Stored::F16(weights) => active.add_all(s, weights, layer.outputs(), &sums),
                 Stored::I16(weights, _) => active.add_all(s, weights, layer.outputs(), &sums),
+                Stored::I8(weights, _) => active.add_all(s, weights, layer.outputs(), &sums),
             }
         }
         for g in 0..G {
-            layer.finish(s, self.block.row(image + g), columns.start);
+            let row = self.block.row(image + g);
+            if let Stored::I8(_, factors) = &layer.weights {
+                let (factors, bias) = (&factors[columns.clone()], &layer.bias[columns.clone()]);
+                scale(s.narrow(), row, factors, bias);
+            }
+            layer.finish(s, row, columns.start);
         }
         G
+    }
+}
+
+/// Replaces each sum by its product with a factor, plus a bias. All have the same length, which is a
+/// multiple of eight.
+#[inline(always)]
+fn scale<S: Simd>(s: S, sums: &mut [f32], factors: &[f32], bias: &[f32]) {
+    let vectors = factors.chunks_exact(S::WIDTH).zip(bias.chunks_exact(S::WIDTH));
+    for (sums, (factors, bias)) in sums.chunks_exact_mut(S::WIDTH).zip(vectors) {
+        // SAFETY: each chunk is a whole vector.
+        unsafe {
+            let (x, factor) = (s.load(sums.as_ptr()), s.load(factors.as_ptr()));
+            s.store(sums.as_mut_ptr(), s.mul_add(x, factor, s.load(bias.as_ptr())));
+        }
     }
 }
 
@@ -396,29 +375,19 @@ trait Load: Copy {
     unsafe fn load<S: Simd>(s: S, from: *const Self) -> S::Vector;
 }
 
-impl Load for f32 {
-    #[inline(always)]
-    unsafe fn load<S: Simd>(s: S, from: *const f32) -> S::Vector {
-        // SAFETY: as the caller guarantees.
-        unsafe { s.load(from) }
-    }
+macro_rules! load {
+    ($($weight:ty => $load:ident),*) => {$(
+        impl Load for $weight {
+            #[inline(always)]
+            unsafe fn load<S: Simd>(s: S, from: *const $weight) -> S::Vector {
+                // SAFETY: as the caller guarantees.
+                unsafe { s.$load(from) }
+            }
+        }
+    )*};
 }
 
-impl Load for f16 {
-    #[inline(always)]
-    unsafe fn load<S: Simd>(s: S, from: *const f16) -> S::Vector {
-        // SAFETY: as the caller guarantees.
-        unsafe { s.load_f16(from) }
-    }
-}
-
-impl Load for i16 {
-    #[inline(always)]
-    unsafe fn load<S: Simd>(s: S, from: *const i16) -> S::Vector {
-        // SAFETY: as the caller guarantees.
-        unsafe { s.load_i16(from) }
-    }
-}
+load!(f32 => load, f16 => load_f16, i16 => load_i16, i8 => load_i8);
 
 /// Images whose coefficients are computed together, so that the weights are read and converted once. The
 /// units that contribute to an image alone are added in the same order, as a unit of value zero changes no

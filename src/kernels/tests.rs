@@ -487,6 +487,30 @@ fn rounded_to_integers(weights: &[f32], hidden: usize) -> Vec<f32> {
     weights.iter().enumerate().map(round).collect()
 }
 
+/// Rounds `weights [outputs][hidden]` to integers of eight bits that have a factor per output.
+fn rounded_to_eight_bits(weights: &[f32], hidden: usize) -> Vec<f32> {
+    let round = |weights: &[f32]| {
+        let largest = weights.iter().fold(0.0f32, |largest, w| largest.max(w.abs()));
+        let factor = largest.max(f32::MIN_POSITIVE) / 127.0;
+        weights.iter().map(|w| (w / factor).round_ties_even() * factor).collect::<Vec<f32>>()
+    };
+    weights.chunks_exact(hidden).flat_map(round).collect()
+}
+
+/// A single weight between two integers of eight bits keeps all weights from being stored as such.
+#[test]
+fn integers_of_eight_bits_are_exact() {
+    let (outputs, hidden) = (12, 31);
+    let integers = rounded_to_eight_bits(&wave(outputs * hidden, 0.61), hidden);
+    let stored = |weights: &[f32]| storage(bytemuck::cast_slice(weights), hidden, false);
+    assert_eq!(stored(&integers), DType::I8);
+    for i in [1, 17, outputs * hidden - 1] {
+        let mut changed = integers.clone();
+        changed[i] *= 1.0 + 1e-5;
+        assert_eq!(stored(&changed), DType::F32, "weight {i}");
+    }
+}
+
 /// Weights that rounding would change too much keep single precision.
 #[test]
 fn weights_of_hyperfunctions_are_rounded_where_that_is_precise() {
@@ -511,7 +535,7 @@ fn weights_of_hyperfunctions_are_rounded_where_that_is_precise() {
 
 fn hyperfunctions(isa: Isa) {
     for (images, channels, hidden, k) in
-        [(1, 1, 1, 1), (2, 19, 5, 2), (3, 24, 21, 3), (7, 19, 21, 2)]
+        [(1, 1, 2, 1), (2, 19, 5, 2), (3, 24, 21, 3), (7, 19, 21, 2)]
     {
         let rows = 2 * k;
         let outputs = rows * channels;
@@ -522,10 +546,12 @@ fn hyperfunctions(isa: Isa) {
         let weight = wave(outputs * hidden, 0.61);
         let halves: Vec<f32> = weight.iter().map(|&w| half::f16::from_f32(w).to_f32()).collect();
         let integers = rounded_to_integers(&weight, hidden);
+        let eight_bits = rounded_to_eight_bits(&weight, hidden);
         let layers = [
             (&weight, &weight, false, DType::F32),
             (&halves, &halves, true, DType::F16),
             (&weight, &integers, true, DType::I16),
+            (&eight_bits, &eight_bits, false, DType::I8),
         ];
         for (given, weight, may_round, dtype) in layers {
             assert_eq!(storage(bytemuck::cast_slice(given), hidden, may_round), dtype);

@@ -40,6 +40,11 @@ impl Vectorised for Apply<'_> {
                 // SAFETY: the array holds a vector of integers.
                 unsafe { s.load_i16(integers.as_ptr()) }
             }
+            "i8" => {
+                let integers = self.x.map(as_i8);
+                // SAFETY: the array holds a vector of integers.
+                unsafe { s.load_i8(integers.as_ptr()) }
+            }
             other => panic!("no operation {other}"),
         };
         let mut result = [0.0; LANES];
@@ -54,6 +59,11 @@ fn as_i16(x: f32) -> i16 {
     (x * 400.0) as i16
 }
 
+/// An integer of either sign, of the smallest and of the largest size.
+fn as_i8(x: f32) -> i8 {
+    (x * 4.0) as i8
+}
+
 const X: [f32; LANES] = [-90.0, -3.5, -0.3, 0.0, 0.7, 2.5, 20.0, 80.0];
 const REVERSED: [u32; LANES] = [7, 6, 5, 4, 3, 2, 1, 0];
 const Y: [f32; LANES] = [1.0, -4.0, 0.3, -0.0, 0.6, 3.0, -2.0, 0.0];
@@ -62,7 +72,7 @@ fn operations_agree_with_scalar_code(isa: Isa) {
     let total = ((X[0] + X[4]) + (X[2] + X[6])) + ((X[1] + X[5]) + (X[3] + X[7]));
     type Scalar<'a> = &'a dyn Fn(f32, f32) -> f32;
     let from_end = |x: f32| X[LANES - 1 - X.iter().position(|&other| other == x).unwrap_or(0)];
-    let operations: [(&str, Scalar); 13] = [
+    let operations: [(&str, Scalar); 14] = [
         ("max", &|x, y| x.max(y)),
         ("at_least", &|x, _| x.max(0.5)),
         ("at_most", &|x, _| x.min(0.5)),
@@ -76,6 +86,7 @@ fn operations_agree_with_scalar_code(isa: Isa) {
         ("permute", &|x, _| from_end(x)),
         ("f16", &|x, _| f16::from_f32(x).to_f32()),
         ("i16", &|x, _| f32::from(as_i16(x))),
+        ("i8", &|x, _| f32::from(as_i8(x))),
     ];
     for (name, scalar) in operations {
         let results = isa.run_narrow(Apply { name, x: X, y: Y });

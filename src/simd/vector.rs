@@ -68,6 +68,11 @@ pub trait Simd: Sealed + Copy + Send + Sync {
     /// # Safety
     /// `WIDTH` integers must be readable at `from`. No alignment is needed.
     unsafe fn load_i16(self, from: *const i16) -> Self::Vector;
+    /// Loads a vector of integers of eight bits and converts them to f32, which is exact.
+    ///
+    /// # Safety
+    /// `WIDTH` integers must be readable at `from`. No alignment is needed.
+    unsafe fn load_i8(self, from: *const i8) -> Self::Vector;
     /// Returns `a + b`.
     fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// Returns `a - b`.

@@ -76,6 +76,13 @@ impl<S: Simd> Simd for Wider<S> {
     }
 
     #[inline(always)]
+    unsafe fn load_i8(self, from: *const i8) -> Self::Vector {
+        // SAFETY: `S::WIDTH + LANES` integers are readable at `from`, as the caller guarantees: those of
+        // the first vector, then those of the narrow one.
+        unsafe { (self.0.load_i8(from), self.narrow().load_i8(from.add(S::WIDTH))) }
+    }
+
+    #[inline(always)]
     fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
         both!(self.add(a, b))
     }

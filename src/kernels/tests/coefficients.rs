@@ -16,13 +16,17 @@ fn coefficients_do_not_depend_on_the_batch(isa: Isa) {
     for (weight, unit) in weight.iter_mut().zip(&units[..hidden]) {
         *weight = if *unit > 0.0 { -0.0 } else { 0.0 };
     }
+    let eight_bits = super::rounded_to_eight_bits(&weight, hidden);
     let mut bias = wave(4 * channels, 1.7);
     bias[0] = -0.0;
     let (init, lambda) = ([-0.0, 0.0, 0.5, 0.0], [1.0, -1.0, 0.5, 0.5]);
-    for (squash, may_round) in [(Squash::Tanh, true), (Squash::Clamp, false), (Squash::None, false)]
-    {
+    for (weight, squash, may_round) in [
+        (&weight, Squash::Tanh, true),
+        (&weight, Squash::Clamp, false),
+        (&eight_bits, Squash::None, false),
+    ] {
         let layer =
-            Coefficients::new(&weight, Some(&bias), &init, &lambda, squash, hidden, may_round);
+            Coefficients::new(weight, Some(&bias), &init, &lambda, squash, hidden, may_round);
         let width = layer.outputs();
         let mut work = Guarded::unwritten(layer.workspace());
         let mut compute = |units: &[f32], images: usize| {

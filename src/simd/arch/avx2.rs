@@ -86,6 +86,13 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn load_i8(self, from: *const i8) -> __m256 {
+        // SAFETY: `self` proves that the processor has the instructions; the caller guarantees
+        // that a vector of integers is readable at `from`. No alignment is needed.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()))) }
+    }
+
+    #[inline(always)]
     fn add(self, a: __m256, b: __m256) -> __m256 {
         proven!(_mm256_add_ps(a, b))
     }

@@ -88,6 +88,13 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn load_i8(self, from: *const i8) -> __m512 {
+        // SAFETY: `self` proves that the processor has the instructions; the caller guarantees
+        // that a vector of integers is readable at `from`. No alignment is needed.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast()))) }
+    }
+
+    #[inline(always)]
     fn add(self, a: __m512, b: __m512) -> __m512 {
         proven!(_mm512_add_ps(a, b))
     }

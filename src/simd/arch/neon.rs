@@ -92,6 +92,17 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    unsafe fn load_i8(self, from: *const i8) -> Self::Vector {
+        // SAFETY: `self` proves that the processor has the instructions; the caller guarantees
+        // that a vector of integers is readable at `from`. No alignment is needed.
+        unsafe {
+            let eight = vmovl_s8(vld1_s8(from));
+            let widen = |four| vcvtq_f32_s32(vmovl_s16(four));
+            [widen(vget_low_s16(eight)), widen(vget_high_s16(eight))]
+        }
+    }
+
+    #[inline(always)]
     fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
         halves!(vaddq_f32, a, b)
     }

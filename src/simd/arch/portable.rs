@@ -58,6 +58,12 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    unsafe fn load_i8(self, from: *const i8) -> f32x8 {
+        // SAFETY: the caller guarantees that eight integers are readable at `from`, at any alignment.
+        f32x8::new(unsafe { from.cast::<[i8; 8]>().read_unaligned() }.map(f32::from))
+    }
+
+    #[inline(always)]
     fn add(self, a: f32x8, b: f32x8) -> f32x8 {
         a + b
     }
