@@ -522,6 +522,20 @@ fn bounds_of_every_channel() {
     net.check(y, "clip", 2);
 }
 
+/// The attention of DyHead to the levels of a pyramid.
+#[test]
+fn a_factor_of_the_map_from_a_single_unit() {
+    let mut net = Net::new();
+    let pooled = net.apply(Op::GlobalPool(PoolKind::Average), &[net.x]);
+    let context = net.apply(Op::Flatten { axis: 1 }, &[pooled]);
+    let unit = net.layer(context, CHANNELS, 1);
+    let unit = net.unary(Unary::Relu, unit);
+    let factor = net.unary(Unary::HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 }, unit);
+    let factor = net.reshape(factor, &[-1, 1, 1, 1]);
+    let y = net.mul(net.x, factor);
+    net.check_with_hyperfunction(y, "SE", 1);
+}
+
 #[test]
 fn a_gate_from_the_norms_of_the_channels() {
     let mut net = Net::new();

@@ -70,7 +70,10 @@ pub(super) fn find(
     }
     op.squash = squash.ok_or("the coefficients are constants")?;
 
-    let fc2 = second_layer(scope, &rows)?;
+    let fc2 = match single_unit(scope, &mut executor, &rows) {
+        Some(fc2) => fc2,
+        None => second_layer(scope, &rows)?,
+    };
     let (fc1, hidden, context) = match first_layer(scope, &mut executor, fc2.input) {
         Some((fc1, hidden)) => {
             let context = fc1.input;
@@ -137,6 +140,22 @@ fn source_row(scope: &Scope, term: Term, n: usize, images: usize) -> Result<Term
         return Err("images use each other's coefficients");
     }
     Ok(Term { index: term.index % features, scale: 1.0, shift: 0.0, ..term })
+}
+
+/// Returns the second layer of coefficients that are functions of a single hidden unit without one, as the
+/// factor of a whole map in DyHead (Dai et al., CVPR 2021).
+fn single_unit(scope: &Scope, executor: &mut Executor, rows: &[Option<Term>]) -> Option<Linear> {
+    let unit = rows.iter().flatten().next()?.source;
+    let is_single = scope.probe_shape(unit)?[1..].iter().all(|&size| size == 1);
+    if !is_single || rows.iter().flatten().any(|term| term.source != unit) {
+        return None;
+    }
+    first_layer(scope, executor, unit)?;
+    let numbers = |number: fn(&Term) -> f64| -> Vec<f32> {
+        rows.iter().map(|row| row.as_ref().map_or(0.0, |term| number(term) as f32)).collect()
+    };
+    let weight = Tensor::new(&[rows.len(), 1], numbers(|term| term.inner_scale)).ok()?;
+    Some(Linear { input: unit, weight, bias: numbers(|term| term.inner_shift) })
 }
 
 /// Assembles the second layer, with rows in the order of the coefficients. In the graph it may consist
