@@ -110,6 +110,7 @@ pub(super) fn rewrite_all(graph: &mut Rewriter) -> Result<Report> {
     rewrite::simplify(graph)?;
     let fixed_batch = rewrite::free_batch(graph)?;
     rewrite::channel_affine(graph)?;
+    rewrite::delay_permutations(graph)?;
     rewrite::sum_convs(graph)?;
     rewrite::group_norm(graph)?;
     rewrite::static_slopes(graph)?;

@@ -111,7 +111,7 @@ fn gather(graph: &mut Rewriter, id: NodeId, x: ValueId, indices: Vec<usize>) -> 
 }
 
 /// The input and the indices of a `Gather` that permutes the channels of a map.
-fn permutation(graph: &Rewriter, id: NodeId) -> Option<(ValueId, Vec<usize>)> {
+pub(super) fn permutation(graph: &Rewriter, id: NodeId) -> Option<(ValueId, Vec<usize>)> {
     let node = graph.node(id);
     let Op::Gather { axis: 1 } = node.op else { return None };
     let (x, output) = (node.input(0)?, node.output());
