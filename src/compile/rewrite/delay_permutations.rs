@@ -44,6 +44,8 @@ struct Delayed {
     readers: Vec<NodeId>,
     shift_max: NodeId,
     hyperfunction: NodeId,
+    /// Values whose channels have another order then.
+    values: Vec<ValueId>,
     /// The order of the channels that the Shift-Max reads.
     order: Vec<usize>,
 }
@@ -51,7 +53,7 @@ struct Delayed {
 fn delay(graph: &mut Rewriter, id: NodeId) -> Option<()> {
     let (x, order) = permutation(graph, id)?;
     let permuted = graph.node(id).output();
-    let Delayed { convolutions, readers, shift_max, hyperfunction, order } =
+    let Delayed { convolutions, readers, shift_max, hyperfunction, values, order } =
         follow(graph, permuted, order)?;
     let layers = permuted_layers(graph, hyperfunction, &order)?;
 
@@ -59,6 +61,9 @@ fn delay(graph: &mut Rewriter, id: NodeId) -> Option<()> {
         graph.edit(reader, |node| {
             node.inputs.iter_mut().filter(|i| **i == Some(permuted)).for_each(|i| *i = Some(x));
         });
+    }
+    for value in values {
+        graph.rename(value, format!("{}.reordered", graph.graph().value(value).name));
     }
     for (conv, tensors) in convolutions {
         replace_constants(graph, conv, 1, tensors);
@@ -87,7 +92,7 @@ fn delay(graph: &mut Rewriter, id: NodeId) -> Option<()> {
 /// Follows the map `value`, whose channel `c` is channel `order[c]` of another one, to a Shift-Max that
 /// alone reads it together with its context.
 fn follow(graph: &Rewriter, mut value: ValueId, mut order: Vec<usize>) -> Option<Delayed> {
-    let (mut convolutions, mut readers) = (Vec::new(), Vec::new());
+    let (mut convolutions, mut readers, mut values) = (Vec::new(), Vec::new(), Vec::new());
     while let Some(next) = graph.links().only_reader(value) {
         let node = graph.node(next);
         if node.input(0) != Some(value) {
@@ -119,6 +124,7 @@ fn follow(graph: &Rewriter, mut value: ValueId, mut order: Vec<usize>) -> Option
             readers.push(next);
         }
         value = node.output();
+        values.push(value);
     }
     let &[a, b] = graph.links().consumers(value) else { return None };
     let is_shift_max = |id: NodeId| matches!(graph.node(id).op, Op::ShiftMax(_));
@@ -137,7 +143,8 @@ fn follow(graph: &Rewriter, mut value: ValueId, mut order: Vec<usize>) -> Option
     if readers.is_empty() {
         readers.extend([shift_max, pool]);
     }
-    fits.then_some(Delayed { convolutions, readers, shift_max, hyperfunction, order })
+    values.extend([graph.node(pool).output(), coefficients]);
+    fits.then_some(Delayed { convolutions, readers, shift_max, hyperfunction, values, order })
 }
 
 /// Returns the constant inputs of a hyperfunction, from the first layer's weights on, for channels in
