@@ -46,7 +46,7 @@ impl Commands {
 /// The files and folders that a command writes.
 fn written(command: &str) -> Vec<&str> {
     let words: Vec<_> = command.split_whitespace().take_while(|word| *word != "#").collect();
-    let options = ["--output", "--out", "--draw", "--report", ">"];
+    let options = ["--output", "--out", "--draw", "--report", "--chart", ">"];
     let named = words.windows(2).filter(|pair| options.contains(&pair[0])).map(|pair| pair[1]);
     let converted = (words[1] == "convert").then(|| words[3]);
     named.chain(converted).collect()

@@ -1,5 +1,6 @@
 //! `dyrelu bench`: measures how long a network takes.
 
+mod load;
 mod measure;
 mod record;
 mod serve;
@@ -15,7 +16,6 @@ use serde::Serialize;
 
 use self::measure::{Difference, Length, Runs, Statistics, Usage, measure_runs, quantile};
 use self::record::{Old, Origin};
-use self::workload::synthetic_inputs;
 use crate::cli::support::outcome::Outcome;
 use crate::cli::support::print::{TextOrJson, count, print, to_json};
 use crate::cli::support::table::{Narrow, table};
@@ -102,6 +102,9 @@ pub fn run(arguments: Arguments) -> Result<Outcome> {
     if arguments.sweep {
         return sweep::run(&arguments);
     }
+    if let Some(rate) = arguments.rate {
+        return load::run(&arguments, rate);
+    }
     let old = arguments.compare.as_deref().map(Old::read).transpose()?;
     let threads = arguments.threads_per_stream();
     let before = memory_of_process("VmRSS");
@@ -109,10 +112,7 @@ pub fn run(arguments: Arguments) -> Result<Outcome> {
     let path = named::find(arguments.model.as_deref())?;
     let model = model::open(Some(&path), &arguments.engine)?;
     let open = start.elapsed();
-    let inputs = match arguments.input.as_slice() {
-        [] => synthetic_inputs(&arguments.shapes(&model)?, &model)?,
-        files => files.iter().map(|file| arrays::read(file)).collect::<Result<_>>()?,
-    };
+    let inputs = arguments.inputs(&model)?;
     let batch = *inputs.first().and_then(|x| x.shape().first()).unwrap_or(&1);
     let start = Instant::now();
     let mut session = Session::with_threads(&model, threads)?;

@@ -41,6 +41,12 @@ impl Svg {
         ));
     }
 
+    pub fn rectangle(&mut self, (x, y): (f64, f64), (width, height): (f64, f64), colour: &str) {
+        self.part(format_args!(
+            r#"<rect x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{height:.1}" fill="{colour}"/>"#
+        ));
+    }
+
     /// An error bar.
     pub fn bar(&mut self, x: f64, (top, bottom): (f64, f64), colour: &str) {
         self.part(format_args!(
