@@ -165,6 +165,14 @@ fn key_points_that_are_annotated_as_found_are_all_right() {
     assert!(errors.contains("has 9 numbers for key points, expected 51"), "{errors}");
     let run = evaluate(network, &annotations(&points, 5000.0), &[photo.to_str().unwrap()]).code(1);
     assert!(stderr(&run).contains("this image was evaluated before"), "{}", stderr(&run));
+    let mut nobody = serde_json::json!({"images": [{"id": 3, "file_name": "tower.jpg"}]});
+    nobody["annotations"] = serde_json::json!([]);
+    let nobody = f.file("nobody.json", nobody.to_string().as_bytes());
+    let errors = stderr(&evaluate(network, &nobody, &[]).code(2));
+    assert!(
+        errors.contains("nobody.json: there is no person with labelled key points"),
+        "{errors}"
+    );
     let classifier = f.path("colours.safetensors");
     let errors = stderr(&evaluate(&classifier, &annotations(&points, 1.0), &[]).code(2));
     assert!(errors.contains("key points"), "{errors}");

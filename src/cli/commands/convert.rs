@@ -75,6 +75,10 @@ pub fn run(arguments: Arguments) -> Result<Outcome> {
             "--weights int8 makes a small file, to which --pack would add the weights in f32; give one of them",
         ));
     }
+    if arguments.output.extension().is_some_and(|end| end.eq_ignore_ascii_case("onnx")) {
+        let message = "the file would be a native weight file and not ONNX; name it .safetensors";
+        return Err(Error::input(message).in_file(&arguments.output));
+    }
     let mut graph = arguments.files.read(&arguments.input)?;
     let report = compile::optimise(&mut graph).map_err(|e| e.in_file(&arguments.input))?;
     let types = infer(&graph)?;

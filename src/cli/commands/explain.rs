@@ -56,7 +56,7 @@ pub struct Arguments {
     #[arg(long, value_name = "imagenet|imagenet-inception|clip|JSON|FILE")]
     preprocess: Option<String>,
     /// Number of threads; by default all that this process may use.
-    #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(long, short = 'j', value_name = "N", value_parser = positive)]
     threads: Option<usize>,
     #[command(flatten)]
     photos: Sources,

@@ -35,7 +35,7 @@ pub struct Arguments {
     #[arg(long)]
     plan: bool,
     /// Number of threads to plan memory and steps for.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive)]
+    #[arg(long, short = 'j', value_name = "N", default_value_t = 1, value_parser = positive)]
     threads: usize,
     /// Shape of the first input; by default that of one image, of 224 by 224 where the network
     /// leaves the size free.

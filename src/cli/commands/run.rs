@@ -30,7 +30,7 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value = "nchw")]
     layout: LayoutName,
     /// Number of threads; by default all that this process may use.
-    #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(long, short = 'j', value_name = "N", value_parser = positive)]
     threads: Option<usize>,
     #[command(flatten)]
     engine: model::Engine,
