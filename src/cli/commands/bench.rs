@@ -18,7 +18,7 @@ use self::measure::{Difference, Length, Runs, Statistics, Usage, measure_runs, q
 use self::record::{Old, Origin};
 use crate::cli::support::outcome::Outcome;
 use crate::cli::support::print::{TextOrJson, count, print, to_json};
-use crate::cli::support::table::{Narrow, table};
+use crate::cli::support::table::{Narrow, sentences, table};
 use crate::cli::support::{arrays, messages, model, named};
 use dyrelu::graph::{cost, infer};
 use dyrelu::simd::{Isa, peak};
@@ -368,6 +368,7 @@ fn as_text(m: &Measurement, all_steps: bool) -> String {
     for (op, share) in shares {
         let _ = writeln!(text, "  {:5.1}%  {op}", 100.0 * share);
     }
+    let mut text = sentences(&text);
     list_steps(&mut text, m, all_steps);
     text
 }

@@ -20,7 +20,7 @@ use crate::cli::support::photos::{Found, Source, Sources};
 use crate::cli::support::preparation::Preparation;
 use crate::cli::support::print::{count, print};
 use crate::cli::support::progress::progress;
-use crate::cli::support::table::{Narrow, table};
+use crate::cli::support::table::{Narrow, sentences, table};
 use crate::cli::support::values::{not_negative, positive, threads};
 use crate::cli::support::{messages, model};
 use dyrelu::format::Replacement;
@@ -155,12 +155,12 @@ fn text(summary: &statistics::Summary, statistics: &Statistics, out: &Path) -> S
     let mut text =
         table(header.map(String::from), rows.collect(), &[2, 3, 4, 5], Narrow::Shorten(0));
     let fixed = summary.activations.iter().filter(|a| a.is_static).count();
-    text.push_str(&format!(
-        "\n{} over {}; {}\n",
+    text.push_str(&sentences(&format!(
+        "\n{} over {}; {}",
         count(summary.activations.len(), "dynamic activation"),
         count(statistics.photos, "photo"),
         summary.shares()
-    ));
+    )));
     text.push_str(&match statistics.photos {
         1 => "one photo cannot show whether coefficients depend on it: give several\n".to_string(),
         _ => format!("{fixed} are static: their coefficients hardly differ between photos\n"),
