@@ -92,7 +92,8 @@ impl Beside {
         if unfinished.closed {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        let (file, at) = builder.tempfile_in(folder.unwrap_or(Path::new(".")))?.into_parts();
+        let created = builder.tempfile_in(folder.unwrap_or(Path::new(".")));
+        let (file, at) = created.map_err(without_path)?.into_parts();
         unfinished.begun += 1;
         let number = unfinished.begun;
         unfinished.files.insert(number, at);
@@ -104,6 +105,12 @@ impl Beside {
         let file = unfinished.files.remove(&self.0).ok_or(io::ErrorKind::Interrupted)?;
         file.persist(path).map_err(|e| e.error)
     }
+}
+
+/// The error of the system in that of the crate `tempfile`, which adds the random name.
+fn without_path(e: io::Error) -> io::Error {
+    let cause = e.get_ref().and_then(|e| e.source()?.downcast_ref::<io::Error>()?.raw_os_error());
+    cause.map_or(e, io::Error::from_raw_os_error)
 }
 
 impl Drop for Beside {
@@ -187,7 +194,8 @@ mod tests {
     fn folders_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         assert!(Replacement::of(folder.path()).is_err());
-        assert!(Replacement::of(folder.path().join("missing/y")).is_err());
+        let missing = Replacement::of(folder.path().join("missing/y")).err().unwrap().to_string();
+        assert!(!missing.contains(".part"), "{missing}");
         assert!(names(folder.path()).is_empty());
     }
 

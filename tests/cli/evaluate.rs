@@ -66,6 +66,11 @@ fn a_report_has_tables_and_pictures() {
         ("green", "c.png", [0, 250, 0]),
     ]);
     let folder = f.path("report");
+    let occupied = f.file("occupied", b"");
+    let run = f.evaluate(&album, &["--report", occupied.to_str().unwrap()]).code(2);
+    assert!(stderr(&run).contains("occupied: expected a folder, found a file"), "{}", stderr(&run));
+    let run = f.evaluate(&f.path("nowhere"), &[]).code(2);
+    assert!(stderr(&run).contains("nowhere: "), "{}", stderr(&run));
     let run = f.evaluate(&album, &["--report", folder.to_str().unwrap(), "--format", "markdown"]);
     let text = fs::read_to_string(folder.join("report.md")).unwrap();
     assert!(text.starts_with(&stdout(&run.code(0))), "{text}");

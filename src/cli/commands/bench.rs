@@ -19,7 +19,7 @@ use self::record::{Old, Origin};
 use crate::cli::support::outcome::Outcome;
 use crate::cli::support::print::{TextOrJson, count, print, to_json};
 use crate::cli::support::table::{Narrow, sentences, table};
-use crate::cli::support::{arrays, messages, model, named};
+use crate::cli::support::{arrays, messages, model, named, target};
 use dyrelu::graph::{cost, infer};
 use dyrelu::simd::{Isa, peak};
 use dyrelu::{Error, Model, Result, RunOptions, Session, StepTime, Tensor};
@@ -99,6 +99,9 @@ const ACTIVATION_STEPS: [&str; 9] = [
 const GENERAL: &str = "general";
 
 pub fn run(arguments: Arguments) -> Result<Outcome> {
+    for target in [&arguments.trace, &arguments.chart].into_iter().flatten() {
+        target::check_file(target)?;
+    }
     if arguments.sweep {
         return sweep::run(&arguments);
     }

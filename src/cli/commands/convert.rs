@@ -7,7 +7,7 @@ use crate::cli::support::outcome::Outcome;
 use crate::cli::support::preparation::{Network, Preparation};
 use crate::cli::support::print::{count, print};
 use crate::cli::support::values::threads;
-use crate::cli::support::{messages, model};
+use crate::cli::support::{messages, model, named};
 use dyrelu::compile::Report;
 use dyrelu::format::safetensors::{WeightStorage, Written, stored, write};
 use dyrelu::graph::infer::infer;
@@ -25,7 +25,7 @@ Examples:
   dyrelu convert net.onnx net.safetensors --note top1='83.0% of 3,925 photos'
   dyrelu convert net.onnx net.safetensors --pack     # loads ten times faster")]
 pub struct Arguments {
-    /// Network to convert.
+    /// Network to convert: a file, or a name from `dyrelu models`.
     input: PathBuf,
     /// File to write.
     output: PathBuf,
@@ -69,7 +69,8 @@ enum Weights {
     Int8,
 }
 
-pub fn run(arguments: Arguments) -> Result<Outcome> {
+pub fn run(mut arguments: Arguments) -> Result<Outcome> {
+    arguments.input = named::find(Some(&arguments.input))?;
     if let (Weights::Int8, true) = (arguments.weights, arguments.pack) {
         return Err(Error::input(
             "--weights int8 makes a small file, to which --pack would add the weights in f32; give one of them",

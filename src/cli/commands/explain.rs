@@ -22,7 +22,7 @@ use crate::cli::support::print::{count, print};
 use crate::cli::support::progress::progress;
 use crate::cli::support::table::{Narrow, sentences, table};
 use crate::cli::support::values::{not_negative, positive, threads};
-use crate::cli::support::{messages, model};
+use crate::cli::support::{messages, model, target};
 use dyrelu::format::Replacement;
 use dyrelu::format::safetensors::{WeightStorage, write as write_network};
 use dyrelu::vision::DecodeOptions;
@@ -69,6 +69,8 @@ pub fn run(arguments: Arguments) -> Result<Outcome> {
     if source.look_ahead(1) == 0 {
         return Err(source.nothing_found());
     }
+    target::check_folder(&arguments.out)?;
+    arguments.freeze.as_deref().map_or(Ok(()), target::check_file)?;
     let model = model::open(Some(&arguments.model), &arguments.engine)?;
     let of_model = |e: Error| e.in_file(&arguments.model);
     let preparation = Preparation::of_argument(arguments.preprocess.clone());

@@ -60,6 +60,12 @@ fn plain(name: &str) -> String {
     name.trim().to_lowercase().replace(['_', '-'], " ")
 }
 
+/// Whether there is no such file or folder, and no pattern or standard input is meant.
+fn is_missing(path: &Path) -> bool {
+    let is_pattern = path.to_string_lossy().contains(['*', '?', '[']);
+    !path.exists() && !is_pattern && path != Path::new("-")
+}
+
 fn unknown(text: &str) -> Error {
     Error::input(format!(
         "{text:?} is no class of the network: expected its name, its number or a synset"
@@ -84,6 +90,9 @@ impl Truth {
         if found.is_empty() {
             found = sources.folders();
             if !found.iter().any(|name| classes.find(name).is_some()) {
+                if let Some(missing) = sources.paths.iter().find(|path| is_missing(path)) {
+                    return Err(Error::io(missing, std::io::ErrorKind::NotFound.into()));
+                }
                 return Err(Error::input(
                     "expected a folder with a subfolder per class, or --index with a table of classes",
                 ));
