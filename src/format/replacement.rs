@@ -92,8 +92,12 @@ impl Beside {
         if unfinished.closed {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        let created = builder.tempfile_in(folder.unwrap_or(Path::new(".")));
-        let (file, at) = created.map_err(without_path)?.into_parts();
+        let folder = folder.unwrap_or(Path::new("."));
+        // Errors of `tempfile` name the new file, which means nothing to a user.
+        if !fs::metadata(folder)?.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        let (file, at) = builder.tempfile_in(folder)?.into_parts();
         unfinished.begun += 1;
         let number = unfinished.begun;
         unfinished.files.insert(number, at);
@@ -105,12 +109,6 @@ impl Beside {
         let file = unfinished.files.remove(&self.0).ok_or(io::ErrorKind::Interrupted)?;
         file.persist(path).map_err(|e| e.error)
     }
-}
-
-/// The error of the system in that of the crate `tempfile`, which adds the random name.
-fn without_path(e: io::Error) -> io::Error {
-    let cause = e.get_ref().and_then(|e| e.source()?.downcast_ref::<io::Error>()?.raw_os_error());
-    cause.map_or(e, io::Error::from_raw_os_error)
 }
 
 impl Drop for Beside {

@@ -103,11 +103,23 @@ fn folder() -> TempDir {
     folder
 }
 
-/// Runs the commands of a document in their order, and requires that at least `least` of them run.
-fn commands_run_as_written(document: &str, least: usize) {
+/// The folder of [`folder`], where a network of the same shape stands in for the default one, which takes
+/// seconds per command in a build for tests.
+fn folder_with_small_network() -> TempDir {
+    let folder = folder();
+    let network = folder.path().join("networks/efficientnet-lite0-dyrelu-b.safetensors");
+    fs::create_dir(network.parent().unwrap()).unwrap();
+    let mut convert = dyrelu(&["convert", "tests/documents/net.onnx"]);
+    convert.arg(&network).args(["--preprocess", "imagenet", "--labels", "imagenet"]);
+    convert.assert().success();
+    folder
+}
+
+/// Runs the commands of a document in their order in a folder, and requires that at least `least` of them
+/// run.
+fn commands_run_as_written(document: &str, folder: &TempDir, least: usize) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
     let commands = Commands::of(&fs::read_to_string(path).unwrap());
-    let folder = folder();
     let program = assert_cmd::cargo::cargo_bin("dyrelu");
     let mut places = vec![program.parent().unwrap().to_path_buf()];
     places.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
@@ -118,7 +130,7 @@ fn commands_run_as_written(document: &str, least: usize) {
             .env("PATH", std::env::join_paths(&places).unwrap())
             .env("HOME", folder.path())
             .env_remove("XDG_DATA_HOME")
-            .env_remove("DYRELU_MODELS")
+            .env("DYRELU_MODELS", folder.path().join("networks"))
             .stdin(Stdio::null())
             .output()
             .unwrap();
@@ -147,12 +159,12 @@ fn commands_run_as_written(document: &str, least: usize) {
 
 #[test]
 fn the_commands_of_the_readme_run() {
-    commands_run_as_written("README.md", 6);
+    commands_run_as_written("README.md", &folder(), 6);
 }
 
 #[test]
 fn the_commands_of_the_page_on_the_command_line_run() {
-    commands_run_as_written("docs/command-line.md", 30);
+    commands_run_as_written("docs/command-line.md", &folder_with_small_network(), 30);
 }
 
 #[test]

@@ -87,11 +87,11 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
 
 /// A bar per combination, as long as its throughput.
 fn chart(combinations: &[Combination]) -> String {
-    const LEFT: f64 = 210.0;
+    const LEFT: f64 = 260.0;
     const LONGEST: f64 = 420.0;
     const ROW: f64 = 24.0;
     let rows = combinations.len() as f64;
-    let mut svg = Svg::new(LEFT + LONGEST + 240.0, ROW * (rows + 1.5));
+    let mut svg = Svg::new(LEFT + LONGEST + 330.0, ROW * (rows + 1.5));
     svg.text((LEFT, 16.0), Anchor::Start, "images/s, and the time of a run per image");
     let best = combinations.iter().map(|c| c.images_per_s).fold(0.0, f64::max);
     for (row, c) in (1u16..).zip(combinations) {

@@ -60,10 +60,8 @@ fn plain(name: &str) -> String {
     name.trim().to_lowercase().replace(['_', '-'], " ")
 }
 
-/// Whether there is no such file or folder, and no pattern or standard input is meant.
-fn is_missing(path: &Path) -> bool {
-    let is_pattern = path.to_string_lossy().contains(['*', '?', '[']);
-    !path.exists() && !is_pattern && path != Path::new("-")
+fn is_pattern(path: &Path) -> bool {
+    path.to_string_lossy().contains(['*', '?', '['])
 }
 
 fn unknown(text: &str) -> Error {
@@ -90,8 +88,9 @@ impl Truth {
         if found.is_empty() {
             found = sources.folders();
             if !found.iter().any(|name| classes.find(name).is_some()) {
-                if let Some(missing) = sources.paths.iter().find(|path| is_missing(path)) {
-                    return Err(Error::io(missing, std::io::ErrorKind::NotFound.into()));
+                let is_named = |path: &&PathBuf| !is_pattern(path) && **path != *"-";
+                for path in sources.paths.iter().filter(is_named) {
+                    std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
                 }
                 return Err(Error::input(
                     "expected a folder with a subfolder per class, or --index with a table of classes",
