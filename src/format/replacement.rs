@@ -92,7 +92,12 @@ impl Beside {
         if unfinished.closed {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        let (file, at) = builder.tempfile_in(folder.unwrap_or(Path::new(".")))?.into_parts();
+        let folder = folder.unwrap_or(Path::new("."));
+        // Errors of `tempfile` name the new file, which means nothing to a user.
+        if !fs::metadata(folder)?.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        let (file, at) = builder.tempfile_in(folder)?.into_parts();
         unfinished.begun += 1;
         let number = unfinished.begun;
         unfinished.files.insert(number, at);
@@ -187,7 +192,8 @@ mod tests {
     fn folders_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         assert!(Replacement::of(folder.path()).is_err());
-        assert!(Replacement::of(folder.path().join("missing/y")).is_err());
+        let missing = Replacement::of(folder.path().join("missing/y")).err().unwrap().to_string();
+        assert!(!missing.contains(".part"), "{missing}");
         assert!(names(folder.path()).is_empty());
     }
 

@@ -66,6 +66,11 @@ fn a_report_has_tables_and_pictures() {
         ("green", "c.png", [0, 250, 0]),
     ]);
     let folder = f.path("report");
+    let occupied = f.file("occupied", b"");
+    let run = f.evaluate(&album, &["--report", occupied.to_str().unwrap()]).code(2);
+    assert!(stderr(&run).contains("occupied: expected a folder, found a file"), "{}", stderr(&run));
+    let run = f.evaluate(&f.path("nowhere"), &[]).code(2);
+    assert!(stderr(&run).contains("nowhere: "), "{}", stderr(&run));
     let run = f.evaluate(&album, &["--report", folder.to_str().unwrap(), "--format", "markdown"]);
     let text = fs::read_to_string(folder.join("report.md")).unwrap();
     assert!(text.starts_with(&stdout(&run.code(0))), "{text}");
@@ -165,6 +170,14 @@ fn key_points_that_are_annotated_as_found_are_all_right() {
     assert!(errors.contains("has 9 numbers for key points, expected 51"), "{errors}");
     let run = evaluate(network, &annotations(&points, 5000.0), &[photo.to_str().unwrap()]).code(1);
     assert!(stderr(&run).contains("this image was evaluated before"), "{}", stderr(&run));
+    let mut nobody = serde_json::json!({"images": [{"id": 3, "file_name": "tower.jpg"}]});
+    nobody["annotations"] = serde_json::json!([]);
+    let nobody = f.file("nobody.json", nobody.to_string().as_bytes());
+    let errors = stderr(&evaluate(network, &nobody, &[]).code(2));
+    assert!(
+        errors.contains("nobody.json: there is no person with labelled key points"),
+        "{errors}"
+    );
     let classifier = f.path("colours.safetensors");
     let errors = stderr(&evaluate(&classifier, &annotations(&points, 1.0), &[]).code(2));
     assert!(errors.contains("key points"), "{errors}");

@@ -25,6 +25,11 @@ fn the_page_and_the_tables_have_every_activation() {
     // photo its picture, the distance from the mean photo, the coefficients and the attentions.
     assert_eq!(page.matches("<svg").count(), 4 + count + 2 * (2 + 2 * count));
     assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
+    // Each attention lies over its photo.
+    for photo in ["photo-1", "photo-2"] {
+        assert_eq!(page.matches(&format!("<image id=\"{photo}\"")).count(), 1);
+        assert_eq!(page.matches(&format!("href=\"#{photo}\"")).count(), count);
+    }
     // The only address is the name of SVG's language.
     assert_eq!(page.matches("http").count(), page.matches("http://www.w3.org/2000/svg").count());
 }

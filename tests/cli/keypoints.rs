@@ -155,6 +155,13 @@ fn what_cannot_be_used_is_refused_with_a_sentence() {
     let mut convert = dyrelu(&["convert", "--note", r#"keypoints={"decoder": "other"}"#]);
     let run = convert.arg(&classifier).arg(fixture.path("x.safetensors")).assert().code(2);
     assert!(stderr(&run).contains("the scheme of key points cannot be read"), "{}", stderr(&run));
+    let three = ["--boxes", "1,2,3"];
+    refuses(fixture.keypoints(&three).arg(&photo), "\"1,2,3\" is no box");
+    let jpeg = ["--draw", "drawn.jpg"];
+    refuses(fixture.keypoints(&jpeg).arg(&photo), "--draw writes PNG only");
+    let poses = fixture.key_points();
+    let mut classify = dyrelu(&["classify", "--model"]);
+    refuses(classify.arg(&poses).arg(&photo), "the network is no classifier");
     let two = ["--boxes", "1,2,3,4", "--boxes", "1,2,3"];
     refuses(fixture.keypoints(&two).arg(&photo), "\"1,2,3\" is no box");
     let no_boxes = fixture.file("no.json", b"{}");

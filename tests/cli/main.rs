@@ -461,8 +461,13 @@ fn bench_measures_streams_and_compares() {
     let run = command.args(["--size", "8", "--format", "json"]).arg(&model).assert().code(0);
     let m: serde_json::Value = serde_json::from_str(&stdout(&run)).unwrap();
     assert_eq!((&m["streams"], &m["runs"]), (&3.into(), &12.into()), "{m}");
-    let text = stdout(&bench(&["--sweep", "--threads", "2", "--size", "8"]).code(0));
+    let chart = f.path("sweep.svg");
+    let sweep = ["--sweep", "--threads", "2", "--size", "8", "--chart", chart.to_str().unwrap()];
+    let text = stdout(&bench(&sweep).code(0));
     assert_eq!((text.lines().count(), text.matches('*').count()), (10, 1), "{text}");
+    let chart = fs::read_to_string(chart).unwrap();
+    assert_eq!(chart.matches("<rect").count(), 9, "{chart}");
+    assert!(chart.contains(">2 threads, batch 16, 1 stream<"), "{chart}");
     let not_json = f.file("x.json", b"{}");
     let errors = stderr(&bench(&["--compare", not_json.to_str().unwrap()]).code(2));
     assert!(errors.contains("no measurement of dyrelu bench --format json"), "{errors}");
@@ -477,6 +482,32 @@ fn bench_measures_streams_and_compares() {
     let errors = stderr(&command.arg("8").arg(&fixed).assert().code(2));
     assert!(errors.contains("--size 8 has no effect"), "{errors}");
     dyrelu(&["bench", "--seconds", "0.1", "--size", "16"]).arg(&fixed).assert().code(0);
+}
+
+#[test]
+fn bench_measures_latencies_at_a_rate_of_requests() {
+    let f = Fixture::new();
+    let model = f.path("colours.safetensors");
+    let bench = |arguments: &[&str]| {
+        let mut command = dyrelu(&["bench", "--size", "8", "--threads", "1", "--rate"]);
+        command.args(arguments).arg(&model).assert().code(0)
+    };
+    let run = bench(&["100", "--seconds", "0.5", "--streams", "2", "--format", "json"]);
+    let load: serde_json::Value = serde_json::from_str(&stdout(&run)).unwrap();
+    let requests = load["requests"].as_u64().unwrap();
+    assert!((25..=75).contains(&requests), "{load}");
+    assert_eq!(load["latencies_ms"].as_array().unwrap().len() as u64, requests);
+    for quantile in ["min", "mean", "p50", "p99", "max"] {
+        let time = |part: &str| load[part][quantile].as_f64().unwrap();
+        assert!(time("latency_ms") >= time("run_ms") && time("run_ms") > 0.0, "{load}");
+    }
+    // More requests than can be answered wait for those before.
+    let run = bench(&["20000", "--seconds", "0.1"]);
+    assert!(stdout(&run).contains("at 20000.0 per second"), "{}", stdout(&run));
+    assert!(stderr(&run).contains("the rate is too high for this machine"), "{}", stderr(&run));
+    for arguments in [["--rate", "0"], ["--rate", "x"]] {
+        dyrelu(&["bench"]).args(arguments).arg(&model).assert().code(2);
+    }
 }
 
 #[test]

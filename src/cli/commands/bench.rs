@@ -1,5 +1,6 @@
 //! `dyrelu bench`: measures how long a network takes.
 
+mod load;
 mod measure;
 mod record;
 mod serve;
@@ -15,11 +16,10 @@ use serde::Serialize;
 
 use self::measure::{Difference, Length, Runs, Statistics, Usage, measure_runs, quantile};
 use self::record::{Old, Origin};
-use self::workload::synthetic_inputs;
 use crate::cli::support::outcome::Outcome;
 use crate::cli::support::print::{TextOrJson, count, print, to_json};
-use crate::cli::support::table::{Narrow, table};
-use crate::cli::support::{arrays, messages, model, named};
+use crate::cli::support::table::{Narrow, sentences, table};
+use crate::cli::support::{arrays, messages, model, named, target};
 use dyrelu::graph::{cost, infer};
 use dyrelu::simd::{Isa, peak};
 use dyrelu::{Error, Model, Result, RunOptions, Session, StepTime, Tensor};
@@ -99,8 +99,14 @@ const ACTIVATION_STEPS: [&str; 9] = [
 const GENERAL: &str = "general";
 
 pub fn run(arguments: Arguments) -> Result<Outcome> {
+    for target in [&arguments.trace, &arguments.chart].into_iter().flatten() {
+        target::check_file(target)?;
+    }
     if arguments.sweep {
         return sweep::run(&arguments);
+    }
+    if let Some(rate) = arguments.rate {
+        return load::run(&arguments, rate);
     }
     let old = arguments.compare.as_deref().map(Old::read).transpose()?;
     let threads = arguments.threads_per_stream();
@@ -109,10 +115,7 @@ pub fn run(arguments: Arguments) -> Result<Outcome> {
     let path = named::find(arguments.model.as_deref())?;
     let model = model::open(Some(&path), &arguments.engine)?;
     let open = start.elapsed();
-    let inputs = match arguments.input.as_slice() {
-        [] => synthetic_inputs(&arguments.shapes(&model)?, &model)?,
-        files => files.iter().map(|file| arrays::read(file)).collect::<Result<_>>()?,
-    };
+    let inputs = arguments.inputs(&model)?;
     let batch = *inputs.first().and_then(|x| x.shape().first()).unwrap_or(&1);
     let start = Instant::now();
     let mut session = Session::with_threads(&model, threads)?;
@@ -368,6 +371,7 @@ fn as_text(m: &Measurement, all_steps: bool) -> String {
     for (op, share) in shares {
         let _ = writeln!(text, "  {:5.1}%  {op}", 100.0 * share);
     }
+    let mut text = sentences(&text);
     list_steps(&mut text, m, all_steps);
     text
 }

@@ -7,7 +7,7 @@ use crate::cli::support::outcome::Outcome;
 use crate::cli::support::preparation::{Network, Preparation};
 use crate::cli::support::print::{count, print};
 use crate::cli::support::values::threads;
-use crate::cli::support::{messages, model};
+use crate::cli::support::{messages, model, named};
 use dyrelu::compile::Report;
 use dyrelu::format::safetensors::{WeightStorage, Written, stored, write};
 use dyrelu::graph::infer::infer;
@@ -25,7 +25,7 @@ Examples:
   dyrelu convert net.onnx net.safetensors --note top1='83.0% of 3,925 photos'
   dyrelu convert net.onnx net.safetensors --pack     # loads ten times faster")]
 pub struct Arguments {
-    /// Network to convert.
+    /// Network to convert: a file, or a name from `dyrelu models`.
     input: PathBuf,
     /// File to write.
     output: PathBuf,
@@ -69,11 +69,16 @@ enum Weights {
     Int8,
 }
 
-pub fn run(arguments: Arguments) -> Result<Outcome> {
+pub fn run(mut arguments: Arguments) -> Result<Outcome> {
+    arguments.input = named::find(Some(&arguments.input))?;
     if let (Weights::Int8, true) = (arguments.weights, arguments.pack) {
         return Err(Error::input(
             "--weights int8 makes a small file, to which --pack would add the weights in f32; give one of them",
         ));
+    }
+    if arguments.output.extension().is_some_and(|end| end.eq_ignore_ascii_case("onnx")) {
+        let message = "the file would be a native weight file and not ONNX; name it .safetensors";
+        return Err(Error::input(message).in_file(&arguments.output));
     }
     let mut graph = arguments.files.read(&arguments.input)?;
     let report = compile::optimise(&mut graph).map_err(|e| e.in_file(&arguments.input))?;

@@ -19,7 +19,7 @@ use crate::cli::support::preparation::Preparation;
 use crate::cli::support::print::{count, print, to_json};
 use crate::cli::support::progress::progress;
 use crate::cli::support::work::Work;
-use crate::cli::support::{interrupt, labels, messages, model};
+use crate::cli::support::{interrupt, labels, messages, model, target};
 use dyrelu::format::Replacement;
 use dyrelu::vision::{DecodeOptions, Labels, Prediction, Preprocess};
 use dyrelu::{Error, Model, Result};
@@ -88,6 +88,8 @@ pub fn run(arguments: Arguments) -> Result<Outcome> {
     }
     let default = arguments.boxes.as_ref().map(|_| Path::new(DEFAULT_KEYPOINTS));
     let model = model::open(arguments.model.as_deref().or(default), &arguments.engine)?;
+    arguments.confusion.as_deref().map_or(Ok(()), target::check_file)?;
+    arguments.report.as_deref().map_or(Ok(()), target::check_folder)?;
     if let Some(boxes) = &arguments.boxes {
         let settings = persons::Settings {
             boxes,

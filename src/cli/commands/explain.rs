@@ -20,9 +20,9 @@ use crate::cli::support::photos::{Found, Source, Sources};
 use crate::cli::support::preparation::Preparation;
 use crate::cli::support::print::{count, print};
 use crate::cli::support::progress::progress;
-use crate::cli::support::table::{Narrow, table};
+use crate::cli::support::table::{Narrow, sentences, table};
 use crate::cli::support::values::{not_negative, positive, threads};
-use crate::cli::support::{messages, model};
+use crate::cli::support::{messages, model, target};
 use dyrelu::format::Replacement;
 use dyrelu::format::safetensors::{WeightStorage, write as write_network};
 use dyrelu::vision::DecodeOptions;
@@ -56,7 +56,7 @@ pub struct Arguments {
     #[arg(long, value_name = "imagenet|imagenet-inception|clip|JSON|FILE")]
     preprocess: Option<String>,
     /// Number of threads; by default all that this process may use.
-    #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(long, short = 'j', value_name = "N", value_parser = positive)]
     threads: Option<usize>,
     #[command(flatten)]
     photos: Sources,
@@ -69,6 +69,8 @@ pub fn run(arguments: Arguments) -> Result<Outcome> {
     if source.look_ahead(1) == 0 {
         return Err(source.nothing_found());
     }
+    target::check_folder(&arguments.out)?;
+    arguments.freeze.as_deref().map_or(Ok(()), target::check_file)?;
     let model = model::open(Some(&arguments.model), &arguments.engine)?;
     let of_model = |e: Error| e.in_file(&arguments.model);
     let preparation = Preparation::of_argument(arguments.preprocess.clone());
@@ -155,12 +157,12 @@ fn text(summary: &statistics::Summary, statistics: &Statistics, out: &Path) -> S
     let mut text =
         table(header.map(String::from), rows.collect(), &[2, 3, 4, 5], Narrow::Shorten(0));
     let fixed = summary.activations.iter().filter(|a| a.is_static).count();
-    text.push_str(&format!(
-        "\n{} over {}; {}\n",
+    text.push_str(&sentences(&format!(
+        "\n{} over {}; {}",
         count(summary.activations.len(), "dynamic activation"),
         count(statistics.photos, "photo"),
         summary.shares()
-    ));
+    )));
     text.push_str(&match statistics.photos {
         1 => "one photo cannot show whether coefficients depend on it: give several\n".to_string(),
         _ => format!("{fixed} are static: their coefficients hardly differ between photos\n"),

@@ -12,7 +12,7 @@ use crate::cli::support::model;
 use crate::cli::support::outcome::Outcome;
 use crate::cli::support::print::{TextOrJson, count, print, to_json};
 use crate::cli::support::shapes::{fix_shape, input_shapes};
-use crate::cli::support::table::{Narrow, table};
+use crate::cli::support::table::{Narrow, sentences, table};
 use crate::cli::support::values::positive;
 use dyrelu::compile::{DynamicActivation, FixedBatch, StaticActivation, Unrecognised};
 use dyrelu::graph::{Graph, TensorType, cost, infer, infer::Types};
@@ -35,7 +35,7 @@ pub struct Arguments {
     #[arg(long)]
     plan: bool,
     /// Number of threads to plan memory and steps for.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive)]
+    #[arg(long, short = 'j', value_name = "N", default_value_t = 1, value_parser = positive)]
     threads: usize,
     /// Shape of the first input; by default that of one image, of 224 by 224 where the network
     /// leaves the size free.
@@ -237,10 +237,12 @@ fn as_text(d: &Description) -> String {
             writeln!(text, "{}: {list}", count(d.static_activations.len(), "static activation"));
     }
     for place in d.unrecognised {
-        let _ = writeln!(text, "not recognised: {:?}: {}", place.name, place.reason);
+        let place = format!("not recognised: {:?}: {}", place.name, place.reason);
+        text.push_str(&sentences(&place));
     }
     if let Some(place) = d.fixed_batch {
-        let _ = writeln!(text, "the batch is fixed: {:?}: {}", place.name, place.reason);
+        let place = format!("the batch is fixed: {:?}: {}", place.name, place.reason);
+        text.push_str(&sentences(&place));
     }
     text
 }

@@ -33,7 +33,7 @@ Examples:
 A network sees one person at a time: give a box per person, of a detector or of COCO's annotations.")]
 pub struct Arguments {
     /// Network: a file, or a name from `dyrelu models`.
-    #[arg(long, value_name = "MODEL", default_value = DEFAULT_KEYPOINTS)]
+    #[arg(long, short, value_name = "MODEL", default_value = DEFAULT_KEYPOINTS)]
     model: PathBuf,
     /// Box of a person, or a file with COCO's annotations; give it once per person. By default, a person
     /// is searched for in the whole photo.
@@ -73,7 +73,7 @@ pub struct Arguments {
     #[arg(long, value_name = "imagenet|JSON|FILE")]
     preprocess: Option<String>,
     /// Number of threads; by default all that this process may use.
-    #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(long, short = 'j', value_name = "N", value_parser = positive)]
     threads: Option<usize>,
     /// Accept photos whose file is truncated or damaged, with grey or black for the missing part.
     #[arg(long)]

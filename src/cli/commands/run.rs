@@ -24,13 +24,13 @@ pub struct Arguments {
     #[arg(long, value_name = "[NAME=]FILE.npy")]
     input: Vec<OsString>,
     /// File to write an output to; give it once per output, by name or in order.
-    #[arg(long, value_name = "[NAME=]FILE.npy", required = true)]
+    #[arg(long, short, value_name = "[NAME=]FILE.npy", required = true)]
     output: Vec<OsString>,
     /// Layout of the feature maps (arrays with four axes) in the files.
     #[arg(long, value_enum, default_value = "nchw")]
     layout: LayoutName,
     /// Number of threads; by default all that this process may use.
-    #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(long, short = 'j', value_name = "N", value_parser = positive)]
     threads: Option<usize>,
     #[command(flatten)]
     engine: model::Engine,

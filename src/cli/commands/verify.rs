@@ -31,7 +31,7 @@ pub struct Arguments {
     #[arg(long, value_name = "PIXELS", default_value_t = 224, value_parser = positive)]
     size: usize,
     /// Number of threads; by default all that this process may use.
-    #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(long, short = 'j', value_name = "N", value_parser = positive)]
     threads: Option<usize>,
     #[command(flatten)]
     engine: model::Engine,
@@ -46,6 +46,15 @@ pub fn run(arguments: Arguments) -> Result<Outcome> {
     } else {
         arguments.input.iter().map(|path| arrays::read(path)).collect::<Result<_>>()?
     };
+    if arguments.expect.len() > graph.outputs().len() {
+        return Err(Error::input(format!(
+            "--expect was given {} times, but the network has {} outputs",
+            arguments.expect.len(),
+            graph.outputs().len()
+        )));
+    }
+    let files = arguments.expect.iter().map(|path| Ok((path, arrays::read(path)?)));
+    let files: Vec<_> = files.collect::<Result<_>>()?;
     let session = |engine: &model::Engine| {
         let model = model::open(Some(&path), engine)?;
         Session::with_threads(&model, threads(arguments.threads))
@@ -103,19 +112,11 @@ pub fn run(arguments: Arguments) -> Result<Outcome> {
             relative_error(name, output, expected)?,
         )?;
     }
-    if arguments.expect.len() > outputs.len() {
-        return Err(Error::input(format!(
-            "--expect was given {} times, but the network has {} outputs",
-            arguments.expect.len(),
-            outputs.len()
-        )));
-    }
-    for (i, path) in arguments.expect.iter().enumerate() {
+    for (i, (path, expected)) in files.iter().enumerate() {
         let name = &model.outputs()[i].name;
-        let expected = arrays::read(path)?;
         print_line(
             &format!("output {name:?} against {}", path.display()),
-            relative_error(name, &outputs[i], &expected)?,
+            relative_error(name, &outputs[i], expected)?,
         )?;
     }
     Ok(if passed { Outcome::Success } else { Outcome::Partial })

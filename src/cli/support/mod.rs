@@ -19,6 +19,7 @@ pub mod progress;
 pub mod search;
 pub mod shapes;
 pub mod table;
+pub mod target;
 pub mod values;
 pub mod version;
 pub mod work;

@@ -40,18 +40,27 @@ pub fn relative_error(name: &str, computed: &Tensor, expected: &Tensor) -> Resul
     Ok(worst / scale)
 }
 
-/// Inputs of approximately normally distributed numbers, the same at every call.
-pub fn random_inputs(graph: &Graph, size: usize) -> Result<Vec<Tensor>> {
-    let mut state = 0x9e37_79b9_7f4a_7c15u64;
-    let mut uniform = move || {
-        // SplitMix64
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
+/// Uniformly distributed numbers from 0 to below 1, the same at every call: SplitMix64.
+pub struct Uniform(u64);
+
+impl Uniform {
+    pub fn new() -> Self {
+        Uniform(0x9e37_79b9_7f4a_7c15)
+    }
+
+    pub fn sample(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-    };
-    let tensor = |id: &_| {
+    }
+}
+
+/// Inputs of approximately normally distributed numbers, the same at every call.
+pub fn random_inputs(graph: &Graph, size: usize) -> Result<Vec<Tensor>> {
+    let mut uniform = Uniform::new();
+    let mut tensor = |id: &_| {
         let value = graph.value(*id);
         let Some(ty) = &value.input else { return Err(Error::graph("an input without a type")) };
         if !ty.dtype.is_float() {
@@ -67,8 +76,8 @@ pub fn random_inputs(graph: &Graph, size: usize) -> Result<Vec<Tensor>> {
         let count = dyrelu::tensor::num_elements(&shape)
             .filter(|&n| n < 1 << 30)
             .ok_or_else(|| Error::input(format!("an input of shape {shape:?} is too large")))?;
-        let values = (0..count).map(|_| (0..12).map(|_| uniform()).sum::<f64>() - 6.0);
+        let values = (0..count).map(|_| (0..12).map(|_| uniform.sample()).sum::<f64>() - 6.0);
         Tensor::new(&shape, values.map(|x| x as f32).collect::<Vec<f32>>())?.cast(ty.dtype)
     };
-    graph.inputs().iter().map(tensor).collect()
+    graph.inputs().iter().map(&mut tensor).collect()
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{labels, messages};
 use dyrelu::format::read_text;
 use dyrelu::graph::TensorType;
-use dyrelu::vision::{Interpolation, Labels, Preprocess, Resize};
+use dyrelu::vision::{Interpolation, Labels, Preprocess, Resize, class_count};
 use dyrelu::{Error, Model, Result};
 
 /// The options for preparing photos and naming classes.
@@ -111,7 +111,11 @@ impl Network {
 impl Preparation {
     /// The preparation of photos and the names of the classes of a model. What neither the arguments nor
     /// the file state is that of ImageNet if the network has its shape.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Input`](dyrelu::ErrorKind::Input) if the network is no classifier.
     pub fn of_model(&self, model: &Model) -> Result<(Preprocess, Labels)> {
+        check_scores(model)?;
         let preprocess = self.photos_of_model(model)?;
         let network = Network::of(model);
         let labels = match self.labels(&network)? {
@@ -206,6 +210,29 @@ impl Preparation {
     }
 }
 
+/// Checks that the first output has a score per class, as far as its shape is known.
+fn check_scores(model: &Model) -> Result<()> {
+    let Some(mut shape) = model.outputs().first().and_then(dyrelu::Port::shape) else {
+        return Ok(());
+    };
+    if shape.len() > 1 {
+        // One image, also of a network whose batch is fixed.
+        shape[0] = Some(1);
+    }
+    let known: Vec<usize> = shape.iter().map(|size| size.unwrap_or(1)).collect();
+    if class_count(&known, 1).is_some() {
+        return Ok(());
+    }
+    let hint = match model.metadata("keypoints") {
+        Some(_) => "; `dyrelu keypoints` and `dyrelu evaluate --boxes` run it",
+        None => "; `dyrelu inspect` shows its outputs",
+    };
+    Err(Error::input(format!(
+        "the network is no classifier: expected a score per class, [batch, classes], found an output of \
+         shape {known:?} per image{hint}"
+    )))
+}
+
 /// The preparation that an argument names, for the network of a model.
 pub fn named(argument: &str, model: &Model) -> Result<Preprocess> {
     preset(argument, Network::of(model).size)
@@ -247,9 +274,27 @@ fn preset(argument: &str, size: Option<[u32; 2]>) -> Result<Preprocess> {
                 _ => (Preprocess::from_json, file),
             };
             let path = Path::new(file);
-            read(&read_text(path)?).map_err(|e| e.in_file(path))?
+            let text = read_text(path)?;
+            let hint = |e: Error| match publisher(&text) {
+                Some(prefix) if file == argument => {
+                    Error::format(format!("{}; {prefix}:{file} reads it", e.message()))
+                }
+                _ => e,
+            };
+            read(&text).map_err(|e| hint(e).in_file(path))?
         }
     })
+}
+
+/// The prefix that reads a published configuration, which is taken for a preparation.
+fn publisher(json: &str) -> Option<&'static str> {
+    let value: Value = serde_json::from_str(json).ok()?;
+    let has = |key: &str| value.get(key).is_some();
+    if has("image_mean") {
+        Some("hf")
+    } else {
+        (has("input_size") || has("pretrained_cfg")).then_some("timm")
+    }
 }
 
 #[cfg(test)]
@@ -285,6 +330,8 @@ mod tests {
             "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}"#;
         std::fs::write(&path, config).unwrap();
         assert_eq!(preset(&argument("hf"), None).unwrap(), Preprocess::imagenet());
+        let e = preset(path.to_str().unwrap(), None).unwrap_err();
+        assert!(e.message().ends_with(&format!("; {} reads it", argument("hf"))), "{e}");
     }
 
     #[test]

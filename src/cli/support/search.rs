@@ -155,7 +155,12 @@ fn is_hidden(name: &std::ffi::OsStr) -> bool {
 }
 
 fn has_extension(entry: &DirEntry) -> bool {
-    let extension = entry.path().extension().map(|e| e.to_string_lossy().to_lowercase());
+    is_photo(entry.path())
+}
+
+/// Whether a file has the extension of a photo.
+pub fn is_photo(path: &Path) -> bool {
+    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
     extension.is_some_and(|e| EXTENSIONS.contains(&e.as_str()))
 }
 

@@ -46,7 +46,8 @@ impl DecodeOptions {
     /// first is decoded.
     ///
     /// The orientation that a camera noted is applied. As Pillow's `convert("RGB")` does, transparency is
-    /// dropped and grey becomes three equal channels. Of samples of 16 bits, the upper 8 are kept.
+    /// dropped, grey becomes three equal channels, and an embedded colour profile is not applied. Of
+    /// samples of 16 bits, the upper 8 are kept.
     /// Grey images of 16 bits, such as PNG files, therefore differ from Pillow's, which clips them to 255.
     ///
     /// # Errors

@@ -1,16 +1,20 @@
 //! `dyrelu bench --sweep`: measures combinations of threads, batches and streams.
 
+use std::io::Write;
+
 use serde::Serialize;
 
 use super::measure::{Length, Runs, Statistics, Usage, measure_runs};
 use super::workload::{Arguments, synthetic_inputs};
 use crate::cli::support::outcome::Outcome;
-use crate::cli::support::print::{TextOrJson, print, to_json};
+use crate::cli::support::pictures::svg::{Anchor, Svg};
+use crate::cli::support::print::{TextOrJson, count, print, to_json};
 use crate::cli::support::shapes::input_shapes;
 use crate::cli::support::table::{Narrow, table};
 use crate::cli::support::values::threads;
 use crate::cli::support::{messages, model};
-use dyrelu::{Result, Session};
+use dyrelu::format::Replacement;
+use dyrelu::{Error, Result, Session};
 
 /// The batches that are measured, if the network takes them.
 const BATCHES: [usize; 3] = [1, 4, 16];
@@ -68,12 +72,43 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
             }
         }
     }
+    if let Some(path) = &arguments.chart {
+        let mut file = Replacement::of(path)?;
+        file.write_all(chart(&combinations).as_bytes()).map_err(|e| Error::io(path, e))?;
+        file.keep()?;
+    }
     match arguments.format {
         TextOrJson::Json => print(&(to_json(&combinations)? + "\n"))?,
         TextOrJson::Text => print(&as_text(&combinations))?,
     }
     worst.and_then(|usage| usage.warning()).iter().for_each(messages::note);
     Ok(Outcome::Success)
+}
+
+/// A bar per combination, as long as its throughput.
+fn chart(combinations: &[Combination]) -> String {
+    const LEFT: f64 = 260.0;
+    const LONGEST: f64 = 420.0;
+    const ROW: f64 = 24.0;
+    let rows = combinations.len() as f64;
+    let mut svg = Svg::new(LEFT + LONGEST + 330.0, ROW * (rows + 1.5));
+    svg.text((LEFT, 16.0), Anchor::Start, "images/s, and the time of a run per image");
+    let best = combinations.iter().map(|c| c.images_per_s).fold(0.0, f64::max);
+    for (row, c) in (1u16..).zip(combinations) {
+        let top = ROW * f64::from(row);
+        let [threads, streams] = [(c.threads, "thread"), (c.streams, "stream")]
+            .map(|(number, word)| count(number, word));
+        let label = format!("{threads}, batch {}, {streams}", c.batch);
+        svg.text((LEFT - 8.0, top + 15.0), Anchor::End, &label);
+        let length = LONGEST * c.images_per_s / best;
+        let colour = if c.images_per_s == best { "#d55e00" } else { "#3b528b" };
+        svg.rectangle((LEFT, top + 3.0), (length, ROW - 6.0), colour);
+        let times = &c.statistics_ms;
+        let value =
+            format!("{:.1} (p50 {:.3} ms, p99 {:.3} ms)", c.images_per_s, times.p50, times.p99);
+        svg.text((LEFT + length + 6.0, top + 15.0), Anchor::Start, &value);
+    }
+    svg.finish()
 }
 
 fn as_text(combinations: &[Combination]) -> String {

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::cli::support::model;
 use crate::cli::support::print::TextOrJson;
 use crate::cli::support::shapes::input_shapes;
 use crate::cli::support::values::{not_negative, positive, threads};
+use crate::cli::support::{arrays, model};
 use dyrelu::{DType, Error, Model, Port, Result, Tensor};
 
 #[derive(clap::Args)]
@@ -13,7 +13,8 @@ use dyrelu::{DType, Error, Model, Port, Result, Tensor};
 Examples:
   dyrelu bench net.onnx --threads 1
   dyrelu bench net.onnx --streams 4 --threads 1      # four runs at a time
-  dyrelu bench net.onnx --sweep                      # threads, batches, streams
+  dyrelu bench net.onnx --sweep --chart sweep.svg    # threads, batches, streams
+  dyrelu bench net.onnx --rate 50 --streams 2        # latencies under load
   dyrelu bench net.onnx --shape image=1x3x320x320
   dyrelu bench net.onnx --format json > old.json
   dyrelu bench net.onnx --compare old.json           # slower or faster
@@ -54,6 +55,17 @@ pub struct Arguments {
     /// Each is measured for a fifth of the time, and two are compared best by --compare.
     #[arg(long, conflicts_with_all = ["batch", "streams", "shape", "input", "steps", "compare", "serve", "runs", "trace"])]
     pub sweep: bool,
+    /// Picture of the sweep (SVG), which browsers show: a bar per combination.
+    #[arg(long, value_name = "FILE.svg", requires = "sweep")]
+    pub chart: Option<PathBuf>,
+    /// Measure latencies under load: requests come at this rate, in runs per second, whether or not those
+    /// before are done.
+    ///
+    /// The times between requests are random, as those of independent users (a Poisson process, the same
+    /// at every call). A request waits until one of the --streams is free; its latency is the time from
+    /// when it is due to its result.
+    #[arg(long, value_name = "RUNS", value_parser = rate, conflicts_with_all = ["sweep", "compare", "serve", "runs", "trace", "steps"])]
+    pub rate: Option<f64>,
     /// Compare with a measurement that --format json wrote before. It says how the medians differ, and
     /// whether that may be chance.
     #[arg(long, value_name = "FILE.json")]
@@ -75,6 +87,14 @@ pub struct Arguments {
     pub serve: Option<PathBuf>,
     #[command(flatten)]
     pub engine: model::Engine,
+}
+
+fn rate(text: &str) -> std::result::Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if (0.01..=1e6).contains(&rate) => Ok(rate),
+        Ok(_) => Err("must be from 0.01 to 1000000 per second".into()),
+        Err(e) => Err(e.to_string()),
+    }
 }
 
 /// Parses `NAME=1x3x224x224`.
@@ -105,6 +125,14 @@ impl Arguments {
             )));
         }
         Ok(size)
+    }
+
+    /// The inputs: those of --input, or synthetic ones.
+    pub fn inputs(&self, model: &Model) -> Result<Vec<Tensor>> {
+        match self.input.as_slice() {
+            [] => synthetic_inputs(&self.shapes(model)?, model),
+            files => files.iter().map(|file| arrays::read(file)).collect(),
+        }
     }
 
     /// The shapes of the inputs.

@@ -121,6 +121,10 @@ pub fn run(
     if photos.is_empty() {
         return Err(Error::input("no photo was evaluated"));
     }
+    if photos.values().all(|photo: &oks::Photo| photo.found.is_empty()) {
+        let message = "there is no person with labelled key points in the evaluated photos";
+        return Err(Error::input(message).in_file(boxes));
+    }
     let photos: Vec<oks::Photo> = photos.into_values().collect();
     let share = |[hits, all]: [u64; 2]| (all > 0).then(|| hits as f64 / all as f64);
     let all = correct.iter().fold([0, 0], |[a, b], [hits, all]| [a + hits, b + all]);

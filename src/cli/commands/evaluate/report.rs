@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::support::print::count;
+use crate::cli::support::table::sentences;
 use dyrelu::{Error, Result};
 
 /// The number of ranges of the score in which it is compared with the accuracy.
@@ -226,7 +227,10 @@ impl Evaluation {
     }
 
     pub fn as_text(&self) -> String {
-        self.described("", text_table)
+        let text = self.described("", text_table);
+        // The tables have lines of their own width.
+        let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
+        sentences(first) + rest
     }
 
     pub fn as_markdown(&self) -> String {

@@ -60,6 +60,10 @@ fn plain(name: &str) -> String {
     name.trim().to_lowercase().replace(['_', '-'], " ")
 }
 
+fn is_pattern(path: &Path) -> bool {
+    path.to_string_lossy().contains(['*', '?', '['])
+}
+
 fn unknown(text: &str) -> Error {
     Error::input(format!(
         "{text:?} is no class of the network: expected its name, its number or a synset"
@@ -84,6 +88,10 @@ impl Truth {
         if found.is_empty() {
             found = sources.folders();
             if !found.iter().any(|name| classes.find(name).is_some()) {
+                let is_named = |path: &&PathBuf| !is_pattern(path) && **path != *"-";
+                for path in sources.paths.iter().filter(is_named) {
+                    std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
+                }
                 return Err(Error::input(
                     "expected a folder with a subfolder per class, or --index with a table of classes",
                 ));

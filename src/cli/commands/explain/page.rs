@@ -14,6 +14,7 @@ table { border-collapse: collapse; font-size: 13px } th, td { padding: 2px 9px; 
 th:first-child, td:first-child { text-align: left } th { border-bottom: 1px solid #888 }
 svg text { font: 11px system-ui, sans-serif; fill: #333 } svg image { image-rendering: pixelated }
 line.axis { stroke: #888 } line.grid { stroke: #ddd } line.identity { stroke: #d00; stroke-width: 0.8 }
+.under { filter: grayscale(1) } .over { opacity: 0.6 }
 .grid { display: flex; flex-wrap: wrap; gap: 8px }";
 
 /// The page as HTML. It refers to nothing outside of itself.

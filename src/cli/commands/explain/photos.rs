@@ -26,8 +26,8 @@ pub fn add(page: &mut String, statistics: &Statistics) {
     }
     if has_attention {
         page.push_str(
-            "<p>The attention is the factor of each position of form C, from its least value (dark) to its \
-             largest (bright), which stand below. 1/3 everywhere is no attention.</p>\n",
+            "<p>The attention is the factor of each position of form C, over the photo, from its least value \
+             (dark) to its largest (bright), which stand below. 1/3 everywhere is no attention.</p>\n",
         );
     }
     for (number, (path, input)) in statistics.shown.iter().enumerate() {
@@ -37,8 +37,10 @@ pub fn add(page: &mut String, statistics: &Statistics) {
             page.push_str(&distances(statistics, number));
         }
         page.push_str("<div class=\"grid\">\n");
-        if let Some(photo) = picture::of_input(input) {
-            page.push_str(&tile("input", "", &photo));
+        let id = format!("photo-{}", number + 1);
+        let photo = picture::of_input(input);
+        if let Some(photo) = &photo {
+            page.push_str(&tile("input", "", |svg| svg.named_image(&id, PLACE, SIZE, photo)));
         }
         let layers = || statistics.layers.iter().enumerate();
         for (place, layer) in layers().filter(|_| is_compared) {
@@ -51,7 +53,10 @@ pub fn add(page: &mut String, statistics: &Statistics) {
                 let most = map.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                 let range = format!("{least:.3} to {most:.3}");
                 let picture = picture::of_attention(map, *size, least, most);
-                page.push_str(&tile(&title, &range, &picture));
+                page.push_str(&tile(&title, &range, |svg| match photo {
+                    Some(_) => svg.image_over(&id, PLACE, SIZE, &picture),
+                    None => svg.image(PLACE, SIZE, &picture),
+                }));
             }
         }
         page.push_str("</div>\n");
@@ -90,13 +95,17 @@ fn comparison(place: usize, layer: &Layer, photo: usize) -> String {
         means.iter().zip(values).map(move |(&mean, &value)| (share(mean), share(value), *colour))
     });
     let title = shortened(&format!("{}. {}", place + 1, layer.name), 22);
-    tile(&title, "", &picture::of_points(points))
+    tile(&title, "", |svg| svg.image(PLACE, SIZE, &picture::of_points(points)))
 }
 
-fn tile(title: &str, below: &str, uri: &str) -> String {
+/// Where the picture of a tile is, and how large.
+const PLACE: (f64, f64) = (2.0, 18.0);
+const SIZE: (f64, f64) = (146.0, 146.0);
+
+fn tile(title: &str, below: &str, draw: impl FnOnce(&mut Svg)) -> String {
     let mut svg = Svg::new(150.0, 180.0);
     svg.text((2.0, 12.0), Anchor::Start, title);
-    svg.image((2.0, 18.0), (146.0, 146.0), uri);
+    draw(&mut svg);
     svg.text((2.0, 176.0), Anchor::Start, below);
     svg.finish()
 }

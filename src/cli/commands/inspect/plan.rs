@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::cli::support::table::{Narrow, table};
+use crate::cli::support::table::{Narrow, sentences, table};
 use dyrelu::plan::{Slot, SlotKind, Step};
 use dyrelu::simd::Isa;
 use dyrelu::{Model, Result};
@@ -97,6 +97,7 @@ pub fn as_text(d: &Description) -> String {
         megabytes(d.workspace_bytes),
         megabytes(d.weight_bytes)
     );
+    let mut text = sentences(&text);
     // The table shows the number of the step that writes a value instead of the value's name.
     let mut writers: HashMap<&str, usize> = HashMap::new();
     let mut rows = Vec::new();

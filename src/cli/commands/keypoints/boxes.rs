@@ -31,7 +31,8 @@ impl Boxes {
         match (values, regions) {
             ([], _) => Ok(Boxes::Whole),
             (_, Some(regions)) => Ok(Boxes::Everywhere(regions)),
-            ([file], None) => {
+            // Numbers with commas are a box that is wrong, unless there is such a file.
+            ([file], None) if Path::new(file).exists() || !is_list_of_numbers(file) => {
                 let path = PathBuf::from(file);
                 let annotations = Coco::read(&path).map_err(|e| e.in_file(&path))?;
                 Ok(Boxes::Annotated(path, annotations))
@@ -64,6 +65,10 @@ impl Boxes {
         let stem = path.file_stem().and_then(|stem| stem.to_str());
         Ok(Persons { regions, image: stem.and_then(|stem| stem.parse().ok()) })
     }
+}
+
+fn is_list_of_numbers(text: &str) -> bool {
+    text.contains(',') && text.split(',').all(|part| part.trim().parse::<f32>().is_ok())
 }
 
 /// Parses `x,y,width,height`.

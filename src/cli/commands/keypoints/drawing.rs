@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::cli::support::pictures::canvas::{Canvas, Colour};
+use crate::cli::support::search::is_photo;
 use dyrelu::vision::{KeypointDetector, Photo, Pose, Region, Skeleton};
 use dyrelu::{Error, Result};
 
@@ -27,6 +28,10 @@ impl Drawings {
     /// a PNG file, and creates the folder.
     pub fn to(target: &Path, photos: Option<u64>) -> Result<Self> {
         let is_png = target.extension().is_some_and(|end| end.eq_ignore_ascii_case("png"));
+        if !is_png && is_photo(target) && !target.is_dir() {
+            let message = "--draw writes PNG only; name the file .png, or give a folder";
+            return Err(Error::input(message).in_file(target));
+        }
         if !is_png || target.is_dir() {
             fs::create_dir_all(target).map_err(|e| Error::io(target, e))?;
             return Ok(Drawings::Folder(target.into(), HashMap::new()));

@@ -41,6 +41,12 @@ impl Svg {
         ));
     }
 
+    pub fn rectangle(&mut self, (x, y): (f64, f64), (width, height): (f64, f64), colour: &str) {
+        self.part(format_args!(
+            r#"<rect x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{height:.1}" fill="{colour}"/>"#
+        ));
+    }
+
     /// An error bar.
     pub fn bar(&mut self, x: f64, (top, bottom): (f64, f64), colour: &str) {
         self.part(format_args!(
@@ -61,9 +67,31 @@ impl Svg {
     }
 
     /// Pixels from a data URI, scaled without smoothing.
-    pub fn image(&mut self, (x, y): (f64, f64), (width, height): (f64, f64), uri: &str) {
+    pub fn image(&mut self, place: (f64, f64), size: (f64, f64), uri: &str) {
+        self.image_with("", place, size, uri);
+    }
+
+    /// An image that later pictures of the page can show again.
+    pub fn named_image(&mut self, id: &str, place: (f64, f64), size: (f64, f64), uri: &str) {
+        self.image_with(&format!(r#" id="{id}""#), place, size, uri);
+    }
+
+    /// An image over a named one of the same place and size. The styles `under` and `over` of the page make
+    /// both visible.
+    pub fn image_over(&mut self, id: &str, place: (f64, f64), size: (f64, f64), uri: &str) {
+        self.part(format_args!(r##"<use class="under" href="#{id}"/>"##));
+        self.image_with(r#" class="over""#, place, size, uri);
+    }
+
+    fn image_with(
+        &mut self,
+        attribute: &str,
+        (x, y): (f64, f64),
+        (width, height): (f64, f64),
+        uri: &str,
+    ) {
         self.part(format_args!(
-            r#"<image x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{height:.1}" preserveAspectRatio="none" href="{uri}"/>"#
+            r#"<image{attribute} x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{height:.1}" preserveAspectRatio="none" href="{uri}"/>"#
         ));
     }
 
