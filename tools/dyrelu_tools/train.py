@@ -30,7 +30,8 @@ class Recipe:
     """The settings of a training.
 
     `sizes` are input sizes, each with the share of the epochs from which it is used. The layers that compute
-    coefficients learn at `hyperfunction_lr` times the rate of the others.
+    coefficients learn at `hyperfunction_lr` times the rate of the others. Those of them that have more inputs than
+    `hyperfunction_fan_in` learn more slowly, in inverse proportion to their inputs. None gives all the same rate.
     """
 
     sizes: str = "96:0,128:0.5,160:0.85"
@@ -38,6 +39,7 @@ class Recipe:
     batch: int = 64
     lr: float = 4e-3
     hyperfunction_lr: float = 0.1
+    hyperfunction_fan_in: int | None = None
     weight_decay: float = 0.05
     smoothing: float = 0.1
     seed: int = 0
@@ -70,6 +72,13 @@ def parse_arguments() -> argparse.Namespace:
         default=defaults.hyperfunction_lr,
         help="learning rate of the layers that compute coefficients, as a multiple of --lr",
     )
+    parser.add_argument(
+        "--hyperfunction-fan-in",
+        type=int,
+        default=defaults.hyperfunction_fan_in,
+        help="number of inputs above which these layers learn more slowly, in inverse proportion; with 16, the loss of a "
+        "deep network decreases with --hyperfunction-lr 1",
+    )
     parser.add_argument("--weight-decay", type=float, default=defaults.weight_decay)
     parser.add_argument("--smoothing", type=float, default=defaults.smoothing, help="label smoothing")
     parser.add_argument("--threads", type=int, default=2)
@@ -91,22 +100,32 @@ def learning_rate(step: int, steps: int, peak: float, warm_up: float = 0.05) -> 
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warm_up * steps) / ((1 - warm_up) * steps)))
 
 
-def parameter_groups(network: nn.Module, weight_decay: float, hyperfunction_lr: float) -> list[dict]:
+def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict]:
     """The parameter groups of the optimiser.
 
     Weight decay applies to matrices and kernels, not to biases and normalisation. The layers that compute coefficients
-    have a learning rate of their own, because a step of theirs changes a whole feature map. At the learning rate of the
-    convolutions, a dynamic network trains worse than the plain one.
+    have a learning rate of their own, because a step of theirs changes a whole feature map. A step of AdamW moves every
+    weight by about the learning rate, so it moves the output of a layer in proportion to its inputs. At the learning
+    rate of the convolutions, the layers with many inputs saturate their sigmoid within some hundred steps, and the loss
+    does not decrease.
     """
     dynamic = {p for m in network.modules() if isinstance(m, Dynamic) for p in m.parameters()}
-    groups = []
-    for share, of_dynamic in ((1.0, False), (hyperfunction_lr, True)):
-        parameters = [p for p in network.parameters() if (p in dynamic) == of_dynamic]
-        for decay, matrices in ((weight_decay, True), (0.0, False)):
-            chosen = [p for p in parameters if (p.ndim > 1) == matrices]
-            if chosen:
-                groups.append({"params": chosen, "weight_decay": decay, "lr_share": share})
-    return groups
+    groups: dict[tuple[bool, bool, float], list[nn.Parameter]] = {}
+    # Groups in a fixed order: the optimiser of a stored checkpoint finds its state by position.
+    for p in sorted(network.parameters(), key=lambda p: (p in dynamic, p.ndim == 1)):
+        share = hyperfunction_lr(p, recipe) if p in dynamic else 1.0
+        groups.setdefault((p in dynamic, p.ndim == 1, share), []).append(p)
+    return [
+        {"params": parameters, "weight_decay": 0.0 if vectors else recipe.weight_decay, "lr_share": share}
+        for (_, vectors, share), parameters in groups.items()
+    ]
+
+
+def hyperfunction_lr(p: nn.Parameter, recipe: Recipe) -> float:
+    """The learning rate of a parameter of a hyperfunction, as a multiple of that of the convolutions."""
+    if recipe.hyperfunction_fan_in is None or p.ndim == 1:
+        return recipe.hyperfunction_lr
+    return recipe.hyperfunction_lr * min(1.0, recipe.hyperfunction_fan_in / p[0].numel())
 
 
 @torch.inference_mode()
@@ -209,8 +228,7 @@ def fit(
     run.mkdir(parents=True, exist_ok=True)
     checkpoint, log = run / "checkpoint.pt", run / "log.jsonl"
     network = network.to(memory_format=torch.channels_last)
-    groups = parameter_groups(network, recipe.weight_decay, recipe.hyperfunction_lr)
-    optimiser = torch.optim.AdamW(groups, lr=recipe.lr)
+    optimiser = torch.optim.AdamW(parameter_groups(network, recipe), lr=recipe.lr)
     start = 0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
