@@ -15,7 +15,7 @@ network=$PWD/../../tests/dialects/interleaved-B-k1-script-free.onnx
 # Checks that a program is linked to the library that its name states, and gives the scores of the first one.
 check() {
     local linked=static
-    if ldd "$1" | grep -q "$prefix/lib/libdyrelu.so"; then linked=shared; fi
+    case $(ldd "$1") in *"$prefix/lib/libdyrelu.so"*) linked=shared ;; esac
     case $1 in
     *"$linked") ;;
     *) echo "$(basename "$1") is linked to the $linked library" >&2 && exit 1 ;;
@@ -28,9 +28,7 @@ check() {
 
 if command -v pkg-config >/dev/null; then
     export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
-    # shellcheck disable=SC2046
     cc "$tests/program.c" $(pkg-config --cflags --libs dyrelu) "-Wl,-rpath,$prefix/lib" -lpthread -o "$folder/shared"
-    # shellcheck disable=SC2046
     cc "$tests/program.c" $(pkg-config --cflags --libs dyrelu-static) -o "$folder/static"
     check "$folder/shared"
     check "$folder/static"
