@@ -226,15 +226,18 @@ mod tests {
         assert!(all_came(), "{:?}", seen.lock().unwrap());
     }
 
-    /// Makes the helpers of a team take part in a step, and returns their seats.
-    fn with_helpers_inside(team: &mut Team) -> Arc<Seats> {
+    /// Makes a helper of a team take part in a step, and returns the seats of the team.
+    fn with_helper_inside(team: &mut Team) -> Arc<Seats> {
         let helped = AtomicBool::new(false);
-        team.share(2, &|seat| {
-            helped.fetch_or(seat > 0, Ordering::Relaxed);
-            while !helped.load(Ordering::Relaxed) {
-                std::thread::yield_now();
-            }
-        });
+        let end = Instant::now() + Duration::from_secs(10);
+        // A helper that comes before its step is open, and does not spin, leaves again.
+        while !helped.load(Ordering::Relaxed) && Instant::now() < end {
+            team.share(2, &|seat| {
+                helped.fetch_or(seat > 0, Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(1));
+            });
+        }
+        assert!(helped.load(Ordering::Relaxed), "no helper has come");
         team.helpers.as_ref().unwrap().seats.clone()
     }
 
@@ -251,15 +254,15 @@ mod tests {
     fn helpers_spin_as_long_as_they_are_told() {
         let pool = Arc::new(ThreadPoolBuilder::new().num_threads(2).build().unwrap());
         for mut team in [Team::with_threads(2).unwrap(), Team::in_pool(pool)] {
-            assert!(all_leave(&with_helpers_inside(&mut team)));
+            assert!(all_leave(&with_helper_inside(&mut team)));
             team.set_spin_duration(Duration::MAX);
-            let seats = with_helpers_inside(&mut team);
+            let seats = with_helper_inside(&mut team);
             std::thread::sleep(Duration::from_millis(50));
             assert_eq!(seats.invited.load(Ordering::Relaxed), 1);
             team.set_spin_duration(Duration::ZERO);
             assert!(all_leave(&seats));
             team.set_spin_duration(Duration::MAX);
-            with_helpers_inside(&mut team);
+            with_helper_inside(&mut team);
             drop(team);
             assert!(all_leave(&seats), "a helper spins for a team that has ended");
         }
