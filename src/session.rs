@@ -5,6 +5,7 @@ mod input_view;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rayon::ThreadPool;
 
@@ -65,6 +66,31 @@ impl Session {
     pub fn set_model(&mut self, model: &Arc<Model>) {
         self.model = model.clone();
         self.runner.forget_plan();
+    }
+
+    /// Sets how long a thread that helps in a run spins for the next step, before it sleeps or returns to
+    /// its pool. By default it is half a millisecond for threads that the session started, and zero for
+    /// those of a pool.
+    ///
+    /// A thread that spins takes the processor from other threads, and takes part in the next step, of this
+    /// run or the next one, without the 50 microseconds or so that waking it takes. A thread of a pool does
+    /// no other job of the pool while it spins. The calling thread is not concerned: it waits only for
+    /// threads that still work on the step that it has done its part of.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use dyrelu::{Model, Session};
+    ///
+    /// let model = Model::open("models/mobilenetv2-x0.35-relu-imagenette.safetensors")?;
+    /// let mut session = Session::with_threads(&model, 2)?;
+    /// session.set_spin_duration(Duration::ZERO); // leaves the processors to others between steps
+    /// # Ok::<(), dyrelu::Error>(())
+    /// ```
+    pub fn set_spin_duration(&mut self, duration: Duration) {
+        self.runner.set_spin_duration(duration);
     }
 
     /// Returns the bytes of working memory that the last run had, 0 before the first run. Images of bytes that

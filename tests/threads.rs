@@ -220,3 +220,43 @@ fn jobs_in_a_shared_pool_are_executed_between_runs() {
     }
     assert_eq!(jobs.load(Ordering::Relaxed), 20);
 }
+
+/// Returns whether all threads of a pool are free at a time within `limit`.
+fn is_free(pool: &ThreadPool, limit: Duration) -> bool {
+    let threads = pool.current_num_threads();
+    let (met, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    for _ in 0..threads {
+        let (met, ended) = (met.clone(), ended.clone());
+        pool.spawn(move || {
+            met.fetch_add(1, Ordering::Relaxed);
+            while met.load(Ordering::Relaxed) < threads && !ended.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+    }
+    let end = Instant::now() + limit;
+    while met.load(Ordering::Relaxed) < threads && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    ended.store(true, Ordering::Relaxed);
+    met.load(Ordering::Relaxed) == threads
+}
+
+#[test]
+fn threads_of_a_shared_pool_spin_only_if_they_are_told_to() {
+    let case = Case::new();
+    let pool = pool(2);
+    let mut session = Session::with_pool(&case.model, pool.clone());
+    (0..10).for_each(|i| case.run(&mut session, i));
+    assert!(is_free(&pool, LIMIT), "a thread has not returned to the pool");
+    session.set_spin_duration(Duration::MAX);
+    // A thread may come too late to help in a run.
+    let mut runs = 0..1000;
+    let is_held = runs.any(|i| {
+        case.run(&mut session, i);
+        !is_free(&pool, Duration::from_millis(200))
+    });
+    assert!(is_held, "all threads return to the pool");
+    session.set_spin_duration(Duration::ZERO);
+    assert!(is_free(&pool, LIMIT), "a thread spins on");
+}

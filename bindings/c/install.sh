@@ -41,6 +41,18 @@ Cflags: -I\${includedir}
 Libs: -L\${libdir} -ldyrelu
 Libs.private: $system
 END
+# A linker that finds both libraries takes the shared one, also with `pkg-config --static`.
+cat >"$prefix/lib/pkgconfig/dyrelu-static.pc" <<END
+prefix=\${pcfiledir}/../..
+libdir=\${prefix}/lib
+includedir=\${prefix}/include
+
+Name: dyrelu-static
+Description: CPU inference for convolutional networks with dynamic ReLU, as a static library
+Version: $version
+Cflags: -I\${includedir}
+Libs: \${libdir}/libdyrelu.a $system
+END
 cat >"$prefix/lib/cmake/dyrelu/dyrelu-config.cmake" <<END
 # The targets dyrelu::dyrelu, the shared library, and dyrelu::static.
 get_filename_component(dyrelu_prefix "\${CMAKE_CURRENT_LIST_DIR}/../../.." ABSOLUTE)

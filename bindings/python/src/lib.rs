@@ -3,6 +3,7 @@
 //! The package around it, in `python/dyrelu`, makes arrays of what callers pass and is what they see.
 
 mod activations;
+mod cancel;
 mod errors;
 mod images;
 mod network;
@@ -10,6 +11,8 @@ mod network;
 /// Networks and their runs.
 #[pyo3::pymodule]
 mod _dyrelu {
+    #[pymodule_export]
+    use super::cancel::Token;
     #[pymodule_export]
     use super::network::Network;
 }

@@ -13,6 +13,7 @@ use numpy::{
 use pyo3::prelude::*;
 
 use crate::activations;
+use crate::cancel::Token;
 use crate::errors::exception;
 use crate::images::{Guess, Image, Source, guess};
 
@@ -144,6 +145,7 @@ impl Network {
         inputs: Vec<PyReadonlyArrayDyn<'_, f32>>,
         mut outputs: Vec<PyReadwriteArrayDyn<'_, f32>>,
         timeout: Option<f64>,
+        cancel_token: Option<Bound<'_, Token>>,
     ) -> PyResult<()> {
         let in_order = inputs.iter().all(|array| array.is_c_contiguous())
             && outputs.iter().all(|array| array.is_c_contiguous());
@@ -158,8 +160,9 @@ impl Network {
         let slots: Result<Vec<_>, _> =
             outputs.iter_mut().map(|array| array.as_slice_mut()).collect();
         let mut slots: Vec<&mut [f32]> = slots?;
+        let options = options(timeout, cancel_token);
         let run = || {
-            let options = options(timeout)?;
+            let options = options?;
             self.sessions.with(
                 || self.session(),
                 |session| session.run_into_with(&data, &mut slots, &options),
@@ -174,10 +177,12 @@ impl Network {
         py: Python<'py>,
         inputs: Vec<Raw<'py>>,
         timeout: Option<f64>,
+        cancel_token: Option<Bound<'py, Token>>,
     ) -> PyResult<Vec<RawOutput<'py>>> {
         let tensors: Result<Vec<_>> = inputs.iter().map(tensor).collect();
+        let options = options(timeout, cancel_token);
         let run = || {
-            let (tensors, options) = (tensors?, options(timeout)?);
+            let (tensors, options) = (tensors?, options?);
             let run = |session: &mut Session| session.run_with(&tensors, &options);
             self.sessions.with(|| self.session(), run)
         };
@@ -244,14 +249,18 @@ fn port(port: &Port) -> PortParts {
     (port.name.clone(), port.dtype().map(|dtype| dtype.to_string()), port.shape())
 }
 
-fn options(timeout: Option<f64>) -> Result<RunOptions> {
-    let Some(seconds) = timeout else { return Ok(RunOptions::default()) };
+fn options(timeout: Option<f64>, cancel_token: Option<Bound<'_, Token>>) -> Result<RunOptions> {
+    let mut options = RunOptions::default();
+    if let Some(token) = cancel_token {
+        options = options.cancel_token(&token.get().0);
+    }
+    let Some(seconds) = timeout else { return Ok(options) };
     let timeout = Duration::try_from_secs_f64(seconds).map_err(|_| {
         Error::input(format!("a timeout is a number of seconds from 0, found {seconds}"))
     })?;
     // A time that the clock cannot express never comes.
     let deadline = Instant::now().checked_add(timeout);
-    Ok(deadline.map_or_else(RunOptions::default, |at| RunOptions::default().deadline(at)))
+    Ok(deadline.map_or(options.clone(), |at| options.deadline(at)))
 }
 
 fn tensor((dtype, shape, data): &Raw<'_>) -> Result<Tensor> {

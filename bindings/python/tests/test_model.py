@@ -125,6 +125,33 @@ def test_a_timeout_ends_a_run_and_the_model_runs_again(model, images):
         model.run(images, timeout=float("nan"))
 
 
+def test_another_thread_cancels_runs_and_the_model_runs_again(model, images):
+    token = dyrelu.CancelToken()
+    caught, started = [], threading.Event()
+
+    def run():
+        # Ends with the error only.
+        while True:
+            try:
+                model.run(images, cancel_token=token)
+            except dyrelu.CancelledError as e:
+                caught.append(e)
+                return
+            started.set()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    assert started.wait(60)
+    assert not token.is_cancelled()
+    token.cancel()
+    thread.join(60)
+    assert token.is_cancelled()
+    assert [e.kind for e in caught] == ["cancelled"]
+    assert model.run(images, timeout=600, cancel_token=dyrelu.CancelToken())[0].shape == (2, 10)
+    with pytest.raises(TypeError):
+        model.run(images, cancel_token=True)
+
+
 def test_files_that_hold_no_network_are_refused(tmp_path):
     with pytest.raises(dyrelu.FileError) as caught:
         dyrelu.Model(tmp_path / "absent.onnx")

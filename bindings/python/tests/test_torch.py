@@ -14,9 +14,13 @@ def module():
     return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten())
 
 
-def test_a_module_runs():
-    net, images = module().eval(), torch.randn(2, 3, 5, 7)
-    model = dyrelu.from_torch(net, images, dynamo=False)
+@pytest.mark.parametrize("dynamo", [False, True])
+def test_a_module_runs(dynamo, capfd):
+    if dynamo:
+        pytest.importorskip("onnxscript")
+    net, images = module().eval(), torch.randn(3, 3, 5, 7)
+    model = dyrelu.from_torch(net, images[:1], dynamo=dynamo)
+    assert capfd.readouterr().out == ""
     expected = net(images).detach().numpy()
     np.testing.assert_allclose(model.run(images)[0], expected, rtol=1e-4, atol=1e-5)
 

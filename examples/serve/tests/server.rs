@@ -309,15 +309,18 @@ fn clients_that_misbehave_harm_nobody() {
     }
 }
 
-/// Sends requests on four connections until `stop` is set. Returns how many were answered.
-fn hammer(server: &Server, stop: &AtomicBool, check: impl Fn(Answer) + Sync) -> usize {
-    let answered = AtomicUsize::new(0);
+/// Sends requests on four connections until `stop` is set or the server closes them. Returns how many were
+/// answered, and how many connections the server closed.
+fn hammer(server: &Server, stop: &AtomicBool, check: impl Fn(Answer) + Sync) -> (usize, usize) {
+    let (answered, closed) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let good = body(&request(&rows(1, 0)));
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                let Ok(mut client) = Client::connect(server.http) else { return };
-                while !stop.load(Ordering::Relaxed) {
+                let mut client = Client::connect(server.http);
+                while let Ok(client) = &mut client
+                    && !stop.load(Ordering::Relaxed)
+                {
                     // A server that ends closes connections between two requests only.
                     match client.send("POST", "/v2/models/small/infer", &[], &good) {
                         Ok(answer) => {
@@ -326,16 +329,68 @@ fn hammer(server: &Server, stop: &AtomicBool, check: impl Fn(Answer) + Sync) -> 
                             check(answer);
                             answered.fetch_add(1, Ordering::Relaxed);
                             if is_last {
-                                return;
+                                break;
                             }
                         }
-                        Err(_) => return,
+                        Err(_) => break,
                     }
                 }
+                closed.fetch_add(usize::from(!stop.load(Ordering::Relaxed)), Ordering::Relaxed);
             });
         }
     });
-    answered.into_inner()
+    (answered.into_inner(), closed.into_inner())
+}
+
+/// The head of a request whose body has `length` bytes.
+fn head(length: usize) -> Vec<u8> {
+    format!("POST /v2/models/small/infer HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n")
+        .into()
+}
+
+#[test]
+fn clients_that_misbehave_under_load_harm_nobody() {
+    let folder = folder();
+    let server = Server::start(folder.path(), &["--max-body", "1", "--read-timeout", "1"]);
+    let (good, result) = (body(&request(&rows(1, 0))), expected(FREE, &rows(1, 0)));
+    let stop = AtomicBool::new(false);
+    let (answered, closed) = std::thread::scope(|scope| {
+        let load =
+            scope.spawn(|| hammer(&server, &stop, |answer| assert_eq!(scores(&answer), result)));
+        let slow = scope.spawn(|| {
+            let mut client = server.client();
+            client.write(&head(good.len())).unwrap();
+            // A byte at a time arrives within any time between two bytes, but not within that of a body.
+            for byte in good.chunks(1).take(50) {
+                if client.write(byte).is_err() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            client.answer().unwrap().status
+        });
+        for i in 0..50 {
+            // One goes while its request waits or runs, one in the middle of its body.
+            server.client().write(&[head(good.len()), good.clone()].concat()).unwrap();
+            server.client().write(&[head(good.len()), good[..100].to_vec()].concat()).unwrap();
+            let garbage: Vec<u8> = (0..500).map(|j| (i * 7 + j * 13) as u8).collect();
+            server.client().write(&garbage).unwrap();
+            let large = vec![b' '; (1 << 20) + 1];
+            let answer = server.client().send("POST", "/v2/models/small/infer", &[], &large);
+            assert_eq!(answer.unwrap().status, 413);
+        }
+        assert_eq!(slow.join().unwrap(), 408);
+        stop.store(true, Ordering::Relaxed);
+        load.join().unwrap()
+    });
+    assert!(answered > 0);
+    assert_eq!(closed, 0, "a connection that did nothing wrong was closed");
+    let ok = server.metric(r#"dyrelu_requests_total{model="small",outcome="ok"}"#);
+    assert!(ok >= answered as f64, "{ok} of {answered}");
+    assert_eq!(server.metric(r#"dyrelu_errors_total{reason="too_large"}"#), 50.0);
+    while server.metric("dyrelu_requests_in_flight") > 0.0 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 #[test]
@@ -347,7 +402,7 @@ fn a_reload_under_load_loses_no_request() {
     let results = [expected(FREE, &rows(1, 0)), expected(OTHER, &rows(1, 0))];
     let seen = [AtomicUsize::new(0), AtomicUsize::new(0)];
     let stop = AtomicBool::new(false);
-    let answered = std::thread::scope(|scope| {
+    let (answered, closed) = std::thread::scope(|scope| {
         let load = scope.spawn(|| {
             hammer(&server, &stop, |answer| {
                 let scores = scores(&answer);
@@ -364,6 +419,7 @@ fn a_reload_under_load_loses_no_request() {
         stop.store(true, Ordering::Relaxed);
         load.join().unwrap()
     });
+    assert_eq!(closed, 0);
     let seen = seen.map(AtomicUsize::into_inner);
     assert_eq!(seen[0] + seen[1], answered);
     assert!(seen[0] > 0 && seen[1] > 0, "{seen:?}");
@@ -412,7 +468,7 @@ fn the_end_of_a_server_under_load_loses_no_request() {
     let folder = folder();
     let server = Server::start(folder.path(), &[]);
     let stop = AtomicBool::new(false);
-    let answered = std::thread::scope(|scope| {
+    let (answered, closed) = std::thread::scope(|scope| {
         let load = scope.spawn(|| {
             hammer(&server, &stop, |answer| {
                 scores(&answer);
@@ -423,5 +479,6 @@ fn the_end_of_a_server_under_load_loses_no_request() {
         load.join().unwrap()
     });
     assert!(answered > 0);
+    assert_eq!(closed, 4);
     assert_eq!(server.wait(), answered);
 }

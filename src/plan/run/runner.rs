@@ -1,5 +1,7 @@
 //! The mutable half of running a plan.
 
+use std::time::Duration;
+
 use super::batch::run_images;
 use super::executor::Executor;
 use super::options::RunOptions;
@@ -38,6 +40,11 @@ impl Runner {
         let (batching, is_planned) = (Batching::Whole, false);
         let converted = Vec::new();
         Runner { team, isa, batching, is_planned, per_image, whole_batch, converted }
+    }
+
+    /// Sets how long a helping thread [spins](Team::set_spin_duration) for the next step.
+    pub fn set_spin_duration(&mut self, duration: Duration) {
+        self.team.set_spin_duration(duration);
     }
 
     /// Prepares the runner for another plan. Memory that is large enough is used again.

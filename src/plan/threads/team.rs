@@ -1,7 +1,7 @@
 //! The threads of a session.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -10,9 +10,9 @@ use super::crew::{Crew, Leader};
 use super::sync::relax;
 use crate::error::{Error, ErrorKind, Result};
 
-/// How long a thread of the team's own spins for the next step before it sleeps. Waking it takes about
-/// 50 microseconds, and a step that runs without it rarely more than a few hundred.
-const PATIENCE: Duration = Duration::from_micros(500);
+/// How long a thread of the team's own spins for the next step before it sleeps, by default. Waking it
+/// takes about 50 microseconds, and a step that runs without it rarely more than a few hundred.
+const SPIN_DURATION: Duration = Duration::from_micros(500);
 
 /// The most threads of a team.
 pub const MOST_THREADS: usize = 1024;
@@ -31,12 +31,13 @@ struct Helpers {
     leader: Leader,
     pool: Arc<ThreadPool>,
     seats: Arc<Seats>,
-    /// How long a helper waits for the next step before it returns its thread to the pool.
-    patience: Duration,
 }
 
 /// The seats of the helpers of a team. A seat is a number that no two threads have at a time.
 struct Seats {
+    /// The nanoseconds for which a helper waits on its seat for the next step, before it returns its
+    /// thread to the pool.
+    patience: AtomicU64,
     /// The number of helpers that were invited and have not left.
     invited: AtomicUsize,
     /// For every helper's seat, whether it is taken. The leader's seat, number 0, is not included.
@@ -49,8 +50,8 @@ impl Team {
         Team { threads: 1, helpers: None }
     }
 
-    /// Creates a team of the calling thread and `threads - 1` threads of its own. Those spin for half
-    /// a millisecond after a step, and sleep otherwise.
+    /// Creates a team of the calling thread and `threads - 1` threads of its own. By default
+    /// those spin for half a millisecond after a step, and sleep otherwise.
     ///
     /// # Errors
     /// [`Input`](ErrorKind::Input) if `threads` is 0 or more than 1024, [`Io`](ErrorKind::Io) if the
@@ -68,7 +69,7 @@ impl Team {
                         let message = format!("cannot start {} threads: {e}", threads - 1);
                         Error::new(ErrorKind::Io, message).because(e)
                     })?;
-                Ok(Self::new(Arc::new(pool), threads, PATIENCE))
+                Ok(Self::new(Arc::new(pool), threads, SPIN_DURATION))
             }
             _ => Err(Error::input(format!("a session runs on at most {MOST_THREADS} threads"))),
         }
@@ -83,10 +84,20 @@ impl Team {
         }
     }
 
-    fn new(pool: Arc<ThreadPool>, threads: usize, patience: Duration) -> Self {
+    fn new(pool: Arc<ThreadPool>, threads: usize, spin_duration: Duration) -> Self {
         let taken = (1..threads).map(|_| AtomicBool::new(false)).collect();
-        let seats = Arc::new(Seats { invited: AtomicUsize::new(0), taken });
-        Team { threads, helpers: Some(Helpers { leader: Leader::new(), pool, seats, patience }) }
+        let (patience, invited) = (AtomicU64::new(0), AtomicUsize::new(0));
+        let seats = Arc::new(Seats { patience, invited, taken });
+        seats.set_patience(spin_duration);
+        Team { threads, helpers: Some(Helpers { leader: Leader::new(), pool, seats }) }
+    }
+
+    /// Sets how long a helper spins for the next step before it sleeps or returns to its pool. Helpers
+    /// that are spinning end accordingly.
+    pub fn set_spin_duration(&mut self, duration: Duration) {
+        if let Some(helpers) = &self.helpers {
+            helpers.seats.set_patience(duration);
+        }
     }
 
     /// Returns the most threads that work at a time.
@@ -121,25 +132,35 @@ impl Helpers {
         for _ in self.seats.invited.load(Ordering::Acquire)..wanted {
             self.seats.invited.fetch_add(1, Ordering::Relaxed);
             let (crew, seats) = (self.leader.crew().clone(), self.seats.clone());
-            let patience = self.patience;
-            self.pool.spawn(move || help(&crew, &seats, patience));
+            self.pool.spawn(move || help(&crew, &seats));
         }
     }
 }
 
+impl Drop for Helpers {
+    /// Lets helpers go that are spinning. No step will come.
+    fn drop(&mut self) {
+        self.seats.set_patience(Duration::ZERO);
+    }
+}
+
 /// Takes part in the steps of a crew as a helper, on a thread of the pool.
-fn help(crew: &Crew, seats: &Seats, patience: Duration) {
+fn help(crew: &Crew, seats: &Seats) {
     let _invitation = Invitation(seats);
     let preferred = rayon::current_thread_index().unwrap_or(0);
     let Some(seat) = seats.take(preferred) else { return };
     let mut idle_since = None;
     crew.help(seat.number + 1, |looks| {
         relax(looks);
+        // Reading the clock takes about as long as a check for the next step.
+        if !looks.is_multiple_of(16) {
+            return true;
+        }
+        let patience = seats.patience();
         if looks == 0 {
             idle_since = (!patience.is_zero()).then(Instant::now);
         }
-        // Reading the clock takes about as long as a check for the next step.
-        !looks.is_multiple_of(16) || idle_since.is_some_and(|since| since.elapsed() < patience)
+        idle_since.is_some_and(|since| since.elapsed() < patience)
     });
 }
 
@@ -159,6 +180,15 @@ struct Seat<'a> {
 }
 
 impl Seats {
+    fn patience(&self) -> Duration {
+        Duration::from_nanos(self.patience.load(Ordering::Relaxed))
+    }
+
+    fn set_patience(&self, patience: Duration) {
+        let nanoseconds = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
+        self.patience.store(nanoseconds, Ordering::Relaxed);
+    }
+
     /// Takes the seat `preferred`, or the next free one after it. Returns `None` if no seat was free
     /// at the moment at which it was checked.
     fn take(&self, preferred: usize) -> Option<Seat<'_>> {
@@ -194,6 +224,48 @@ mod tests {
             });
         }
         assert!(all_came(), "{:?}", seen.lock().unwrap());
+    }
+
+    /// Makes a helper of a team take part in a step, and returns the seats of the team.
+    fn with_helper_inside(team: &mut Team) -> Arc<Seats> {
+        let helped = AtomicBool::new(false);
+        let end = Instant::now() + Duration::from_secs(10);
+        // A helper that comes before its step is open, and does not spin, leaves again.
+        while !helped.load(Ordering::Relaxed) && Instant::now() < end {
+            team.share(2, &|seat| {
+                helped.fetch_or(seat > 0, Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(1));
+            });
+        }
+        assert!(helped.load(Ordering::Relaxed), "no helper has come");
+        team.helpers.as_ref().unwrap().seats.clone()
+    }
+
+    /// Returns whether all helpers leave their seats within ten seconds.
+    fn all_leave(seats: &Seats) -> bool {
+        let end = Instant::now() + Duration::from_secs(10);
+        while seats.invited.load(Ordering::Relaxed) > 0 && Instant::now() < end {
+            std::thread::yield_now();
+        }
+        seats.invited.load(Ordering::Relaxed) == 0
+    }
+
+    #[test]
+    fn helpers_spin_as_long_as_they_are_told() {
+        let pool = Arc::new(ThreadPoolBuilder::new().num_threads(2).build().unwrap());
+        for mut team in [Team::with_threads(2).unwrap(), Team::in_pool(pool)] {
+            assert!(all_leave(&with_helper_inside(&mut team)));
+            team.set_spin_duration(Duration::MAX);
+            let seats = with_helper_inside(&mut team);
+            std::thread::sleep(Duration::from_millis(50));
+            assert_eq!(seats.invited.load(Ordering::Relaxed), 1);
+            team.set_spin_duration(Duration::ZERO);
+            assert!(all_leave(&seats));
+            team.set_spin_duration(Duration::MAX);
+            with_helper_inside(&mut team);
+            drop(team);
+            assert!(all_leave(&seats), "a helper spins for a team that has ended");
+        }
     }
 
     #[test]

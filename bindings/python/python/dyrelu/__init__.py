@@ -6,6 +6,7 @@
 >>> model.classify("photo.jpg", top=3)[0].label
 """
 
+from ._dyrelu import CancelToken
 from ._errors import (
     CancelledError,
     DeadlineExceededError,
@@ -19,6 +20,7 @@ from ._model import DynamicActivation, Model, Port, Prediction, coefficients
 from ._torch import from_torch
 
 __all__ = [
+    "CancelToken",
     "CancelledError",
     "DeadlineExceededError",
     "DynamicActivation",

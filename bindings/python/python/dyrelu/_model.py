@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Union
 import numpy as np
 
 from . import _arrays
-from ._dyrelu import Network
+from ._dyrelu import CancelToken, Network
 from ._errors import InputError
 
 Path = Union[str, "os.PathLike[str]"]
@@ -135,7 +135,11 @@ class Model:
         return [DynamicActivation(*parts) for parts in self._network.dynamic_activations]
 
     def run(
-        self, inputs: Any, *rest: Any, timeout: float | None = None
+        self,
+        inputs: Any,
+        *rest: Any,
+        timeout: float | None = None,
+        cancel_token: CancelToken | None = None,
     ) -> list[np.ndarray]:
         """Runs the network and returns one array per output.
 
@@ -146,18 +150,24 @@ class Model:
                 or anything that has DLPack, such as a tensor of PyTorch.
             rest: the arrays of the other inputs, in order.
             timeout: seconds after which the run ends with an error.
+            cancel_token: ends the run with an error once any thread cancels it.
+
+        The timeout and the token are checked between the steps of the network. The model can run again
+        afterwards.
 
         Raises:
             InputError: an array is not what the network takes.
             DeadlineExceededError: the timeout passed.
+            CancelledError: the token was cancelled.
         """
         arrays = self._in_order(inputs, rest)
         if all(array.dtype == np.float32 for array in arrays):
             outputs = self._outputs_for(arrays)
             if outputs is not None:
-                self._network.run_into(arrays, outputs, timeout)
+                self._network.run_into(arrays, outputs, timeout, cancel_token)
                 return outputs
-        found = self._network.run([_arrays.to_raw(array) for array in arrays], timeout)
+        raw = [_arrays.to_raw(array) for array in arrays]
+        found = self._network.run(raw, timeout, cancel_token)
         return [_arrays.from_raw(*raw) for raw in found]
 
     def classify(

@@ -28,7 +28,7 @@ def from_torch(
         module: a `torch.nn.Module` in evaluation mode.
         example: the input for which the module is traced, or a tuple of inputs.
         threads, preprocess, labels: as those of `Model`.
-        export: arguments of `torch.onnx.export`.
+        export: arguments of `torch.onnx.export`. By default it prints nothing.
 
     Raises:
         InputError: the module is in training mode.
@@ -42,5 +42,5 @@ def from_torch(
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "network.onnx")
         with torch.no_grad():
-            torch.onnx.export(module, inputs, path, **export)
+            torch.onnx.export(module, inputs, path, **{"verbose": False, **export})
         return Model(path, threads=threads, preprocess=preprocess, labels=labels)
