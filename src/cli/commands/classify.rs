@@ -173,7 +173,8 @@ impl Tally {
         stages: &pipeline::Stages,
     ) {
         let all = before + self.photos;
-        if self.failed > 0 {
+        // A single photo has had its error.
+        if self.failed > 0 && all > 1 {
             messages::error(format_args!(
                 "{} of {all} photos could not be classified",
                 self.failed
