@@ -4,7 +4,7 @@
 //! The weights of a hidden unit lie together, so that those of units that the ReLU of the hidden layer
 //! set to zero, about half of them, are not read. The weights of the other units are streamed, several
 //! units at a time, at the bandwidth of memory; the sums stay in the L1 cache. Weights of 16 and of 8
-//! bits need a half and a quarter of that time: see [`storage`].
+//! bits need a half and a quarter of that time: see [`storage()`].
 #![allow(unsafe_code)]
 
 mod storage;
@@ -96,7 +96,7 @@ fn fill_rows(to: &mut [f32], numbers: &[f32], channels: usize) {
 
 impl Coefficients {
     /// Packs `weight [2K * channels][hidden]` and `bias [2K * channels]`; `init` and `lambda` have
-    /// `2K` elements. `may_round` is that of [`storage`].
+    /// `2K` elements. `may_round` is that of [`storage()`].
     ///
     /// # Panics
     /// Panics if a length does not match these shapes.
@@ -122,7 +122,7 @@ impl Coefficients {
     }
 
     /// Returns the sizes of the parts of a layer of `rows`, `2K`, coefficients per channel. `dtype` is that
-    /// of [`storage`].
+    /// of [`storage()`].
     pub fn sizes(rows: usize, channels: usize, hidden: usize, dtype: DType) -> Vec<PartSize> {
         let outputs = rows * padded(channels);
         let mut sizes = vec![PartSize { dtype, len: outputs * hidden }, PartSize::f32(outputs)];
