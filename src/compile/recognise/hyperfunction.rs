@@ -146,7 +146,7 @@ fn source_row(scope: &Scope, term: Term, n: usize, images: usize) -> Result<Term
 /// factor of a whole map in DyHead (Dai et al., CVPR 2021).
 fn single_unit(scope: &Scope, executor: &mut Executor, rows: &[Option<Term>]) -> Option<Linear> {
     let unit = rows.iter().flatten().next()?.source;
-    let is_single = scope.probe_shape(unit)?[1..].iter().all(|&size| size == 1);
+    let is_single = scope.probe_shape(unit)?.get(1..)?.iter().all(|&size| size == 1);
     if !is_single || rows.iter().flatten().any(|term| term.source != unit) {
         return None;
     }

@@ -28,7 +28,7 @@ pub fn delay_permutations(graph: &mut Rewriter) -> Result<()> {
 }
 
 /// Numbers in another order: number `c` comes to place `order[c]`, in blocks of `size`.
-fn moved(order: &[usize], size: usize, numbers: &[f32]) -> Vec<f32> {
+fn reordered(order: &[usize], size: usize, numbers: &[f32]) -> Vec<f32> {
     let mut result = vec![0.0; numbers.len()];
     for (&to, block) in order.iter().zip(numbers.chunks_exact(size)) {
         result[to * size..][..size].copy_from_slice(block);
@@ -56,6 +56,12 @@ fn delay(graph: &mut Rewriter, id: NodeId) -> Option<()> {
     let Delayed { convolutions, readers, shift_max, hyperfunction, values, order } =
         follow(graph, permuted, order)?;
     let layers = permuted_layers(graph, hyperfunction, &order)?;
+    let Op::ShiftMax(ShiftMax { k, source }) = &graph.node(shift_max).op else { return None };
+    let mut renamed = vec![0; source.len()];
+    for (&to, &from) in order.iter().zip(source) {
+        renamed[to] = order[from];
+    }
+    let op = Op::ShiftMax(ShiftMax { k: *k, source: renamed });
 
     for reader in readers {
         graph.edit(reader, |node| {
@@ -70,13 +76,7 @@ fn delay(graph: &mut Rewriter, id: NodeId) -> Option<()> {
     }
     replace_constants(graph, hyperfunction, 1, layers);
     let node = graph.node(shift_max);
-    let Op::ShiftMax(ShiftMax { k, source }) = &node.op else { return None };
-    let mut renamed = vec![0; source.len()];
-    for (&to, &from) in order.iter().zip(source) {
-        renamed[to] = order[from];
-    }
-    let (op, name, inputs) =
-        (Op::ShiftMax(ShiftMax { k: *k, source: renamed }), node.name.clone(), node.inputs.clone());
+    let (name, inputs) = (node.name.clone(), node.inputs.clone());
     let y = graph.apply_to(name, op, inputs);
     let indices: Vec<i64> = order.iter().map(|&channel| channel as i64).collect();
     let name = format!("{}.channels", graph.node(shift_max).name);
@@ -107,7 +107,7 @@ fn follow(graph: &Rewriter, mut value: ValueId, mut order: Vec<usize>) -> Option
                 let permute = |input: usize| {
                     let tensor = graph.constant(node.input(input)?)?;
                     let size = tensor.len() / order.len();
-                    let numbers = moved(&order, size, tensor.as_f32().ok()?);
+                    let numbers = reordered(&order, size, tensor.as_f32().ok()?);
                     Tensor::new(tensor.shape(), numbers).ok()
                 };
                 let mut tensors = vec![Some(permute(1)?)];
@@ -147,8 +147,8 @@ fn follow(graph: &Rewriter, mut value: ValueId, mut order: Vec<usize>) -> Option
     fits.then_some(Delayed { convolutions, readers, shift_max, hyperfunction, values, order })
 }
 
-/// Returns the constant inputs of a hyperfunction, from the first layer's weights on, for channels in
-/// another order.
+/// Returns the constant inputs of a hyperfunction that change for channels in another order, from the first
+/// layer's weights on.
 fn permuted_layers(graph: &Rewriter, id: NodeId, order: &[usize]) -> Option<Vec<Option<Tensor>>> {
     let node = graph.node(id);
     let constant = |input: usize| {
@@ -157,8 +157,8 @@ fn permuted_layers(graph: &Rewriter, id: NodeId, order: &[usize]) -> Option<Vec<
     };
     let columns = |tensor: &Tensor| {
         let rows = tensor.as_f32().ok()?.chunks_exact(order.len());
-        let moved = rows.flat_map(|row| moved(order, 1, row)).collect::<Vec<f32>>();
-        Tensor::new(tensor.shape(), moved).ok()
+        let numbers = rows.flat_map(|row| reordered(order, 1, row)).collect::<Vec<f32>>();
+        Tensor::new(tensor.shape(), numbers).ok()
     };
     let Op::Hyperfunction(op) = &node.op else { return None };
     let rows = |tensor: &Tensor| {
@@ -169,8 +169,8 @@ fn permuted_layers(graph: &Rewriter, id: NodeId, order: &[usize]) -> Option<Vec<
         let numbers = tensor.as_f32().ok()?;
         let coefficients = numbers.chunks_exact(numbers.len() / op.init.len());
         let size = numbers.len() / op.init.len() / order.len();
-        let moved = coefficients.flat_map(|rows| moved(order, size, rows)).collect::<Vec<f32>>();
-        Tensor::new(tensor.shape(), moved).ok()
+        let numbers = coefficients.flat_map(|rows| reordered(order, size, rows)).collect();
+        Tensor::new::<f32>(tensor.shape(), numbers).ok()
     };
     let (first, second) = (constant(1)?, constant(3)??);
     let (first, second) = match first {
@@ -181,7 +181,8 @@ fn permuted_layers(graph: &Rewriter, id: NodeId, order: &[usize]) -> Option<Vec<
         Some(bias) => Some(rows(bias)?),
         None => None,
     };
-    Some(vec![first, constant(2)?.cloned(), Some(second), second_bias])
+    // The biases of the first layer stay as they are.
+    Some(vec![first, None, Some(second), second_bias])
 }
 
 /// Replaces the inputs of a node from number `first` on by constants.

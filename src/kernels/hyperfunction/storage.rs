@@ -18,9 +18,9 @@ const MOST_ROUNDING: f64 = 1e-4;
 /// the product of the integer with the factor that is derived from the largest weight: three roundings.
 const ROUNDINGS: f32 = 2.0 * f32::EPSILON;
 
-/// Returns the type in which a layer of `hidden` units stores `weights [outputs][hidden]`: half precision or integers of
-/// eight bits if that is exact, 16-bit integers if the weights `may_round` and are little changed by it,
-/// or else single precision.
+/// Returns the type in which a layer of `hidden` units stores `weights [outputs][hidden]`: integers of eight
+/// bits or half precision if that is exact, 16-bit integers if the weights `may_round` and are little
+/// changed by it, or else single precision.
 pub fn storage(weights: &[Unaligned], hidden: usize, may_round: bool) -> DType {
     if are_eight_bits(weights, hidden) {
         DType::I8
@@ -94,7 +94,8 @@ fn sum_of_magnitudes(weights: &[Unaligned]) -> f32 {
     sums.into_iter().chain(rest).sum()
 }
 
-/// Returns for each hidden unit the factor from 16-bit integers to weights. `weights` is `[outputs][inputs]`.
+/// Returns for each hidden unit the factor from 16-bit integers to weights. `weights` is
+/// `[outputs][hidden]`.
 pub(super) fn unit_factors(weights: &[Unaligned], hidden: usize) -> Vec<f32> {
     let mut largest = vec![0.0f32; hidden];
     for weights in weights.chunks_exact(hidden.max(1)) {
