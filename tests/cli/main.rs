@@ -166,6 +166,7 @@ fn truncated_and_too_large_photos_are_errors_unless_allowed() {
     assert!(stdout(&run).ends_with("cut.jpg,,,,\n"), "{}", stdout(&run));
     let errors = stderr(&run);
     assert!(errors.contains("cut.jpg: the file is cut off"), "{errors}");
+    assert_eq!(errors.matches("error:").count(), 1, "{errors}");
     let run = f.classify(&["--format", "csv", "--allow-truncated"], &[&cut]).code(0);
     assert!(stdout(&run).lines().count() > 2);
     // The photo has 299 x 299 pixels.
