@@ -162,7 +162,7 @@ fn what_was_killed_is_continued_without_a_row_lost_or_twice() {
         let lines = whole.split(|&byte| byte == b'\n').count() - 1;
         fs::remove_file(path).unwrap();
         let mut kills = 0;
-        while kills < 15 {
+        while kills < 100 {
             let written = fs::read(path).map_or(0, |text| text.split(|&b| b == b'\n').count());
             if written > lines * 3 / 4 {
                 fs::remove_file(path).unwrap();
