@@ -24,10 +24,10 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
+from .data import IMAGENET
 from .markdown import lines
 
-MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-STD = np.array([0.229, 0.224, 0.225], np.float32)
+MEAN, STD = (np.array(values, np.float32) for values in (IMAGENET.mean, IMAGENET.std))
 
 
 def prepare(photo: Path) -> np.ndarray:
@@ -40,17 +40,23 @@ def prepare(photo: Path) -> np.ndarray:
     return np.ascontiguousarray(((pixels / 255 - MEAN) / STD).transpose(2, 0, 1))
 
 
-def onnxruntime_photos(network: Path, photos: list[Path], threads: int) -> Callable[[], list[int]]:
-    """Each thread prepares a photo and runs the network on it, on one thread per run."""
+def onnxruntime_session(network: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
+    """The scores [N, classes] of images [N, 3, 224, 224]."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
+    return lambda images: session.run(None, {name: images})[0]
+
+
+def onnxruntime_photos(network: Path, photos: list[Path], threads: int) -> Callable[[], list[int]]:
+    """Each thread prepares a photo and runs the network on it, on one thread per run."""
+    run_network = onnxruntime_session(network, 1)
 
     def classify(photo: Path) -> int:
-        return int(session.run(None, {name: prepare(photo)[None]})[0].argmax())
+        return int(run_network(prepare(photo)[None]).argmax())
 
     def run() -> list[int]:
         with ThreadPoolExecutor(threads) as pool:
@@ -61,12 +67,7 @@ def onnxruntime_photos(network: Path, photos: list[Path], threads: int) -> Calla
 
 def onnxruntime_batches(network: Path, photos: list[Path], threads: int, batch: int = 8) -> Callable[[], list[int]]:
     """Threads prepare the next batch while the network runs on all threads."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
+    run_network = onnxruntime_session(network, threads)
 
     def run() -> list[int]:
         classes: list[int] = []
@@ -80,7 +81,7 @@ def onnxruntime_batches(network: Path, photos: list[Path], threads: int, batch: 
                 if not waiting:
                     return classes
                 images = np.stack([future.result() for future in waiting.pop(0)])
-                classes += session.run(None, {name: images})[0].argmax(1).tolist()
+                classes += run_network(images).argmax(1).tolist()
 
     return run
 
@@ -123,7 +124,9 @@ PEERS = {
 def run_peer(name: str, network: Path, photos: list[Path], threads: int) -> tuple[float, list[int]]:
     command = [sys.executable, "-m", "dyrelu_tools.pipelines", "--peer", name, "--threads", str(threads), network]
     text = "\n".join(map(str, photos))
-    answer = json.loads(subprocess.run(command, input=text, check=True, capture_output=True, text=True).stdout)
+    # Standard error is not captured, so that an error is seen.
+    done = subprocess.run(command, input=text, check=True, stdout=subprocess.PIPE, text=True)
+    answer = json.loads(done.stdout)
     return answer["seconds"], answer["classes"]
 
 
@@ -156,8 +159,9 @@ def main() -> None:
         run = PEERS[arguments.peer](arguments.network, photos, arguments.threads)
         start = time.perf_counter()
         classes = run()
-        print(json.dumps({"seconds": time.perf_counter() - start, "classes": classes}))
-        return
+        print(json.dumps({"seconds": time.perf_counter() - start, "classes": classes}), flush=True)
+        # The threads of OpenVINO that called `keep` sometimes wait forever for the lock of an interpreter that ends.
+        os._exit(0)
     if arguments.photos is None:
         parser.error("--photos is needed")
 
@@ -168,7 +172,7 @@ def main() -> None:
         photos = photos[:: max(1, len(photos) // arguments.limit)][: arguments.limit]
     times: dict[str, list[float]] = {name: [] for name in ("dyrelu", *PEERS)}
     agreement: dict[str, float] = {}
-    summary = ""
+    summary, ours = "", []
     for _ in range(arguments.rounds):
         seconds, ours, summary = run_dyrelu(arguments.dyrelu, arguments.network, photos, arguments.threads)
         times["dyrelu"].append(seconds)
@@ -184,6 +188,8 @@ def main() -> None:
         rows.append([name, f"{len(photos) / median(seconds):.0f}", f"{ratio:.2f}", same])
     print("\n".join(lines(rows)))
     print(f"\n{len(photos)} photos, {arguments.threads} threads, {arguments.rounds} rounds. {summary}")
+    # A network with random weights may give all photos the same class; that pipelines agree then says nothing.
+    print(f"dyrelu predicts {len(set(ours))} different classes")
 
 
 if __name__ == "__main__":
