@@ -1,11 +1,11 @@
-//! Whole networks: the time from opening the file to the first result, and the time of later runs.
+//! Whole networks: the time from opening the file to the first result, the time of later runs, and images per second.
 //!
 //! `cargo bench --bench networks` measures the networks in `models/`, and every ONNX or native file in
 //! the folder that `DYRELU_BENCH_MODELS` names. Each result is first checked against the reference.
 
 use std::path::{Path, PathBuf};
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use dyrelu::{Model, Session, Tensor, reference};
 
 fn files() -> Vec<PathBuf> {
@@ -55,11 +55,13 @@ fn networks(c: &mut Criterion) {
             if batch == 1 {
                 check(&model, &x, &outputs[0]);
             }
+            group.throughput(Throughput::Elements(batch as u64));
             group.bench_function(format!("{threads} threads, batch {batch}"), |b| {
                 b.iter(|| session.run(std::slice::from_ref(&x)).expect("the network runs"));
             });
         }
         let x = image(&model, 1);
+        group.throughput(Throughput::Elements(1));
         group.bench_function("from file to first result", |b| {
             b.iter(|| {
                 let model = Model::open(&file).expect("the network can be opened");

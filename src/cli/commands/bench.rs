@@ -2,6 +2,7 @@
 
 mod load;
 mod measure;
+mod photos;
 mod record;
 mod serve;
 mod sweep;
@@ -14,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use self::measure::{Difference, Length, Runs, Statistics, Usage, measure_runs, quantile};
-use self::record::{Old, Origin};
+use self::measure::{Difference, Runs, Statistics, Usage, measure_runs, quantile};
+use self::record::{Old, Origin, shapes};
 use crate::cli::support::outcome::Outcome;
 use crate::cli::support::print::{TextOrJson, count, print, to_json};
 use crate::cli::support::table::{Narrow, sentences, table};
@@ -108,6 +109,9 @@ pub fn run(arguments: Arguments) -> Result<Outcome> {
     if let Some(rate) = arguments.rate {
         return load::run(&arguments, rate);
     }
+    if !arguments.photos.is_empty() {
+        return photos::run(&arguments);
+    }
     let old = arguments.compare.as_deref().map(Old::read).transpose()?;
     let threads = arguments.threads_per_stream();
     let before = memory_of_process("VmRSS");
@@ -126,22 +130,21 @@ pub fn run(arguments: Arguments) -> Result<Outcome> {
     if let Some(file) = &arguments.serve {
         let output = outputs.first().ok_or_else(|| Error::input("the network has no output"))?;
         arrays::write(file, output)?.keep()?;
-        for _ in 0..arguments.warmup {
+        for _ in 0..arguments.warmup() {
             session.run(&inputs)?;
         }
         serve::serve(&mut session, &inputs, &outputs)?;
         return Ok(Outcome::Success);
     }
-    let seconds = arguments.seconds.clamp(0.1, 3600.0);
     let mut sessions = vec![session];
     for _ in 1..arguments.streams {
         sessions.push(Session::with_threads(&model, threads)?);
     }
     // Reading the clock between steps takes time, so steps are measured in separate runs.
-    let length = arguments.runs.map_or(Length::Seconds(0.75 * seconds), Length::Runs);
-    let Runs { times, usage } = measure_runs(&mut sessions, &inputs, arguments.warmup, length)?;
+    let length = arguments.length(0.75);
+    let Runs { times, usage } = measure_runs(&mut sessions, &inputs, arguments.warmup(), length)?;
     let images = batch as f64;
-    let steps = measure_steps(&mut sessions[0], &inputs, 0.25 * seconds, images)?;
+    let steps = measure_steps(&mut sessions[0], &inputs, 0.25 * arguments.seconds(), images)?;
     if let Some(file) = &arguments.trace {
         trace::write(file, &mut sessions, &inputs)?;
     }
@@ -160,7 +163,7 @@ pub fn run(arguments: Arguments) -> Result<Outcome> {
         1 => 1e3 / statistics.p50,
         _ => images * times.len() as f64 / usage.wall_s,
     };
-    let origin = Origin::new(path, &inputs, &arguments.engine, arguments.warmup)?;
+    let origin = Origin::new(path, shapes(&inputs), &arguments.engine, arguments.warmup())?;
     let difference = old.map(|old| old.difference(&origin, threads, &samples_ms));
     let macs_per_image = macs(&model, &inputs)? as f64 / images;
     let measurement = Measurement {
@@ -313,20 +316,10 @@ fn as_text(m: &Measurement, all_steps: bool) -> String {
         "{:.3} ms per image (median of {} runs), 90% of runs below {:.3} ms",
         m.median_ms, m.runs, m.p90_ms
     );
-    let s = &m.statistics_ms;
-    let _ = writeln!(
-        text,
-        "min {:.3}, mean {:.3}, p95 {:.3}, p99 {:.3}, max {:.3}, standard deviation {:.3} ms",
-        s.min, s.mean, s.p95, s.p99, s.max, s.standard_deviation
-    );
-    if let Some(cpu) = m.usage.cpu_s {
-        let _ = writeln!(text, "{:.2} processors busy", cpu / m.usage.wall_s);
-    }
-    if let Some(Difference { ratio, p }) = m.difference {
-        let _ = match p {
-            p if p >= 0.01 => writeln!(text, "the same as before, as far as it shows (p = {p:.2})"),
-            _ => writeln!(text, "{:.3} times the time of before (p = {p:.1e})", ratio),
-        };
+    let _ = writeln!(text, "{}", m.statistics_ms.as_text());
+    let further = [m.usage.busy(), m.difference.map(|difference| difference.as_text())];
+    for line in further.into_iter().flatten() {
+        let _ = writeln!(text, "{line}");
     }
     let _ = writeln!(
         text,

@@ -15,7 +15,7 @@ use self::results::{Format, Results};
 use self::rows::{Column, RowFormat, Rows};
 use crate::cli::support::outcome::Outcome;
 use crate::cli::support::photos::{Source, Sources};
-use crate::cli::support::pipeline::{self, Event, Settings};
+use crate::cli::support::pipeline::{self, Event, Settings, Stages};
 use crate::cli::support::preparation::Preparation;
 use crate::cli::support::progress::progress;
 use crate::cli::support::values::{not_negative, positive};
@@ -117,7 +117,8 @@ pub fn run(arguments: Arguments) -> Result<Outcome> {
     done.failures.iter().for_each(messages::error);
     let progress = progress(&arguments.photos, photos, done.photos);
     let start = Instant::now();
-    let stages = pipeline::run(source, classifiers, settings, |event| match event {
+    let stages = Arc::<Stages>::default();
+    pipeline::run(source, classifiers, settings, &stages, |event| match event {
         Event::Photo(path, result) => {
             if let Err(e) = &result {
                 tally.failed += 1;
@@ -165,13 +166,7 @@ struct Tally {
 
 impl Tally {
     /// Prints how the work ended. `before` is the number of photos that had rows before.
-    fn report(
-        &self,
-        arguments: &Arguments,
-        before: u64,
-        time: Duration,
-        stages: &pipeline::Stages,
-    ) {
+    fn report(&self, arguments: &Arguments, before: u64, time: Duration, stages: &Stages) {
         let all = before + self.photos;
         // A single photo has had its error.
         if self.failed > 0 && all > 1 {
@@ -197,7 +192,7 @@ impl Tally {
                 "{} photos in {seconds:.2} s, {:.1} photos/s: {}",
                 self.photos,
                 self.photos as f64 / seconds.max(1e-9),
-                stages.shares()
+                stages.times().as_text()
             ));
         }
     }

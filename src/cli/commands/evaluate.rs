@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::cli::support::named::DEFAULT_KEYPOINTS;
 use crate::cli::support::outcome::Outcome;
 use crate::cli::support::photos::{Source, Sources};
-use crate::cli::support::pipeline::{self, Event, Settings};
+use crate::cli::support::pipeline::{self, Event, Settings, Stages};
 use crate::cli::support::preparation::Preparation;
 use crate::cli::support::print::{count, print, to_json};
 use crate::cli::support::progress::progress;
@@ -196,7 +196,8 @@ impl Count {
         let batch = arguments.work.batch(photos);
         let settings = Settings { decode, max_bytes, batch, top: TOP, embedding: None };
         let progress = progress(&arguments.photos, photos, 0);
-        let stages = pipeline::run(source, classifiers, settings, |event| {
+        let stages = Arc::<Stages>::default();
+        pipeline::run(source, classifiers, settings, &stages, |event| {
             let outcome = match event {
                 Event::Photo(path, result) => {
                     progress.inc(1);
@@ -218,7 +219,7 @@ impl Count {
             Ok(())
         })?;
         progress.finish_and_clear();
-        messages::detail(stages.shares());
+        messages::detail(stages.times().as_text());
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use dyrelu::format::{open_regular, strip_mark};
 use dyrelu::vision::{DecodeOptions, Photo};
 use dyrelu::{Error, Result};
 
-#[derive(clap::Args, Clone)]
+#[derive(clap::Args, Clone, Default)]
 pub struct Sources {
     /// File with one path per line, in UTF-8 or in the encoding of the system; - is standard input.
     #[arg(long, value_name = "FILE")]
@@ -230,6 +230,11 @@ impl Iterator for Source {
 }
 
 impl Sources {
+    /// The photos of a command that names them by paths alone.
+    pub fn of_paths(paths: Vec<PathBuf>) -> Self {
+        Sources { paths, ..Sources::default() }
+    }
+
     fn reads_standard_input(&self) -> bool {
         let is_hyphen = |path: &PathBuf| path.as_os_str() == "-";
         self.rawvideo.is_some()

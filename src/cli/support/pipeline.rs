@@ -14,7 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::interrupt;
-use super::photos::{Contents, Found, Input, Source};
+use super::photos::{Contents, Found, Input};
 use dyrelu::format::open_regular;
 use dyrelu::vision::{Classified, Classifier, DecodeOptions, Embedding, Photo, Preprocess};
 use dyrelu::{Error, ErrorKind, Result};
@@ -42,11 +42,15 @@ pub enum Event {
 /// The time that all threads together spent in each stage.
 #[derive(Default)]
 pub struct Stages {
-    pub reading: AtomicU64,
-    pub decoding: AtomicU64,
-    pub resizing: AtomicU64,
-    pub network: AtomicU64,
+    reading: AtomicU64,
+    decoding: AtomicU64,
+    resizing: AtomicU64,
+    network: AtomicU64,
 }
+
+/// The names of stages, and their times in seconds.
+#[derive(Clone, Copy)]
+pub struct StageTimes([(&'static str, f64); 4]);
 
 /// The most bytes of files that wait for a worker, not counting the last one of each reader.
 const WAITING_BYTES: usize = 64 << 20;
@@ -55,7 +59,7 @@ const WAITING_BYTES: usize = 64 << 20;
 const BATCHES_ON_THEIR_WAY: usize = 4;
 
 /// Classifies the photos of `source`, each worker with one of `classifiers`. Calls `each` with the
-/// events, in the order of the source.
+/// events, in the order of the source, and adds the time of the stages to `stages`.
 ///
 /// A signal that asks the program to end stops the workers after the photos that they have begun.
 ///
@@ -63,17 +67,19 @@ const BATCHES_ON_THEIR_WAY: usize = 4;
 /// The first error of `each`, which stops the workers, or [`ErrorKind::Io`] if a thread cannot be started or
 /// has panicked.
 pub fn run(
-    source: Source,
+    source: impl Iterator<Item = Found> + Send + 'static,
     classifiers: Vec<Classifier>,
     settings: Settings,
+    stages: &Arc<Stages>,
     mut each: impl FnMut(Event) -> Result<()>,
-) -> Result<Arc<Stages>> {
+) -> Result<()> {
     let readers = classifiers.len().clamp(2, 16);
+    let source: Photos = Box::new(source);
     let pipeline = Arc::new(Pipeline {
         source: Mutex::new(source.enumerate()),
         limit: BATCHES_ON_THEIR_WAY * classifiers.len() * settings.batch + readers,
         settings,
-        stages: Arc::default(),
+        stages: stages.clone(),
         queue: Mutex::new(Queue { readers, ..Queue::default() }),
         ready: Condvar::new(),
         room: Condvar::new(),
@@ -109,7 +115,7 @@ pub fn run(
         let message = "a thread of this command has panicked: photos without a result may be left";
         return Err(Error::new(ErrorKind::Io, message));
     }
-    Ok(pipeline.stages.clone())
+    Ok(())
 }
 
 fn spawn(work: impl FnOnce() + Send + 'static) -> Result<()> {
@@ -119,8 +125,10 @@ fn spawn(work: impl FnOnce() + Send + 'static) -> Result<()> {
         .map_err(|e| Error::new(ErrorKind::Io, format!("cannot start a thread: {e}")).because(e))
 }
 
+type Photos = Box<dyn Iterator<Item = Found> + Send>;
+
 struct Pipeline {
-    source: Mutex<std::iter::Enumerate<Source>>,
+    source: Mutex<std::iter::Enumerate<Photos>>,
     settings: Settings,
     stages: Arc<Stages>,
     /// The most items on their way from the source to the caller.
@@ -305,17 +313,33 @@ impl Pipeline {
 }
 
 impl Stages {
-    /// Describes the share of each stage.
-    pub fn shares(&self) -> String {
+    /// The times of the stages so far.
+    pub fn times(&self) -> StageTimes {
         let stages = [
             ("reading", &self.reading),
             ("decoding", &self.decoding),
             ("resizing", &self.resizing),
             ("network", &self.network),
         ];
-        let times = stages.map(|(name, time)| (name, time.load(Relaxed) as f64));
-        let all = times.iter().map(|(_, time)| time).sum::<f64>().max(1.0);
-        times.map(|(name, time)| format!("{name} {:.0}%", 100.0 * time / all)).join(", ")
+        StageTimes(stages.map(|(name, time)| (name, time.load(Relaxed) as f64 / 1e9)))
+    }
+}
+
+impl StageTimes {
+    /// The times that were added since `before`.
+    pub fn since(&self, before: &StageTimes) -> StageTimes {
+        StageTimes(std::array::from_fn(|i| (self.0[i].0, self.0[i].1 - before.0[i].1)))
+    }
+
+    /// The name, the time and the share of each stage.
+    pub fn shares(&self) -> [(&'static str, f64, f64); 4] {
+        let all = self.0.iter().map(|(_, time)| time).sum::<f64>().max(1e-9);
+        self.0.map(|(name, time)| (name, time, time / all))
+    }
+
+    /// Describes the share of each stage.
+    pub fn as_text(&self) -> String {
+        self.shares().map(|(name, _, share)| format!("{name} {:.0}%", 100.0 * share)).join(", ")
     }
 }
 

@@ -211,7 +211,7 @@ impl Preparation {
 }
 
 /// Checks that the first output has a score per class, as far as its shape is known.
-fn check_scores(model: &Model) -> Result<()> {
+pub fn check_scores(model: &Model) -> Result<()> {
     let Some(mut shape) = model.outputs().first().and_then(dyrelu::Port::shape) else {
         return Ok(());
     };

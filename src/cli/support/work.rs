@@ -30,6 +30,12 @@ pub struct Work {
 }
 
 impl Work {
+    /// The options of a command that has `--threads` and `--batch` alone.
+    pub fn of_arguments(threads: Option<usize>, batch: usize) -> Self {
+        let max_pixels = DecodeOptions::DEFAULT_MAX_PIXELS;
+        Work { threads, batch, allow_truncated: false, max_pixels }
+    }
+
     /// The number of threads.
     ///
     /// # Errors

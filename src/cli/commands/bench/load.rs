@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::measure::{Period, Statistics, Usage};
-use super::record::Origin;
+use super::record::{Origin, shapes};
 use super::workload::Arguments;
 use crate::cli::support::numbers::Uniform;
 use crate::cli::support::outcome::Outcome;
@@ -138,16 +138,16 @@ pub fn run(arguments: &Arguments, rate: f64) -> Result<Outcome> {
     let inputs = arguments.inputs(&model)?;
     let session = |_| Session::with_threads(&model, threads);
     let mut sessions = (0..arguments.streams).map(session).collect::<Result<Vec<_>>>()?;
-    let seconds = arguments.seconds.clamp(0.1, 3600.0);
+    let seconds = arguments.seconds();
     // The first run of a session is slower.
-    let warmup = arguments.warmup + 1;
+    let warmup = arguments.warmup() + 1;
     let (requests, usage) = answer(&mut sessions, &inputs, warmup, Arrivals::new(rate, seconds))?;
     let times = |time: fn(&Request) -> f64| -> Vec<f64> {
         requests.iter().map(|request| 1e3 * time(request)).collect()
     };
     let latencies_ms = times(|request| request.latency);
     let load = Load {
-        origin: Origin::new(path, &inputs, &arguments.engine, arguments.warmup)?,
+        origin: Origin::new(path, shapes(&inputs), &arguments.engine, arguments.warmup())?,
         isa: Isa::get().name(),
         threads,
         streams: arguments.streams,
@@ -186,10 +186,7 @@ fn as_text(load: &Load) -> String {
     });
     let right = [1, 2, 3, 4, 5, 6, 7];
     let times = table(header.map(String::from), rows.to_vec(), &right, Narrow::Records);
-    let busy = load
-        .usage
-        .cpu_s
-        .map_or(String::new(), |cpu| format!(", {:.2} processors busy", cpu / load.usage.wall_s));
+    let busy = load.usage.busy().map_or(String::new(), |busy| format!(", {busy}"));
     format!(
         "{} at {:.1} per second, {:.1} results per second{busy}\n{times}batch {}, {}, {}, {}\n",
         count(load.requests, "request"),

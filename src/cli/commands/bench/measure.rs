@@ -99,6 +99,14 @@ impl Statistics {
             standard_deviation: (squares / (count - 1.0).max(1.0)).sqrt(),
         }
     }
+
+    /// What the line with the median does not say.
+    pub fn as_text(&self) -> String {
+        format!(
+            "min {:.3}, mean {:.3}, p95 {:.3}, p99 {:.3}, max {:.3}, standard deviation {:.3} ms",
+            self.min, self.mean, self.p95, self.p99, self.max, self.standard_deviation
+        )
+    }
 }
 
 /// The `q`-quantile of `values`, which are sorted.
@@ -144,7 +152,7 @@ pub struct Usage {
 }
 
 impl Period {
-    /// Begins a period. All threads that count must exist at its beginning and its end.
+    /// Begins a period. All threads that count must exist at its end.
     pub fn begin() -> Self {
         Period { scheduled: scheduled(), start: Instant::now() }
     }
@@ -166,6 +174,11 @@ impl Period {
 impl Usage {
     /// The largest share of waiting in which times are those of the network.
     const UNDISTURBED: f64 = 0.02;
+
+    /// Says how many processors worked, if the system reports it.
+    pub fn busy(&self) -> Option<String> {
+        self.cpu_s.map(|cpu| format!("{:.2} processors busy", cpu / self.wall_s))
+    }
 
     /// Says that the machine was busy, if it was.
     pub fn warning(&self) -> Option<String> {
@@ -210,6 +223,13 @@ impl Difference {
         let variance = n * m / 12.0 * ((total + 1.0) - ties / (total * (total - 1.0)));
         let z = if variance > 0.0 { (u - n * m / 2.0) / variance.sqrt() } else { 0.0 };
         Difference { ratio: median(new) / median(old), p: two_sided(z) }
+    }
+
+    pub fn as_text(&self) -> String {
+        match self.p {
+            p if p >= 0.01 => format!("the same as before, as far as it shows (p = {p:.2})"),
+            p => format!("{:.3} times the time of before (p = {p:.1e})", self.ratio),
+        }
     }
 }
 

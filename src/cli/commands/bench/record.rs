@@ -9,6 +9,7 @@ use crate::cli::support::messages;
 use crate::cli::support::model::Engine;
 use dyrelu::format::{read_regular, read_text};
 use dyrelu::simd::Isa;
+use dyrelu::vision::Preprocess;
 use dyrelu::{Error, Result, Tensor};
 
 /// The version of the JSON. It grows when a key changes its meaning or goes.
@@ -28,10 +29,32 @@ pub struct Origin {
     winograd: bool,
     full_precision: bool,
     warmup: usize,
+    /// Absent if arrays were measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    photos: Option<Photos>,
+}
+
+/// The photos of a measurement from files to classes.
+#[derive(PartialEq, Serialize, Deserialize)]
+pub struct Photos {
+    pub count: usize,
+    /// Of all files.
+    pub bytes: u64,
+    pub preprocess: Preprocess,
+}
+
+/// The shapes of the inputs of a run.
+pub fn shapes(inputs: &[Tensor]) -> Vec<Vec<usize>> {
+    inputs.iter().map(|x| x.shape().to_vec()).collect()
 }
 
 impl Origin {
-    pub fn new(path: PathBuf, inputs: &[Tensor], engine: &Engine, warmup: usize) -> Result<Self> {
+    pub fn new(
+        path: PathBuf,
+        shapes: Vec<Vec<usize>>,
+        engine: &Engine,
+        warmup: usize,
+    ) -> Result<Self> {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Ok(Origin {
             schema: SCHEMA,
@@ -40,11 +63,17 @@ impl Origin {
             cpu: name_of_processor(),
             model_fingerprint: measure::fingerprint(&read_regular(&path)?),
             model: path,
-            shapes: inputs.iter().map(|x| x.shape().to_vec()).collect(),
+            shapes,
             winograd: engine.uses_winograd(),
             full_precision: engine.full_precision,
             warmup,
+            photos: None,
         })
+    }
+
+    /// The origin of a measurement from files to classes.
+    pub fn with_photos(self, photos: Photos) -> Self {
+        Origin { photos: Some(photos), ..self }
     }
 }
 
@@ -64,6 +93,7 @@ pub struct Old {
     shapes: Vec<Vec<usize>>,
     isa: String,
     threads: usize,
+    photos: Option<Photos>,
     samples_ms: Vec<f64>,
 }
 
@@ -94,6 +124,11 @@ impl Old {
                 "--compare: the old measurement is of inputs {:?}, this one of {:?}",
                 self.shapes, new.shapes
             )));
+        }
+        if self.photos != new.photos {
+            let message =
+                "--compare: the old measurement is not of the same photos and preparation";
+            return Err(Error::input(message));
         }
         for (differs, what) in [
             (self.model_fingerprint != new.model_fingerprint, "another file of a network"),

@@ -52,9 +52,9 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
             for streams in streams {
                 let session = |_| Session::with_threads(&model, threads);
                 let mut sessions = (0..streams).map(session).collect::<Result<Vec<_>>>()?;
-                let length = Length::Seconds(arguments.seconds.clamp(0.1, 3600.0) / 5.0);
+                let length = Length::Seconds(arguments.seconds() / 5.0);
                 let Runs { times, usage } =
-                    measure_runs(&mut sessions, &inputs, arguments.warmup, length)?;
+                    measure_runs(&mut sessions, &inputs, arguments.warmup(), length)?;
                 let images = batch as f64;
                 let samples: Vec<f64> = times.iter().map(|time| 1e3 * time / images).collect();
                 combinations.push(Combination {

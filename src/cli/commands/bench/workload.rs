@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::measure::Length;
 use crate::cli::support::print::TextOrJson;
 use crate::cli::support::shapes::input_shapes;
 use crate::cli::support::values::{not_negative, positive, threads};
@@ -15,6 +16,7 @@ Examples:
   dyrelu bench net.onnx --streams 4 --threads 1      # four runs at a time
   dyrelu bench net.onnx --sweep --chart sweep.svg    # threads, batches, streams
   dyrelu bench net.onnx --rate 50 --streams 2        # latencies under load
+  dyrelu bench net.onnx --photos val/                # from files to classes
   dyrelu bench net.onnx --shape image=1x3x320x320
   dyrelu bench net.onnx --format json > old.json
   dyrelu bench net.onnx --compare old.json           # slower or faster
@@ -34,13 +36,13 @@ pub struct Arguments {
     pub streams: usize,
     /// Duration of the measurement in seconds.
     #[arg(long, default_value_t = 5.0, value_parser = not_negative)]
-    pub seconds: f64,
+    seconds: f64,
     /// Number of measured runs per stream, instead of a duration.
     #[arg(long, value_name = "N", value_parser = positive, conflicts_with = "seconds")]
     pub runs: Option<usize>,
-    /// Number of runs before the measurement, after the first.
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    pub warmup: usize,
+    /// Number of runs before the measurement: by default 3 after the first, with --photos 1.
+    #[arg(long, value_name = "N")]
+    warmup: Option<usize>,
     /// Size of every input axis that the network leaves free, other than the batch; 224 by default.
     #[arg(long, value_name = "PIXELS", value_parser = positive)]
     pub size: Option<usize>,
@@ -66,6 +68,17 @@ pub struct Arguments {
     /// when it is due to its result.
     #[arg(long, value_name = "RUNS", value_parser = rate, conflicts_with_all = ["sweep", "compare", "serve", "runs", "trace", "steps"])]
     pub rate: Option<f64>,
+    /// Measure the rate from files to classes on photos: reading, decoding, resizing and the network, as in
+    /// `dyrelu classify`. DIR is a folder, a photo or a pattern; give it several times for more.
+    ///
+    /// A run is over all photos, several times if they are few, and begins while the one before ends. At most
+    /// --batch photos run at a time on each of the --threads. After the first run, files are usually read
+    /// from memory.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["size", "shape", "input", "streams", "sweep", "rate", "serve", "trace", "steps"])]
+    pub photos: Vec<PathBuf>,
+    /// Preparation of the photos, in place of that of the model file, as `dyrelu classify` takes it.
+    #[arg(long, value_name = "imagenet|imagenet-inception|clip|JSON|FILE", requires = "photos")]
+    pub preprocess: Option<String>,
     /// Compare with a measurement that --format json wrote before. It says how the medians differ, and
     /// whether that may be chance.
     #[arg(long, value_name = "FILE.json")]
@@ -107,6 +120,21 @@ fn named_shape(text: &str) -> std::result::Result<(String, Vec<usize>), String> 
 }
 
 impl Arguments {
+    /// The number of runs before the measurement.
+    pub fn warmup(&self) -> usize {
+        self.warmup.unwrap_or(if self.photos.is_empty() { 3 } else { 1 })
+    }
+
+    /// The duration of the measurement.
+    pub fn seconds(&self) -> f64 {
+        self.seconds.clamp(0.1, 3600.0)
+    }
+
+    /// How long to measure runs, where they are `share` of the measurement.
+    pub fn length(&self, share: f64) -> Length {
+        self.runs.map_or(Length::Seconds(share * self.seconds()), Length::Runs)
+    }
+
     pub fn threads_per_stream(&self) -> usize {
         self.threads.unwrap_or_else(|| (threads(None) / self.streams).max(1))
     }
