@@ -1,4 +1,6 @@
 //! Prints tables as text.
+//!
+//! Crates for tables break cells within words in a narrow terminal, also the names of layers and operators.
 
 use std::fmt::Write;
 use std::ops::Range;
