@@ -2,8 +2,10 @@
 `python -m dyrelu_tools.pipelines --help`.
 
 Each engine runs in a process of its own, in turns. Pillow decodes, resizes and crops in the pipelines of the other
-engines, in threads, as it releases the lock of the interpreter while it does. Their times begin after the imports and
-the loading of the network; the time of dyrelu is that of the whole command.
+engines, in threads, as it releases the lock of the interpreter while it does. In one pipeline, OpenCV does so on the
+thread that runs the network, one step after another, as in ultralytics' predictor (whose classifier resizes by Pillow
+what OpenCV has read). The times of the others begin after the imports and the loading of the network; the time of
+dyrelu is that of the whole command.
 """
 
 from __future__ import annotations
@@ -38,6 +40,20 @@ def prepare(photo: Path) -> np.ndarray:
     left, top = (image.width - 224) // 2, (image.height - 224) // 2
     pixels = np.asarray(image.crop((left, top, left + 224, top + 224)), np.float32)
     return np.ascontiguousarray(((pixels / 255 - MEAN) / STD).transpose(2, 0, 1))
+
+
+def prepare_by_opencv(photo: Path) -> np.ndarray:
+    """A photo as in `prepare`. OpenCV's bilinear filter reads two pixels of each line also where it shrinks a photo, so
+    that pixels of large photos differ."""
+    import cv2
+
+    image = cv2.imread(str(photo))
+    height, width = image.shape[:2]
+    scale = 256 / min(height, width)
+    image = cv2.resize(image, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_LINEAR)
+    top, left = (image.shape[0] - 224) // 2, (image.shape[1] - 224) // 2
+    pixels = cv2.cvtColor(image[top : top + 224, left : left + 224], cv2.COLOR_BGR2RGB).astype(np.float32)
+    return ((pixels / 255 - MEAN) / STD).transpose(2, 0, 1)
 
 
 def onnxruntime_session(network: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -86,6 +102,23 @@ def onnxruntime_batches(network: Path, photos: list[Path], threads: int, batch: 
     return run
 
 
+def opencv_batches(network: Path, photos: list[Path], threads: int, batch: int = 8) -> Callable[[], list[int]]:
+    """One thread prepares the photos of a batch by OpenCV. The network runs on all threads, and nothing overlaps."""
+    import cv2
+
+    cv2.setNumThreads(threads)
+    run_network = onnxruntime_session(network, threads)
+
+    def run() -> list[int]:
+        classes: list[int] = []
+        for first in range(0, len(photos), batch):
+            images = np.stack([prepare_by_opencv(photo) for photo in photos[first : first + batch]])
+            classes += run_network(images).argmax(1).tolist()
+        return classes
+
+    return run
+
+
 def openvino_requests(network: Path, photos: list[Path], threads: int) -> Callable[[], list[int]]:
     """Threads prepare photos, and hand them to as many requests as the engine wants for throughput."""
     import openvino
@@ -117,6 +150,7 @@ def openvino_requests(network: Path, photos: list[Path], threads: int) -> Callab
 PEERS = {
     "ONNX Runtime, photo by photo": onnxruntime_photos,
     "ONNX Runtime, batches": onnxruntime_batches,
+    "ONNX Runtime, batches, OpenCV": opencv_batches,
     "OpenVINO": openvino_requests,
 }
 
