@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::graph::Squash;
 use crate::kernels::Block;
-use crate::kernels::attention::compact_attention;
+use crate::kernels::attention::spatial_attention;
 use crate::kernels::context::{hidden_layer, means_nchw, means_nhwc};
 use crate::kernels::hyperfunction::{self, Coefficients, coefficients};
 use crate::kernels::max_affine::{
@@ -310,7 +310,7 @@ impl DynamicRelu {
         self.positions.resize(padded(pixels), 0.0);
         attention.logits(x, layout, &mut self.positions[..pixels]);
         let gamma = attention.gamma * pixels as f32;
-        compact_attention(isa, &mut self.positions, pixels, attention.tau, gamma);
+        spatial_attention(isa, &mut self.positions, pixels, attention.tau, gamma);
     }
 
     /// Multiplies an image by the attention if this is form C.

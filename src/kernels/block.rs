@@ -7,6 +7,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::sizes::product_of;
+use crate::simd::padded;
 use crate::tensor::MOST_PARTS;
 
 /// Columns are cut at multiples of this.
@@ -64,6 +65,7 @@ pub const MOST_SHARES: usize = MOST_PARTS;
 pub struct Blocks<'a> {
     map: *mut f32,
     sums: Option<(*mut f32, usize)>,
+    products: Option<Products>,
     cut: Cut,
     shares: usize,
     /// The next block of each share.
@@ -88,7 +90,16 @@ impl<'a> Blocks<'a> {
         let map = map.as_mut_ptr();
         let next = [const { AtomicUsize::new(0) }; MOST_SHARES];
         let claimed = [const { AtomicBool::new(false) }; MOST_SHARES];
-        Blocks { map, sums: None, cut, shares: 1, next, claimed, borrow: PhantomData }
+        Blocks {
+            map,
+            sums: None,
+            products: None,
+            cut,
+            shares: 1,
+            next,
+            claimed,
+            borrow: PhantomData,
+        }
     }
 
     /// Deals the blocks into `shares` shares, at least one and at most [`MOST_SHARES`].
@@ -112,6 +123,23 @@ impl<'a> Blocks<'a> {
         assert_eq!(sums.len(), count, "{:?}", self.cut);
         assert!(width == self.cut.width || self.cut.column_blocks == 1);
         self.sums = Some((sums.as_mut_ptr(), width));
+        self
+    }
+
+    /// Adds a plane of products to be filled, one number per pixel of `depth` elements, of which the
+    /// rows of the map consist. The numbers of an image are padded to whole vectors.
+    ///
+    /// # Panics
+    /// Panics if `products` is not `[images][padded pixels]`, if rows are cut or do not consist of whole
+    /// pixels, or if a block has been handed out.
+    pub fn with_products(mut self, products: &'a mut [f32], depth: usize) -> Self {
+        self.assert_untouched();
+        let Cut { images, rows, width, column_blocks, .. } = self.cut;
+        assert!(column_blocks == 1 && depth > 0 && width.is_multiple_of(depth), "{:?}", self.cut);
+        let per_row = width / depth;
+        let per_image = padded(product_of([rows, per_row]));
+        assert_eq!(products.len(), product_of([images, per_image]), "{:?}", self.cut);
+        self.products = Some(Products { first: products.as_mut_ptr(), per_row, per_image });
         self
     }
 
@@ -186,17 +214,38 @@ impl<'a> Blocks<'a> {
                 part
             }
         });
+        let rows_of_block = at(row_block)..at(row_block + 1);
+        let products = self.products.as_ref().map(|plane| {
+            let first = image * plane.per_image + rows_of_block.start * plane.per_row;
+            // SAFETY: no other block has these rows, and this one is handed out once; `with_products`
+            // checked that there are so many numbers.
+            unsafe {
+                let count = rows_of_block.len() * plane.per_row;
+                std::slice::from_raw_parts_mut(plane.first.add(first), count)
+            }
+        });
         Block {
             image,
-            rows: at(row_block)..at(row_block + 1),
+            rows: rows_of_block,
             columns,
             width,
             // SAFETY: the image lies in the map, as `new` checked.
             map: unsafe { self.map.add(image * rows * width) },
             sums,
+            products,
             borrow: PhantomData,
         }
     }
+}
+
+/// A plane of numbers, one per pixel of a map.
+struct Products {
+    /// The number of the first pixel of the first image.
+    first: *mut f32,
+    /// The pixels of a row of the map.
+    per_row: usize,
+    /// The numbers of an image, padded to whole vectors.
+    per_image: usize,
 }
 
 /// Some rows and columns of one image, to be written by one thread.
@@ -208,6 +257,7 @@ pub struct Block<'a> {
     columns: Range<usize>,
     width: usize,
     sums: Option<&'a mut [f32]>,
+    products: Option<&'a mut [f32]>,
     /// The first element of the image.
     map: *mut f32,
     borrow: PhantomData<&'a mut [f32]>,
@@ -227,6 +277,7 @@ impl<'a> Block<'a> {
             columns: 0..width,
             width,
             sums: None,
+            products: None,
             map: map.as_mut_ptr(),
             borrow: PhantomData,
         }
@@ -262,6 +313,7 @@ impl<'a> Block<'a> {
             columns: self.columns.clone(),
             width: self.width,
             sums: self.sums.as_deref_mut(),
+            products: None,
             map: self.map,
             borrow: PhantomData,
         }
@@ -282,6 +334,7 @@ impl<'a> Block<'a> {
             columns: 0..width,
             width,
             sums: self.sums.as_deref_mut(),
+            products: None,
             map: self.map.wrapping_add(row * self.width),
             borrow: PhantomData,
         }
@@ -315,6 +368,17 @@ impl<'a> Block<'a> {
     /// Returns how many sums there are, if they are wanted.
     pub(super) fn sums_len(&self) -> Option<usize> {
         self.sums.as_ref().map(|sums| sums.len())
+    }
+
+    /// Returns the elements of the block's rows and the products of their pixels; `None` if products are
+    /// not wanted.
+    pub(super) fn products(&mut self) -> Option<(&[f32], &mut [f32])> {
+        let products = self.products.as_deref_mut()?;
+        let first = self.map.wrapping_add(self.rows.start * self.width);
+        // SAFETY: only a block of whole rows has products. The rows lie in the map and belong to this
+        // block alone; the borrow of it is exclusive, and no product lies in the map.
+        let rows = unsafe { std::slice::from_raw_parts(first, self.rows.len() * self.width) };
+        Some((rows, products))
     }
 
     /// Returns where `row` of the image starts at `column`. It is sound to write there for rows and
@@ -364,6 +428,20 @@ mod tests {
         let mut line = block.pixels(1, 4);
         assert_eq!((line.rows(), line.columns(), line.sums_len()), (0..3, 0..4, Some(4)));
         assert_eq!(line.row(2), [20.0, 21.0, 22.0, 23.0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "Cut")]
+    fn products_of_rows_that_are_cut() {
+        let cut = Cut { images: 1, rows: 2, width: 32, row_blocks: 1, column_blocks: 2 };
+        let _ = Blocks::new(&mut [0.0; 64], cut).with_products(&mut [0.0; 8], 32);
+    }
+
+    #[test]
+    #[should_panic(expected = "Cut")]
+    fn products_that_are_too_few() {
+        let cut = Cut { images: 2, rows: 9, width: 8, row_blocks: 3, column_blocks: 1 };
+        let _ = Blocks::new(&mut [0.0; 144], cut).with_products(&mut [0.0; 18], 8);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::scalar_product::{SingleOutput, scalar_products};
 use super::sizes::product_of;
 use super::transform::transform;
 use crate::simd::{Isa, LANES, Simd, Vectorised, padded};
-use crate::tensor::{Layout, Tensor};
+use crate::tensor::{Aligned, Layout, Tensor};
 
 /// Below this many input channels, taps are gathered.
 const FEW_CHANNELS: usize = 16;
@@ -100,8 +100,22 @@ impl ConvWeights {
         }
     }
 
-    /// Whether a layer has the same weights again as a scalar product.
-    fn is_single([outputs, channels, taps]: [usize; 3]) -> bool {
+    /// Returns the weights as those of a scalar product, for a layer that [is one](Self::is_single).
+    ///
+    /// # Panics
+    /// Panics if the layer has more than one tap, or more outputs than a vector.
+    pub fn into_single(self) -> SingleOutput {
+        self.single.unwrap_or_else(|| {
+            let PackedView { panels, bias, length } = self.packed.view();
+            assert_eq!((length, bias.len()), (self.channels, LANES));
+            let weight: Vec<f32> = panels.iter().step_by(LANES).copied().collect();
+            SingleOutput { weight: Aligned::from(weight.as_slice()).into(), bias: bias[0] }
+        })
+    }
+
+    /// Whether a layer of these outputs, channels and taps is one scalar product per pixel, whose channels
+    /// have no padding. Such a layer has the same weights again as a scalar product.
+    pub fn is_single([outputs, channels, taps]: [usize; 3]) -> bool {
         outputs == 1 && taps == 1 && channels.is_multiple_of(LANES)
     }
 

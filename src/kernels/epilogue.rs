@@ -5,7 +5,7 @@ mod two_pieces;
 
 use super::activation::{Activation, activate, clamp, each, hard_swish};
 use super::place::Place;
-use crate::simd::{LANES, Simd, padded, times_sigmoid};
+use crate::simd::{LANES, Simd, times_sigmoid};
 
 /// How a map joins a result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub struct Epilogue<'a> {
     /// Whether all channels share the first coefficient of each row, as in DY-ReLU-A; rows then
     /// have [`LANES`] elements.
     pub shared: bool,
-    /// A factor for every position, the first of every [`LANES`] numbers.
+    /// A factor for every row.
     pub attention: Option<&'a [f32]>,
     /// Bounds of the value: `min(max(y, low), high)`.
     pub clamp: Option<[f32; 2]>,
@@ -89,7 +89,7 @@ impl Epilogue<'_> {
         width.is_multiple_of(LANES)
             && has(self.before, width)
             && has(self.after, width)
-            && has(self.attention, padded(1))
+            && has(self.attention, 1)
             && coefficients
     }
 
@@ -98,7 +98,7 @@ impl Epilogue<'_> {
         let of = |width: usize| rows.start * width..rows.end * width;
         Epilogue {
             before: self.before.map(|m| &m[of(width)]),
-            attention: self.attention.map(|m| &m[of(padded(1))]),
+            attention: self.attention.map(|m| &m[of(1)]),
             after: self.after.map(|m| &m[of(width)]),
             ..*self
         }
@@ -166,7 +166,7 @@ impl Epilogue<'_> {
                 _ => {}
             }
             if let Some(pi) = self.attention {
-                attend(s, x, pi.as_ptr().add(place.row * LANES));
+                attend(s, x, pi.as_ptr().add(place.row));
             }
             if let Some([low, high]) = self.clamp {
                 clamp(s, x, low, high);
@@ -273,7 +273,7 @@ impl Epilogue<'_> {
             }
             self.activate(s, &mut x, &place);
             if let Some(pi) = self.attention {
-                attend(s, &mut x, pi.as_ptr().add(place.row * LANES));
+                attend(s, &mut x, pi.as_ptr().add(place.row));
             }
             if let Some([low, high]) = self.clamp {
                 clamp(s, &mut x, low, high);
@@ -501,7 +501,7 @@ impl Epilogue<'_> {
     }
 }
 
-/// Multiplies each of `M` rows by its attention, the first of every [`LANES`] numbers from `pi` on.
+/// Multiplies each of `M` rows by its attention. The numbers lie at `pi`, one after another.
 ///
 /// # Safety
 /// There are so many numbers.
@@ -513,7 +513,7 @@ unsafe fn attend<S: Simd, const M: usize, const V: usize>(
 ) {
     for (m, x) in x.iter_mut().enumerate() {
         // SAFETY: as the caller guarantees.
-        let pi = s.splat(unsafe { *pi.add(m * LANES) });
+        let pi = s.splat(unsafe { *pi.add(m) });
         for x in x {
             *x = s.mul(*x, pi);
         }

@@ -75,9 +75,9 @@ impl Packed {
 /// Packed weights where they lie.
 #[derive(Clone, Copy)]
 pub(super) struct PackedView<'a> {
-    panels: &'a [f32],
-    bias: &'a [f32],
-    length: usize,
+    pub panels: &'a [f32],
+    pub bias: &'a [f32],
+    pub length: usize,
 }
 
 impl<'a> PackedView<'a> {

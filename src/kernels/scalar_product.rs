@@ -1,5 +1,8 @@
 //! A pointwise convolution to one channel, such as the logits of a spatial attention: one scalar
 //! product per pixel.
+//!
+//! [`scalar_products`] computes a map of its own. [`scalar_products_of`] computes them for the pixels of
+//! a block that has just been written, so that they are read from the cache.
 #![allow(unsafe_code)]
 
 use super::block::Block;
@@ -54,49 +57,131 @@ impl Vectorised for Run<'_, '_, '_> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        let rows = self.block.rows();
+        let (rows, depth) = (self.block.rows(), self.weight.len());
         let mut row = rows.start;
         // SAFETY: the block has these rows, and so has the image, as `scalar_products` asserted.
         unsafe {
             while row + PIXELS <= rows.end {
-                let products = self.products::<S, PIXELS>(s, row);
+                let x = self.x.as_ptr().add(row * depth);
+                let products = partial_sums::<S, PIXELS>(s, x, depth, self.weight);
                 self.finish(s, row, lane_sums(s, &products));
                 row += PIXELS;
             }
             for row in row..rows.end {
-                let [products] = self.products::<S, 1>(s, row);
+                let x = self.x.as_ptr().add(row * depth);
+                let [products] = partial_sums::<S, 1>(s, x, depth, self.weight);
                 self.finish(s, row, [s.sum(products)]);
             }
         }
     }
 }
 
-impl Run<'_, '_, '_> {
-    /// Returns a vector of partial sums for each of `M` pixels from `row` on. The scalar product of a
-    /// pixel is the sum of its lanes.
-    ///
-    /// # Safety
-    /// The image has `M` rows from `row` on.
+/// Computes the products of `block`, if they are wanted: the scalar product of each pixel with the
+/// weights, plus the bias.
+///
+/// # Panics
+/// Panics if the rows of the block do not consist of pixels with as many elements as there are weights,
+/// or if the weights are not whole vectors.
+pub fn scalar_products_of(isa: Isa, layer: &SingleOutput, block: &mut Block) {
+    let weight = &*layer.weight;
+    let Some((x, to)) = block.products() else { return };
+    assert!(weight.len().is_multiple_of(LANES));
+    assert_eq!(x.len(), product_of([to.len(), weight.len()]));
+    isa.run(RunDense { x, weight, bias: layer.bias, to });
+}
+
+struct RunDense<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    bias: f32,
+    to: &'a mut [f32],
+}
+
+impl Vectorised for RunDense<'_> {
+    type Output = ();
+
     #[inline(always)]
-    unsafe fn products<S: Simd, const M: usize>(&self, s: S, row: usize) -> [S::Vector; M] {
-        let depth = self.weight.len();
-        let mut products = [s.splat(0.0); M];
-        // SAFETY: the caller guarantees the rows. Rows and weights consist of whole vectors, as
-        // `scalar_products` asserted.
+    fn run<S: Simd>(self, s: S) {
+        let RunDense { x, weight, bias, to } = self;
+        let (groups, rest) = to.as_chunks_mut::<PIXELS>();
+        let mut from = x.as_ptr();
+        // SAFETY: `x` has a pixel for each element of `to`, as `scalar_products_of` asserted.
         unsafe {
-            let from = self.x.as_ptr().add(row * depth);
-            for i in (0..depth).step_by(LANES) {
-                let weight = s.load(self.weight.as_ptr().add(i));
-                for (m, product) in products.iter_mut().enumerate() {
-                    let x = from.add(m * depth + i);
-                    s.prefetch(x.wrapping_add(M * depth));
-                    *product = s.mul_add(s.load(x), weight, *product);
+            for to in groups {
+                let sums = lane_sums(s.narrow(), &halved::<S, PIXELS>(s, from, weight));
+                for (to, sum) in to.iter_mut().zip(sums) {
+                    *to = sum + bias;
                 }
+                from = from.add(PIXELS * weight.len());
+            }
+            for to in rest {
+                let [sums] = halved::<S, 1>(s, from, weight);
+                *to = s.narrow().sum(sums) + bias;
+                from = from.add(weight.len());
             }
         }
-        products
     }
+}
 
+/// As [`partial_sums`], as vectors of eight lanes.
+///
+/// # Safety
+/// As for [`partial_sums`].
+#[inline(always)]
+unsafe fn halved<S: Simd, const M: usize>(
+    s: S,
+    from: *const f32,
+    weight: &[f32],
+) -> [<S::Narrow as Simd>::Vector; M] {
+    const WIDEST: usize = 2 * LANES;
+    let (narrow, depth) = (s.narrow(), weight.len());
+    let whole = depth - depth % S::WIDTH;
+    let mut halves = [narrow.splat(0.0); M];
+    // SAFETY: the caller guarantees the pixels; a vector is a half or a whole of a line of `lanes`.
+    unsafe {
+        let sums = partial_sums::<S, M>(s, from, depth, &weight[..whole]);
+        let mut lanes = [[0.0; WIDEST]; M];
+        for m in 0..M {
+            s.store(lanes[m].as_mut_ptr(), sums[m]);
+            halves[m] = narrow.load(lanes[m].as_ptr());
+            if const { S::WIDTH > LANES } {
+                halves[m] = narrow.add(halves[m], narrow.load(lanes[m].as_ptr().add(LANES)));
+            }
+            if whole < depth {
+                let x = narrow.load(from.add(m * depth + whole));
+                halves[m] = narrow.mul_add(x, narrow.load(weight.as_ptr().add(whole)), halves[m]);
+            }
+        }
+    }
+    halves
+}
+
+/// Returns a vector of partial sums for each of `M` pixels, which are `depth` elements apart. The scalar
+/// product of a pixel with the weights is the sum of its lanes.
+///
+/// # Safety
+/// There are `M` pixels at `from`, which are at least as long as the weights, and these are whole vectors.
+#[inline(always)]
+unsafe fn partial_sums<S: Simd, const M: usize>(
+    s: S,
+    from: *const f32,
+    depth: usize,
+    weight: &[f32],
+) -> [S::Vector; M] {
+    let mut sums = [s.splat(0.0); M];
+    for i in (0..weight.len()).step_by(S::WIDTH) {
+        // SAFETY: the caller guarantees the pixels and whole vectors.
+        unsafe {
+            let weight = s.load(weight.as_ptr().add(i));
+            for (m, sum) in sums.iter_mut().enumerate() {
+                *sum = s.mul_add(s.load(from.add(m * depth + i)), weight, *sum);
+            }
+        }
+    }
+    sums
+}
+
+impl Run<'_, '_, '_> {
     /// Adds the bias to the scalar products of `M` pixels, applies the epilogue and stores the results.
     ///
     /// # Safety
@@ -136,7 +221,9 @@ fn lane_sums<S: Simd>(s: S, vectors: &[S::Vector; LANES]) -> [f32; LANES] {
 #[cfg(test)]
 mod tests {
     use super::super::activation::Activation;
+    use super::super::block::{Blocks, Cut};
     use super::*;
+    use crate::simd::padded;
     use crate::tensor::Aligned;
 
     fn rows_match_the_definition(isa: Isa) {
@@ -166,5 +253,59 @@ mod tests {
     /// [`rows_match_the_definition`] on each instruction set.
     mod rows_match_the_definition {
         crate::simd::testing::isa_tests!(super::rows_match_the_definition);
+    }
+
+    fn products_of_blocks_match_the_definition(isa: Isa) {
+        // Rows of pixels, and rows that are lines of several pixels.
+        for (images, rows, per_row, depth) in
+            [(1, 1, 1, 8), (2, 3, 1, 24), (1, 21, 1, 16), (3, 5, 7, 40), (1, 2, 16, 96)]
+        {
+            let wave = |len: usize, frequency: f32| -> Vec<f32> {
+                (0..len).map(|i| (i as f32 * frequency).sin()).collect()
+            };
+            let width = per_row * depth;
+            let (mut map, weight) = (wave(images * rows * width, 0.7), wave(depth, 0.3));
+            let layer =
+                SingleOutput { weight: Aligned::from(weight.as_slice()).into(), bias: 0.25 };
+            let pixels = rows * per_row;
+            let mut plane = vec![f32::NAN; images * padded(pixels)];
+            let row_blocks = rows.min(2);
+            let cut = Cut { images, rows, width, row_blocks, column_blocks: 1 };
+            let x = map.clone();
+            let blocks = Blocks::new(&mut map, cut).with_products(&mut plane, depth);
+            while let Some(mut block) = blocks.next() {
+                scalar_products_of(isa, &layer, &mut block);
+            }
+            let planes = plane.chunks_exact(padded(pixels));
+            for (x, plane) in x.chunks_exact(rows * width).zip(planes) {
+                for (x, y) in x.chunks_exact(depth).zip(plane) {
+                    let products = x.iter().zip(&weight).map(|(x, w)| f64::from(x * w));
+                    let want = (products.sum::<f64>() + 0.25) as f32;
+                    assert!((y - want).abs() < 1e-5, "expected {want}, found {y}: {}", isa.name());
+                }
+                assert!(plane[pixels..].iter().all(|y| y.is_nan()), "{}", isa.name());
+            }
+        }
+    }
+
+    /// [`products_of_blocks_match_the_definition`] on each instruction set.
+    mod products_of_blocks_match_the_definition {
+        crate::simd::testing::isa_tests!(super::products_of_blocks_match_the_definition);
+    }
+
+    #[test]
+    fn a_block_without_products_is_left_alone() {
+        let layer = SingleOutput { weight: Aligned::from(&[1f32; 8][..]).into(), bias: 0.0 };
+        scalar_products_of(Isa::get(), &layer, &mut Block::whole(&mut [1.0; 16], 16));
+    }
+
+    #[test]
+    #[should_panic(expected = "assertion")]
+    fn products_with_weights_of_another_depth() {
+        let layer = SingleOutput { weight: Aligned::from(&[1f32; 16][..]).into(), bias: 0.0 };
+        let (mut map, mut plane) = ([1f32; 64], [0f32; 8]);
+        let cut = Cut { images: 1, rows: 8, width: 8, row_blocks: 1, column_blocks: 1 };
+        let blocks = Blocks::new(&mut map, cut).with_products(&mut plane, 8);
+        scalar_products_of(Isa::get(), &layer, &mut blocks.next().unwrap());
     }
 }

@@ -59,7 +59,7 @@ impl Extras {
         Extras {
             before: map(0.23),
             after: map(0.29),
-            attention: padded_rows(&wave(rows, 0.41), 1),
+            attention: padded_rows(&wave(rows, 0.41), rows),
             coefficients: padded_rows(&wave(2 * MOST_PIECES * channels, 0.53), channels),
             shared: padded_rows(&wave(2 * MOST_PIECES, 0.67), 1),
         }
@@ -174,7 +174,7 @@ fn finished(epilogue: &Epilogue, x: f64, row: usize, channel: usize, width: usiz
         Activation::TwoSlopes => coefficient(0) * x.max(0.0) + coefficient(1) * x.min(0.0),
         Activation::Acon => coefficient(0) * x * gate(coefficient(2) * x) + coefficient(1) * x,
     };
-    let y = y * epilogue.attention.map_or(1.0, |pi| f64::from(pi[row * LANES]));
+    let y = y * epilogue.attention.map_or(1.0, |pi| f64::from(pi[row]));
     let y = match epilogue.clamp {
         Some([low, high]) => y.clamp(low.into(), high.into()),
         None => y,
@@ -606,13 +606,15 @@ mod hyperfunctions {
 fn attentions(isa: Isa) {
     for positions in [1, 7, 8, 49, 1000] {
         let z: Vec<f32> = wave(positions, 0.7).iter().map(|z| 20.0 * z).collect();
-        let map = padded_rows(&z, 1);
         let (tau, gamma) = (10.0, positions as f32 / 3.0);
         let sum: f64 = z.iter().map(|&z| (f64::from(z) / f64::from(tau)).exp()).sum();
         let case = format!("{positions} positions, {}", isa.name());
-        let mut pi = Guarded::unwritten(map.len());
-        spatial_attention(isa, &map, &mut pi, tau, gamma);
-        for (&pi, &z) in pi.written(&case).iter().step_by(LANES).zip(&z) {
+        let mut pi = Guarded::unwritten(padded(positions));
+        pi[..positions].copy_from_slice(&z);
+        spatial_attention(isa, &mut pi, positions, tau, gamma);
+        let pi = pi.written(&case);
+        assert!(pi[positions..].iter().all(|&pi| pi == 0.0), "{case}");
+        for (&pi, &z) in pi.iter().zip(&z) {
             let share = (f64::from(z) / f64::from(tau)).exp() / sum;
             assert_close(pi, (f64::from(gamma) * share).min(1.0), &case);
         }

@@ -63,6 +63,23 @@ impl Extent {
         padded(self.channels)
     }
 
+    /// Returns the numbers per image of a plane or a map of one channel.
+    pub fn numbers(&self) -> usize {
+        self.pixels() * self.channels
+    }
+
+    /// Returns the number of elements from one number to the next in a plane or a map of one channel. A
+    /// plane is a map of one pixel.
+    pub fn number_step(&self) -> usize {
+        if self.pixels() == 1 { 1 } else { self.stride() }
+    }
+
+    /// Returns the size of the plane of a value `[N,1,H,W]`.
+    pub fn of_plane(shape: &[usize]) -> Option<Self> {
+        let &[images, 1, h, w] = shape else { return None };
+        Some(Extent { images, height: 1, width: 1, channels: h.checked_mul(w)? })
+    }
+
     /// Returns the number of elements per image, padding included.
     pub fn image(&self) -> usize {
         self.pixels() * self.stride()

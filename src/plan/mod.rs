@@ -43,11 +43,11 @@ pub use steps::{
     Arguments, Arithmetic, AttentionPrimitive, ChannelsPrimitive, CoefficientsPrimitive,
     ConvPrimitive, DepthwisePrimitive, DynamicConvPrimitive, Elementwise, ExpandPrimitive,
     GatePrimitive, GlobalAveragePrimitive, GlobalNormPrimitive, GroupCoefficientsPrimitive,
-    GroupedPrimitive, HeadsPrimitive, Inputs, InterleavePrimitive, InterpolatePrimitive,
-    LayerNormPrimitive, LinesPrimitive, LocalResponsePrimitive, MOST_INPUTS, MOST_OUTPUTS,
-    MatrixProduct, Movement, Normalisation, PackPrimitive, PixelsPrimitive, PoolPrimitive,
-    Positions, Primitive, Reduction, RowsPrimitive, SamplePrimitive, Sampling, ScoreBias,
+    GroupedPrimitive, HeadsPrimitive, Inputs, InterleavePrimitive, InterpolatePrimitive, LOGITS,
+    LayerNormPrimitive, LinesPrimitive, LocalResponsePrimitive, MOST_INPUTS, MatrixProduct,
+    Movement, Normalisation, PackPrimitive, PixelsPrimitive, PlanePrimitive, PoolPrimitive,
+    Positions, Primitive, Reduction, RowsPrimitive, SUMS, SamplePrimitive, Sampling, ScoreBias,
     ShiftMaxPrimitive, StepEpilogue, TensorInputs, TensorOperation, TransformPrimitive, View,
     WindowShape, WinogradPrimitive,
 };
-pub use threads::{MOST_THREADS, Team, Workers};
+pub use threads::{Logits, MOST_THREADS, Team, Workers};

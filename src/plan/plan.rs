@@ -3,6 +3,7 @@
 use super::map::MapShape;
 use super::steps::{Primitive, TensorOperation};
 use crate::graph::Op;
+use crate::kernels::scalar_product::SingleOutput;
 use crate::tensor::Tensor;
 
 /// The number of a value of a plan.
@@ -24,6 +25,9 @@ pub enum SlotKind {
         /// The shape in the graph.
         shape: MapShape,
     },
+    /// A plane in the arena: the value has one channel, `[N,1,H,W]`, and the numbers of an image lie one
+    /// after another, padded to whole vectors.
+    Plane(MapShape),
     /// A map in the arena with partial sums over the pixels of the map in this slot. The step that
     /// computes that map also computes its sums.
     Sums(Slot),
@@ -95,8 +99,20 @@ pub struct Step {
     pub kind: StepKind,
     /// The slots that it reads. An optional input that is left out is `None`.
     pub inputs: Vec<Option<Slot>>,
-    /// The slots that it writes. An output that nothing reads may be `None`.
+    /// The slots that it writes: the result, its partial sums, and the plane of `logits`. An output that
+    /// nothing reads may be `None`.
     pub outputs: Vec<Option<Slot>>,
+    /// A layer of one output per pixel of the result of a primitive. It is applied to each block of the
+    /// result while that is in the cache.
+    pub logits: Option<SingleOutput>,
+}
+
+impl Step {
+    /// Returns the size in bytes of the packed weights.
+    pub fn weight_bytes(&self) -> usize {
+        let logits = self.logits.as_ref().map_or(0, |layer| size_of_val(&*layer.weight));
+        self.kind.weight_bytes() + logits
+    }
 }
 
 /// The slot whose map is in the memory of `slot`.
@@ -168,6 +184,6 @@ impl Plan {
 
     /// Returns the size in bytes of all packed weights.
     pub fn weight_bytes(&self) -> usize {
-        self.steps.iter().map(|step| step.kind.weight_bytes()).sum()
+        self.steps.iter().map(Step::weight_bytes).sum()
     }
 }

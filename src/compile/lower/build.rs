@@ -1,6 +1,6 @@
 //! Builds the steps and slots of a plan from stages.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::channels::{ChannelsStep, MovedChannels};
 use super::choose::{self, Convolution, Hyper};
@@ -11,22 +11,23 @@ use super::lines::{self, Gates, LinesStep};
 use super::merge::Stage;
 use super::network::Network;
 use super::pixels::{self, PixelsStep};
+use super::planes;
 use super::tensors;
 use crate::compile::pack::{Packed, Weights};
 use crate::graph::{Dim, Node, NodeId, Value, ValueId};
 use crate::kernels::dynamic_conv::Packer;
 use crate::plan::{
     ChannelsPrimitive, CoefficientsPrimitive, ConvPrimitive, DepthwisePrimitive,
-    DynamicConvPrimitive, ExpandPrimitive, GatePrimitive, GroupedPrimitive, MOST_INPUTS, MapShape,
-    PackPrimitive, Plan, Primitive, Slot, SlotInfo, SlotKind, Step, StepEpilogue, StepKind,
-    TransformPrimitive, WindowShape, WinogradPrimitive,
+    DynamicConvPrimitive, ExpandPrimitive, GatePrimitive, GroupedPrimitive, LOGITS, MOST_INPUTS,
+    MapShape, PackPrimitive, Plan, PlanePrimitive, Primitive, SUMS, Slot, SlotInfo, SlotKind, Step,
+    StepEpilogue, StepKind, TransformPrimitive, WindowShape, WinogradPrimitive,
 };
 use crate::simd::padded;
 use crate::tensor::Layout;
 
 /// Builds the plan of `stages`, with their `packed` weights.
 pub(super) fn build(net: &Network, stages: &[Stage], packed: Packed) -> Plan {
-    let mut builder = Builder::new(net, packed);
+    let mut builder = Builder::new(net, planes::only_in_epilogues(net, stages), packed);
     for stage in stages {
         builder.stage(stage);
     }
@@ -60,12 +61,16 @@ fn without_unread(steps: Vec<Step>, slots: &[SlotInfo], outputs: &[Slot]) -> Vec
 struct Builder<'n, 'g> {
     net: &'n Network<'g>,
     packed: Packed,
+    /// The attentions that are planes.
+    planes: HashSet<ValueId>,
+    /// The planes that are copies of maps, by the slots of these.
+    copied_planes: HashMap<Slot, Slot>,
     moved_channels: MovedChannels,
     slots: Vec<SlotInfo>,
     /// The slots in the arena for values whose own slots are elsewhere: copies of inputs,
     /// constants and tensors.
     stand_ins: HashMap<ValueId, Slot>,
-    /// The steps, by the slot of their output, that can also write its partial sums.
+    /// The steps, by the slot of their output, that can also write its partial sums and logits.
     summing: HashMap<Slot, usize>,
     steps: Vec<Step>,
 }
@@ -74,7 +79,7 @@ struct Builder<'n, 'g> {
 type Inputs = Vec<Option<Slot>>;
 
 impl<'n, 'g> Builder<'n, 'g> {
-    fn new(net: &'n Network<'g>, packed: Packed) -> Self {
+    fn new(net: &'n Network<'g>, planes: HashSet<ValueId>, packed: Packed) -> Self {
         let kind = |value: &Value| match &value.constant {
             Some(tensor) => SlotKind::Constant(tensor.clone()),
             None => SlotKind::Fused,
@@ -84,9 +89,17 @@ impl<'n, 'g> Builder<'n, 'g> {
         for (number, input) in net.graph.inputs().iter().enumerate() {
             slots[input.index()].kind = SlotKind::Input(number);
         }
-        let (stand_ins, summing) = (HashMap::new(), HashMap::new());
-        let moved_channels = MovedChannels::of(net);
-        Builder { net, packed, moved_channels, slots, stand_ins, summing, steps: Vec::new() }
+        Builder {
+            net,
+            packed,
+            planes,
+            copied_planes: HashMap::new(),
+            moved_channels: MovedChannels::of(net),
+            slots,
+            stand_ins: HashMap::new(),
+            summing: HashMap::new(),
+            steps: Vec::new(),
+        }
     }
 
     fn stage(&mut self, Stage { first, group }: &Stage) {
@@ -98,6 +111,7 @@ impl<'n, 'g> Builder<'n, 'g> {
             }
             Core::Convolution(convolution) => match first {
                 Some(first) => self.merged(first, group, convolution),
+                None if self.logits(group, convolution).is_some() => {}
                 None => {
                     let (epilogue, inputs) = self.reading_map(group, convolution);
                     let sums = !convolution.vectors;
@@ -136,6 +150,26 @@ impl<'n, 'g> Builder<'n, 'g> {
             if direct { x.index() } else { self.map(x) }
         });
         self.fuse(&group.epilogue, vec![map])
+    }
+
+    /// Makes the step that computes a map compute the logits of its attention, if a convolution is that.
+    /// Returns `None` if it is not, or if the step cannot.
+    fn logits(&mut self, group: &Group, convolution: &Convolution) -> Option<()> {
+        let map = planes::map_of_logits(self.net, &self.planes, group, convolution)?;
+        let step = *self.summing.get(&map.index())?;
+        if self.steps[step].logits.is_some() {
+            return None;
+        }
+        let Weights::Dense(weights) = self.packed.take(&convolution.layer) else {
+            unreachable!("a dense form has dense weights");
+        };
+        let logits = self.plane_slot(group.output);
+        let step = &mut self.steps[step];
+        step.logits = Some(weights.into_single());
+        step.outputs.resize(LOGITS, None);
+        step.outputs.push(Some(logits));
+        step.op.push_str("+Conv");
+        Some(())
     }
 
     /// Adds the step of a convolution and of the group that is computed on the way to it.
@@ -298,14 +332,17 @@ impl<'n, 'g> Builder<'n, 'g> {
         if let Some(primitive) = choose::plain(net, node)
             && let Some(x) = node.input(0)
         {
-            let x = self.map(x);
+            let x = self.plane_or_map(x);
             let mut inputs = vec![Some(x)];
             if choose::is_global_average(net, node)
                 && let Some(sums) = self.partial_sums(x)
             {
                 inputs.push(Some(sums));
             }
-            let output = self.map_slot(node.output());
+            let output = match self.planes.contains(&node.output()) {
+                true => self.plane_slot(node.output()),
+                false => self.map_slot(node.output()),
+            };
             self.step(node, StepKind::Primitive(primitive), inputs, vec![Some(output)]);
             return;
         }
@@ -332,6 +369,7 @@ impl<'n, 'g> Builder<'n, 'g> {
                 kind,
                 inputs,
                 outputs,
+                logits: None,
             });
             return;
         }
@@ -422,6 +460,7 @@ impl<'n, 'g> Builder<'n, 'g> {
             kind: StepKind::Import,
             inputs: vec![Some(slot)],
             outputs: vec![Some(imported)],
+            logits: None,
         });
         self.stand_ins.insert(value, imported);
         imported
@@ -433,6 +472,44 @@ impl<'n, 'g> Builder<'n, 'g> {
         value.index()
     }
 
+    /// Makes a value of one channel a plane and returns its slot.
+    fn plane_slot(&mut self, value: ValueId) -> Slot {
+        self.slots[value.index()].kind = SlotKind::Plane(self.net.maps.shape(value));
+        value.index()
+    }
+
+    /// Returns the slot of a value that is a plane, or that of the map that holds it.
+    fn plane_or_map(&mut self, value: ValueId) -> Slot {
+        match self.slots[value.index()].kind {
+            SlotKind::Plane(_) => value.index(),
+            _ => self.map(value),
+        }
+    }
+
+    /// Returns the slot of a value of one channel as a plane. Adds a step that copies its map if needed.
+    fn plane(&mut self, value: ValueId) -> Slot {
+        let from = self.plane_or_map(value);
+        if from == value.index() && self.planes.contains(&value) {
+            return from;
+        }
+        if let Some(&plane) = self.copied_planes.get(&from) {
+            return plane;
+        }
+        let name = self.slots[value.index()].name.clone();
+        let plane = SlotKind::Plane(self.net.maps.shape(value));
+        let plane = self.add_slot(format!("{name}.plane"), plane);
+        self.steps.push(Step {
+            name,
+            op: "Plane".into(),
+            kind: StepKind::Primitive(Box::new(PlanePrimitive)),
+            inputs: vec![Some(from)],
+            outputs: vec![Some(plane)],
+            logits: None,
+        });
+        self.copied_planes.insert(from, plane);
+        plane
+    }
+
     fn add_slot(&mut self, name: String, kind: SlotKind) -> Slot {
         self.slots.push(SlotInfo { name, kind });
         self.slots.len() - 1
@@ -442,29 +519,30 @@ impl<'n, 'g> Builder<'n, 'g> {
     /// them. `None` if that step cannot.
     fn partial_sums(&mut self, map: Slot) -> Option<Slot> {
         let step = *self.summing.get(&map)?;
-        if let Some(&Some(sums)) = self.steps[step].outputs.get(1) {
+        if let Some(&Some(sums)) = self.steps[step].outputs.get(SUMS) {
             return Some(sums);
         }
         let name = format!("{}.sums", self.slots[map].name);
         let sums = self.add_slot(name, SlotKind::Sums(map));
-        self.steps[step].outputs.push(Some(sums));
+        let outputs = &mut self.steps[step].outputs;
+        outputs.resize(outputs.len().max(SUMS + 1), None);
+        outputs[SUMS] = Some(sums);
         Some(sums)
     }
 
     /// Translates an epilogue from values to slots. The slots that it reads are appended to
     /// `inputs`.
     fn fuse(&mut self, epilogue: &Epilogue, mut inputs: Inputs) -> (StepEpilogue, Inputs) {
-        let mut add = |this: &mut Self, value: Option<ValueId>| {
-            let slot = this.map(value?);
-            inputs.push(Some(slot));
+        let mut add = |slot: Option<Slot>| {
+            inputs.push(Some(slot?));
             Some(inputs.len() - 1)
         };
         let mut fused = StepEpilogue {
-            before: add(self, epilogue.before),
+            before: add(epilogue.before.map(|value| self.map(value))),
             activation: epilogue.activation,
-            attention: add(self, epilogue.attention),
+            attention: add(epilogue.attention.map(|value| self.plane(value))),
             clamp: epilogue.clamp,
-            after: add(self, epilogue.after),
+            after: add(epilogue.after.map(|value| self.map(value))),
             join: epilogue.join,
             ..StepEpilogue::default()
         };
@@ -477,7 +555,7 @@ impl<'n, 'g> Builder<'n, 'g> {
         if let Some(coefficients) = epilogue.coefficients {
             match self.constant_coefficients(coefficients) {
                 Some(constant) => fused.constant_coefficients = constant,
-                None => fused.coefficients = add(self, Some(coefficients)),
+                None => fused.coefficients = add(Some(self.map(coefficients))),
             }
         }
         (fused, inputs)
@@ -525,11 +603,12 @@ impl<'n, 'g> Builder<'n, 'g> {
             kind: StepKind::Primitive(primitive),
             inputs,
             outputs: vec![Some(output)],
+            logits: None,
         });
     }
 
     fn step(&mut self, node: &Node, kind: StepKind, inputs: Inputs, outputs: Inputs) {
         let (name, op) = (node.name.clone(), node.op.name().into());
-        self.steps.push(Step { name, op, kind, inputs, outputs });
+        self.steps.push(Step { name, op, kind, inputs, outputs, logits: None });
     }
 }

@@ -140,7 +140,7 @@ impl<'g> Group<'g> {
 
 impl Epilogue {
     /// Whether nothing has been absorbed.
-    fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.before.is_none()
             && self.activation.is_none()
             && self.scale.is_none()

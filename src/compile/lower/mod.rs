@@ -2,7 +2,8 @@
 //!
 //! [`group`] puts nodes that become one step into a group, for which [`choose`] chooses the kernel.
 //! [`merge`] joins groups that are computed together. Then the layers of all steps are
-//! [packed](super::pack), and [`build`] makes the plan, which is final.
+//! [packed](super::pack), and [`build`] makes the plan, which is final. [`planes`] is what it does for the
+//! attention of DY-ReLU-C.
 
 mod build;
 mod channels;
@@ -16,6 +17,7 @@ mod maps;
 mod merge;
 mod network;
 mod pixels;
+mod planes;
 mod rearranged;
 mod resample;
 mod shift_max;

@@ -65,7 +65,7 @@ impl Epilogue<'_> {
         unsafe {
             let column = TwoPieces {
                 pieces: [self.piece(s, 0, 2, 0, &place), self.piece(s, 1, 2, 0, &place)],
-                attention: self.attention.map(|pi| pi.as_ptr().add(place.row * LANES)),
+                attention: self.attention.map(|pi| pi.as_ptr().add(place.row)),
                 clamp: self.clamp,
                 from,
                 to: place.to,
@@ -107,7 +107,7 @@ impl<S: Simd> TwoPieces<S> {
             let mut x: [[S::Vector; 1]; M] = load_rows(s, from.add(row * width), width);
             each!(x, |x| largest(s, x, &pieces));
             if let Some(pi) = attention {
-                attend(s, &mut x, pi.add(row * LANES));
+                attend(s, &mut x, pi.add(row));
             }
             if let Some([low, high]) = bounds {
                 clamp(s, &mut x, low, high);

@@ -7,7 +7,7 @@ use super::arrange::{Lifetime, TOO_MUCH_MEMORY, arrange};
 use crate::error::{Error, Result};
 use crate::graph::{Bindings, Dim};
 use crate::plan::map::{Extent, default_layout};
-use crate::plan::{Plan, Slot, SlotKind, StepKind};
+use crate::plan::{Plan, SUMS, Slot, SlotKind, StepKind};
 use crate::tensor::Layout;
 
 /// The size of every map of a plan, and the place in the arena of those that some of its steps
@@ -108,14 +108,18 @@ fn sizes(plan: &Plan, inputs: &[Vec<usize>], bindings: &Bindings) -> Result<Size
     let mut layouts = vec![Layout::default(); plan.slots.len()];
     let mut extents = vec![None; plan.slots.len()];
     for (slot, info) in plan.slots.iter().enumerate() {
+        let extent = match &info.kind {
+            SlotKind::Plane(_) => |shape: &[usize], _| Extent::of_plane(shape),
+            _ => Extent::from_shape,
+        };
         let (shape, layout) = match &info.kind {
-            SlotKind::Map(shape) | SlotKind::Alias { shape, .. } => {
+            SlotKind::Map(shape) | SlotKind::Plane(shape) | SlotKind::Alias { shape, .. } => {
                 (evaluate(&shape.dims, bindings)?, shape.layout)
             }
             SlotKind::Input(i) => (inputs[*i].clone(), default_layout(inputs[*i].len())),
             _ => continue,
         };
-        extents[slot] = Extent::from_shape(&shape, layout).map(Extent::checked).transpose()?;
+        extents[slot] = extent(&shape, layout).map(Extent::checked).transpose()?;
         (shapes[slot], layouts[slot]) = (shape, layout);
     }
     Ok((shapes, layouts, extents))
@@ -153,7 +157,7 @@ fn check_steps(plan: &Plan, steps: &Range<usize>, extents: &mut [Option<Extent>]
         if steps.contains(&i) {
             workspace = workspace.max(primitive.workspace(output));
         }
-        if let Some(&Some(sums)) = step.outputs.get(1) {
+        if let Some(&Some(sums)) = step.outputs.get(SUMS) {
             let height = primitive.partial_sums(output);
             extents[sums] = Some(Extent { height, width: 1, ..output }.checked()?);
         }
@@ -190,7 +194,7 @@ fn share_places(
         let is_last_use = plan.last_use[owner] == Some(i);
         let mut others = step.inputs[1..].iter().flatten();
         let is_read_once = others.all(|&other| plan.owner(other) != owner);
-        let is_map = matches!(plan.slots[owner].kind, SlotKind::Map(_));
+        let is_map = matches!(plan.slots[owner].kind, SlotKind::Map(_) | SlotKind::Plane(_));
         let fits = extents[input] == extents[output];
         if primitive.works_in_place() && is_last_use && is_read_once && is_map && fits {
             roots[output] = roots[owner];
@@ -209,7 +213,10 @@ fn lifetimes(
 ) -> Vec<Lifetime> {
     let mut maps: Vec<Option<Lifetime>> = (0..plan.slots.len()).map(|_| None).collect();
     let mut live = |slot: Slot, first: usize| {
-        let is_map = matches!(plan.slots[slot].kind, SlotKind::Map(_) | SlotKind::Sums(_));
+        let is_map = matches!(
+            plan.slots[slot].kind,
+            SlotKind::Map(_) | SlotKind::Plane(_) | SlotKind::Sums(_)
+        );
         let (Some(extent), true) = (extents[slot], is_map) else { return };
         let last = plan.last_use[slot].unwrap_or(first).min(steps.end);
         let len = extent.len().next_multiple_of(CACHE_LINE);

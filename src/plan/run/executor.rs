@@ -12,7 +12,7 @@ use crate::plan::memory::{Buffers, Placement};
 use crate::plan::steps::{
     Arguments, FEW_INPUTS, MOST_INPUTS, MOST_OUTPUTS, Primitive, TensorInputs,
 };
-use crate::plan::threads::{Team, Workers};
+use crate::plan::threads::{Logits, Team, Workers};
 use crate::plan::{Plan, Slot, SlotKind, Step, StepKind};
 use crate::reference;
 use crate::simd::Isa;
@@ -104,7 +104,7 @@ impl Executor<'_> {
         match &info.kind {
             SlotKind::Input(n) => self.input(*n).to_tensor(),
             SlotKind::Constant(tensor) => Ok(tensor.clone()),
-            SlotKind::Map(_) | SlotKind::Alias { .. } => {
+            SlotKind::Map(_) | SlotKind::Plane(_) | SlotKind::Alias { .. } => {
                 let map = buffers.map(slot).ok_or_else(missing)?;
                 let Placement { layouts, extents, .. } = &buffers.placement;
                 let extent = extents[slot].ok_or_else(missing)?;
@@ -160,14 +160,16 @@ impl Executor<'_> {
                 _ => reads[i].map(|data| MapView { data, extent, layout: Layout::Nhwc }),
             };
         }
-        let [map, sums, workspace] = writes;
+        let [map, sums, plane, workspace] = writes;
+        let logits = step.logits.as_ref().zip(plane);
+        let logits = logits.map(|(layer, plane)| Logits { layer, plane, isa: self.isa });
         primitive.run(Arguments {
             inputs: &inputs,
             input_extents: &input_extents,
             outputs: [map, sums],
             output_extents,
             isa: self.isa,
-            workers: Workers { team, workspace: workspace.unwrap_or_default() },
+            workers: Workers { team, workspace: workspace.unwrap_or_default(), logits },
         })
     }
 
@@ -273,12 +275,15 @@ impl Executor<'_> {
         let macs = match &step.kind {
             StepKind::Primitive(primitive) => {
                 let extents = extent(&step.inputs).zip(extent(&step.outputs));
-                extents.map_or(0, |(input, output)| primitive.macs(input, output))
+                extents.map_or(0, |(input, output)| {
+                    let logits = step.logits.as_ref().map_or(0, |layer| layer.weight.len());
+                    primitive.macs(input, output) + output.images * output.pixels() * logits
+                })
             }
             _ => macs.unwrap_or(0),
         };
         let (name, op, kernel) = (step.name.clone(), step.op.clone(), step.kind.name());
-        let weight_bytes = step.kind.weight_bytes();
+        let weight_bytes = step.weight_bytes();
         StepTime { name, op, kernel, start, duration, macs, weight_bytes }
     }
 }

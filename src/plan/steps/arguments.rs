@@ -7,8 +7,14 @@ use crate::simd::Isa;
 /// The most inputs of a step that a primitive computes.
 pub const MOST_INPUTS: usize = 16;
 
-/// The most outputs of such a step: a map and its partial sums.
-pub const MOST_OUTPUTS: usize = 2;
+/// The most outputs of such a step: a map, its partial sums and the plane of its logits.
+pub const MOST_OUTPUTS: usize = 3;
+
+/// The position of the partial sums among the outputs of a step.
+pub const SUMS: usize = 1;
+
+/// The position of the plane of logits among the outputs of a step.
+pub const LOGITS: usize = 2;
 
 /// The inputs that nearly every step does with. The arrays that are filled for each step are as long as
 /// that or as [`MOST_INPUTS`], because filling long ones takes a tenth of the time of the smallest steps.
@@ -23,8 +29,8 @@ pub struct Arguments<'a> {
     pub inputs: &'a Inputs<'a>,
     /// The sizes of the inputs, also that of an input 0 that is absent.
     pub input_extents: &'a [Option<Extent>],
-    /// The maps that the step writes.
-    pub outputs: [Option<&'a mut [f32]>; MOST_OUTPUTS],
+    /// The map that the step writes, and its partial sums. The workers write the logits.
+    pub outputs: [Option<&'a mut [f32]>; LOGITS],
     /// The sizes of the outputs.
     pub output_extents: [Option<Extent>; MOST_OUTPUTS],
     /// The instruction set of the kernels.

@@ -74,17 +74,17 @@ impl Primitive for ChannelsPrimitive {
         let cut = Cut::in_rows(output.images, rows, width, ELEMENTS_PER_BLOCK);
         let [Some(y), _] = arguments.outputs else { return Ok(()) };
         let isa = arguments.isa;
-        arguments.workers.compute_blocks(y, None, cut, 4 * output.len(), |mut block, _| {
+        arguments.workers.compute_blocks(y, None, cut, 4 * output.len(), |block, _| {
             let image = block.image();
             if let (Some(table), Some(x)) = (&self.table, inputs[0]) {
-                permute_channels(isa, x.image(image), x.extent.stride(), table, &mut block);
+                permute_channels(isa, x.image(image), x.extent.stride(), table, block);
                 return;
             }
             let channels = self.runs.iter().filter_map(|&(input, run)| {
                 let view = inputs[input]?;
                 Some(Channels { x: view.image(image), width: view.extent.stride(), run })
             });
-            join_channels(channels, &mut block);
+            join_channels(channels, block);
         });
         Ok(())
     }

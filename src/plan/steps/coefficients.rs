@@ -51,8 +51,8 @@ impl Primitive for CoefficientsPrimitive {
         let cut = Cut { images: 1, rows: extent.images, width, row_blocks: 1, column_blocks };
         let [Some(y), _] = arguments.outputs else { return Ok(()) };
         let macs = cut.rows * width * self.layer.hidden();
-        arguments.workers.compute_blocks(y, None, cut, macs, |mut block, workspace| {
-            coefficients(isa, &self.layer, hidden.data, &mut block, workspace);
+        arguments.workers.compute_blocks(y, None, cut, macs, |block, workspace| {
+            coefficients(isa, &self.layer, hidden.data, block, workspace);
         });
         Ok(())
     }

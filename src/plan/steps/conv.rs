@@ -117,13 +117,13 @@ impl Primitive for ConvPrimitive {
         let macs = cut.images * cut.rows * cut.width * self.weights.packed().length();
         let [Some(y), sums] = arguments.outputs else { return Ok(()) };
         let sums = sums.map(|sums| (sums, cut.width));
-        arguments.workers.compute_blocks(y, sums, cut, macs, |mut block, workspace| {
+        arguments.workers.compute_blocks(y, sums, cut, macs, |block, workspace| {
             let i = block.image();
             let image = Image { data: x.image(i), layout: x.layout };
             let prologue = self.prologue.as_ref().map(|prologue| prologue.for_image(inputs, i));
             let epilogue = self.epilogue.for_image(inputs, i);
             let (weights, prologue) = (&self.weights, prologue.as_ref());
-            conv(isa, image, weights, &window, prologue, &epilogue, &mut block, workspace);
+            conv(isa, image, weights, &window, prologue, &epilogue, block, workspace);
         });
         Ok(())
     }

@@ -55,10 +55,10 @@ impl Primitive for DepthwisePrimitive {
         let [Some(y), sums] = arguments.outputs else { return Ok(()) };
         let sums = sums.map(|sums| (sums, extent.stride()));
         let macs = extent.len() * self.window.taps();
-        arguments.workers.compute_blocks(y, sums, Self::cut(extent), macs, |mut block, _| {
+        arguments.workers.compute_blocks(y, sums, Self::cut(extent), macs, |block, _| {
             let epilogue = self.epilogue.for_image(inputs, block.image());
             let image = x.image(block.image());
-            depthwise(isa, image, &self.weights, &window, &epilogue, &mut block);
+            depthwise(isa, image, &self.weights, &window, &epilogue, block);
         });
         Ok(())
     }

@@ -28,7 +28,7 @@ impl Primitive for PackPrimitive {
         let kernel = self.packer.kernel();
         let [Some(y), _] = arguments.outputs else { return Ok(()) };
         let cut = Cut { images, rows: 1, width, row_blocks: 1, column_blocks: 1 };
-        arguments.workers.compute_blocks(y, None, cut, output.len(), |mut block, _| {
+        arguments.workers.compute_blocks(y, None, cut, output.len(), |block, _| {
             let weights = &weights.image(block.image())[..kernel.weights()];
             let packed = &mut block.row(0)[..kernel.packed()];
             self.packer.pack(bytemuck::cast_slice(weights), packed);
@@ -101,13 +101,13 @@ impl Primitive for DynamicConvPrimitive {
         let macs = extent.len() * kernel.length();
         let [Some(y), sums] = arguments.outputs else { return Ok(()) };
         let sums = sums.map(|sums| (sums, extent.stride()));
-        arguments.workers.compute_blocks(y, sums, cut, macs, |mut block, workspace| {
+        arguments.workers.compute_blocks(y, sums, cut, macs, |block, workspace| {
             let epilogue = self.epilogue.for_image(inputs, block.image());
             let packed = &weights.image(block.image())[..kernel.packed()];
             let bias = self.image_bias.and_then(|input| inputs[input]);
             let bias = bias.map_or(self.bias.as_slice(), |bias| bias.image(block.image()));
             let (x, layer) = (x.image(block.image()), (kernel, packed, bias));
-            dynamic_conv(isa, x, layer, &window, &epilogue, &mut block, workspace);
+            dynamic_conv(isa, x, layer, &window, &epilogue, block, workspace);
         });
         Ok(())
     }

@@ -20,7 +20,7 @@ pub struct StepEpilogue {
     /// The coefficients of a max-affine activation, if they are constants:
     /// `[2K][padded channels]`.
     pub constant_coefficients: Vec<f32>,
-    /// The attention, a map of one channel that scales the activation.
+    /// The attention, a plane that scales the activation.
     pub attention: Option<usize>,
     /// The bounds of the activation's value.
     pub clamp: Option<[f32; 2]>,

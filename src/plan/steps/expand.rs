@@ -150,8 +150,8 @@ impl Primitive for ExpandPrimitive {
             sums,
             cut,
             macs,
-            |mut block, workspace, held: &mut Held| {
-                self.block(isa, x, inputs, &strip, &mut block, workspace, held);
+            |block, workspace, held: &mut Held| {
+                self.block(isa, x, inputs, &strip, block, workspace, held);
             },
         );
         Ok(())

@@ -46,11 +46,11 @@ impl Primitive for GatePrimitive {
         let width = extent.width * extent.stride();
         let cut = Cut::in_rows(extent.images, extent.height, width, ELEMENTS_PER_BLOCK);
         let [Some(y), _] = arguments.outputs else { return Ok(()) };
-        arguments.workers.compute_blocks(y, None, cut, 2 * extent.len(), |mut block, _| {
+        arguments.workers.compute_blocks(y, None, cut, 2 * extent.len(), |block, _| {
             let image = block.image();
             let x = x.map(|x| x.image(image));
             let (lines, columns) = (lines.map(|l| l.image(image)), columns.map(|c| c.image(image)));
-            gate(isa, x, lines, columns, extent.stride(), &mut block);
+            gate(isa, x, lines, columns, extent.stride(), block);
         });
         Ok(())
     }

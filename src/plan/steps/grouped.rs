@@ -68,10 +68,10 @@ impl Primitive for GroupedPrimitive {
         let macs = extent.len() * self.length();
         let [Some(y), sums] = arguments.outputs else { return Ok(()) };
         let sums = sums.map(|sums| (sums, cut.width));
-        arguments.workers.compute_blocks(y, sums, cut, macs, |mut block, workspace| {
+        arguments.workers.compute_blocks(y, sums, cut, macs, |block, workspace| {
             let epilogue = self.epilogue.for_image(inputs, block.image());
             let image = x.image(block.image());
-            grouped(isa, image, &self.weights, &window, &epilogue, &mut block, workspace);
+            grouped(isa, image, &self.weights, &window, &epilogue, block, workspace);
         });
         Ok(())
     }

@@ -89,7 +89,7 @@ impl Primitive for HeadsPrimitive {
         let (heads, cut) = (self.heads(output.pixels()), Self::cut(output));
         let macs = self.macs(output, output);
         let [Some(y), _] = arguments.outputs else { return Ok(()) };
-        arguments.workers.compute_blocks(y, None, cut, macs, |mut block, workspace| {
+        arguments.workers.compute_blocks(y, None, cut, macs, |block, workspace| {
             let image = block.image();
             let operand = |i: usize| {
                 let ([first, step], view) = (self.places[i], operands[i]);
@@ -101,7 +101,7 @@ impl Primitive for HeadsPrimitive {
                 Bias { scores, heads: bias.heads, tokens: bias.tokens }
             });
             let operands = [operand(0), operand(1), operand(2)];
-            attend(isa, operands, heads, biases, &mut block, workspace);
+            attend(isa, operands, heads, biases, block, workspace);
         });
         Ok(())
     }

@@ -57,7 +57,7 @@ impl Primitive for InterleavePrimitive {
         let [Some(y), sums] = arguments.outputs else { return Ok(()) };
         let sums = sums.map(|sums| (sums, width));
         let (cut, macs) = (Self::cut(output), 4 * output.len());
-        arguments.workers.compute_blocks(y, sums, cut, macs, |mut block, _| {
+        arguments.workers.compute_blocks(y, sums, cut, macs, |block, _| {
             let image = block.image();
             let phase = |line: usize, column: usize| {
                 let [input, first, step] = self.phases[line * columns + column];

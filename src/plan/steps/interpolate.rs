@@ -120,7 +120,7 @@ impl Primitive for InterpolatePrimitive {
         let [Some(y), sums] = arguments.outputs else { return Ok(()) };
         let sums = sums.map(|sums| (sums, width));
         let (cut, macs) = (Self::cut(output), 8 * output.len());
-        arguments.workers.compute_blocks(y, sums, cut, macs, |mut block, _| {
+        arguments.workers.compute_blocks(y, sums, cut, macs, |block, _| {
             let i = block.image();
             let image = |input: usize| inputs[input].map_or(&[][..], |map| map.image(i));
             let (map, positions, masks) = (x.image(i), image(1), image(2));

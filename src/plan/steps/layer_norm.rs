@@ -63,9 +63,9 @@ impl Primitive for LayerNormPrimitive {
         let (rows, width) = (output.pixels(), output.stride());
         let cut = Cut::in_rows(output.images, rows, width, ELEMENTS_PER_BLOCK);
         let [Some(y), _] = arguments.outputs else { return Ok(()) };
-        arguments.workers.compute_blocks(y, None, cut, 8 * output.len(), |mut block, _| {
+        arguments.workers.compute_blocks(y, None, cut, 8 * output.len(), |block, _| {
             let x = x.map(|x| x.image(block.image()));
-            layer_norm(isa, x, &affine, &mut block);
+            layer_norm(isa, x, &affine, block);
         });
         Ok(())
     }

@@ -34,9 +34,9 @@ impl Primitive for LocalResponsePrimitive {
         let (rows, width, op) = (output.pixels(), output.stride(), self.operation());
         let cut = Cut::in_rows(output.images, rows, width, ELEMENTS_PER_BLOCK);
         let [Some(y), _] = arguments.outputs else { return Ok(()) };
-        arguments.workers.compute_blocks(y, None, cut, 8 * output.len(), |mut block, workspace| {
+        arguments.workers.compute_blocks(y, None, cut, 8 * output.len(), |block, workspace| {
             let x = x.image(block.image());
-            local_response(isa, x, output.channels, op, &mut block, workspace);
+            local_response(isa, x, output.channels, op, block, workspace);
         });
         Ok(())
     }

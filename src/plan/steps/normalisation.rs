@@ -36,7 +36,7 @@ impl Primitive for GroupCoefficientsPrimitive {
         let cut = Cut { images: output.images, rows: 1, width, row_blocks: 1, column_blocks: 1 };
         let macs = 2 * x.extent.len();
         let [Some(y), _] = arguments.outputs else { return Ok(()) };
-        arguments.workers.compute_blocks(y, None, cut, macs, |mut block, _| {
+        arguments.workers.compute_blocks(y, None, cut, macs, |block, _| {
             let image = x.image(block.image());
             group_coefficients(isa, image, norm, block.row(0));
         });

@@ -49,8 +49,8 @@ impl Primitive for PixelsPrimitive {
         };
         let cut = Cut::in_rows(1, rows, width, ELEMENTS_PER_BLOCK);
         let [Some(y), _] = arguments.outputs else { return Ok(()) };
-        arguments.workers.compute_blocks(y, None, cut, 4 * output.len(), |mut block, _| {
-            copy_pixels(x.data, table, &mut block);
+        arguments.workers.compute_blocks(y, None, cut, 4 * output.len(), |block, _| {
+            copy_pixels(x.data, table, block);
         });
         Ok(())
     }

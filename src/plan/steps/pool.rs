@@ -32,9 +32,9 @@ impl Primitive for PoolPrimitive {
         let width = extent.width * extent.stride();
         let cut = Cut::in_rows(extent.images, extent.height, width, ELEMENTS_PER_BLOCK);
         let [Some(y), _] = arguments.outputs else { return Ok(()) };
-        arguments.workers.compute_blocks(y, None, cut, 9 * extent.len(), |mut block, _| {
+        arguments.workers.compute_blocks(y, None, cut, 9 * extent.len(), |block, _| {
             let image = x.image(block.image());
-            pool(isa, image, extent.stride(), self.kind, &window, &mut block);
+            pool(isa, image, extent.stride(), self.kind, &window, block);
         });
         Ok(())
     }

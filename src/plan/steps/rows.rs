@@ -24,7 +24,7 @@ impl Primitive for RowsPrimitive {
         let (rows, width) = (output.pixels(), output.stride());
         let cut = Cut::in_rows(output.images, rows, width, ELEMENTS_PER_BLOCK);
         let [Some(y), _] = arguments.outputs else { return Ok(()) };
-        arguments.workers.compute_blocks(y, None, cut, output.len(), |mut block, _| {
+        arguments.workers.compute_blocks(y, None, cut, output.len(), |block, _| {
             for row in block.rows() {
                 let from = if self.first[row] { a } else { b };
                 let at = if from.extent.pixels() == 1 { 0 } else { row };

@@ -139,7 +139,7 @@ impl Primitive for SamplePrimitive {
         let [Some(y), sums] = arguments.outputs else { return Ok(()) };
         let sums = sums.map(|sums| (sums, width));
         let (cut, macs) = (Self::cut(output), 8 * output.len());
-        arguments.workers.compute_blocks(y, sums, cut, macs, |mut block, _| {
+        arguments.workers.compute_blocks(y, sums, cut, macs, |block, _| {
             let image = x.image(block.image());
             for line in block.rows() {
                 let mut part = block.part(line..line + 1);

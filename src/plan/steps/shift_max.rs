@@ -42,7 +42,7 @@ impl Primitive for ShiftMaxPrimitive {
         }
         let cut = Cut::in_rows(output.images, rows, width, ELEMENTS_PER_BLOCK);
         let [Some(y), _] = arguments.outputs else { return Ok(()) };
-        arguments.workers.compute_blocks(y, None, cut, 4 * output.len(), |mut block, _| {
+        arguments.workers.compute_blocks(y, None, cut, 4 * output.len(), |block, _| {
             let image = block.image();
             let shift = Shift {
                 own: &self.own,
@@ -51,7 +51,7 @@ impl Primitive for ShiftMaxPrimitive {
                 coefficients: theta.image(image),
                 shared: theta.extent.channels == 1,
             };
-            shift_max(isa, x.image(image), shift, &mut block);
+            shift_max(isa, x.image(image), shift, block);
         });
         Ok(())
     }

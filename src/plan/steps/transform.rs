@@ -42,11 +42,11 @@ impl Primitive for TransformPrimitive {
         let [Some(y), sums] = arguments.outputs else { return Ok(()) };
         let sums = sums.map(|sums| (sums, extent.stride()));
         let (cut, macs) = (Self::cut(extent), 4 * extent.len());
-        arguments.workers.compute_blocks(y, sums, cut, macs, |mut block, _| {
+        arguments.workers.compute_blocks(y, sums, cut, macs, |block, _| {
             let epilogue = self.epilogue.for_image(inputs, block.image());
             match x {
-                Some(x) => transform(isa, x.image(block.image()), &epilogue, &mut block),
-                None => transform_in_place(isa, &epilogue, &mut block),
+                Some(x) => transform(isa, x.image(block.image()), &epilogue, block),
+                None => transform_in_place(isa, &epilogue, block),
             }
         });
         Ok(())

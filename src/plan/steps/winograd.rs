@@ -71,10 +71,10 @@ impl Primitive for WinogradPrimitive {
         let macs = extent.len() * self.weights.channels() * 9 / 4;
         let [Some(y), sums] = arguments.outputs else { return Ok(()) };
         let sums = sums.map(|sums| (sums, cut.width));
-        arguments.workers.compute_blocks(y, sums, cut, macs, |mut block, workspace| {
+        arguments.workers.compute_blocks(y, sums, cut, macs, |block, workspace| {
             let epilogue = self.epilogue.for_image(inputs, block.image());
             let image = x.image(block.image());
-            winograd(isa, image, &self.weights, &window, &epilogue, &mut block, workspace);
+            winograd(isa, image, &self.weights, &window, &epilogue, block, workspace);
         });
         Ok(())
     }

@@ -9,4 +9,4 @@ mod team;
 mod workers;
 
 pub use team::{MOST_THREADS, Team};
-pub use workers::Workers;
+pub use workers::{Logits, Workers};
