@@ -81,8 +81,8 @@
 //!
 //! # What is promised
 //!
-//! The items on these pages. Whatever else can be named is hidden because only the command, the tests and
-//! the benchmarks use it: it may change or go in any version.
+//! The items on these pages. Whatever else can be named is hidden because only the command, the bindings,
+//! the tests and the benchmarks use it: it may change or go in any version.
 #![deny(unsafe_code)]
 
 // Code that is shared with the integration tests names the crate as they do.
@@ -100,15 +100,21 @@ mod session;
 #[cfg(feature = "vision")]
 pub mod vision;
 
-// For the command, the tests and the benchmarks. Nothing here is promised.
+// For the command, the bindings, the tests and the benchmarks. Nothing here is promised.
 #[doc(hidden)]
 pub mod compile;
+#[cfg(feature = "explain")]
+#[doc(hidden)]
+pub mod explain;
 #[doc(hidden)]
 pub mod format;
 #[doc(hidden)]
 pub mod graph;
 #[doc(hidden)]
 pub mod kernels;
+#[cfg(feature = "explain")]
+#[doc(hidden)]
+pub mod pictures;
 #[doc(hidden)]
 pub mod plan;
 #[doc(hidden)]

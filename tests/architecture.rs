@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const LINES: &[(&[&str], &str)] = &[
     (&["main"], "the program"),
     (&["cli"], "what people type"),
-    (&["vision"], "photos to tensors, scores to names"),
+    (&["explain", "vision"], "what activations do with photos; photos to tensors, scores to names"),
     (&["session"], "runs of a network for one caller"),
     (&["model", "dynamic_relu"], "open and compile; the operation alone"),
     (&["compile"], "graph to plan"),
@@ -15,7 +15,7 @@ const LINES: &[(&[&str], &str)] = &[
     (&["reference"], "the plain executor"),
     (&["graph", "kernels"], "what a network means; how one operation runs fast"),
     (&["simd", "tensor"], "vectors; numbers in memory"),
-    (&["error"], "what can go wrong"),
+    (&["error", "pictures"], "what can go wrong; lines, text and colours"),
 ];
 
 /// The crate's front page, which names every room.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the wheel and tests it in a fresh environment. Arguments go to maturin.
+# Builds the wheel and the command line, and compares and tests them in a fresh environment. Arguments go to maturin.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -19,6 +19,10 @@ test "$size" -lt 6000000
 pip install -q "$wheel"
 # Nothing but numpy came with it.
 python -c "import dyrelu"
+
+# The command line, to compare with.
+cargo build --release --locked --quiet --manifest-path ../../Cargo.toml --bin dyrelu
+export DYRELU_PROGRAM=${CARGO_TARGET_DIR:-$PWD/../../target}/release/dyrelu
 
 pip install -q pytest onnx==1.23.2
 python -m pytest -q tests

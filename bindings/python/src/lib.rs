@@ -5,6 +5,7 @@
 mod activations;
 mod cancel;
 mod errors;
+mod explainer;
 mod images;
 mod network;
 
@@ -13,6 +14,8 @@ mod network;
 mod _dyrelu {
     #[pymodule_export]
     use super::cancel::Token;
+    #[pymodule_export]
+    use super::explainer::Explainer;
     #[pymodule_export]
     use super::network::Network;
 }

@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 use crate::activations;
 use crate::cancel::Token;
 use crate::errors::exception;
+use crate::explainer::Explainer;
 use crate::images::{Guess, Image, Source, guess};
 
 /// A network, compiled and ready to run. Any number of Python threads may run it at the same time.
@@ -54,7 +55,7 @@ impl<T> Idle<T> {
 }
 
 /// The element type, the shape and the bytes of an array in row-major order.
-type Raw<'py> = (String, Vec<usize>, PyReadonlyArray1<'py, u8>);
+pub(crate) type Raw<'py> = (String, Vec<usize>, PyReadonlyArray1<'py, u8>);
 
 /// The element type, or the name of an activation, the shape and the bytes of an array that is returned.
 type RawOutput<'py> = (String, Vec<usize>, Bound<'py, PyArray1<u8>>);
@@ -206,6 +207,12 @@ impl Network {
         Ok(found.collect())
     }
 
+    /// Starts to count what the dynamic activations do with photos.
+    fn explainer(&self, py: Python<'_>) -> PyResult<Explainer> {
+        let start = || Explainer::new(&self.model, self.threads, self.preprocess());
+        py.detach(start).map_err(|e| exception(py, &e))
+    }
+
     /// Returns the most probable classes of each image.
     fn classify(
         &self,
@@ -232,16 +239,17 @@ impl Network {
         Session::with_threads(&self.model, self.threads)
     }
 
+    fn preprocess(&self) -> Result<Preprocess> {
+        let stated = self.preprocess.clone();
+        stated.map_or_else(|| Preprocess::from_model(&self.model), Ok)
+    }
+
     fn classifier(&self) -> Result<Classifier> {
-        let preprocess = match &self.preprocess {
-            Some(preprocess) => preprocess.clone(),
-            None => Preprocess::from_model(&self.model)?,
-        };
         let labels = match &self.labels {
             Some(labels) => labels.clone(),
             None => Labels::from_model(&self.model)?,
         };
-        Classifier::with_parts(self.session()?, preprocess, labels)
+        Classifier::with_parts(self.session()?, self.preprocess()?, labels)
     }
 }
 
@@ -263,7 +271,7 @@ fn options(timeout: Option<f64>, cancel_token: Option<Bound<'_, Token>>) -> Resu
     Ok(deadline.map_or(options.clone(), |at| options.deadline(at)))
 }
 
-fn tensor((dtype, shape, data): &Raw<'_>) -> Result<Tensor> {
+pub(crate) fn tensor((dtype, shape, data): &Raw<'_>) -> Result<Tensor> {
     let known = [
         DType::F32,
         DType::F64,

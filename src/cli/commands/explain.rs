@@ -1,20 +1,9 @@
 //! `dyrelu explain`: shows what the dynamic activations of a network do with photos.
 
-mod chart;
-mod freeze;
-mod page;
-mod photos;
-mod picture;
-mod probe;
-mod statistics;
-mod tables;
-
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use self::probe::Probe;
-use self::statistics::Statistics;
 use crate::cli::support::outcome::Outcome;
 use crate::cli::support::photos::{Found, Source, Sources};
 use crate::cli::support::preparation::Preparation;
@@ -23,10 +12,11 @@ use crate::cli::support::progress::progress;
 use crate::cli::support::table::{Narrow, sentences, table};
 use crate::cli::support::values::{not_negative, positive, threads};
 use crate::cli::support::{messages, model, target};
+use dyrelu::explain::{Explainer, Summary};
 use dyrelu::format::Replacement;
 use dyrelu::format::safetensors::{WeightStorage, write as write_network};
 use dyrelu::vision::DecodeOptions;
-use dyrelu::{Error, Result, Session};
+use dyrelu::{Error, Result};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -75,9 +65,7 @@ pub fn run(arguments: Arguments) -> Result<Outcome> {
     let of_model = |e: Error| e.in_file(&arguments.model);
     let preparation = Preparation::of_argument(arguments.preprocess.clone());
     let preprocess = preparation.photos_of_model(&model).map_err(of_model)?;
-    let (probed, probe) = Probe::new(&model).map_err(of_model)?;
-    let mut session = Session::with_threads(&probed, threads(arguments.threads))?;
-    let mut statistics = Statistics::of(&probe);
+    let mut explainer = Explainer::new(&model, threads(arguments.threads)).map_err(of_model)?;
     let mut failed = false;
     let progress = progress(&arguments.photos, source.look_ahead(2), 0);
     for found in source {
@@ -94,12 +82,9 @@ pub fn run(arguments: Arguments) -> Result<Outcome> {
             }
         };
         let name = photo.name.clone();
-        let added = photo.load(&DecodeOptions::default()).and_then(|photo| {
-            let input = preprocess.apply(&photo)?;
-            let outputs = session.run(std::slice::from_ref(&input))?;
-            statistics.add(&name, &input, &probe.read(&outputs)?);
-            Ok(())
-        });
+        let added = photo
+            .load(&DecodeOptions::default())
+            .and_then(|photo| explainer.add(&name, &preprocess.apply(&photo)?));
         if let Err(e) = added {
             failed = true;
             progress.suspend(|| messages::error(e.in_file(&name)));
@@ -107,27 +92,19 @@ pub fn run(arguments: Arguments) -> Result<Outcome> {
         progress.inc(1);
     }
     progress.finish_and_clear();
-    if statistics.photos == 0 {
+    if explainer.photos() == 0 {
         return Err(Error::input("none of the photos could be used, so nothing was written"));
     }
-    let summary = statistics.summary(arguments.tolerance);
+    let summary = explainer.summary(arguments.tolerance);
     let name = arguments.model.file_name().unwrap_or_default().to_string_lossy();
-    write(
-        &arguments.out,
-        [
-            ("index.html", page::html(&name, &statistics, &summary)),
-            ("activations.csv", tables::activations(&summary)?),
-            ("coefficients.csv", tables::coefficients(&summary)?),
-        ],
-    )?;
+    write(&arguments.out, explainer.files(&name, &summary)?)?;
     if let Some(path) = &arguments.freeze {
-        let graph = model.graph().clone();
-        let (graph, frozen) = freeze::freeze(graph, &probe, &statistics, &summary)?;
+        let (graph, frozen) = explainer.freeze(&summary)?;
         write_network(&graph, None, path, WeightStorage::F32)?;
         let frozen = count(frozen, "activation");
         print(&format!("{}: {frozen} with constant coefficients\n", path.display()))?;
     }
-    print(&text(&summary, &statistics, &arguments.out))?;
+    print(&text(&summary, explainer.photos(), &arguments.out))?;
     Ok(if failed { Outcome::Partial } else { Outcome::Success })
 }
 
@@ -144,7 +121,7 @@ fn write<const N: usize>(folder: &Path, files: [(&str, String); N]) -> Result<()
     replacements.into_iter().try_for_each(Replacement::keep)
 }
 
-fn text(summary: &statistics::Summary, statistics: &Statistics, out: &Path) -> String {
+fn text(summary: &Summary, photos: usize, out: &Path) -> String {
     let header = ["activation", "form", "K", "slope <0, >1", "|offset| >0.05", "deviation", ""];
     let percent =
         |share: Option<f64>| share.map_or("-".into(), |share| format!("{:.0}%", 100.0 * share));
@@ -160,10 +137,10 @@ fn text(summary: &statistics::Summary, statistics: &Statistics, out: &Path) -> S
     text.push_str(&sentences(&format!(
         "\n{} over {}; {}",
         count(summary.activations.len(), "dynamic activation"),
-        count(statistics.photos, "photo"),
+        count(photos, "photo"),
         summary.shares()
     )));
-    text.push_str(&match statistics.photos {
+    text.push_str(&match photos {
         1 => "one photo cannot show whether coefficients depend on it: give several\n".to_string(),
         _ => format!("{fixed} are static: their coefficients hardly differ between photos\n"),
     });

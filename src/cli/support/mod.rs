@@ -1,6 +1,7 @@
 //! What several commands share: arguments, files, messages and the way of photos through a network.
 
 pub mod arrays;
+pub mod canvas;
 pub mod coco;
 pub mod interrupt;
 pub mod labels;
@@ -11,7 +12,6 @@ pub mod npy;
 pub mod numbers;
 pub mod outcome;
 pub mod photos;
-pub mod pictures;
 pub mod pipeline;
 pub mod preparation;
 pub mod print;

@@ -16,16 +16,27 @@ from ._errors import (
     ModelError,
     UnsupportedError,
 )
+from ._explain import (
+    ActivationStatistics,
+    CoefficientStatistics,
+    Explanation,
+    Histogram,
+    explain,
+)
 from ._model import DynamicActivation, Model, Port, Prediction, coefficients
 from ._torch import from_torch
 
 __all__ = [
+    "ActivationStatistics",
     "CancelToken",
     "CancelledError",
+    "CoefficientStatistics",
     "DeadlineExceededError",
     "DynamicActivation",
     "Error",
+    "Explanation",
     "FileError",
+    "Histogram",
     "InputError",
     "Model",
     "ModelError",
@@ -33,5 +44,6 @@ __all__ = [
     "Prediction",
     "UnsupportedError",
     "coefficients",
+    "explain",
     "from_torch",
 ]

@@ -110,6 +110,7 @@ class Model:
         if threads < 1:
             raise InputError(f"a run needs at least one thread, found {threads}")
         lines = None if labels is None else _lines(labels)
+        self._name = os.path.basename(path) or "a network"
         self._network = Network(path, contents, threads, preprocess, lines)
         self._inputs = _ports(self._network.inputs)
         self._outputs = _ports(self._network.outputs)
@@ -189,7 +190,7 @@ class Model:
         if top < 0:
             raise InputError(f"the number of classes is at least 0, found {top}")
         several = isinstance(images, (list, tuple))
-        given = [_image(image) for image in (images if several else [images])]
+        given = [as_image(image) for image in (images if several else [images])]
         found = self._network.classify(given, top)
         predictions = [[Prediction(*guess) for guess in guesses] for guesses in found]
         return predictions if several else predictions[0]
@@ -261,7 +262,8 @@ def _ports(parts: Iterable[tuple[str, str | None, list[int | None] | None]]) -> 
     return [port(*part) for part in parts]
 
 
-def _image(image: Any) -> Any:
+def as_image(image: Any) -> Any:
+    """Returns a path as text, the bytes of a file as they are, and anything else as an array of pixels."""
     if isinstance(image, (str, os.PathLike)):
         return os.fspath(image)
     if isinstance(image, (bytes, bytearray)):

@@ -7,13 +7,13 @@ use serde::Serialize;
 use super::measure::{Length, Runs, Statistics, Usage, measure_runs};
 use super::workload::{Arguments, synthetic_inputs};
 use crate::cli::support::outcome::Outcome;
-use crate::cli::support::pictures::svg::{Anchor, Svg};
 use crate::cli::support::print::{TextOrJson, count, print, to_json};
 use crate::cli::support::shapes::input_shapes;
 use crate::cli::support::table::{Narrow, table};
 use crate::cli::support::values::threads;
 use crate::cli::support::{messages, model};
 use dyrelu::format::Replacement;
+use dyrelu::pictures::{Anchor, Svg};
 use dyrelu::{Error, Result, Session};
 
 /// The batches that are measured, if the network takes them.

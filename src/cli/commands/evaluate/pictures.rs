@@ -3,10 +3,9 @@
 use std::path::Path;
 
 use super::report::Evaluation;
-use crate::cli::support::pictures::canvas::Canvas;
-use crate::cli::support::pictures::colours::colour;
-use crate::cli::support::pictures::svg::{Anchor, Svg};
+use crate::cli::support::canvas::Canvas;
 use dyrelu::Result;
+use dyrelu::pictures::{Anchor, Svg, colour};
 use dyrelu::vision::{DecodeOptions, Photo, Preprocess, Resize};
 
 /// The side of the confusion matrix in pixels, unless it has more classes or very few.

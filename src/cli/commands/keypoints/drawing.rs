@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::cli::support::pictures::canvas::{Canvas, Colour};
+use crate::cli::support::canvas::{Canvas, Colour};
 use crate::cli::support::search::is_photo;
 use dyrelu::vision::{KeypointDetector, Photo, Pose, Region, Skeleton};
 use dyrelu::{Error, Result};

@@ -1,6 +1,6 @@
 //! Charts over the activations of a network.
 
-use crate::cli::support::pictures::svg::{Anchor, Svg};
+use crate::pictures::{Anchor, Svg};
 
 /// Colours of lines, for readers with any colour vision.
 pub const COLOURS: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];

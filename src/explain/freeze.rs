@@ -2,8 +2,9 @@
 
 use super::probe::Probe;
 use super::statistics::{Statistics, Summary};
-use dyrelu::graph::Graph;
-use dyrelu::{Result, Tensor};
+use crate::error::Result;
+use crate::graph::Graph;
+use crate::tensor::Tensor;
 
 /// Returns the network with the mean parameters of every activation that is static, and how many are. What
 /// computed them is left out.

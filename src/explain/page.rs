@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::chart::{Series, chart, shortened};
 use super::statistics::{Figures, Histogram, Statistics, Summary};
 use super::{photos, picture};
-use crate::cli::support::pictures::svg::{Anchor, Svg, escaped};
+use crate::pictures::{Anchor, Svg, escaped};
 
 const STYLE: &str = "\
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em; color: #222 }

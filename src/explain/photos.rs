@@ -6,7 +6,7 @@ use std::fmt::Write;
 use super::chart::{COLOURS, Series, chart, shortened};
 use super::picture;
 use super::statistics::{Layer, Statistics};
-use crate::cli::support::pictures::svg::{Anchor, Svg, escaped};
+use crate::pictures::{Anchor, Svg, escaped};
 
 /// Adds a section per photo that is shown.
 pub fn add(page: &mut String, statistics: &Statistics) {

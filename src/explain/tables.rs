@@ -1,7 +1,7 @@
 //! The figures as CSV.
 
 use super::statistics::Summary;
-use dyrelu::{Error, Result};
+use crate::error::{Error, Result};
 
 /// One row per activation.
 pub fn activations(summary: &Summary) -> Result<String> {

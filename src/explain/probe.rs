@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use dyrelu::compile::DynamicActivation;
-use dyrelu::graph::{ChannelActivation, NodeId, Op, ValueId};
-use dyrelu::{Error, Model, Options, Result, Tensor};
+use crate::compile::{DynamicActivation, Options};
+use crate::error::{Error, Result};
+use crate::graph::{ChannelActivation, NodeId, Op, ValueId};
+use crate::model::Model;
+use crate::tensor::Tensor;
 
 /// The dynamic activations of a network, and which outputs of the probed network are theirs.
 pub struct Probe {

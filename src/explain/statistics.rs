@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::probe::{Probe, Reading};
-use dyrelu::Tensor;
+use crate::tensor::Tensor;
 
 /// The side of a histogram.
 pub const BINS: usize = 80;
@@ -105,6 +105,9 @@ pub struct Parameter {
     pub most: f64,
     /// The deviation between photos, as a mean over channels.
     pub between_photos: f64,
+    /// Per channel, over photos.
+    pub channel_means: Vec<f64>,
+    pub channel_deviations: Vec<f64>,
 }
 
 impl Statistics {
@@ -243,14 +246,16 @@ impl Layer {
         let channels = self.values.len() / self.parameters.len();
         let parameter = |(name, of_channels): (&String, &[Moments])| {
             let all = of_channels.iter().fold(Moments::default(), |sum, m| sum.merged(m));
-            let between: f64 = of_channels.iter().map(Moments::deviation).sum();
+            let deviations: Vec<f64> = of_channels.iter().map(Moments::deviation).collect();
             Parameter {
                 name: name.clone(),
                 mean: all.mean,
                 deviation: all.deviation(),
                 least: all.least,
                 most: all.most,
-                between_photos: between / channels as f64,
+                between_photos: deviations.iter().sum::<f64>() / channels as f64,
+                channel_means: of_channels.iter().map(|moments| moments.mean).collect(),
+                channel_deviations: deviations,
             }
         };
         let parts = self.parameters.iter().zip(self.values.chunks(channels.max(1)));

@@ -1,8 +1,8 @@
 //! Grids of numbers as pictures that a page holds.
 
 use super::statistics::{BINS, Histogram};
-use crate::cli::support::pictures::colours::colour;
-use dyrelu::Tensor;
+use crate::pictures::colour;
+use crate::tensor::Tensor;
 
 /// The counts of a histogram, by the logarithm. Empty places are white.
 pub fn of_histogram(histogram: &Histogram) -> String {
