@@ -68,6 +68,25 @@ pub fn from_bytes(dtype: DType, shape: &[usize], bytes: &[u8]) -> Result<Tensor,
     Ok(tensor?)
 }
 
+/// Returns a tensor of the elements of `parts`, which are of the type `dtype`, one after another.
+pub fn joined<'a>(
+    dtype: DType,
+    shape: &[usize],
+    parts: impl Iterator<Item = &'a Tensor> + Clone,
+) -> Result<Tensor, Failure> {
+    let elements: Option<Vec<&[f32]>> = parts.clone().map(|part| part.as_slice().ok()).collect();
+    match elements {
+        Some(elements) => from_elements(shape, elements.concat()),
+        None => from_bytes(dtype, shape, &parts.map(Tensor::bytes).collect::<Vec<_>>().concat()),
+    }
+}
+
+/// Returns a tensor of `elements`, in row-major order.
+pub fn from_elements<T: Element>(shape: &[usize], elements: Vec<T>) -> Result<Tensor, Failure> {
+    check_length(shape, size_of::<T>(), size_of_val(&elements[..]), "bytes")?;
+    Ok(Tensor::new(shape, elements)?)
+}
+
 /// Returns a tensor of the elements `values`, in row-major order, of which gRPC and JSON have fewer types than
 /// there are element types.
 pub fn from_values<T: Value>(

@@ -130,6 +130,36 @@ fn json_and_binary_tensors_give_the_bits_of_the_engine() {
 }
 
 #[test]
+fn binary_tensors_that_do_not_fit_get_a_sentence() {
+    let folder = folder();
+    let server = Server::start(folder.path(), &[]);
+    let mut client = server.client();
+    let size = size_of_val(&rows(1, 0)[..]);
+    let input = |name: &str, datatype: &str, shape: Value, size: usize| {
+        let parameters = json!({ "binary_data_size": size });
+        json!({ "name": name, "datatype": datatype, "shape": shape, "parameters": parameters })
+    };
+    let image = |datatype: &str, size: usize| input("input", datatype, json!([1, 3, 13, 11]), size);
+    for (inputs, sent, message) in [
+        (vec![image("FP32", size)], size + 1, "1 bytes of the body belong to no input"),
+        (vec![image("FP32", size + 4)], size, "1720 bytes are stated, 1716 are left"),
+        (vec![image("FP32", size - 1)], size - 1, "takes 1716 bytes, found 1715"),
+        (vec![image("FP32", size + 4)], size + 4, "takes 1716 bytes, found 1720"),
+        (vec![image("FP64", size)], size, "takes 3432 bytes, found 1716"),
+        (vec![image("FP32", size), input("x", "FP32", json!([0]), 0)], size, "no input \"x\""),
+    ] {
+        let head = body(&json!({ "inputs": inputs }));
+        let length = head.len().to_string();
+        let headers = [("Inference-Header-Content-Length", &length[..])];
+        let sent = [head, vec![0; sent]].concat();
+        let answer = client.send("POST", "/v2/models/small/infer", &headers, &sent).unwrap();
+        let found = answer.json()["error"].as_str().unwrap().to_string();
+        assert_eq!(answer.status, 400, "{found}");
+        assert!(found.contains(message), "{found} does not contain {message}");
+    }
+}
+
+#[test]
 fn requests_are_joined_and_each_gets_its_own_rows() {
     let folder = folder();
     let server = Server::start(folder.path(), &["--workers", "1", "--max-delay", "2000000"]);

@@ -147,9 +147,9 @@ pub fn join(jobs: &[Job]) -> Result<Vec<Tensor>, Failure> {
     let rows: usize = jobs.iter().map(|job| job.request.rows()).sum();
     let first = &jobs[0].request.inputs;
     let joined = first.iter().enumerate().map(|(i, input)| {
-        let parts = jobs.iter().map(|job| job.request.inputs[i].bytes());
+        let parts = jobs.iter().map(|job| &job.request.inputs[i]);
         let shape = [&[rows], &input.shape()[1..]].concat();
-        datatype::from_bytes(input.dtype(), &shape, &parts.collect::<Vec<_>>().concat())
+        datatype::joined(input.dtype(), &shape, parts)
     });
     joined.collect()
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use dyrelu::{Model, Tensor};
+use dyrelu::{DType, Model, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::body::Received;
 use crate::datatype::{self, Flat};
 use crate::failure::{Failure, Reason};
 use crate::models::Version;
@@ -91,36 +92,42 @@ pub struct Wanted {
 /// Reads the body of a request for a run of `model`.
 pub fn read(
     model: &Model,
-    body: &[u8],
-    header_length: Option<usize>,
+    body: Received,
+    head_length: Option<usize>,
 ) -> Result<Prepared<Wanted>, Failure> {
-    let (json, mut binary) = match header_length {
-        None => (body, &[][..]),
-        Some(length) => body.split_at_checked(length).ok_or_else(|| {
-            let found = body.len();
-            let message = format!("{HEADER_LENGTH} is {length}, and the body has {found} bytes");
-            Failure::invalid(message)
-        })?,
-    };
-    let message: Message = serde_json::from_slice(json)
+    if let Some(length) = head_length.filter(|&length| length > body.len()) {
+        let found = body.len();
+        let message = format!("{HEADER_LENGTH} is {length}, and the body has {found} bytes");
+        return Err(Failure::invalid(message));
+    }
+    let Received { head, tensors: mut binary } = body;
+    let message: Message = serde_json::from_slice(&head)
         .map_err(|e| Failure::invalid(format!("the request cannot be read: {e}")))?;
+    let (mut at, all) = (0, binary.bytes().len());
     let mut inputs = Vec::with_capacity(message.inputs.len());
     for input in message.inputs {
         let name = input.name;
         input.parameters.check(&name)?;
         let tensor = match (input.parameters.binary_data_size, input.data) {
-            (Some(size), None) => match binary.split_at_checked(size) {
-                Some((bytes, rest)) => {
-                    binary = rest;
-                    tensor(&input.datatype, &input.shape, |dtype, shape| {
-                        datatype::from_bytes(dtype, shape, bytes)
-                    })
-                }
-                None => {
-                    let found = binary.len();
-                    Err(Failure::invalid(format!("{size} bytes are stated, {found} are left")))
-                }
-            },
+            (Some(size), None) if size <= all - at => {
+                let first = at;
+                at += size;
+                tensor(&input.datatype, &input.shape, |dtype, shape| {
+                    let is_all = dtype == DType::F32 && size == all;
+                    match is_all.then(|| binary.take()).flatten() {
+                        Some(elements) => datatype::from_elements(shape, elements),
+                        None => {
+                            // None are left where an empty tensor follows one of all bytes.
+                            let bytes = binary.bytes().get(first..at).unwrap_or_default();
+                            datatype::from_bytes(dtype, shape, bytes)
+                        }
+                    }
+                })
+            }
+            (Some(size), None) => {
+                let found = all - at;
+                Err(Failure::invalid(format!("{size} bytes are stated, {found} are left")))
+            }
             (None, Some(json)) => tensor(&input.datatype, &input.shape, |dtype, shape| {
                 datatype::from_json(dtype, shape, json)
             }),
@@ -131,8 +138,8 @@ pub fn read(
         let tensor = tensor.map_err(|e| in_input(&name, e))?;
         inputs.push((name, tensor));
     }
-    if !binary.is_empty() {
-        let left = binary.len();
+    if at < all {
+        let left = all - at;
         return Err(Failure::invalid(format!("{left} bytes of the body belong to no input")));
     }
     let outputs = wanted(model, &message.outputs, message.parameters.binary_data_output)?;
@@ -147,7 +154,7 @@ pub fn read(
 fn tensor(
     datatype: &str,
     shape: &[i64],
-    read: impl FnOnce(dyrelu::DType, &[usize]) -> Result<Tensor, Failure>,
+    read: impl FnOnce(DType, &[usize]) -> Result<Tensor, Failure>,
 ) -> Result<Tensor, Failure> {
     read(datatype::of_name(datatype)?, &datatype::shape_of(shape)?)
 }

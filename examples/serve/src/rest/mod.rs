@@ -1,5 +1,6 @@
 //! The Open Inference Protocol over HTTP, images, and the metrics.
 
+mod body;
 mod infer;
 
 use std::sync::Arc;
@@ -13,10 +14,8 @@ use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use bytes::Bytes;
 use dyrelu::vision::{DecodeOptions, Prediction};
 use dyrelu::{DType, Port};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -129,11 +128,13 @@ async fn infer(
     body: Body,
 ) -> Answer {
     let started = Instant::now();
-    let body = read_body(&service, &headers, body).await?;
+    let head_length = number_in(&headers, &infer::HEADER_LENGTH);
+    let known = head_length.as_ref().ok().copied().flatten();
+    let body = body::read(&service, &headers, body, known).await?;
     let version = service.models.get(&target.name, target.version.as_deref())?;
-    let header_length = number_in(&headers, &infer::HEADER_LENGTH)?;
+    let head_length = head_length?;
     let model = version.model.clone();
-    let prepare = move || infer::read(&model, &body, header_length);
+    let prepare = move || infer::read(&model, body, head_length);
     let (done, wanted) = service.infer(version.clone(), prepare).await?;
     let answer = infer::answer(&version, &done.outputs, wanted);
     service.metrics.stage(Stage::Total, started.elapsed());
@@ -169,7 +170,7 @@ async fn classify(
     body: Body,
 ) -> Answer<Json<Classified>> {
     let started = Instant::now();
-    let body = read_body(&service, &headers, body).await?;
+    let body = body::read(&service, &headers, body, None).await?.head;
     let Query(query) = query.map_err(|e| Failure::invalid(e.body_text()))?;
     let version = service.models.get(&target.name, target.version.as_deref())?;
     let classifier = version.classifier.as_ref().map_err(|reason| {
@@ -202,7 +203,7 @@ struct IndexQuery {
 }
 
 async fn index(State(service): Shared, headers: HeaderMap, body: Body) -> Answer<Json<Value>> {
-    let body = read_body(&service, &headers, body).await?;
+    let body = body::read(&service, &headers, body, None).await?.head;
     let query: IndexQuery = read_json(&body)?;
     let entries = service.clone().blocking(move || service.models.index()).await?;
     let entries = entries.into_iter().filter(|entry| entry.ready || !query.ready);
@@ -226,7 +227,7 @@ async fn load(
     headers: HeaderMap,
     body: Body,
 ) -> Answer<StatusCode> {
-    let body = read_body(&service, &headers, body).await?;
+    let body = body::read(&service, &headers, body, None).await?.head;
     let query: LoadQuery = read_json(&body)?;
     if let Some(parameter) = query.parameters.keys().next() {
         let message = format!("models are loaded without parameters, found {parameter:?}");
@@ -260,41 +261,4 @@ fn read_json<T: Default + for<'a> Deserialize<'a>>(body: &[u8]) -> Answer<T> {
     }
     serde_json::from_slice(body)
         .map_err(|e| Failure::invalid(format!("the request cannot be read: {e}")))
-}
-
-/// Reads a body within the limits of size and time, before anything else is checked: many clients read no answer
-/// before they have sent all.
-async fn read_body(service: &Service, headers: &HeaderMap, body: Body) -> Answer<Bytes> {
-    let encoding = headers.get(header::CONTENT_ENCODING).filter(|&value| value != "identity");
-    if let Some(encoding) = encoding {
-        let message = format!("the body is encoded as {encoding:?}, send it as it is");
-        return Err(Failure::new(Reason::Encoding, message));
-    }
-    let started = Instant::now();
-    let (limit, time) = (service.options.max_body_bytes(), service.options.read_timeout());
-    let too_large = || {
-        let message = format!("a body may have {limit} bytes, this one has more");
-        Failure::new(Reason::TooLarge, message)
-    };
-    if number_in(headers, &header::CONTENT_LENGTH)?.is_some_and(|length| length > limit) {
-        discard(body).await;
-        return Err(too_large());
-    }
-    let read = tokio::time::timeout(time, Limited::new(body, limit).collect()).await;
-    let read = read.map_err(|_| {
-        let message = format!("the body did not arrive within {time:?}");
-        Failure::new(Reason::SlowBody, message)
-    })?;
-    let body = read.map_err(|e| match e.downcast_ref::<LengthLimitError>() {
-        Some(_) => too_large(),
-        None => Failure::new(Reason::Cancelled, format!("the body broke off: {e}")),
-    })?;
-    service.metrics.stage(Stage::Read, started.elapsed());
-    Ok(body.to_bytes())
-}
-
-/// Reads a body that is refused, for a moment.
-async fn discard(mut body: Body) {
-    let all = async { while let Some(Ok(_)) = body.frame().await {} };
-    let _ = tokio::time::timeout(Duration::from_secs(2), all).await;
 }
