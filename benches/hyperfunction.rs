@@ -120,7 +120,10 @@ impl Second {
             1 => 1,
             _ => (width / COEFFICIENTS_OF_BATCH).clamp(1, 16),
         };
-        let blocks = Blocks::new(y, Cut { images: 1, rows, width, row_blocks: 1, column_blocks });
+        let blocks = Blocks::new(
+            y,
+            Cut { images: 1, rows, width, row_blocks: 1, column_blocks, row_unit: 1 },
+        );
         while let Some(mut block) = blocks.next() {
             coefficients(Isa::get(), &self.ours, hidden, &mut block, work);
         }

@@ -28,13 +28,15 @@ pub struct Cut {
     pub row_blocks: usize,
     /// Blocks that the columns fall into.
     pub column_blocks: usize,
+    /// Rows are cut at multiples of this, as long as every block has some.
+    pub row_unit: usize,
 }
 
 impl Cut {
     /// Returns a cut into blocks of whole rows, which have about `elements` elements.
     pub fn in_rows(images: usize, rows: usize, width: usize, elements: usize) -> Self {
         let row_blocks = (rows * width / elements).clamp(1, rows.max(1));
-        Cut { images, rows, width, row_blocks, column_blocks: 1 }
+        Cut { images, rows, width, row_blocks, column_blocks: 1, row_unit: 1 }
     }
 
     /// The number of blocks.
@@ -42,9 +44,25 @@ impl Cut {
         self.images * self.row_blocks * self.column_blocks
     }
 
-    /// The most rows that a block has.
+    /// Returns a number of rows that no block exceeds.
     pub fn most_rows(&self) -> usize {
-        self.rows.div_ceil(self.row_blocks)
+        let most = self.rows.div_ceil(self.row_blocks).saturating_add(self.unit() - 1);
+        most.min(self.rows)
+    }
+
+    /// Returns the multiple at which rows are cut.
+    fn unit(&self) -> usize {
+        let has_enough =
+            self.row_unit.checked_mul(self.row_blocks).is_some_and(|least| least <= self.rows);
+        if has_enough { self.row_unit.max(1) } else { 1 }
+    }
+
+    /// The rows of an image that belong to a block of rows.
+    fn rows_of(&self, block: usize) -> Range<usize> {
+        let unit = self.unit();
+        let at = |i: usize| i * self.rows / self.row_blocks / unit * unit;
+        let end = if block + 1 == self.row_blocks { self.rows } else { at(block + 1) };
+        at(block)..end
     }
 
     fn columns(&self, block: usize) -> Range<usize> {
@@ -201,7 +219,6 @@ impl<'a> Blocks<'a> {
         let (column_block, of_image) =
             (taken / (images * row_blocks), taken % (images * row_blocks));
         let (image, row_block) = (of_image / row_blocks, of_image % row_blocks);
-        let at = |i: usize| i * rows / row_blocks;
         let columns = self.cut.columns(column_block);
         let sums = self.sums.map(|(sums, sums_width)| {
             let columns = if sums_width == width { columns.clone() } else { 0..sums_width };
@@ -214,7 +231,7 @@ impl<'a> Blocks<'a> {
                 part
             }
         });
-        let rows_of_block = at(row_block)..at(row_block + 1);
+        let rows_of_block = self.cut.rows_of(row_block);
         let products = self.products.as_ref().map(|plane| {
             let first = image * plane.per_image + rows_of_block.start * plane.per_row;
             // SAFETY: no other block has these rows, and this one is handed out once; `with_products`
@@ -431,16 +448,30 @@ mod tests {
     }
 
     #[test]
+    fn rows_are_cut_at_multiples_of_the_unit_if_there_are_enough() {
+        let starts = |rows: usize, row_blocks: usize| -> Vec<usize> {
+            let (images, width, column_blocks, row_unit) = (1, 8, 1, 12);
+            let cut = Cut { images, rows, width, row_blocks, column_blocks, row_unit };
+            (0..row_blocks).map(|block| cut.rows_of(block).start).collect()
+        };
+        assert_eq!(starts(49, 2), [0, 24]);
+        assert_eq!(starts(196, 4), [0, 48, 96, 144]);
+        assert_eq!(starts(20, 2), [0, 10]);
+    }
+
+    #[test]
     #[should_panic(expected = "Cut")]
     fn products_of_rows_that_are_cut() {
-        let cut = Cut { images: 1, rows: 2, width: 32, row_blocks: 1, column_blocks: 2 };
+        let cut =
+            Cut { images: 1, rows: 2, width: 32, row_blocks: 1, column_blocks: 2, row_unit: 1 };
         let _ = Blocks::new(&mut [0.0; 64], cut).with_products(&mut [0.0; 8], 32);
     }
 
     #[test]
     #[should_panic(expected = "Cut")]
     fn products_that_are_too_few() {
-        let cut = Cut { images: 2, rows: 9, width: 8, row_blocks: 3, column_blocks: 1 };
+        let cut =
+            Cut { images: 2, rows: 9, width: 8, row_blocks: 3, column_blocks: 1, row_unit: 1 };
         let _ = Blocks::new(&mut [0.0; 144], cut).with_products(&mut [0.0; 18], 8);
     }
 
@@ -452,10 +483,16 @@ mod tests {
 
     #[test]
     fn blocks_cover_the_map_once() {
-        for (images, rows, width, row_blocks, column_blocks) in
-            [(1, 1, 8, 1, 1), (2, 49, 40, 2, 2), (3, 7, 16, 7, 1), (1, 5, 1000, 3, 16)]
-        {
-            let cut = Cut { images, rows, width, row_blocks, column_blocks };
+        for (images, rows, width, row_blocks, column_blocks, row_unit) in [
+            (1, 1, 8, 1, 1, 1),
+            (2, 49, 40, 2, 2, 1),
+            (3, 7, 16, 7, 1, 1),
+            (1, 5, 1000, 3, 16, 1),
+            (2, 49, 40, 2, 2, 12),
+            (1, 100, 8, 9, 1, 12),
+            (1, 784, 16, 16, 1, 12),
+        ] {
+            let cut = Cut { images, rows, width, row_blocks, column_blocks, row_unit };
             let mut map = vec![0f32; images * rows * width];
             let mut sums = vec![0f32; images * row_blocks * width];
             let blocks = Blocks::new(&mut map, cut).with_sums(&mut sums, width).with_shares(3);

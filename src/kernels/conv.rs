@@ -10,6 +10,7 @@ use super::Window;
 use super::block::Block;
 use super::epilogue::Epilogue;
 use super::fits::input_len;
+use super::narrow_product::narrow_product;
 use super::packing::{PartSize, Unaligned, fill_bias, pack_alone};
 use super::product::{
     MOST_ZEROS, OUTSIDE, Packed, PackedView, Rows, fill_panels, fill_panels_transposed,
@@ -241,15 +242,21 @@ pub(super) fn conv_with(
         scalar_products(isa, x.data, single, epilogue, block);
     } else if let Some(prologue) = prologue {
         assert!(window.is_pointwise() && x.layout == Layout::Nhwc);
+        let all = block.rows();
+        let part = prologue.rows(all.clone(), width);
+        let from = &x.data[all.start * width..all.end * width];
+        let done = narrow_product(isa, from, Some(&part), weights.packed, epilogue, block);
+        let (rows, block) = (rows - done, &mut block.part(all.start + done..all.end));
+        if rows == 0 {
+            return;
+        }
         // The rows come first, because a workspace starts on a cache line.
         let (work, offsets) = work.split_at_mut(rows * width);
         let offsets: &mut [u32] = bytemuck::cast_slice_mut(&mut offsets[..rows]);
         for (i, offset) in offsets.iter_mut().enumerate() {
             *offset = (i * width) as u32;
         }
-        let first = block.rows().start;
-        let part = prologue.rows(first..block.rows().end, width);
-        let from = &x.data[first * width..block.rows().end * width];
+        let (part, from) = (part.rows(done..done + rows, width), &from[done * width..]);
         transform(isa, from, &part, &mut Block::whole(work, width));
         let rows = Rows { base: work, offsets, depth: weights.channels, step: 1 };
         product_with(isa, rows, weights.packed, epilogue, block);
@@ -267,6 +274,18 @@ pub(super) fn conv_with(
         product_with(isa, rows, weights.packed, epilogue, block);
     } else {
         assert!(x.layout == Layout::Nhwc && x.data.len() < OUTSIDE as usize);
+        let all = block.rows();
+        let done = match window.is_pointwise() {
+            true => {
+                let from = &x.data[all.start * width..all.end * width];
+                narrow_product(isa, from, None, weights.packed, epilogue, block)
+            }
+            false => 0,
+        };
+        let (rows, block) = (rows - done, &mut block.part(all.start + done..all.end));
+        if rows == 0 {
+            return;
+        }
         let taps = window.kernel[0] * window.kernel[1];
         let offsets: &mut [u32] = bytemuck::cast_slice_mut(&mut work[..rows * taps]);
         if window.is_pointwise() {

@@ -3,6 +3,8 @@
 
 mod two_pieces;
 
+pub(super) use two_pieces::TwoPieces;
+
 use super::activation::{Activation, activate, clamp, each, hard_swish};
 use super::place::Place;
 use crate::simd::{LANES, Simd, times_sigmoid};

@@ -426,8 +426,14 @@ mod tests {
                 let operands = operands(&x, width, heads, interleaved);
                 let run = |row_blocks: usize| {
                     let result = padded(count * channels);
-                    let cut =
-                        Cut { images: 1, rows: keys, width: result, row_blocks, column_blocks: 1 };
+                    let cut = Cut {
+                        images: 1,
+                        rows: keys,
+                        width: result,
+                        row_blocks,
+                        column_blocks: 1,
+                        row_unit: 1,
+                    };
                     let mut y = Guarded::unwritten(keys * result);
                     let blocks = Blocks::new(&mut y, cut);
                     while let Some(mut block) = blocks.next() {

@@ -26,6 +26,7 @@ pub mod layer_norm;
 pub mod layout;
 pub mod local_response;
 pub mod max_affine;
+mod narrow_product;
 pub mod normalisation;
 mod packing;
 pub mod pixels;

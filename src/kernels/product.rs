@@ -287,7 +287,7 @@ impl Vectorised for Product<'_, '_, '_> {
 
 /// The most rows of a register tile of `V` vectors: of one vector twice as many as of two, up to twelve, of
 /// three at most four.
-const fn most_rows<S: Simd, const V: usize>() -> usize {
+pub(super) const fn most_rows<S: Simd, const V: usize>() -> usize {
     match V {
         1 if S::TILE_ROWS <= 6 => 2 * S::TILE_ROWS,
         3 if S::TILE_ROWS > 4 => 4,

@@ -270,7 +270,7 @@ mod tests {
             let pixels = rows * per_row;
             let mut plane = vec![f32::NAN; images * padded(pixels)];
             let row_blocks = rows.min(2);
-            let cut = Cut { images, rows, width, row_blocks, column_blocks: 1 };
+            let cut = Cut { images, rows, width, row_blocks, column_blocks: 1, row_unit: 1 };
             let x = map.clone();
             let blocks = Blocks::new(&mut map, cut).with_products(&mut plane, depth);
             while let Some(mut block) = blocks.next() {
@@ -304,7 +304,8 @@ mod tests {
     fn products_with_weights_of_another_depth() {
         let layer = SingleOutput { weight: Aligned::from(&[1f32; 16][..]).into(), bias: 0.0 };
         let (mut map, mut plane) = ([1f32; 64], [0f32; 8]);
-        let cut = Cut { images: 1, rows: 8, width: 8, row_blocks: 1, column_blocks: 1 };
+        let cut =
+            Cut { images: 1, rows: 8, width: 8, row_blocks: 1, column_blocks: 1, row_unit: 1 };
         let blocks = Blocks::new(&mut map, cut).with_products(&mut plane, 8);
         scalar_products_of(Isa::get(), &layer, &mut blocks.next().unwrap());
     }

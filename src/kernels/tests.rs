@@ -6,6 +6,7 @@ mod dynamic_conv;
 mod grouped;
 mod interpolate;
 mod local_response;
+mod narrow;
 mod normalisation;
 mod sample;
 mod sound;
@@ -292,7 +293,7 @@ fn dense_convolutions(isa: Isa) {
                 };
                 let (row_blocks, column_blocks) =
                     (rows.min(1 + e % 3), (width / COLUMN_UNIT).clamp(1, 1 + e % 2));
-                let cut = Cut { images: 1, rows, width, row_blocks, column_blocks };
+                let cut = Cut { images: 1, rows, width, row_blocks, column_blocks, row_unit: 1 };
                 for &layout in layouts {
                     let case = format!(
                         "window {i}, {channels} to {outputs}, epilogue {e}, {layout:?}, {}",
@@ -347,8 +348,14 @@ fn depthwise_convolutions(isa: Isa) {
             for (e, epilogue) in extras.epilogues().iter().enumerate() {
                 let row_blocks = w.output[0].min(1 + e % 3);
                 let line = w.output[1] * width;
-                let cut =
-                    Cut { images: 1, rows: w.output[0], width: line, row_blocks, column_blocks: 1 };
+                let cut = Cut {
+                    images: 1,
+                    rows: w.output[0],
+                    width: line,
+                    row_blocks,
+                    column_blocks: 1,
+                    row_unit: 1,
+                };
                 let case = format!("window {i}, {channels} channels, epilogue {e}, {}", isa.name());
                 let mut y = Guarded::unwritten(rows * width);
                 let mut sums = Guarded::unwritten(row_blocks * width);
@@ -387,7 +394,7 @@ fn transformations(isa: Isa) {
                 finished(epilogue, x[row * channels + c].into(), row, c, width)
             };
             let row_blocks = rows.min(2);
-            let cut = Cut { images: 1, rows, width, row_blocks, column_blocks: 1 };
+            let cut = Cut { images: 1, rows, width, row_blocks, column_blocks: 1, row_unit: 1 };
             for in_place in [false, true] {
                 let mut y = if in_place {
                     Guarded::from_numbers(&map)
@@ -571,6 +578,7 @@ fn hyperfunctions(isa: Isa) {
                     width,
                     row_blocks: 1,
                     column_blocks: (width / COLUMN_UNIT).clamp(1, 2),
+                    row_unit: 1,
                 };
                 let blocks = Blocks::new(&mut y, cut);
                 while let Some(mut block) = blocks.next() {

@@ -515,7 +515,8 @@ mod tests {
                 after: Some(&after),
                 ..Epilogue::NONE
             };
-            let cut = Cut { images: 1, rows: pixels, width: row, row_blocks, column_blocks };
+            let cut =
+                Cut { images: 1, rows: pixels, width: row, row_blocks, column_blocks, row_unit: 1 };
             let direct = ConvWeights::new(&weight, Some(&bias), outputs, channels);
             let fast = WinogradWeights::new(&weight, Some(&bias), outputs, channels);
             let run = |by_winograd: bool| {

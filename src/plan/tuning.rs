@@ -29,6 +29,12 @@ pub(super) const ELEMENTS_PER_BLOCK: usize = 16 * 1024;
 /// `cargo bench --bench kernels -- pointwise`.
 pub(super) const ROWS_PER_BLOCK: usize = 48;
 
+/// Rows of matrix products are cut at multiples of this, the most rows that a register tile has.
+///
+/// Blocks of 49 rows would have tiles of nine and ten rows, or one row left over.
+/// `cargo bench --bench networks`.
+pub(super) const ROW_UNIT: usize = 12;
+
 /// Rows per block of a matrix product with few rows. A matrix with fewer than twice as many is one
 /// block.
 ///

@@ -63,7 +63,7 @@ impl Epilogue<'_> {
         // SAFETY: the caller guarantees so many rows of a vector at `from` and at the place, and that the
         // coefficients and the attention fit it.
         unsafe {
-            let column = TwoPieces {
+            let column = Column {
                 pieces: [self.piece(s, 0, 2, 0, &place), self.piece(s, 1, 2, 0, &place)],
                 attention: self.attention.map(|pi| pi.as_ptr().add(place.row)),
                 clamp: self.clamp,
@@ -84,7 +84,7 @@ impl Epilogue<'_> {
 /// A vector of columns to which a max-affine function of two pieces is applied. A copy of what the
 /// epilogue says about it: stores to the map cannot change it, so that it stays in registers.
 #[derive(Clone, Copy)]
-struct TwoPieces<S: Simd> {
+struct Column<S: Simd> {
     pieces: [(S::Vector, S::Vector); 2],
     attention: Option<*const f32>,
     clamp: Option<[f32; 2]>,
@@ -94,14 +94,14 @@ struct TwoPieces<S: Simd> {
     width: usize,
 }
 
-impl<S: Simd> TwoPieces<S> {
+impl<S: Simd> Column<S> {
     /// Computes `M` rows from `row` on.
     ///
     /// # Safety
     /// The rows are readable at `from` and writable at `to`, and the attention has them.
     #[inline(always)]
     unsafe fn rows<const M: usize>(self, s: S, row: usize) {
-        let TwoPieces { pieces, attention, clamp: bounds, from, to, width } = self;
+        let Column { pieces, attention, clamp: bounds, from, to, width } = self;
         // SAFETY: as the caller guarantees.
         unsafe {
             let mut x: [[S::Vector; 1]; M] = load_rows(s, from.add(row * width), width);
@@ -116,5 +116,40 @@ impl<S: Simd> TwoPieces<S> {
                 s.store(to.add((row + m) * width), x);
             }
         }
+    }
+}
+
+/// A max-affine function of two pieces with nothing but an attention and a clamp, to be applied to a few
+/// vectors at a time.
+#[derive(Clone, Copy)]
+pub(in crate::kernels) struct TwoPieces<'a>(Epilogue<'a>);
+
+impl<'a> Epilogue<'a> {
+    /// Returns the epilogue as a max-affine function of two pieces, if it is one with nothing but an
+    /// attention and a clamp.
+    pub(in crate::kernels) fn two_pieces(&self) -> Option<TwoPieces<'a>> {
+        let is_alone = self.before.is_none() && self.after.is_none();
+        let is_max_affine = matches!(self.activation, Activation::MaxAffine { k: 2 });
+        (is_alone && is_max_affine).then_some(TwoPieces(*self))
+    }
+}
+
+impl TwoPieces<'_> {
+    /// Applies the function to a vector of each of `M` rows: those from `row` on, at `column`.
+    ///
+    /// # Safety
+    /// The epilogue fits maps of rows of `width` elements that have these rows and this vector.
+    #[inline(always)]
+    pub(in crate::kernels) unsafe fn apply<S: Simd, const M: usize>(
+        &self,
+        s: S,
+        x: &mut [[S::Vector; 1]; M],
+        width: usize,
+        row: usize,
+        column: usize,
+    ) {
+        let place = Place { to: std::ptr::null_mut(), sums: None, row, column, width };
+        // SAFETY: the caller guarantees the coefficients and the attention; nothing is stored.
+        unsafe { self.0.apply_quick(s, x, &place) };
     }
 }

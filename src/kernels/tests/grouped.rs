@@ -45,7 +45,7 @@ fn convolutions_in_groups(isa: Isa) {
             // Every seventh epilogue: dense convolutions, which share the code, are tested with all.
             for (e, epilogue) in extras.epilogues().iter().enumerate().skip(i).step_by(11) {
                 let row_blocks = rows.min(1 + e % 3);
-                let cut = Cut { images: 1, rows, width, row_blocks, column_blocks: 1 };
+                let cut = Cut { images: 1, rows, width, row_blocks, column_blocks: 1, row_unit: 1 };
                 let case = format!("window {i}, {groups:?}, epilogue {e}, {}", isa.name());
                 let mut y = Guarded::unwritten(rows * width);
                 let mut sums = Guarded::unwritten(row_blocks * width);

@@ -28,6 +28,7 @@ fn interpolated_maps(isa: Isa) {
                 width: size[1] * width,
                 row_blocks: size[0].min(2),
                 column_blocks: 1,
+                row_unit: 1,
             };
             let neighbours = |line, column, part| {
                 let mut sample = Neighbours::none(0.25);

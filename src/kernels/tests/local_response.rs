@@ -12,7 +12,14 @@ fn normalised_maps(isa: Isa) {
                 let (pixels, width) = (5, padded(channels));
                 let x = wave(pixels * channels, 0.37);
                 let (data, mut y) = (padded_rows(&x, channels), Guarded::unwritten(pixels * width));
-                let cut = Cut { images: 1, rows: pixels, width, row_blocks: 2, column_blocks: 1 };
+                let cut = Cut {
+                    images: 1,
+                    rows: pixels,
+                    width,
+                    row_blocks: 2,
+                    column_blocks: 1,
+                    row_unit: 1,
+                };
                 let mut workspace = vec![f32::NAN; op.workspace(channels)];
                 let blocks = Blocks::new(&mut y, cut);
                 while let Some(mut block) = blocks.next() {

@@ -37,6 +37,7 @@ fn sampled_maps(isa: Isa) {
                     width: output[1] * width,
                     row_blocks,
                     column_blocks: 1,
+                    row_unit: 1,
                 };
                 let blocks = Blocks::new(&mut y, cut);
                 while let Some(mut block) = blocks.next() {

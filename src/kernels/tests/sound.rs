@@ -62,7 +62,7 @@ fn rows_outside_of_a_block() {
 #[should_panic(expected = "are too large")]
 fn a_cut_of_more_than_can_be_counted() {
     let (images, rows) = (1 << 32, 1 << 32);
-    let cut = Cut { images, rows, width: 16, row_blocks: 1, column_blocks: 1 };
+    let cut = Cut { images, rows, width: 16, row_blocks: 1, column_blocks: 1, row_unit: 1 };
     Blocks::new(&mut [], cut);
 }
 

@@ -44,7 +44,14 @@ fn products_of_every_height_and_width(isa: Isa) {
             let extras = Extras::new(rows, outputs);
             for (e, epilogue) in epilogues(&extras).iter().enumerate() {
                 let run = |row_blocks: usize| {
-                    let cut = Cut { images: 1, rows, width: outputs, row_blocks, column_blocks: 1 };
+                    let cut = Cut {
+                        images: 1,
+                        rows,
+                        width: outputs,
+                        row_blocks,
+                        column_blocks: 1,
+                        row_unit: 1,
+                    };
                     let mut y = Guarded::unwritten(rows * outputs);
                     let mut sums = Guarded::unwritten(row_blocks * outputs);
                     let mut work = Guarded::unwritten(packed.workspace(rows, false));
@@ -116,6 +123,7 @@ fn depthwise_convolutions_of_every_width(isa: Isa) {
                     width: line,
                     row_blocks: 1,
                     column_blocks: 1,
+                    row_unit: 1,
                 };
                 let blocks = Blocks::new(&mut y, cut).with_sums(&mut sums, channels);
                 while let Some(mut block) = blocks.next() {

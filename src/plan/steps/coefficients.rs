@@ -48,7 +48,14 @@ impl Primitive for CoefficientsPrimitive {
             1 => shares.clamp(1, MOST_COEFFICIENT_BLOCKS),
             _ => (width / COEFFICIENTS_PER_BATCH_BLOCK).max(shares).clamp(1, MOST_COLUMN_BLOCKS),
         };
-        let cut = Cut { images: 1, rows: extent.images, width, row_blocks: 1, column_blocks };
+        let cut = Cut {
+            images: 1,
+            rows: extent.images,
+            width,
+            row_blocks: 1,
+            column_blocks,
+            row_unit: 1,
+        };
         let [Some(y), _] = arguments.outputs else { return Ok(()) };
         let macs = cut.rows * width * self.layer.hidden();
         arguments.workers.compute_blocks(y, None, cut, macs, |block, workspace| {

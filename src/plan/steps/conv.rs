@@ -10,7 +10,7 @@ use crate::kernels::conv::{ConvWeights, Image, conv};
 use crate::plan::map::{Extent, MapView};
 use crate::plan::tuning::{
     COLUMNS_PER_BLOCK, FEW_ROWS, MACS_CUT_BY_COLUMNS, MOST_COLUMN_BLOCKS, MOST_GATHERED_PIXELS,
-    ROWS_PER_BLOCK,
+    ROW_UNIT, ROWS_PER_BLOCK,
 };
 use crate::tensor::Layout;
 
@@ -46,7 +46,7 @@ impl ConvPrimitive {
             cut.column_blocks = 1;
         }
         if self.reads_nchw() && (ROWS_PER_BLOCK..=MOST_GATHERED_PIXELS).contains(&output.width) {
-            cut.row_blocks = output.height;
+            (cut.row_blocks, cut.row_unit) = (output.height, 1);
         }
         cut
     }
@@ -55,7 +55,7 @@ impl ConvPrimitive {
 /// Cuts `images` matrices of `rows` rows and `width` columns, each element of which is a sum of
 /// `length` products.
 ///
-/// Every block reads all weights of its columns. Few rows are therefore cut into fewer blocks, and
+/// Rows are cut where register tiles end. Every block reads all weights of its columns. Few rows are therefore cut into fewer blocks, and
 /// very few rows are cut by columns instead.
 pub(super) fn cut_matrix(images: usize, rows: usize, width: usize, length: usize) -> Cut {
     let row_blocks = match rows {
@@ -69,7 +69,7 @@ pub(super) fn cut_matrix(images: usize, rows: usize, width: usize, length: usize
         }
         _ => 1,
     };
-    Cut { images, rows, width, row_blocks, column_blocks }
+    Cut { images, rows, width, row_blocks, column_blocks, row_unit: ROW_UNIT }
 }
 
 impl Primitive for ConvPrimitive {

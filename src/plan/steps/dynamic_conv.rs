@@ -27,7 +27,7 @@ impl Primitive for PackPrimitive {
         let (images, width) = (output.images, output.image());
         let kernel = self.packer.kernel();
         let [Some(y), _] = arguments.outputs else { return Ok(()) };
-        let cut = Cut { images, rows: 1, width, row_blocks: 1, column_blocks: 1 };
+        let cut = Cut { images, rows: 1, width, row_blocks: 1, column_blocks: 1, row_unit: 1 };
         arguments.workers.compute_blocks(y, None, cut, output.len(), |block, _| {
             let weights = &weights.image(block.image())[..kernel.weights()];
             let packed = &mut block.row(0)[..kernel.packed()];

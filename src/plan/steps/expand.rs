@@ -68,7 +68,14 @@ impl ExpandPrimitive {
     fn cut(output: Extent) -> Cut {
         let width = output.width * output.stride();
         let row_blocks = EXPAND_ROW_BLOCKS.min(output.height).max(1);
-        Cut { images: output.images, rows: output.height, width, row_blocks, column_blocks: 1 }
+        Cut {
+            images: output.images,
+            rows: output.height,
+            width,
+            row_blocks,
+            column_blocks: 1,
+            row_unit: 1,
+        }
     }
 
     /// Returns the size of the map between, which has the images and channels of `like`.

@@ -44,7 +44,7 @@ impl HeadsPrimitive {
         let rows = output.pixels();
         let row_blocks = rows.div_ceil(ROWS_PER_BLOCK).max(1);
         let (images, width) = (output.images, output.stride());
-        Cut { images, rows, width, row_blocks, column_blocks: 1 }
+        Cut { images, rows, width, row_blocks, column_blocks: 1, row_unit: 1 }
     }
 
     fn heads(&self, keys: usize) -> Heads {

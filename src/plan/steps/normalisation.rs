@@ -33,7 +33,14 @@ impl Primitive for GroupCoefficientsPrimitive {
         };
         // An image is one block, because sums over it have one order.
         let width = output.image();
-        let cut = Cut { images: output.images, rows: 1, width, row_blocks: 1, column_blocks: 1 };
+        let cut = Cut {
+            images: output.images,
+            rows: 1,
+            width,
+            row_blocks: 1,
+            column_blocks: 1,
+            row_unit: 1,
+        };
         let macs = 2 * x.extent.len();
         let [Some(y), _] = arguments.outputs else { return Ok(()) };
         arguments.workers.compute_blocks(y, None, cut, macs, |block, _| {

@@ -32,7 +32,7 @@ impl WinogradPrimitive {
             1 => (width / COLUMNS_PER_BLOCK).clamp(1, MOST_TILE_COLUMN_BLOCKS),
             _ => 1,
         };
-        Cut { images, rows: output.pixels(), width, row_blocks, column_blocks }
+        Cut { images, rows: output.pixels(), width, row_blocks, column_blocks, row_unit: 1 }
     }
 }
 
