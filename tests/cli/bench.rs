@@ -210,3 +210,20 @@ fn bench_refuses_photos_that_it_cannot_measure() {
     }
     dyrelu(&["bench", "--preprocess", "imagenet"]).arg(&model).assert().code(2);
 }
+
+#[test]
+fn bench_refuses_more_threads_than_a_session_can_have() {
+    let f = Fixture::new();
+    let model = f.path("colours.safetensors");
+    let most = usize::MAX.to_string();
+    for arguments in [
+        ["--streams", "100000"].as_slice(),
+        &["--streams", &most, "--threads", "2"],
+        &["--streams", "2", "--rate", "10", "--threads", "513"],
+        &["--sweep", "--threads", "1025"],
+    ] {
+        let mut command = dyrelu(&["bench", "--size", "8"]);
+        let errors = stderr(&command.args(arguments).arg(&model).assert().code(2));
+        assert!(errors.contains(": at most 1024 threads in all"), "{arguments:?}: {errors}");
+    }
+}

@@ -103,6 +103,7 @@ pub fn run(arguments: Arguments) -> Result<Outcome> {
     for target in [&arguments.trace, &arguments.chart].into_iter().flatten() {
         target::check_file(target)?;
     }
+    arguments.check_threads()?;
     if arguments.sweep {
         return sweep::run(&arguments);
     }

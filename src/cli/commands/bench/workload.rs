@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use super::measure::Length;
-use crate::cli::support::print::TextOrJson;
+use crate::cli::support::print::{TextOrJson, count};
 use crate::cli::support::shapes::input_shapes;
 use crate::cli::support::values::{not_negative, positive, threads};
 use crate::cli::support::{arrays, model};
+use dyrelu::plan::MOST_THREADS;
 use dyrelu::{DType, Error, Model, Port, Result, Tensor};
 
 #[derive(clap::Args)]
@@ -137,6 +138,19 @@ impl Arguments {
 
     pub fn threads_per_stream(&self) -> usize {
         self.threads.unwrap_or_else(|| (threads(None) / self.streams).max(1))
+    }
+
+    /// Checks that all streams together have no more threads than a session can have.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Input`](dyrelu::ErrorKind::Input) if they have more.
+    pub fn check_threads(&self) -> Result<()> {
+        let (streams, threads) = (self.streams, self.threads_per_stream());
+        if streams.saturating_mul(threads) <= MOST_THREADS {
+            return Ok(());
+        }
+        let [streams, threads] = [count(streams, "stream"), count(threads, "thread")];
+        Err(Error::input(format!("{streams} of {threads}: at most {MOST_THREADS} threads in all")))
     }
 
     /// The size of free axes.
