@@ -50,6 +50,10 @@ fn bench_measures_streams_and_compares() {
     assert!(errors.contains("the old measurement is of inputs [[1, 3, 8, 8]]"), "{errors}");
     let errors = stderr(&bench(&["--shape", "y=1x3x8x8"]).code(2));
     assert!(errors.contains("no input \"y\"; the network has [\"x\"]"), "{errors}");
+    for rate in [&[][..], &["--rate", "100"]] {
+        let errors = stderr(&bench(&[&["--shape", "x=0x3x8x8"], rate].concat()).code(2));
+        assert!(errors.contains("no image in an input of shape [0, 3, 8, 8]"), "{errors}");
+    }
     let mut command = dyrelu(&["bench", "--streams", "3", "--runs", "4", "--warmup", "0"]);
     let run = command.args(["--size", "8", "--format", "json"]).arg(&model).assert().code(0);
     let m: serde_json::Value = serde_json::from_str(&stdout(&run)).unwrap();

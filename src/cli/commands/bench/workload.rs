@@ -170,10 +170,19 @@ impl Arguments {
     }
 
     /// The inputs: those of --input, or synthetic ones.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Input`](dyrelu::ErrorKind::Input) if they have no image, because times are per image.
     pub fn inputs(&self, model: &Model) -> Result<Vec<Tensor>> {
-        match self.input.as_slice() {
-            [] => synthetic_inputs(&self.shapes(model)?, model),
-            files => files.iter().map(|file| arrays::read(file)).collect(),
+        let inputs: Vec<Tensor> = match self.input.as_slice() {
+            [] => synthetic_inputs(&self.shapes(model)?, model)?,
+            files => files.iter().map(|file| arrays::read(file)).collect::<Result<_>>()?,
+        };
+        match inputs.first().map(Tensor::shape) {
+            Some(shape @ [0, ..]) => Err(Error::input(format!(
+                "there is no image in an input of shape {shape:?}; its first size must be at least 1"
+            ))),
+            _ => Ok(inputs),
         }
     }
 
