@@ -207,6 +207,7 @@ fn bench_refuses_photos_that_it_cannot_measure() {
         (bench(&model, &f.path("empty"), &[]), "empty"),
         (bench(&model, &f.path("nowhere"), &[]), "nowhere"),
         (bench(&map, &photo, &["--preprocess", "imagenet"]), "the network is no classifier"),
+        (bench(&model, &photo, &["--batch", &usize::MAX.to_string()]), "is too large"),
         (bench(&model, &photo, &["--size", "8"]), "cannot be used with"),
         (bench(&model, &photo, &["--streams", "2"]), "cannot be used with"),
     ] {

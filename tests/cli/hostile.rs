@@ -67,6 +67,9 @@ fn numbers_out_of_range_are_refused() {
     let photo = f.photo("a.png", [1, 2, 3]);
     let errors = stderr(&f.classify(&["--threads", "100000"], &[&photo]).code(2));
     assert!(errors.contains("at most 1024 threads"), "{errors}");
+    // No batch is too large for the photos that there are.
+    let most = usize::MAX.to_string();
+    f.classify(&["--threads", "1", "--batch", &most], &[&photo, &photo]).code(0);
 }
 
 #[test]

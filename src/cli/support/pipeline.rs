@@ -74,10 +74,11 @@ pub fn run(
     mut each: impl FnMut(Event) -> Result<()>,
 ) -> Result<()> {
     let readers = classifiers.len().clamp(2, 16);
+    let photos_in_batches = classifiers.len().saturating_mul(settings.batch);
     let source: Photos = Box::new(source);
     let pipeline = Arc::new(Pipeline {
         source: Mutex::new(source.enumerate()),
-        limit: BATCHES_ON_THEIR_WAY * classifiers.len() * settings.batch + readers,
+        limit: photos_in_batches.saturating_mul(BATCHES_ON_THEIR_WAY).saturating_add(readers),
         settings,
         stages: stages.clone(),
         queue: Mutex::new(Queue { readers, ..Queue::default() }),

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::measure::{Difference, Length, Period, Statistics, Usage};
 use super::record::{Old, Origin, Photos};
-use super::workload::Arguments;
+use super::workload::{Arguments, num_elements};
 use crate::cli::support::outcome::Outcome;
 use crate::cli::support::photos::{Contents, Found, Input, Source, Sources};
 use crate::cli::support::pipeline::{self, Event, Settings, StageTimes, Stages};
@@ -64,6 +64,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
     let bytes = files.iter().filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum();
     let photos = Photos { count: files.len(), bytes, preprocess: preprocess.clone() };
     let shapes = preprocess.size().map(|[h, w]| vec![arguments.batch, 3, h as usize, w as usize]);
+    num_elements(shapes.as_deref().unwrap_or(&[arguments.batch]))?;
     let shapes = shapes.into_iter().collect();
     let origin = Origin::new(path, shapes, &arguments.engine, arguments.warmup())?;
     let origin = origin.with_photos(photos);

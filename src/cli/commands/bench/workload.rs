@@ -210,13 +210,20 @@ impl Arguments {
     }
 }
 
+/// The number of elements of an input.
+///
+/// # Errors
+/// [`ErrorKind::Input`](dyrelu::ErrorKind::Input) if there are more than a machine runs a network on.
+pub fn num_elements(shape: &[usize]) -> Result<usize> {
+    dyrelu::tensor::num_elements(shape)
+        .filter(|&n| n < 1 << 30)
+        .ok_or_else(|| Error::input(format!("an input of shape {shape:?} is too large")))
+}
+
 /// Inputs with the values of a sine wave.
 pub fn synthetic_inputs(shapes: &[Vec<usize>], model: &Model) -> Result<Vec<Tensor>> {
     let tensor = |(shape, port): (&Vec<usize>, &Port)| {
-        let count = dyrelu::tensor::num_elements(shape)
-            .filter(|&n| n < 1 << 30)
-            .ok_or_else(|| Error::input(format!("an input of shape {shape:?} is too large")))?;
-        let wave = (0..count).map(|i| ((i % 8191) as f32 * 0.37).sin());
+        let wave = (0..num_elements(shape)?).map(|i| ((i % 8191) as f32 * 0.37).sin());
         let wave = Tensor::new(shape, wave.collect::<Vec<f32>>())?;
         wave.cast(port.ty.as_ref().map_or(DType::F32, |ty| ty.dtype))
     };
