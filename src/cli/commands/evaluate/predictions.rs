@@ -106,11 +106,17 @@ fn csv(
 }
 
 fn check(guess: &Guess, classes: usize) -> Result<()> {
-    if guess.class < classes {
-        return Ok(());
+    let Guess { class, score } = *guess;
+    if class >= classes {
+        let message = format!("class {class} is none of the network, which has {classes}");
+        return Err(Error::format(message));
     }
-    let class = guess.class;
-    Err(Error::format(format!("class {class} is none of the network, which has {classes}")))
+    // Some networks compute the probabilities themselves, and round up.
+    if !(0.0..=1.001).contains(&score) {
+        let message = format!("the score {score} of class {class} is no probability, from 0 to 1");
+        return Err(Error::format(message));
+    }
+    Ok(())
 }
 
 fn failure(error: Option<String>) -> Error {
@@ -160,6 +166,12 @@ mod tests {
         for (text, words) in [
             ("path,score\na,1\n", "expected the columns path, rank, class and score"),
             ("path,rank,class,score\na,1,3,0.5\n", "class 3 is none of the network, which has 3"),
+            ("path,rank,class,score\na,1,2,-inf\n", "the score -inf of class 2 is no probability"),
+            ("path,rank,class,score\na,1,0,NaN\n", "the score NaN of class 0 is no probability"),
+            (
+                "{\"path\":\"a\",\"predictions\":[{\"class\":1,\"score\":2}]}",
+                "the score 2 of class 1",
+            ),
             ("path,rank,class,score\na,1,0", "found record with 3 fields"),
             ("{\"path\":\"a\",\"predictions\":[]}\n{\"pa", "line 2 is no result"),
         ] {
