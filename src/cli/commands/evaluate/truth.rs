@@ -138,7 +138,14 @@ impl Truth {
             let known = classes.find(class).ok_or_else(|| {
                 Error::input(format!("row {}: {}", row + 1, unknown(class).message()))
             })?;
-            files.insert(PathBuf::from(&record[file]), known);
+            let before = files.insert(PathBuf::from(&record[file]), known);
+            if before.is_some_and(|before| before != known) {
+                return Err(Error::input(format!(
+                    "row {}: {:?} has another class in a row before",
+                    row + 1,
+                    &record[file]
+                )));
+            }
         }
         Ok(Truth::Files(files))
     }
@@ -195,7 +202,9 @@ mod tests {
         assert_eq!(truth.of(Path::new("photos/a.png")).unwrap(), 1);
         assert_eq!(truth.of(Path::new("sub/b.png")).unwrap(), 0);
         assert!(truth.of(Path::new("c.png")).is_err());
+        assert!(Truth::of_rows("file,class\na,cat\na,0\n", &names("cat|dog")).is_ok());
         for (rows, words) in [
+            ("file,class\na,cat\nb,dog\na,dog\n", "row 3: \"a\" has another class in a row before"),
             ("file,x\na,1\n", "expected a column class or label"),
             ("file,class\na,owl\n", "row 1: \"owl\" is no class of the network"),
         ] {
