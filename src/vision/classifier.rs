@@ -1,5 +1,6 @@
 //! Photos in, named classes out.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::{Embedding, Frame, Labels, Prediction, Preprocess, probabilities, top_k};
@@ -146,7 +147,7 @@ impl Classifier {
         let mut results = Vec::with_capacity(prepared.len());
         for batch in prepared.chunk_by(together) {
             match self.classify_together(batch, top, embedding) {
-                Ok(classified) => results.extend(classified.into_iter().map(Ok)),
+                Ok(classified) => results.extend(classified),
                 // What stops a batch stops each of its photos.
                 Err(e) => results.extend(batch.iter().map(|_| Err(e.clone()))),
             }
@@ -164,16 +165,17 @@ impl Classifier {
         photos: &[&Tensor],
         top: usize,
         embedding: Option<&Embedding>,
-    ) -> Result<Vec<Classified>> {
+    ) -> Result<Vec<Result<Classified>>> {
         let outputs = self.run(photos)?;
-        let predictions = self.predictions(&outputs[0], photos.len(), top)?;
+        let predictions = self.predictions_of_each(&outputs[0], photos.len(), top)?;
         let embeddings = match embedding {
             Some(embedding) => embedding.pooled(&outputs[embedding.output], photos.len())?,
             None => vec![Vec::new(); photos.len()],
         };
         let classified = predictions.into_iter().zip(embeddings);
-        let classified =
-            classified.map(|(predictions, embedding)| Classified { predictions, embedding });
+        let classified = classified.map(|(predictions, embedding)| {
+            predictions.map(|predictions| Classified { predictions, embedding })
+        });
         Ok(classified.collect())
     }
 
@@ -201,13 +203,24 @@ impl Classifier {
     ///
     /// # Errors
     ///
-    /// [`Input`](crate::ErrorKind::Input) if `scores` is not `[photos, classes]`.
+    /// [`Input`](crate::ErrorKind::Input) if `scores` is not `[photos, classes]`, or the scores of a photo
+    /// have no probabilities because one is NaN or infinite.
     pub fn predictions(
         &self,
         scores: &Tensor,
         photos: usize,
         top: usize,
     ) -> Result<Vec<Vec<Prediction>>> {
+        self.predictions_of_each(scores, photos, top)?.into_iter().collect()
+    }
+
+    /// Returns the result of [`predictions`](Self::predictions) for each photo.
+    fn predictions_of_each(
+        &self,
+        scores: &Tensor,
+        photos: usize,
+        top: usize,
+    ) -> Result<Vec<Result<Vec<Prediction>>>> {
         let shape = scores.shape();
         let classes = class_count(shape, photos).ok_or_else(|| {
             Error::input(format!(
@@ -216,10 +229,18 @@ impl Classifier {
         })?;
         let scores = scores.cast(DType::F32)?;
         let predictions = scores.as_f32()?.chunks_exact(classes).map(|scores| {
-            if self.gives_probabilities {
-                top_k(scores, top, &self.labels)
+            let scores = match self.gives_probabilities {
+                true => Cow::Borrowed(scores),
+                false => Cow::Owned(probabilities(scores)),
+            };
+            // A single one makes all probabilities NaN.
+            if scores.iter().all(|score| score.is_finite()) {
+                Ok(top_k(&scores, top, &self.labels))
             } else {
-                top_k(&probabilities(scores), top, &self.labels)
+                Err(Error::input(
+                    "the network gives scores that are NaN or infinite; check its weights and the \
+                     preparation of photos",
+                ))
             }
         });
         Ok(predictions.collect())
@@ -350,6 +371,27 @@ mod tests {
         let refused = classifier(true, Dim::symbol("N")).predictions(&scores, 3, 1);
         let message = refused.unwrap_err().to_string();
         assert!(message.contains("gives [3, classes], the network gives [2, 3]"), "{message}");
+    }
+
+    #[test]
+    fn scores_without_probabilities_are_an_error_of_their_photo() {
+        let refused = "scores that are NaN or infinite";
+        for softmax in [false, true] {
+            let mut classifier = classifier(softmax, Dim::symbol("N"));
+            let photo = |value: f32| Tensor::new(&[1, 3, 1, 1], vec![0.5, value, 0.0]);
+            let values = [0.75, f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+            let found = classifier.classify_prepared(values.map(photo).into(), 1);
+            assert_eq!(found[0].as_ref().unwrap()[0].label, "green");
+            for wrong in &found[1..3] {
+                let message = wrong.as_ref().unwrap_err().to_string();
+                assert!(message.contains(refused), "{message}");
+            }
+            // A class that is ruled out has the probability 0.
+            assert_eq!(found[3].as_ref().unwrap()[0].label, "red");
+            let scores = Tensor::new(&[1, 3], vec![0.0, f32::NAN, 1.0]).unwrap();
+            let message = classifier.predictions(&scores, 1, 1).unwrap_err().to_string();
+            assert!(message.contains(refused), "{message}");
+        }
     }
 
     #[test]
