@@ -10,6 +10,7 @@ use super::Window;
 use super::block::Block;
 use super::epilogue::Epilogue;
 use super::fits::input_len;
+use super::line_product::line_product;
 use super::narrow_product::narrow_product;
 use super::packing::{PartSize, Unaligned, fill_bias, pack_alone};
 use super::product::{
@@ -261,6 +262,27 @@ pub(super) fn conv_with(
         let rows = Rows { base: work, offsets, depth: weights.channels, step: 1 };
         product_with(isa, rows, weights.packed, epilogue, block);
     } else if gathers(weights.channels) {
+        let (all, columns) = (block.rows(), window.output[1]);
+        if x.layout == Layout::Nchw && all.end > (all.start / columns + 1) * columns {
+            let mut start = all.start;
+            while start < all.end {
+                let end = all.end.min((start / columns + 1) * columns);
+                let line = &mut block.part(start..end);
+                conv_with(isa, x, weights, window, prologue, epilogue, line, work);
+                start = end;
+            }
+            return;
+        }
+        let done = match x.layout {
+            Layout::Nchw => {
+                line_product(isa, x.data, window, weights.packed, epilogue, block, work)
+            }
+            Layout::Nhwc => 0,
+        };
+        let (rows, block) = (rows - done, &mut block.part(all.start + done..all.end));
+        if rows == 0 {
+            return;
+        }
         let depth = weights.packed.length();
         // As above.
         let (work, offsets) = work.split_at_mut(rows * depth);

@@ -24,6 +24,7 @@ pub mod interleave;
 pub mod interpolate;
 pub mod layer_norm;
 pub mod layout;
+mod line_product;
 pub mod local_response;
 pub mod max_affine;
 mod narrow_product;

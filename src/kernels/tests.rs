@@ -5,6 +5,7 @@ mod coefficients;
 mod dynamic_conv;
 mod grouped;
 mod interpolate;
+mod lines;
 mod local_response;
 mod narrow;
 mod normalisation;
