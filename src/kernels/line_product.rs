@@ -54,16 +54,19 @@ pub(super) fn line_product(
     let positions = rows.start - line * columns..rows.end - line * columns;
     let width = (positions.len() - 1) * window.stride[1] + window.kernel[1];
     let lines = &mut work[..product_of([width, channels, window.kernel[0]])];
-    copy_lines(x, window, [line, positions.start], lines, width);
+    for (tap, lines) in lines.chunks_exact_mut((width * channels).max(1)).enumerate() {
+        copy_line(x, window, [line, positions.start], tap, lines, width);
+    }
     isa.run(Run { lines, width, channels, window, weights, epilogue, block })
 }
 
-/// Copies what the window sees from the position `[line, column]` of the output on: for each line of the
-/// window a line of `width` elements of each channel, with zeros outside of the image.
-fn copy_lines(
+/// Copies what line `tap` of the window sees from the position `[line, column]` of the output on: `width`
+/// elements of each channel, with zeros outside of the image.
+fn copy_line(
     x: &[f32],
     window: &Window,
     [line, column]: [usize; 2],
+    tap: usize,
     to: &mut [f32],
     width: usize,
 ) {
@@ -74,18 +77,12 @@ fn copy_lines(
     let end = (left + width as isize).clamp(start as isize, columns as isize) as usize;
     let inside = (start as isize - left).clamp(0, width as isize) as usize;
     let inside = inside..inside + (end - start);
-    let channels = x.len() / (height * columns).max(1);
-    for (i, to) in to.chunks_exact_mut(width).enumerate() {
-        let (tap, channel) = (i / channels, i % channels);
-        match window.source(0, line, tap) {
-            Some(y) => {
-                let from = &x[(channel * height + y) * columns..][start..end];
-                to[..inside.start].fill(0.0);
-                to[inside.clone()].copy_from_slice(from);
-                to[inside.end..].fill(0.0);
-            }
-            None => to.fill(0.0),
-        }
+    let Some(y) = window.source(0, line, tap) else { return to.fill(0.0) };
+    for (channel, to) in to.chunks_exact_mut(width).enumerate() {
+        let from = &x[(channel * height + y) * columns..][start..end];
+        to[..inside.start].fill(0.0);
+        to[inside.clone()].copy_from_slice(from);
+        to[inside.end..].fill(0.0);
     }
 }
 
