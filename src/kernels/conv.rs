@@ -4,8 +4,8 @@
 //! read where they are; with few they are gathered; where an epilogue is still to be applied to the
 //! input of a pointwise convolution, its rows are computed into the workspace.
 //!
-//! Whole register tiles of two kinds of rows need none of that: [`narrow_product`] computes those of
-//! pointwise convolutions with few outputs, and [`line_product`] those of one line of an NCHW image.
+//! Whole register tiles of two kinds of rows need none of that: `narrow_product` computes those of
+//! pointwise convolutions with few outputs, and `line_product` those of one line of an NCHW image.
 
 use std::ops::Range;
 
