@@ -1,10 +1,7 @@
 //! The spatial attention of DY-ReLU-C: `pi = min(gamma * softmax(z / tau), 1)` over all positions.
 #![allow(unsafe_code)]
 
-use crate::simd::{Isa, LANES, Simd, Vectorised, exp, padded};
-
-/// The most lanes of a vector.
-const WIDEST: usize = 2 * LANES;
+use crate::simd::{Isa, MOST_LANES, Simd, Vectorised, exp, padded};
 
 /// Computes the attention in place from `count` logits that lie one after another at the start of
 /// `map`. The length of `map` is `count` rounded up to a multiple of eight; the elements after the
@@ -49,8 +46,9 @@ impl Vectorised for Attention<'_> {
 /// Returns the largest of the numbers, which are whole vectors.
 #[inline(always)]
 fn largest<S: Simd>(s: S, numbers: &[f32]) -> f32 {
+    const { assert!(S::WIDTH <= MOST_LANES) };
     let mut largest = s.splat(f32::NEG_INFINITY);
-    let mut lanes = [f32::NEG_INFINITY; WIDEST];
+    let mut lanes = [f32::NEG_INFINITY; MOST_LANES];
     // SAFETY: a chunk is a whole vector, and `lanes` has room for one.
     unsafe {
         for vector in numbers.chunks_exact(S::WIDTH) {

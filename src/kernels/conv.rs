@@ -4,7 +4,7 @@
 //! read where they are; with few they are gathered; where an epilogue is still to be applied to the
 //! input of a pointwise convolution, its rows are computed into the workspace.
 //!
-//! Whole register tiles of two kinds of rows need none of that: `narrow_product` computes those of
+//! Whole register tiles of two kinds of rows need none of that: `few_outputs` computes those of
 //! pointwise convolutions with few outputs, and `line_product` those of one line of an NCHW image.
 
 use std::ops::Range;
@@ -12,9 +12,9 @@ use std::ops::Range;
 use super::Window;
 use super::block::Block;
 use super::epilogue::Epilogue;
+use super::few_outputs::product_of_few_outputs;
 use super::fits::input_len;
 use super::line_product::line_product;
-use super::narrow_product::narrow_product;
 use super::packing::{PartSize, Unaligned, fill_bias, pack_alone};
 use super::product::{
     MOST_ZEROS, OUTSIDE, Packed, PackedView, Rows, fill_panels, fill_panels_transposed,
@@ -239,89 +239,120 @@ pub(super) fn conv_with(
     };
     assert_eq!(x.data.len(), input_len(window, width));
     assert!(block.rows().end <= product_of(window.output));
-    let rows = block.rows().len();
     if let (Some(single), None, Layout::Nhwc) = (weights.single, prologue, x.layout)
         && window.is_pointwise()
     {
         scalar_products(isa, x.data, single, epilogue, block);
     } else if let Some(prologue) = prologue {
         assert!(window.is_pointwise() && x.layout == Layout::Nhwc);
-        let all = block.rows();
-        let part = prologue.rows(all.clone(), width);
-        let from = &x.data[all.start * width..all.end * width];
-        let done = narrow_product(isa, from, Some(&part), weights.packed, epilogue, block);
-        let (rows, block) = (rows - done, &mut block.part(all.start + done..all.end));
-        if rows == 0 {
-            return;
-        }
-        // The rows come first, because a workspace starts on a cache line.
-        let (work, offsets) = work.split_at_mut(rows * width);
-        let offsets: &mut [u32] = bytemuck::cast_slice_mut(&mut offsets[..rows]);
-        for (i, offset) in offsets.iter_mut().enumerate() {
-            *offset = (i * width) as u32;
-        }
-        let (part, from) = (part.rows(done..done + rows, width), &from[done * width..]);
-        transform(isa, from, &part, &mut Block::whole(work, width));
-        let rows = Rows { base: work, offsets, depth: weights.channels, step: 1 };
-        product_with(isa, rows, weights.packed, epilogue, block);
+        multiply_activated(isa, x.data, weights, prologue, epilogue, block, work);
     } else if gathers(weights.channels) {
-        let (all, columns) = (block.rows(), window.output[1]);
-        if x.layout == Layout::Nchw && all.end > (all.start / columns + 1) * columns {
-            let mut start = all.start;
-            while start < all.end {
-                let end = all.end.min((start / columns + 1) * columns);
-                let line = &mut block.part(start..end);
-                conv_with(isa, x, weights, window, prologue, epilogue, line, work);
-                start = end;
-            }
-            return;
-        }
-        let done = match x.layout {
-            Layout::Nchw => {
-                line_product(isa, x.data, window, weights.packed, epilogue, block, work)
-            }
-            Layout::Nhwc => 0,
-        };
-        let (rows, block) = (rows - done, &mut block.part(all.start + done..all.end));
-        if rows == 0 {
-            return;
-        }
-        let depth = weights.packed.length();
-        // As above.
-        let (work, offsets) = work.split_at_mut(rows * depth);
-        let offsets: &mut [u32] = bytemuck::cast_slice_mut(&mut offsets[..rows]);
-        for (i, offset) in offsets.iter_mut().enumerate() {
-            *offset = i as u32;
-        }
-        let (channels, rows) = (weights.channels, block.rows());
-        isa.run(Gather { x, channels, window, rows, out: work });
-        let rows = Rows { base: work, offsets, depth, step: block.rows().len() };
-        product_with(isa, rows, weights.packed, epilogue, block);
+        multiply_gathered(isa, x, weights, window, epilogue, block, work);
     } else {
         assert!(x.layout == Layout::Nhwc && x.data.len() < OUTSIDE as usize);
-        let all = block.rows();
-        let done = match window.is_pointwise() {
-            true => {
-                let from = &x.data[all.start * width..all.end * width];
-                narrow_product(isa, from, None, weights.packed, epilogue, block)
+        multiply_in_place(isa, x.data, weights, window, epilogue, block, work);
+    }
+}
+
+/// Borrows the rows of a block after the first `done` of them; `None` if there are none.
+fn rest<'a>(block: &'a mut Block, done: usize) -> Option<Block<'a>> {
+    let Range { start, end } = block.rows();
+    (start + done < end).then(|| block.part(start + done..end))
+}
+
+/// Computes a block of a pointwise convolution of `x`, to whose rows `prologue` is applied first.
+fn multiply_activated(
+    isa: Isa,
+    x: &[f32],
+    weights: &ConvView,
+    prologue: &Epilogue,
+    epilogue: &Epilogue,
+    block: &mut Block,
+    work: &mut [f32],
+) {
+    let (all, width) = (block.rows(), padded(weights.channels));
+    let part = prologue.rows(all.clone(), width);
+    let from = &x[all.start * width..all.end * width];
+    let done = product_of_few_outputs(isa, from, Some(&part), weights.packed, epilogue, block);
+    let Some(block) = &mut rest(block, done) else { return };
+    let rows = block.rows().len();
+    // The rows come first, because a workspace starts on a cache line.
+    let (work, offsets) = work.split_at_mut(rows * width);
+    let offsets: &mut [u32] = bytemuck::cast_slice_mut(&mut offsets[..rows]);
+    for (i, offset) in offsets.iter_mut().enumerate() {
+        *offset = (i * width) as u32;
+    }
+    let (part, from) = (part.rows(done..done + rows, width), &from[done * width..]);
+    transform(isa, from, &part, &mut Block::whole(work, width));
+    let rows = Rows { base: work, offsets, depth: weights.channels, step: 1 };
+    product_with(isa, rows, weights.packed, epilogue, block);
+}
+
+/// Computes a block of a convolution whose taps are gathered, those of NCHW line by line.
+fn multiply_gathered(
+    isa: Isa,
+    x: Image,
+    weights: &ConvView,
+    window: &Window,
+    epilogue: &Epilogue,
+    block: &mut Block,
+    work: &mut [f32],
+) {
+    let mut done = 0;
+    if x.layout == Layout::Nchw {
+        let (all, columns) = (block.rows(), window.output[1]);
+        let line_end = (all.start / columns + 1) * columns;
+        if all.end > line_end {
+            for start in (line_end - columns..all.end).step_by(columns) {
+                let line = start.max(all.start)..all.end.min(start + columns);
+                let block = &mut block.part(line);
+                multiply_gathered(isa, x, weights, window, epilogue, block, work);
             }
-            false => 0,
-        };
-        let (rows, block) = (rows - done, &mut block.part(all.start + done..all.end));
-        if rows == 0 {
             return;
         }
-        let taps = window.kernel[0] * window.kernel[1];
-        let offsets: &mut [u32] = bytemuck::cast_slice_mut(&mut work[..rows * taps]);
-        if window.is_pointwise() {
-            let all = block.rows().zip(&mut *offsets);
-            all.for_each(|(row, offset)| *offset = (row * width) as u32);
-        } else {
-            find_taps(window, width, block.rows(), offsets);
-        }
-        let rows = Rows { base: x.data, offsets, depth: weights.channels, step: 1 };
-        product_with(isa, rows, weights.packed, epilogue, block);
+        done = line_product(isa, x.data, window, weights.packed, epilogue, block, work);
     }
+    let Some(block) = &mut rest(block, done) else { return };
+    let (count, depth) = (block.rows().len(), weights.packed.length());
+    // As above.
+    let (work, offsets) = work.split_at_mut(count * depth);
+    let offsets: &mut [u32] = bytemuck::cast_slice_mut(&mut offsets[..count]);
+    for (i, offset) in offsets.iter_mut().enumerate() {
+        *offset = i as u32;
+    }
+    let (channels, rows) = (weights.channels, block.rows());
+    isa.run(Gather { x, channels, window, rows, out: work });
+    let rows = Rows { base: work, offsets, depth, step: count };
+    product_with(isa, rows, weights.packed, epilogue, block);
+}
+
+/// Computes a block of a convolution whose taps are read where they are in `x`, which is NHWC.
+fn multiply_in_place(
+    isa: Isa,
+    x: &[f32],
+    weights: &ConvView,
+    window: &Window,
+    epilogue: &Epilogue,
+    block: &mut Block,
+    work: &mut [f32],
+) {
+    let (all, width) = (block.rows(), padded(weights.channels));
+    let mut done = 0;
+    if window.is_pointwise() {
+        let from = &x[all.start * width..all.end * width];
+        done = product_of_few_outputs(isa, from, None, weights.packed, epilogue, block);
+    }
+    let Some(block) = &mut rest(block, done) else { return };
+    let (rows, taps) = (block.rows(), product_of(window.kernel));
+    let offsets: &mut [u32] = bytemuck::cast_slice_mut(&mut work[..rows.len() * taps]);
+    if window.is_pointwise() {
+        let places = rows.zip(&mut *offsets);
+        places.for_each(|(row, offset)| *offset = (row * width) as u32);
+    } else {
+        find_taps(window, width, rows, offsets);
+    }
+    let rows = Rows { base: x, offsets, depth: weights.channels, step: 1 };
+    product_with(isa, rows, weights.packed, epilogue, block);
 }
 
 /// A part of a line of output positions under which a tap reads one line of the input.

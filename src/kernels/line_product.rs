@@ -11,9 +11,9 @@ use super::block::Block;
 use super::epilogue::Epilogue;
 use super::fits::{assert_rows_fit, assert_whole_panels};
 use super::place::Place;
-use super::product::{PackedView, most_rows, panel_columns};
+use super::product::{PackedView, Tile, Tiles, each_tile, most_rows};
 use super::sizes::product_of;
-use crate::simd::{Isa, LANES, Simd, Vectorised, Wider};
+use crate::simd::{Isa, Simd, Vectorised};
 
 /// The longest distance of neighbouring positions for which there are tiles.
 const MOST_STRIDE: usize = 2;
@@ -57,7 +57,7 @@ pub(super) fn line_product(
     for (tap, lines) in lines.chunks_exact_mut((width * channels).max(1)).enumerate() {
         copy_line(x, window, [line, positions.start], tap, lines, width);
     }
-    isa.run(Run { lines, width, channels, window, weights, epilogue, block })
+    isa.run(Run { lines, width, channels, window, weights, epilogue, block, whole: 0 })
 }
 
 /// Copies what line `tap` of the window sees from the position `[line, column]` of the output on: `width`
@@ -95,16 +95,8 @@ struct Run<'a, 'b, 'c> {
     weights: PackedView<'a>,
     epilogue: &'a Epilogue<'a>,
     block: &'c mut Block<'b>,
-}
-
-/// The columns of a register tile, as in [`product`](super::product).
-#[derive(Clone, Copy)]
-struct Columns {
-    first: usize,
-    /// From the weights of one element to those of the next.
-    step: usize,
-    /// From the weights of one vector to those of the next.
-    apart: usize,
+    /// The positions that whole tiles compute.
+    whole: usize,
 }
 
 impl Vectorised for Run<'_, '_, '_> {
@@ -112,59 +104,38 @@ impl Vectorised for Run<'_, '_, '_> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) -> usize {
-        // All panels have to leave the same rows over: those of the widest tile.
+        // All tiles leave the same positions over: those of the highest one do.
         let height = most_rows::<S, 2>();
-        let rows = 0..self.block.rows().len() / height * height;
+        self.whole = self.block.rows().len() / height * height;
         let (width, length) = (self.weights.width(), self.weights.length());
-        let mut first = 0;
-        while first < width {
-            let panel = panel_columns(first, width);
-            let mut at = Columns { first, step: panel, apart: S::WIDTH };
-            first += panel;
-            if const { S::WIDTH == LANES } {
-                match panel / LANES {
-                    1 => self.strides::<S, 1>(s, rows.clone(), at),
-                    2 => self.strides::<S, 2>(s, rows.clone(), at),
-                    _ => self.strides::<S, 3>(s, rows.clone(), at),
-                }
-            } else if panel == 2 * LANES {
-                if first < width && panel_columns(first, width) == panel {
-                    at.apart = panel * length;
-                    self.strides::<S, 2>(s, rows.clone(), at);
-                    first += panel;
-                } else {
-                    self.strides::<S, 1>(s, rows.clone(), at);
-                }
-            } else if panel > 2 * LANES {
-                self.strides::<Wider<S>, 1>(Wider(s), rows.clone(), at);
-            } else {
-                self.strides::<S::Narrow, 1>(s.narrow(), rows.clone(), at);
-            }
+        each_tile(s, [width, length], 0..width, &mut self);
+        self.whole
+    }
+}
+
+impl Tiles for Run<'_, '_, '_> {
+    #[inline(always)]
+    fn tiles<S: Simd, const V: usize>(&mut self, s: S, at: Tile) {
+        match self.window.stride[1] {
+            1 => self.rows::<S, V, 1>(s, 0..self.whole, at),
+            _ => self.rows::<S, V, MOST_STRIDE>(s, 0..self.whole, at),
         }
-        rows.end
     }
 }
 
 impl Run<'_, '_, '_> {
-    fn strides<S: Simd, const V: usize>(&mut self, s: S, rows: Range<usize>, at: Columns) {
-        match self.window.stride[1] {
-            1 => self.rows::<S, V, 1>(s, rows, at),
-            _ => self.rows::<S, V, MOST_STRIDE>(s, rows, at),
-        }
-    }
-
     fn rows<S: Simd, const V: usize, const STRIDE: usize>(
         &mut self,
         s: S,
         rows: Range<usize>,
-        at: Columns,
+        at: Tile,
     ) {
         /// A match with the height of the tiles of this instruction set. Three vectors take two tiles.
         macro_rules! tiles {
             ($($height:literal)*) => {
                 match const { height::<S, V>() } {
                     $($height if const { height::<S, V>() == $height } => {
-                        self.tiles::<S, $height, V, STRIDE>(s, rows, at);
+                        self.tiles_of_height::<S, $height, V, STRIDE>(s, rows, at);
                     })*
                     _ => unreachable!("a tile of no known height"),
                 }
@@ -174,11 +145,11 @@ impl Run<'_, '_, '_> {
     }
 
     /// Computes tiles of `M` rows, as a function of its own.
-    fn tiles<S: Simd, const M: usize, const V: usize, const STRIDE: usize>(
+    fn tiles_of_height<S: Simd, const M: usize, const V: usize, const STRIDE: usize>(
         &mut self,
         s: S,
         rows: Range<usize>,
-        at: Columns,
+        at: Tile,
     ) {
         s.vectorise(
             #[inline(always)]
@@ -189,7 +160,7 @@ impl Run<'_, '_, '_> {
                     unsafe {
                         let y = self.tile::<S, M, V, STRIDE>(s, row, at);
                         let row = self.block.rows().start + row;
-                        self.epilogue.finish(s, y, Place::in_block(self.block, row, at.first));
+                        self.epilogue.finish(s, y, Place::in_block(self.block, row, at.column));
                     }
                 }
             },
@@ -205,20 +176,20 @@ impl Run<'_, '_, '_> {
         &self,
         s: S,
         row: usize,
-        at: Columns,
+        at: Tile,
     ) -> [[S::Vector; V]; M] {
         let Run { width, channels, .. } = *self;
         let [lines, taps] = self.window.kernel;
-        let PackedView { panels, bias, length } = self.weights;
+        let PackedView { panels, bias, .. } = self.weights;
         // SAFETY: as the caller guarantees; a panel has a line of weights for each element that a position
         // sees.
         unsafe {
             let mut first = [s.splat(0.0); V];
             for (v, of_bias) in first.iter_mut().enumerate() {
-                *of_bias = s.load(bias.as_ptr().add(at.first + v * S::WIDTH));
+                *of_bias = s.load(bias.as_ptr().add(at.column + v * S::WIDTH));
             }
             let mut sums = [first; M];
-            let mut weights = panels.as_ptr().add(at.first * length);
+            let mut weights = panels.as_ptr().add(at.weights);
             for line in 0..lines {
                 let from = self.lines.as_ptr().add(line * channels * width + row * STRIDE);
                 for tap in 0..taps {

@@ -254,33 +254,57 @@ impl Vectorised for Product<'_, '_, '_> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        let width = self.bias.len();
-        let (mut column, end) = (self.columns.start - self.first, self.columns.end - self.first);
-        while column < end {
-            let panel = panel_columns(column, width);
-            let weights = column * self.length;
-            let mut at = Tile { column, weights, step: panel, apart: S::WIDTH };
-            column += panel;
-            if const { S::WIDTH == LANES } {
-                match panel / LANES {
-                    1 => self.rows::<S, 1>(s, at),
-                    2 => self.rows::<S, 2>(s, at),
-                    _ => self.rows::<S, 3>(s, at),
-                }
-            } else if panel == COLUMN_UNIT {
-                // A vector is a whole panel: two of them where the next is one, too.
-                if column < end && panel_columns(column, width) == panel {
-                    at.apart = panel * self.length;
-                    self.rows::<S, 2>(s, at);
-                    column += panel;
-                } else {
-                    self.rows::<S, 1>(s, at);
-                }
-            } else if panel > COLUMN_UNIT {
-                self.rows::<Wider<S>, 1>(Wider(s), at);
-            } else {
-                self.rows::<S::Narrow, 1>(s.narrow(), at);
+        let columns = self.columns.start - self.first..self.columns.end - self.first;
+        each_tile(s, [self.bias.len(), self.length], columns, &mut self);
+    }
+}
+
+impl Tiles for Product<'_, '_, '_> {
+    #[inline(always)]
+    fn tiles<S: Simd, const V: usize>(&mut self, s: S, at: Tile) {
+        self.rows::<S, V>(s, at);
+    }
+}
+
+/// What computes results by register tiles.
+pub(super) trait Tiles {
+    /// Computes the tiles that have `V` vectors of columns at `at`.
+    fn tiles<S: Simd, const V: usize>(&mut self, s: S, at: Tile);
+}
+
+/// Deals `columns` of packed weights, whole panels, to register tiles. `sizes` are the width and the length of
+/// the weights.
+#[inline(always)]
+pub(super) fn each_tile<S: Simd>(
+    s: S,
+    [width, length]: [usize; 2],
+    columns: Range<usize>,
+    tiles: &mut impl Tiles,
+) {
+    let (mut column, end) = (columns.start, columns.end);
+    while column < end {
+        let panel = panel_columns(column, width);
+        let mut at = Tile { column, weights: column * length, step: panel, apart: S::WIDTH };
+        column += panel;
+        if const { S::WIDTH == LANES } {
+            match panel / LANES {
+                1 => tiles.tiles::<S, 1>(s, at),
+                2 => tiles.tiles::<S, 2>(s, at),
+                _ => tiles.tiles::<S, 3>(s, at),
             }
+        } else if panel == COLUMN_UNIT {
+            // A vector is a whole panel: two of them where the next is one, too.
+            if column < end && panel_columns(column, width) == panel {
+                at.apart = panel * length;
+                tiles.tiles::<S, 2>(s, at);
+                column += panel;
+            } else {
+                tiles.tiles::<S, 1>(s, at);
+            }
+        } else if panel > COLUMN_UNIT {
+            tiles.tiles::<Wider<S>, 1>(Wider(s), at);
+        } else {
+            tiles.tiles::<S::Narrow, 1>(s.narrow(), at);
         }
     }
 }
@@ -297,15 +321,15 @@ pub(super) const fn most_rows<S: Simd, const V: usize>() -> usize {
 
 /// The columns of a register tile.
 #[derive(Clone, Copy)]
-struct Tile {
+pub(super) struct Tile {
     /// The first, counted from the first of the weights.
-    column: usize,
+    pub column: usize,
     /// Where its weights start.
-    weights: usize,
+    pub weights: usize,
     /// From the weights of one element of the rows to those of the next.
-    step: usize,
+    pub step: usize,
     /// From the weights of one vector to those of the next.
-    apart: usize,
+    pub apart: usize,
 }
 
 impl Product<'_, '_, '_> {
@@ -334,7 +358,7 @@ impl Product<'_, '_, '_> {
                 match high {
                     0 => {}
                     $($height if const { $height <= most_rows::<S, V>() } => {
-                        self.tiles::<S, $height, V>(s, rows, at);
+                        self.tiles_of_height::<S, $height, V>(s, rows, at);
                     })*
                     _ => unreachable!("a tile of {high} rows"),
                 }
@@ -345,7 +369,7 @@ impl Product<'_, '_, '_> {
 
     /// Tiles of `M` rows, which fill `rows`, and `V` vectors of columns: for each size a function of
     /// its own. The compiler would take much longer for one function of them all.
-    fn tiles<S: Simd, const M: usize, const V: usize>(
+    fn tiles_of_height<S: Simd, const M: usize, const V: usize>(
         &mut self,
         s: S,
         rows: Range<usize>,

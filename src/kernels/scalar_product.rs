@@ -10,7 +10,7 @@ use super::epilogue::Epilogue;
 use super::fits::assert_rows_fit;
 use super::place::Place;
 use super::sizes::product_of;
-use crate::simd::{Isa, LANES, Simd, Vectorised};
+use crate::simd::{Isa, LANES, MOST_LANES, Simd, Vectorised};
 use crate::tensor::Numbers;
 
 /// The weights and the bias of the single output.
@@ -133,14 +133,14 @@ unsafe fn halved<S: Simd, const M: usize>(
     from: *const f32,
     weight: &[f32],
 ) -> [<S::Narrow as Simd>::Vector; M] {
-    const WIDEST: usize = 2 * LANES;
+    const { assert!(S::WIDTH <= MOST_LANES) };
     let (narrow, depth) = (s.narrow(), weight.len());
     let whole = depth - depth % S::WIDTH;
     let mut halves = [narrow.splat(0.0); M];
     // SAFETY: the caller guarantees the pixels; a vector is a half or a whole of a line of `lanes`.
     unsafe {
         let sums = partial_sums::<S, M>(s, from, depth, &weight[..whole]);
-        let mut lanes = [[0.0; WIDEST]; M];
+        let mut lanes = [[0.0; MOST_LANES]; M];
         for m in 0..M {
             s.store(lanes[m].as_mut_ptr(), sums[m]);
             halves[m] = narrow.load(lanes[m].as_ptr());
@@ -296,7 +296,10 @@ mod tests {
     #[test]
     fn a_block_without_products_is_left_alone() {
         let layer = SingleOutput { weight: Aligned::from(&[1f32; 8][..]).into(), bias: 0.0 };
-        scalar_products_of(Isa::get(), &layer, &mut Block::whole(&mut [1.0; 16], 16));
+        // Its rows are not pixels of this layer, which is an error where products are wanted.
+        let mut map = [2.0; 12];
+        scalar_products_of(Isa::get(), &layer, &mut Block::whole(&mut map, 12));
+        assert_eq!(map, [2.0; 12]);
     }
 
     #[test]

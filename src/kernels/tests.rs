@@ -3,11 +3,11 @@
 
 mod coefficients;
 mod dynamic_conv;
+mod few_outputs;
 mod grouped;
 mod interpolate;
 mod lines;
 mod local_response;
-mod narrow;
 mod normalisation;
 mod sample;
 mod sound;
@@ -256,6 +256,18 @@ fn windows() -> Vec<Window> {
         window([2, 7], 3, 1, [-1, 4], [8, 10], [3, 5]),
         window([5, 1], 1, 1, [2, 0], [6, 9], [6, 9]),
     ]
+}
+
+/// The window of a pointwise convolution of one line of pixels.
+fn pointwise(pixels: usize) -> Window {
+    Window {
+        kernel: [1, 1],
+        stride: [1, 1],
+        dilation: [1, 1],
+        before: [0, 0],
+        input: [1, pixels],
+        output: [1, pixels],
+    }
 }
 
 fn dense_convolutions(isa: Isa) {

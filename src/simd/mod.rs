@@ -27,7 +27,7 @@ pub use isa::{Isa, unavailable_choice};
 pub use math::{erf, exp, sigmoid, tanh, times_sigmoid};
 pub use peak::peak;
 use vector::Sealed;
-pub use vector::{LANES, Simd, Vectorised, padded};
+pub use vector::{LANES, MOST_LANES, Simd, Vectorised, padded};
 pub use wider::Wider;
 
 #[cfg(test)]

@@ -5,6 +5,9 @@ use half::f16;
 /// The number of f32 in a narrow vector. Channels are padded to a multiple of it.
 pub const LANES: usize = 8;
 
+/// The most f32 in a vector of an instruction set.
+pub const MOST_LANES: usize = 2 * LANES;
+
 /// Returns `channels` rounded up to a multiple of [`LANES`].
 pub const fn padded(channels: usize) -> usize {
     channels.next_multiple_of(LANES)

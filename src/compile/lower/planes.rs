@@ -166,7 +166,9 @@ mod tests {
         let mut net = Net::new(16, size);
         let [_, pi] = net.attention();
         let y = net.activation(pi);
-        check(net, vec![y, z], size);
+        let ops = check(net, vec![y, z], size);
+        assert!(!ops.contains(&"Plane".to_string()), "{ops:?}");
+        assert!(ops.contains(&"Conv".to_string()), "{ops:?}");
     }
 
     #[test]

@@ -11,8 +11,7 @@ impl Epilogue<'_> {
     /// function of two pieces, and nothing else but an attention and a clamp.
     #[inline(always)]
     pub(super) fn is_two_pieces(&self, place: &Place) -> bool {
-        let alone = self.before.is_none() && place.sums.is_none();
-        alone && self.is_quick() && matches!(self.activation, Activation::MaxAffine { .. })
+        place.sums.is_none() && self.two_pieces().is_some()
     }
 
     /// As [`pass`](Self::pass) for an epilogue that [`is_two_pieces`](Self::is_two_pieces). A function

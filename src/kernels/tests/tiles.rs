@@ -32,14 +32,7 @@ fn products_of_every_height_and_width(isa: Isa) {
         let (weight, bias) = (wave(outputs * channels, 0.61), wave(outputs, 1.7));
         let packed = ConvWeights::new(&weight, Some(&bias), outputs, channels);
         for rows in 1..=25 {
-            let window = Window {
-                kernel: [1, 1],
-                stride: [1, 1],
-                dilation: [1, 1],
-                before: [0, 0],
-                input: [1, rows],
-                output: [1, rows],
-            };
+            let window = pointwise(rows);
             let x = wave(rows * channels, 0.37);
             let extras = Extras::new(rows, outputs);
             for (e, epilogue) in epilogues(&extras).iter().enumerate() {

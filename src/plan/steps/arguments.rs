@@ -30,7 +30,7 @@ pub struct Arguments<'a> {
     /// The sizes of the inputs, also that of an input 0 that is absent.
     pub input_extents: &'a [Option<Extent>],
     /// The map that the step writes, and its partial sums. The workers write the logits.
-    pub outputs: [Option<&'a mut [f32]>; LOGITS],
+    pub outputs: [Option<&'a mut [f32]>; SUMS + 1],
     /// The sizes of the outputs.
     pub output_extents: [Option<Extent>; MOST_OUTPUTS],
     /// The instruction set of the kernels.

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn narrow_products(isa: Isa) {
+fn products_of_few_outputs(isa: Isa) {
     for (rows, channels, outputs) in [
         (12, 16, 16),
         (25, 24, 24),
@@ -14,14 +14,7 @@ fn narrow_products(isa: Isa) {
         (26, 64, 9),
         (24, 48, 33),
     ] {
-        let w = Window {
-            kernel: [1, 1],
-            stride: [1, 1],
-            dilation: [1, 1],
-            before: [0, 0],
-            input: [1, rows],
-            output: [1, rows],
-        };
+        let w = pointwise(rows);
         let width = padded(outputs);
         let x = wave(rows * channels, 0.37);
         let image = padded_rows(&x, channels);
@@ -87,9 +80,9 @@ fn narrow_products(isa: Isa) {
     }
 }
 
-/// [`narrow_products`] on each instruction set.
-mod narrow_products {
-    crate::simd::testing::isa_tests!(super::narrow_products);
+/// [`products_of_few_outputs`] on each instruction set.
+mod products_of_few_outputs {
+    crate::simd::testing::isa_tests!(super::products_of_few_outputs);
 }
 
 /// A NaN in a row makes its results NaN and leaves those of the others.
@@ -105,14 +98,7 @@ fn nan_stays_in_its_row() {
         coefficients: &coefficients,
         ..Epilogue::NONE
     };
-    let w = Window {
-        kernel: [1, 1],
-        stride: [1, 1],
-        dilation: [1, 1],
-        before: [0, 0],
-        input: [1, rows],
-        output: [1, rows],
-    };
+    let w = pointwise(rows);
     for isa in Isa::available() {
         for prologue in [None, Some(&prologue)] {
             let mut y = vec![0.0; rows * outputs];

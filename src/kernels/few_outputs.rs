@@ -14,10 +14,7 @@ use super::fits::{assert_rows_fit, assert_whole_panels};
 use super::place::Place;
 use super::product::{PackedView, most_rows};
 use super::sizes::product_of;
-use crate::simd::{Isa, LANES, Simd, Vectorised, Wider, padded};
-
-/// The most lanes of a vector.
-const WIDEST: usize = 2 * LANES;
+use crate::simd::{Isa, LANES, MOST_LANES, Simd, Vectorised, Wider, padded};
 
 /// Computes the first rows of `block`, as many as make up whole register tiles: those of `x`, activated by
 /// the `prologue` if there is one, times the weights, then the epilogue. Returns their number, which is 0 if
@@ -28,7 +25,7 @@ const WIDEST: usize = 2 * LANES;
 ///
 /// # Panics
 /// Panics if rows, weights, epilogues and block do not agree.
-pub(super) fn narrow_product(
+pub(super) fn product_of_few_outputs(
     isa: Isa,
     x: &[f32],
     prologue: Option<&Epilogue>,
@@ -122,7 +119,7 @@ impl Run<'_, '_, '_> {
             || {
                 for row in (0..whole).step_by(M) {
                     // SAFETY: `x` and the block have these rows, the tile has all columns of the block, and
-                    // the epilogue fits, as `narrow_product` asserted.
+                    // the epilogue fits, as `product_of_few_outputs` asserted.
                     unsafe {
                         let y = self.tile::<T, S, M, V>(t, s, row, apart);
                         let row = self.block.rows().start + row;
@@ -148,8 +145,8 @@ impl Run<'_, '_, '_> {
     ) -> [[T::Vector; V]; M] {
         let Run { width, weights: PackedView { panels, bias, length }, .. } = *self;
         // The weights of one element of a row: all columns, or one of two panels.
-        let step = if const { V * T::WIDTH > WIDEST + LANES } { T::WIDTH } else { bias.len() };
-        let mut chunk = Chunk([[0.0; WIDEST]; M]);
+        let step = if const { V * T::WIDTH > MOST_LANES + LANES } { T::WIDTH } else { bias.len() };
+        let mut chunk = Chunk([[0.0; MOST_LANES]; M]);
         // SAFETY: the caller guarantees the rows and the columns; a panel has a line of weights for each
         // element of a row, as `PackedView` says; a chunk has room for a vector of each row.
         unsafe {
@@ -184,9 +181,7 @@ impl Run<'_, '_, '_> {
             sums
         }
     }
-}
 
-impl Run<'_, '_, '_> {
     /// Copies a vector of each of `M` rows from `row` on, activated, to the start of a line of `to` each.
     /// `from` is where the first of these rows begins.
     ///
@@ -199,10 +194,11 @@ impl Run<'_, '_, '_> {
         from: *const f32,
         row: usize,
         column: usize,
-        to: &mut [[f32; WIDEST]; M],
+        to: &mut [[f32; MOST_LANES]; M],
     ) {
+        const { assert!(S::WIDTH <= MOST_LANES) };
         // SAFETY: the caller guarantees the rows and the vector; the activation fits the rows, as
-        // `narrow_product` asserted; a line of `to` has room for a vector.
+        // `product_of_few_outputs` asserted; a line of `to` has room for a vector.
         unsafe {
             let mut x = [[s.splat(0.0)]; M];
             for (m, x) in x.iter_mut().enumerate() {
@@ -225,4 +221,4 @@ const AHEAD: usize = 32;
 
 /// A vector of each of `M` rows, on cache lines of their own.
 #[repr(align(64))]
-struct Chunk<const M: usize>([[f32; WIDEST]; M]);
+struct Chunk<const M: usize>([[f32; MOST_LANES]; M]);
