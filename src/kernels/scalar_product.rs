@@ -10,7 +10,7 @@ use super::epilogue::Epilogue;
 use super::fits::assert_rows_fit;
 use super::place::Place;
 use super::sizes::product_of;
-use crate::simd::{Isa, LANES, MOST_LANES, Simd, Vectorised};
+use crate::simd::{Isa, LANES, Simd, Vectorised};
 use crate::tensor::Numbers;
 
 /// The weights and the bias of the single output.
@@ -87,7 +87,7 @@ pub fn scalar_products_of(isa: Isa, layer: &SingleOutput, block: &mut Block) {
     let Some((x, to)) = block.products() else { return };
     assert!(weight.len().is_multiple_of(LANES));
     assert_eq!(x.len(), product_of([to.len(), weight.len()]));
-    isa.run(RunDense { x, weight, bias: layer.bias, to });
+    isa.run_narrow(RunDense { x, weight, bias: layer.bias, to });
 }
 
 struct RunDense<'a> {
@@ -103,57 +103,25 @@ impl Vectorised for RunDense<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let RunDense { x, weight, bias, to } = self;
+        let depth = weight.len();
         let (groups, rest) = to.as_chunks_mut::<PIXELS>();
         let mut from = x.as_ptr();
         // SAFETY: `x` has a pixel for each element of `to`, as `scalar_products_of` asserted.
         unsafe {
             for to in groups {
-                let sums = lane_sums(s.narrow(), &halved::<S, PIXELS>(s, from, weight));
+                let sums = lane_sums(s, &partial_sums::<S, PIXELS>(s, from, depth, weight));
                 for (to, sum) in to.iter_mut().zip(sums) {
                     *to = sum + bias;
                 }
-                from = from.add(PIXELS * weight.len());
+                from = from.add(PIXELS * depth);
             }
             for to in rest {
-                let [sums] = halved::<S, 1>(s, from, weight);
-                *to = s.narrow().sum(sums) + bias;
-                from = from.add(weight.len());
+                let [sums] = partial_sums::<S, 1>(s, from, depth, weight);
+                *to = s.sum(sums) + bias;
+                from = from.add(depth);
             }
         }
     }
-}
-
-/// As [`partial_sums`], as vectors of eight lanes.
-///
-/// # Safety
-/// As for [`partial_sums`].
-#[inline(always)]
-unsafe fn halved<S: Simd, const M: usize>(
-    s: S,
-    from: *const f32,
-    weight: &[f32],
-) -> [<S::Narrow as Simd>::Vector; M] {
-    const { assert!(S::WIDTH <= MOST_LANES) };
-    let (narrow, depth) = (s.narrow(), weight.len());
-    let whole = depth - depth % S::WIDTH;
-    let mut halves = [narrow.splat(0.0); M];
-    // SAFETY: the caller guarantees the pixels; a vector is a half or a whole of a line of `lanes`.
-    unsafe {
-        let sums = partial_sums::<S, M>(s, from, depth, &weight[..whole]);
-        let mut lanes = [[0.0; MOST_LANES]; M];
-        for m in 0..M {
-            s.store(lanes[m].as_mut_ptr(), sums[m]);
-            halves[m] = narrow.load(lanes[m].as_ptr());
-            if const { S::WIDTH > LANES } {
-                halves[m] = narrow.add(halves[m], narrow.load(lanes[m].as_ptr().add(LANES)));
-            }
-            if whole < depth {
-                let x = narrow.load(from.add(m * depth + whole));
-                halves[m] = narrow.mul_add(x, narrow.load(weight.as_ptr().add(whole)), halves[m]);
-            }
-        }
-    }
-    halves
 }
 
 /// Returns a vector of partial sums for each of `M` pixels, which are `depth` elements apart. The scalar

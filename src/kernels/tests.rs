@@ -21,11 +21,12 @@ use super::epilogue::{Epilogue, Join};
 use super::guarded::Guarded;
 use super::hyperfunction::{Coefficients, Squash, coefficients, storage};
 use super::pool::{Pooling, pool, scaled_sum, sum_of_squares};
+use super::scalar_product::{SingleOutput, scalar_products_of};
 use super::transform::{transform, transform_in_place};
 use super::*;
 use crate::graph::{Op, Unary};
 use crate::simd::{Isa, LANES, padded};
-use crate::tensor::{DType, Layout, Tensor};
+use crate::tensor::{Aligned, DType, Layout, Tensor};
 
 fn wave(len: usize, frequency: f32) -> Vec<f32> {
     (0..len).map(|i| (i as f32 * frequency).sin()).collect()
@@ -645,6 +646,26 @@ fn attentions(isa: Isa) {
 /// [`attentions`] on each instruction set.
 mod attentions {
     crate::simd::testing::isa_tests!(super::attentions);
+}
+
+/// Sums over an image are vectors of eight lanes also where the processor has sixteen.
+#[test]
+fn attention_has_the_same_bits_with_sixteen_lanes() {
+    let wide = |isa: &Isa| ["avx2", "avx512"].contains(&isa.name());
+    let results = Isa::available().into_iter().filter(wide).map(|isa| {
+        let (pixels, depth) = (1000, 40);
+        let (mut map, mut plane) = (wave(pixels * depth, 0.7), vec![0.0; pixels]);
+        let weight = Aligned::from(wave(depth, 0.3).as_slice()).into();
+        let (images, width, row_blocks, column_blocks, row_unit) = (1, depth, 1, 1, 1);
+        let cut = Cut { images, rows: pixels, width, row_blocks, column_blocks, row_unit };
+        let blocks = Blocks::new(&mut map, cut).with_products(&mut plane, depth);
+        let layer = SingleOutput { weight, bias: 0.25 };
+        scalar_products_of(isa, &layer, &mut blocks.next().unwrap());
+        spatial_attention(isa, &mut plane, pixels, 2.0, 300.0);
+        plane.iter().map(|pi| pi.to_bits()).collect::<Vec<u32>>()
+    });
+    let results: Vec<_> = results.collect();
+    assert!(results.windows(2).all(|pair| pair[0] == pair[1]));
 }
 
 #[test]
