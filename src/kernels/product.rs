@@ -26,6 +26,13 @@ pub const MOST_ZEROS: usize = 4096;
 /// Weights are asked for so many steps ahead: as long as memory takes to answer.
 const AHEAD: usize = 40;
 
+/// Elements of packed weights, 768 kB, from which on a core reads them from memory or from a cache that it
+/// shares: its own caches hold maps, too.
+///
+/// Register tiles then ask for the weights of the next columns, which arrive while tiles of other rows are
+/// computed. With fewer weights that costs more than it gains. `cargo bench --bench networks`, the ResNets.
+pub const STREAMED_WEIGHTS: usize = 192 * 1024;
+
 /// What rows outside of the map read.
 pub(super) static ZEROS: [f32; MOST_ZEROS] = [0.0; MOST_ZEROS];
 
@@ -59,6 +66,11 @@ impl Packed {
     /// Elements of the rows that are multiplied.
     pub fn length(&self) -> usize {
         self.length
+    }
+
+    /// Returns the weights from the panel on that begins at `column`; none if there is no such panel.
+    pub(super) fn panels_from(&self, column: usize) -> &[f32] {
+        self.panels.get(column * self.length..).unwrap_or_default()
     }
 
     /// Returns the weights where they lie.
@@ -178,7 +190,28 @@ pub(super) fn product_with(
     assert_eq!(weights.width(), block.width());
     assert_whole_panels(block);
     let (columns, first) = (block.columns(), 0);
-    run(isa, rows, Columns { first, weights }, columns, epilogue, block);
+    let after = weights.panels.get(columns.end * weights.length..);
+    let after = after.filter(|_| weights.panels.len() >= STREAMED_WEIGHTS);
+    run(isa, rows, Columns { first, weights }, columns, after, epilogue, block);
+}
+
+/// As [`product`], where the next product reads the weights `after`.
+///
+/// # Panics
+/// Panics if rows, weights, epilogue and block do not agree.
+pub(super) fn product_before(
+    isa: Isa,
+    rows: Rows,
+    weights: &Packed,
+    after: &[f32],
+    epilogue: &Epilogue,
+    block: &mut Block,
+) {
+    let weights = weights.view();
+    assert_eq!(weights.width(), block.width());
+    assert_whole_panels(block);
+    let (columns, first) = (block.columns(), 0);
+    run(isa, rows, Columns { first, weights }, columns, Some(after), epilogue, block);
 }
 
 /// Some columns of a map, which have packed weights of their own.
@@ -205,15 +238,17 @@ pub(super) fn product_of_columns(
     let range = first..first + weights.width();
     let whole = block.columns();
     assert!(whole.start <= range.start && range.end <= whole.end, "columns of the block");
-    run(isa, rows, columns, range, epilogue, block);
+    run(isa, rows, columns, range, None, epilogue, block);
 }
 
-/// Computes `columns`, whole panels of the weights.
+/// Computes `columns`, whole panels of the weights. Tiles ask for the next weights if those that are read
+/// after the columns are given.
 fn run(
     isa: Isa,
     rows: Rows,
     Columns { first, weights }: Columns,
     columns: Range<usize>,
+    after: Option<&[f32]>,
     epilogue: &Epilogue,
     block: &mut Block,
 ) {
@@ -233,7 +268,8 @@ fn run(
     assert!(all_inside, "every row lies in the map");
     assert_eq!(panels.len(), product_of([bias.len(), length]));
     assert_rows_fit(block, epilogue);
-    isa.run(Product { rows, panels, bias, length, first, columns, epilogue, block });
+    let next = None;
+    isa.run(Product { rows, panels, bias, length, first, columns, after, next, epilogue, block });
 }
 
 struct Product<'a, 'b, 'c> {
@@ -245,6 +281,10 @@ struct Product<'a, 'b, 'c> {
     first: usize,
     /// The columns to be computed.
     columns: Range<usize>,
+    /// The weights that are read after those of the columns, if tiles ask for the next weights.
+    after: Option<&'a [f32]>,
+    /// The weights for which the tiles under way ask.
+    next: Option<&'a [f32]>,
     epilogue: &'a Epilogue<'a>,
     block: &'c mut Block<'b>,
 }
@@ -340,6 +380,12 @@ impl Product<'_, '_, '_> {
         let tiles = count.div_ceil(most_rows::<S, V>());
         let high = count.div_ceil(tiles);
         let end = (count - tiles * (high - 1)) * high;
+        // A single tile asks for the weights that it reads itself.
+        self.next = self.after.filter(|_| tiles > 1).map(|after| {
+            let next = at.weights + V * S::WIDTH * self.length;
+            let end = (self.columns.end - self.first) * self.length;
+            if next < end { &self.panels[next..] } else { after }
+        });
         self.tiles_of::<S, V>(s, high, 0..end, at);
         self.tiles_of::<S, V>(s, high - 1, end..count, at);
     }
@@ -375,6 +421,22 @@ impl Product<'_, '_, '_> {
         rows: Range<usize>,
         at: Tile,
     ) {
+        match self.next {
+            // Low tiles wait for their own weights.
+            Some(_) if const { V == 2 && 2 * M > S::TILE_ROWS } => {
+                self.tiles_in_order::<S, M, V, true>(s, rows, at);
+            }
+            _ => self.tiles_in_order::<S, M, V, false>(s, rows, at),
+        }
+    }
+
+    /// As [`tiles_of_height`](Self::tiles_of_height), which ask for the next weights if `ASK`.
+    fn tiles_in_order<S: Simd, const M: usize, const V: usize, const ASK: bool>(
+        &mut self,
+        s: S,
+        rows: Range<usize>,
+        at: Tile,
+    ) {
         s.vectorise(
             #[inline(always)]
             move || {
@@ -382,7 +444,7 @@ impl Product<'_, '_, '_> {
                     // SAFETY: `product` checked every offset, the panel is as long as the rows, and
                     // the tiles are whole.
                     unsafe {
-                        let y = self.accumulate::<S, M, V>(s, row, at);
+                        let y = self.accumulate::<S, M, V, ASK>(s, row, at);
                         let row = self.block.rows().start + row;
                         let place = Place::in_block(self.block, row, self.first + at.column);
                         self.epilogue.finish(s, y, place);
@@ -397,7 +459,7 @@ impl Product<'_, '_, '_> {
     /// # Safety
     /// The block has these rows and columns, every offset leads to `depth` readable elements.
     #[inline(always)]
-    unsafe fn accumulate<S: Simd, const M: usize, const V: usize>(
+    unsafe fn accumulate<S: Simd, const M: usize, const V: usize, const ASK: bool>(
         &self,
         s: S,
         row: usize,
@@ -405,6 +467,10 @@ impl Product<'_, '_, '_> {
     ) -> [[S::Vector; V]; M] {
         let Rows { base, offsets, depth, step } = self.rows;
         let count = self.block.rows().len();
+        // Tiles ask for a share of the next weights, in proportion to their rows.
+        let (columns, next) = (V * S::WIDTH, self.next.unwrap_or_default());
+        let mut next = next.as_ptr().wrapping_add(columns * self.length * row / count);
+        let next_step = (columns * M).div_ceil(count);
         // SAFETY: the caller guarantees the rows and columns of the block; `product` asserted that the bias
         // has all columns, that a panel has a line of weights for every element of a row, and that every
         // offset leads to `depth` elements.
@@ -429,6 +495,10 @@ impl Product<'_, '_, '_> {
                         let from = weights.add(v * at.apart);
                         *w = s.load(from);
                         s.prefetch(from.wrapping_add(AHEAD * at.step));
+                    }
+                    if const { ASK } {
+                        s.prefetch_l2(next);
+                        next = next.wrapping_add(next_step);
                     }
                     for m in 0..M {
                         let x = s.splat(*from[m].add(i * step));

@@ -15,7 +15,7 @@ use super::epilogue::Epilogue;
 use super::fits::{assert_rows_fit, assert_whole_panels, input_len};
 use super::packing::{PartSize, Unaligned, fill_bias, pack_alone};
 use super::place::Place;
-use super::product::{OUTSIDE, Packed, Rows, panel_columns, product};
+use super::product::{OUTSIDE, Packed, Rows, panel_columns, product_before};
 use super::sizes::product_of;
 use crate::simd::{Isa, LANES, Simd, Vectorised, padded};
 use crate::tensor::{Aligned, Numbers, Tensor};
@@ -249,13 +249,15 @@ pub fn winograd(
     let grid = Grid { window, lines, across, tiles };
     isa.run(Spread { x, depth, grid: &grid, patches });
     let matrices = patches.chunks_exact(tiles * depth + GAP);
-    for ((matrix, results), weights) in
-        matrices.zip(results.chunks_exact_mut(tiles * width + GAP)).zip(&weights.places)
-    {
-        let rows = Rows { base: matrix, offsets, depth: weights.length(), step: 1 };
+    let of_places =
+        matrices.zip(results.chunks_exact_mut(tiles * width + GAP)).zip(&weights.places);
+    for (place, ((matrix, results), packed)) in of_places.enumerate() {
+        let after =
+            weights.places.get(place + 1).map(|next| next.panels_from(block.columns().start));
+        let rows = Rows { base: matrix, offsets, depth: packed.length(), step: 1 };
         let mut part =
             Block::whole(&mut results[..tiles * width], width).with_columns(block.columns());
-        product(isa, rows, weights, &Epilogue::NONE, &mut part);
+        product_before(isa, rows, packed, after.unwrap_or_default(), &Epilogue::NONE, &mut part);
     }
     isa.run(Collect { results, bias, grid: &grid, epilogue, block });
 }

@@ -29,6 +29,11 @@ pub(super) const ELEMENTS_PER_BLOCK: usize = 16 * 1024;
 /// `cargo bench --bench kernels -- pointwise`.
 pub(super) const ROWS_PER_BLOCK: usize = 48;
 
+/// Rows from which a matrix product has many rows.
+///
+/// Each of two blocks then has [`ROWS_PER_BLOCK`]. `cargo bench --bench kernels -- pointwise`.
+pub(super) const MANY_ROWS: usize = 2 * ROWS_PER_BLOCK;
+
 /// Rows of matrix products are cut at multiples of this, the most rows that a register tile has.
 ///
 /// Blocks of 49 rows would have tiles of nine and ten rows, or one row left over.
@@ -38,7 +43,8 @@ pub(super) const ROW_UNIT: usize = 12;
 /// Rows per block of a matrix product with few rows. A matrix with fewer than twice as many is one
 /// block.
 ///
-/// Each block reads all weights, so the 49 rows of a 7x7 map become two blocks rather than four.
+/// Each block reads all weights of its columns, so the 49 rows of a 7x7 map become two blocks rather than
+/// four, and one that is cut by columns if there are many weights.
 /// `cargo bench --bench kernels -- pointwise`.
 pub(super) const FEW_ROWS: usize = 24;
 

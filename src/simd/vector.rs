@@ -61,6 +61,9 @@ pub trait Simd: Sealed + Copy + Send + Sync {
     unsafe fn store(self, to: *mut f32, x: Self::Vector);
     /// Prefetches the cache line at `from`, which may be any address.
     fn prefetch(self, _from: *const f32) {}
+    /// Prefetches the cache line at `from` to the second cache only.
+    #[inline(always)]
+    fn prefetch_l2(self, _from: *const f32) {}
     /// Loads half-precision numbers and widens them.
     ///
     /// # Safety

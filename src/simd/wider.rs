@@ -62,6 +62,11 @@ impl<S: Simd> Simd for Wider<S> {
     }
 
     #[inline(always)]
+    fn prefetch_l2(self, from: *const f32) {
+        self.0.prefetch_l2(from);
+    }
+
+    #[inline(always)]
     unsafe fn load_f16(self, from: *const f16) -> Self::Vector {
         // SAFETY: `S::WIDTH + LANES` halves are readable at `from`, as the caller guarantees: those of the
         // first vector, then those of the narrow one.

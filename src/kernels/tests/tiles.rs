@@ -2,6 +2,7 @@
 
 use super::super::activation::Activation;
 use super::super::epilogue::Epilogue;
+use super::super::product::STREAMED_WEIGHTS;
 use super::*;
 
 /// Returns epilogues that are applied in registers, and one that is a pass over memory.
@@ -75,6 +76,45 @@ fn products_of_every_height_and_width(isa: Isa) {
 /// [`products_of_every_height_and_width`] on each instruction set.
 mod products_of_every_height_and_width {
     crate::simd::testing::isa_tests!(super::products_of_every_height_and_width);
+}
+
+/// Tiles ask for the weights of the next columns, of the next block and beyond the last.
+fn products_with_streamed_weights(isa: Isa) {
+    let (channels, outputs) = (4096, 56);
+    assert!(outputs * channels >= STREAMED_WEIGHTS);
+    let (weight, bias) = (wave(outputs * channels, 0.61), wave(outputs, 1.7));
+    let packed = ConvWeights::new(&weight, Some(&bias), outputs, channels);
+    for rows in [1, 25] {
+        let (window, x) = (pointwise(rows), wave(rows * channels, 0.37));
+        let run = |row_blocks: usize, column_blocks: usize| {
+            let (images, width, row_unit) = (1, outputs, 1);
+            let cut = Cut { images, rows, width, row_blocks, column_blocks, row_unit };
+            let mut y = Guarded::unwritten(rows * outputs);
+            let mut work = Guarded::unwritten(packed.workspace(rows, false));
+            let blocks = Blocks::new(&mut y, cut);
+            while let Some(mut block) = blocks.next() {
+                let image = Image { data: &x, layout: Layout::Nhwc };
+                conv(isa, image, &packed, &window, None, &Epilogue::NONE, &mut block, &mut work);
+            }
+            bits(y.written(&format!("{rows} rows, {}", isa.name())))
+        };
+        let alone = run(rows, 1);
+        for (row, o) in [(0, 0), (rows - 1, 17), (rows / 2, outputs - 1)] {
+            let product =
+                |c: usize| f64::from(weight[o * channels + c]) * f64::from(x[row * channels + c]);
+            let want = f64::from(bias[o]) + (0..channels).map(product).sum::<f64>();
+            let got = f64::from(f32::from_bits(alone[row * outputs + o]));
+            assert!((got - want).abs() <= 1e-3, "{got}, expected {want}, {}", isa.name());
+        }
+        for (row_blocks, column_blocks) in [(1, 1), (1, 3), (2.min(rows), 1)] {
+            assert_eq!(run(row_blocks, column_blocks), alone, "{rows} rows, {}", isa.name());
+        }
+    }
+}
+
+/// [`products_with_streamed_weights`] on each instruction set.
+mod products_with_streamed_weights {
+    crate::simd::testing::isa_tests!(super::products_with_streamed_weights);
 }
 
 fn depthwise_convolutions_of_every_width(isa: Isa) {

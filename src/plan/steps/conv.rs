@@ -5,12 +5,13 @@ use super::epilogue::StepEpilogue;
 use super::primitive::Primitive;
 use super::window::WindowShape;
 use crate::error::Result;
-use crate::kernels::Cut;
 use crate::kernels::conv::{ConvWeights, Image, conv};
+use crate::kernels::product::STREAMED_WEIGHTS;
+use crate::kernels::{COLUMN_UNIT, Cut};
 use crate::plan::map::{Extent, MapView};
 use crate::plan::tuning::{
-    COLUMNS_PER_BLOCK, FEW_ROWS, MACS_CUT_BY_COLUMNS, MOST_COLUMN_BLOCKS, MOST_GATHERED_PIXELS,
-    ROW_UNIT, ROWS_PER_BLOCK,
+    COLUMNS_PER_BLOCK, FEW_ROWS, MACS_CUT_BY_COLUMNS, MANY_ROWS, MOST_COLUMN_BLOCKS,
+    MOST_GATHERED_PIXELS, ROW_UNIT, ROWS_PER_BLOCK,
 };
 use crate::tensor::Layout;
 
@@ -41,10 +42,10 @@ impl ConvPrimitive {
         let packed = self.weights.packed();
         let (images, rows) =
             if self.batch_is_matrix() { (1, images) } else { (images, output.pixels()) };
-        let mut cut = cut_matrix(images, rows, packed.width(), packed.length());
-        if self.prologue.is_some() {
-            cut.column_blocks = 1;
-        }
+        let mut cut = match self.prologue {
+            Some(_) => cut_rows(images, rows, packed.width()),
+            None => cut_matrix(images, rows, packed.width(), packed.length()),
+        };
         if self.reads_nchw() && (ROWS_PER_BLOCK..=MOST_GATHERED_PIXELS).contains(&output.width) {
             (cut.row_blocks, cut.row_unit) = (output.height, 1);
         }
@@ -55,21 +56,35 @@ impl ConvPrimitive {
 /// Cuts `images` matrices of `rows` rows and `width` columns, each element of which is a sum of
 /// `length` products.
 ///
-/// Rows are cut where register tiles end. Every block reads all weights of its columns. Few rows are therefore cut into fewer blocks, and
-/// very few rows are cut by columns instead.
+/// Rows are cut where register tiles end. Every block reads all weights of its columns. Few rows are
+/// therefore cut into fewer blocks. Very few rows are cut by columns instead, and so are few rows with many
+/// weights, where register tiles end.
 pub(super) fn cut_matrix(images: usize, rows: usize, width: usize, length: usize) -> Cut {
-    let row_blocks = match rows {
-        _ if rows < FEW_ROWS => 1,
-        _ if rows < 2 * ROWS_PER_BLOCK => rows / FEW_ROWS,
-        _ => rows / ROWS_PER_BLOCK,
-    };
-    let column_blocks = match rows.saturating_mul(width).saturating_mul(length) {
-        macs if rows < FEW_ROWS && macs > MACS_CUT_BY_COLUMNS => {
-            (width / COLUMNS_PER_BLOCK).clamp(1, MOST_COLUMN_BLOCKS)
+    let most = (width / COLUMNS_PER_BLOCK).clamp(1, MOST_COLUMN_BLOCKS);
+    let macs = rows.saturating_mul(width).saturating_mul(length);
+    let column_blocks = match rows {
+        _ if rows < FEW_ROWS && macs > MACS_CUT_BY_COLUMNS => most,
+        FEW_ROWS..MANY_ROWS if width.saturating_mul(length) >= STREAMED_WEIGHTS => {
+            let has_whole_tiles = |blocks: &usize| width.is_multiple_of(2 * COLUMN_UNIT * blocks);
+            (1..=most).rev().find(has_whole_tiles).unwrap_or(1)
         }
         _ => 1,
     };
-    Cut { images, rows, width, row_blocks, column_blocks, row_unit: ROW_UNIT }
+    let cut = cut_rows(images, rows, width);
+    match column_blocks {
+        1 => cut,
+        _ => Cut { row_blocks: 1, column_blocks, ..cut },
+    }
+}
+
+/// Cuts `images` matrices of `rows` rows and `width` columns by rows alone.
+pub(super) fn cut_rows(images: usize, rows: usize, width: usize) -> Cut {
+    let row_blocks = match rows {
+        ..FEW_ROWS => 1,
+        FEW_ROWS..MANY_ROWS => rows / FEW_ROWS,
+        _ => rows / ROWS_PER_BLOCK,
+    };
+    Cut { images, rows, width, row_blocks, column_blocks: 1, row_unit: ROW_UNIT }
 }
 
 impl Primitive for ConvPrimitive {

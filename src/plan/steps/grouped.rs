@@ -1,7 +1,7 @@
 //! Convolution in groups.
 
 use super::arguments::Arguments;
-use super::conv::cut_matrix;
+use super::conv::cut_rows;
 use super::epilogue::StepEpilogue;
 use super::primitive::Primitive;
 use super::window::WindowShape;
@@ -30,8 +30,7 @@ impl GroupedPrimitive {
     /// Cuts the output into blocks of rows.
     fn cut(&self, output: Extent) -> Cut {
         let (images, rows) = (output.images, output.pixels());
-        let cut = cut_matrix(images, rows, self.weights.width(), self.length());
-        Cut { column_blocks: 1, ..cut }
+        cut_rows(images, rows, self.weights.width())
     }
 }
 

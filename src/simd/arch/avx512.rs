@@ -74,6 +74,11 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn prefetch_l2(self, from: *const f32) {
+        proven!(_mm_prefetch::<_MM_HINT_T1>(from.cast()));
+    }
+
+    #[inline(always)]
     unsafe fn load_f16(self, from: *const f16) -> __m512 {
         // SAFETY: `self` proves that the processor has the instructions; the caller guarantees
         // that a vector of halves is readable at `from`. No alignment is needed.
