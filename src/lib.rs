@@ -27,7 +27,8 @@
 //! # Embed a network
 //!
 //! A [`Model`] is immutable and shared between threads. Each thread that runs it has a [`Session`].
-//! [`Session::run_into`] reads and writes slices of the caller, and allocates nothing once it has run.
+//! [`Session::run_into`] reads and writes slices of the caller, and for most networks allocates
+//! nothing once it has run.
 //!
 //! ```
 //! use dyrelu::{Model, Session};

@@ -177,8 +177,8 @@ impl Session {
     /// Runs the network on at most eight f32 inputs, each a shape and its elements in row-major order,
     /// and writes each output to a slice with exactly as many elements.
     ///
-    /// After the first run for the same shapes, a run on one thread allocates nothing if every step of
-    /// the network has a kernel (`dyrelu inspect --plan` lists them).
+    /// After the first run for the same shapes, a run on one thread allocates nothing if the result of every
+    /// step has a place in the arena (`dyrelu inspect --plan` lists them).
     ///
     /// # Errors
     ///

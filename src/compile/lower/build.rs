@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::alone;
 use super::channels::{ChannelsStep, MovedChannels};
 use super::choose::{self, Convolution, Hyper};
 use super::dynamic::{Dynamic, ImageWeights};
@@ -329,6 +330,10 @@ impl<'n, 'g> Builder<'n, 'g> {
         if self.shares_elements(node) {
             return;
         }
+        if alone::operation(net, node).is_some() {
+            self.tensors(node);
+            return;
+        }
         if let Some(primitive) = choose::plain(net, node)
             && let Some(x) = node.input(0)
         {
@@ -387,12 +392,17 @@ impl<'n, 'g> Builder<'n, 'g> {
             }
             return;
         }
+        self.tensors(node);
+    }
+
+    /// Adds the step of a node that reads and writes tensors.
+    fn tensors(&mut self, node: &Node) {
         let inputs = node.inputs.iter().map(|id| id.map(ValueId::index)).collect();
         for output in node.outputs.iter().flatten() {
             self.slots[output.index()].kind = SlotKind::Tensor;
         }
         let outputs = node.outputs.iter().map(|id| id.map(ValueId::index)).collect();
-        let kind = tensors::step(net, node);
+        let kind = tensors::step(self.net, node);
         self.step(node, kind, inputs, outputs);
     }
 

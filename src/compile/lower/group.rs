@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::alone;
 use super::choose::{self, Convolution, Hyper};
 use super::dynamic::{self, Dynamic};
 use super::lines::{self, Gates};
@@ -94,7 +95,9 @@ impl<'g> Group<'g> {
             return Group { members, core: Core::ShiftMax(step), epilogue, output };
         }
         let mut epilogue = Epilogue::default();
-        let core = if let Some(convolution) = choose::convolution(net, node) {
+        let core = if alone::operation(net, node).is_some() {
+            Core::Node
+        } else if let Some(convolution) = choose::convolution(net, node) {
             Core::Convolution(convolution)
         } else if let Some(dynamic) = dynamic::dynamic(net, node) {
             Core::Dynamic(dynamic)

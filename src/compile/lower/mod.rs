@@ -5,6 +5,7 @@
 //! [packed](super::pack), and [`build`] makes the plan, which is final. [`planes`] is what it does for the
 //! attention of DY-ReLU-C.
 
+mod alone;
 mod build;
 mod channels;
 mod choose;

@@ -1,5 +1,6 @@
 //! Chooses how a node is computed that reads and writes tensors rather than maps.
 
+use super::alone;
 use super::group::activation;
 use super::network::Network;
 use crate::graph::{Binary, Node, Op, PadMode, Unary, ValueId, Variadic};
@@ -24,6 +25,9 @@ pub(super) fn step(net: &Network, node: &Node) -> StepKind {
 }
 
 fn operation(net: &Network, node: &Node) -> Option<Box<dyn TensorOperation>> {
+    if let Some(planes) = alone::operation(net, node) {
+        return Some(Box::new(planes));
+    }
     if is_view(node) {
         return Some(Box::new(View(node.op.clone())));
     }

@@ -62,8 +62,8 @@ pub use rows::RowsPrimitive;
 pub use sample::{SamplePrimitive, Sampling};
 pub use shift_max::ShiftMaxPrimitive;
 pub use tensors::{
-    Arithmetic, Elementwise, Movement, Normalisation, Reduction, TensorInputs, TensorOperation,
-    View,
+    Arithmetic, Elementwise, Movement, Normalisation, Planes, Reduction, TensorInputs,
+    TensorOperation, View,
 };
 pub use transform::TransformPrimitive;
 pub use window::WindowShape;

@@ -3,7 +3,9 @@
 use std::slice;
 
 use super::*;
-use crate::graph::{DepthOrder, Op, PadMode, Reduce, ReduceKind, Softmax, Variadic};
+use crate::graph::{
+    DepthOrder, MaxAffine, Op, PadMode, PoolKind, Reduce, ReduceKind, Softmax, Variadic,
+};
 use crate::kernels::tensors::arithmetic::Operation;
 use crate::reference;
 use crate::simd::Isa;
@@ -317,4 +319,35 @@ fn views_share_their_elements() {
     let part = Movement::Split { axis: 0 };
     let parts = part.run(Isa::get(), TensorInputs(vec![Some(x.clone())]), 2).unwrap();
     assert_eq!(parts[1].as_f32().unwrap().as_ptr(), x.as_f32().unwrap()[12..].as_ptr());
+}
+
+#[test]
+fn means_and_max_affine_functions_of_planes() {
+    for (shape, k) in [
+        ([1, 1, 1, 1], 1),
+        ([2, 3, 5, 7], 2),
+        ([3, 16, 4, 4], 3),
+        ([1, 9, 1, 33], 8),
+        ([2, 0, 3, 3], 2),
+        ([0, 4, 3, 3], 2),
+    ] {
+        let [images, channels, ..] = shape;
+        let (x, op) = (wave(&shape), Op::MaxAffine(MaxAffine { k }));
+        for (n, c) in [(images, channels), (1, channels), (images, 1), (1, 1)] {
+            let coefficients = wave(&[n, 2 * k, c]);
+            check(&Planes::MaxAffine, &op, &[Some(x.clone()), Some(coefficients)], 1);
+        }
+        let means = Planes::Means { keep_dims: true };
+        check(&means, &Op::GlobalPool(PoolKind::Average), &[Some(x)], 1);
+    }
+    let x = Some(wave(&[2, 3, 5, 7]));
+    for coefficients in [&[2, 3, 3][..], &[2, 4, 4], &[3, 4, 3], &[2, 18, 3], &[2, 0, 3], &[4, 3]] {
+        let inputs = [x.clone(), Some(wave(coefficients))];
+        let error = Planes::MaxAffine.run(Isa::get(), TensorInputs(inputs.to_vec()), 1).err();
+        assert_eq!(error.map(|e| e.kind()), Some(crate::ErrorKind::Shape), "{coefficients:?}");
+    }
+    let row = Some(wave(&[2, 3, 5]));
+    assert!(
+        Planes::Means { keep_dims: false }.run(Isa::get(), TensorInputs(vec![row]), 1).is_err()
+    );
 }
