@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::cli::support::numbers::{random_inputs, relative_error};
+use crate::cli::support::numbers::{is_finite, random_inputs, relative_error};
 use crate::cli::support::outcome::Outcome;
 use crate::cli::support::preparation::{Network, Preparation};
 use crate::cli::support::print::{count, print};
@@ -146,7 +146,14 @@ fn round(graph: &mut Graph) -> Result<String> {
     for ((after, before), &id) in
         outputs(graph)?.iter().zip(&outputs(&before)?).zip(graph.outputs())
     {
-        moved = moved.max(relative_error(&graph.value(id).name, after, before)?);
+        let name = &graph.value(id).name;
+        if !is_finite(before)? || !is_finite(after)? {
+            return Ok(format!(
+                "{tensors} in eight bits; outputs are not compared: for random inputs, {name:?} has \
+                 elements that are NaN or infinite\n"
+            ));
+        }
+        moved = moved.max(relative_error(name, after, before)?);
     }
     Ok(format!(
         "{tensors} in eight bits; for random inputs, outputs move by up to {:.1}% of the largest\n",

@@ -40,6 +40,11 @@ pub fn relative_error(name: &str, computed: &Tensor, expected: &Tensor) -> Resul
     Ok(worst / scale)
 }
 
+/// Whether no element is NaN or infinite.
+pub fn is_finite(tensor: &Tensor) -> Result<bool> {
+    Ok(tensor.cast(DType::F64)?.as_slice::<f64>()?.iter().all(|element| element.is_finite()))
+}
+
 /// Uniformly distributed numbers from 0 to below 1, the same at every call: SplitMix64.
 pub struct Uniform(u64);
 

@@ -133,7 +133,8 @@ impl KeypointDetector {
     ///
     /// # Errors
     ///
-    /// [`Input`](crate::ErrorKind::Input) if a box is empty or outside of the photo.
+    /// [`Input`](crate::ErrorKind::Input) if a box is empty or outside of the photo, or if the network's
+    /// outputs give a position or a score that is NaN or infinite.
     pub fn detect(&mut self, photo: &Photo, regions: &[Region]) -> Result<Vec<Pose>> {
         let decoder = self.scheme.decoder();
         let outputs = self.outputs(photo, regions)?;
@@ -146,9 +147,16 @@ impl KeypointDetector {
             });
             let keypoints: Vec<Keypoint> = points.collect();
             let sum: f32 = keypoints.iter().map(|point| point.score).sum();
-            Pose { region, score: sum / keypoints.len() as f32, keypoints }
+            let is_usable = |point: &Keypoint| (point.x + point.y + point.score).is_finite();
+            match keypoints.iter().all(is_usable) {
+                true => Ok(Pose { region, score: sum / keypoints.len() as f32, keypoints }),
+                false => Err(Error::input(
+                    "the network gives key points that are NaN or infinite; check its weights and the \
+                     preparation of photos",
+                )),
+            }
         };
-        Ok(regions.iter().zip(outputs).map(pose).collect())
+        regions.iter().zip(outputs).map(pose).collect()
     }
 
     /// Returns where in the [crop](Self::crop) of a box each key point may be: a probability, or a value of

@@ -6,7 +6,7 @@ use safetensors::SafeTensors;
 use super::maps::{Maps, Point};
 use super::*;
 use crate::compile::Options;
-use crate::graph::{Dim, Graph, Op, Padding, Pool, PoolKind, TensorType};
+use crate::graph::{Dim, Graph, Op, Padding, Pool, PoolKind, TensorType, Unary};
 use crate::model::Model;
 use crate::session::Session;
 use crate::tensor::DType;
@@ -64,6 +64,11 @@ fn decoders_agree_with_numpy() {
 
 /// A network whose heat maps are the red, green and blue of its input, averaged over squares of 4 pixels.
 fn colours() -> Session {
+    network(&[])
+}
+
+/// The network of [`colours`], with functions of its heat maps after it.
+fn network(functions: &[Unary]) -> Session {
     let mut graph = Graph::new("colours");
     let dims = vec![Dim::symbol("N"), 3.into(), 32.into(), 32.into()];
     let x = graph.add_input("x", TensorType { dtype: DType::F32, dims });
@@ -77,14 +82,35 @@ fn colours() -> Session {
         count_include_pad: false,
         column_major: false,
     };
-    let y = graph.apply("y", Op::Pool(pool), &[x]);
+    let mut y = graph.apply("y", Op::Pool(pool), &[x]);
+    for &function in functions {
+        y = graph.apply("function", Op::Unary(function), &[y]);
+    }
     graph.set_outputs(vec![y]);
     Session::new(&Model::from_graph(graph, Options::default()).unwrap())
 }
 
 fn detector(scheme: KeypointScheme) -> crate::Result<KeypointDetector> {
+    detector_with(colours(), scheme)
+}
+
+fn detector_with(session: Session, scheme: KeypointScheme) -> crate::Result<KeypointDetector> {
     let preprocess = Preprocess::new([0.0; 3], [1.0; 3]).resize(Resize::Exact([32, 32]));
-    KeypointDetector::with_parts(colours(), preprocess, scheme)
+    KeypointDetector::with_parts(session, preprocess, scheme)
+}
+
+#[test]
+fn key_points_that_are_no_numbers_are_an_error() {
+    let photo = Photo::new(32, 32, vec![0; 3 * 32 * 32]).unwrap();
+    // The logarithm of black is minus infinity, and its square root NaN.
+    for functions in [&[Unary::Log][..], &[Unary::Log, Unary::Sqrt]] {
+        for decoder in [KeypointDecoder::Heatmaps, KeypointDecoder::Dark] {
+            let mut detector =
+                detector_with(network(functions), KeypointScheme::new(decoder)).unwrap();
+            let error = detector.detect(&photo, &[Region::whole(&photo)]).unwrap_err().to_string();
+            assert!(error.contains("key points that are NaN or infinite"), "{error}");
+        }
+    }
 }
 
 /// A black photo with a square of each colour: red, green, blue.
