@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::kernels::Cut;
 use crate::kernels::depthwise::{DepthwiseWeights, depthwise};
 use crate::plan::map::Extent;
-use crate::plan::tuning::ELEMENTS_PER_BLOCK;
+use crate::plan::tuning::{ELEMENTS_PER_BLOCK, MACS_PER_THREAD};
 
 /// A depthwise convolution of input 0.
 pub struct DepthwisePrimitive {
@@ -21,9 +21,14 @@ pub struct DepthwisePrimitive {
 }
 
 impl DepthwisePrimitive {
-    fn cut(output: Extent) -> Cut {
+    /// Cuts the output into blocks of lines, at least two where that much work is worth a second thread.
+    fn cut(&self, output: Extent) -> Cut {
         let width = output.width * output.stride();
-        Cut::in_rows(output.images, output.height, width, ELEMENTS_PER_BLOCK)
+        let mut cut = Cut::in_rows(output.images, output.height, width, ELEMENTS_PER_BLOCK);
+        if output.image() * self.window.taps() > MACS_PER_THREAD {
+            cut.row_blocks = cut.row_blocks.max(output.height.min(2));
+        }
+        cut
     }
 }
 
@@ -37,7 +42,7 @@ impl Primitive for DepthwisePrimitive {
     }
 
     fn partial_sums(&self, output: Extent) -> usize {
-        Self::cut(output).row_blocks
+        self.cut(output).row_blocks
     }
 
     fn weight_bytes(&self) -> usize {
@@ -55,7 +60,7 @@ impl Primitive for DepthwisePrimitive {
         let [Some(y), sums] = arguments.outputs else { return Ok(()) };
         let sums = sums.map(|sums| (sums, extent.stride()));
         let macs = extent.len() * self.window.taps();
-        arguments.workers.compute_blocks(y, sums, Self::cut(extent), macs, |block, _| {
+        arguments.workers.compute_blocks(y, sums, self.cut(extent), macs, |block, _| {
             let epilogue = self.epilogue.for_image(inputs, block.image());
             let image = x.image(block.image());
             depthwise(isa, image, &self.weights, &window, &epilogue, block);
