@@ -1,6 +1,7 @@
 //! `dyrelu evaluate`: measures how often a classifier is right, and how well key points fit annotations.
 
 mod oks;
+mod pck;
 mod persons;
 mod pictures;
 mod predictions;

@@ -8,6 +8,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::oks::{self, KEYPOINTS, Scores};
+use super::pck::{Pck, label, position};
 use super::report::{Format, markdown_table, text_table};
 use crate::cli::support::coco::{Coco, Image, Person};
 use crate::cli::support::outcome::Outcome;
@@ -16,12 +17,6 @@ use crate::cli::support::print::{count, print, to_json};
 use crate::cli::support::{interrupt, messages};
 use dyrelu::vision::{DecodeOptions, KeypointDetector, Pose};
 use dyrelu::{Error, Model, Result, Session};
-
-/// The share of the length of the torso within which a key point counts as correct.
-const CORRECT: f64 = 0.2;
-
-/// The shoulders and the hips that are opposite to each other.
-const TORSO: [[usize; 2]; 2] = [[5, 12], [6, 11]];
 
 /// The result.
 #[derive(Serialize)]
@@ -35,6 +30,8 @@ struct Evaluation {
     /// The share of labelled key points that are within a fifth of the torso, of persons whose torso is
     /// labelled.
     pck: Option<f64>,
+    /// The interval that holds the share of all persons like these with a probability of 95%.
+    pck_interval: Option<[f64; 2]>,
     keypoints: Vec<Keypoint>,
 }
 
@@ -76,7 +73,7 @@ pub fn run(
     }
     // By the number of the image, which is the order of pycocotools.
     let mut photos = BTreeMap::new();
-    let mut correct = vec![[0u64; 2]; KEYPOINTS];
+    let mut pck = Pck::default();
     let mut failed = 0;
     interrupt::finish_work(|| {});
     for found in source {
@@ -92,7 +89,7 @@ pub fn run(
                         return Err(Error::input("this image was evaluated before"));
                     }
                     let (photo, poses) = find(input, image, &mut detector, &settings.decode)?;
-                    count_correct(image, &poses, &mut correct);
+                    pck.add(image, &poses);
                     photos.insert(image.id, photo);
                     Ok(())
                 });
@@ -126,18 +123,18 @@ pub fn run(
         return Err(Error::input(message).in_file(boxes));
     }
     let photos: Vec<oks::Photo> = photos.into_values().collect();
-    let share = |[hits, all]: [u64; 2]| (all > 0).then(|| hits as f64 / all as f64);
-    let all = correct.iter().fold([0, 0], |[a, b], [hits, all]| [a + hits, b + all]);
-    let keypoints = names.into_iter().zip(&correct);
+    let keypoint = |(k, name): (usize, String)| {
+        let counts = pck.keypoint(k);
+        Keypoint { name, labelled: counts.labelled, pck: counts.share() }
+    };
     let evaluation = Evaluation {
         photos: photos.len(),
         failed,
         persons: photos.iter().map(|photo| photo.found.len()).sum(),
         scores: oks::scores(&photos),
-        pck: share(all),
-        keypoints: keypoints
-            .map(|(name, &counts)| Keypoint { name, labelled: counts[1], pck: share(counts) })
-            .collect(),
+        pck: pck.share(),
+        pck_interval: pck.interval(),
+        keypoints: names.into_iter().enumerate().map(keypoint).collect(),
     };
     print(&match settings.format {
         Format::Text => evaluation.described("", text_table),
@@ -184,38 +181,6 @@ fn annotated(person: &Person) -> Result<oks::True> {
     Ok(oks::True { frame: person.frame, area, keypoints, is_crowd: person.is_crowd() })
 }
 
-/// The labelled position of a key point.
-fn label(person: &Person, k: usize) -> Option<[f64; 2]> {
-    let &[x, y, visible] = person.keypoints.get(3 * k..3 * k + 3)? else { return None };
-    (visible > 0.0).then_some([x, y])
-}
-
-fn position(pose: &Pose, k: usize) -> [f64; 2] {
-    [f64::from(pose.keypoints[k].x), f64::from(pose.keypoints[k].y)]
-}
-
-/// Counts, per key point, those that are correct and all.
-fn count_correct(image: &Image, poses: &[Pose], correct: &mut [[u64; 2]]) {
-    let distance = |a: [f64; 2], b: [f64; 2]| (a[0] - b[0]).hypot(a[1] - b[1]);
-    let labelled = image.persons.iter().filter(|person| person.is_labelled());
-    for (person, pose) in labelled.zip(poses) {
-        let lengths = TORSO.iter().filter_map(|&[shoulder, hip]| {
-            Some(distance(label(person, shoulder)?, label(person, hip)?))
-        });
-        let lengths: Vec<f64> = lengths.collect();
-        if lengths.is_empty() {
-            continue;
-        }
-        let torso = lengths.iter().sum::<f64>() / lengths.len() as f64;
-        for (k, [hits, all]) in correct.iter_mut().enumerate() {
-            if let Some(truth) = label(person, k) {
-                *all += 1;
-                *hits += u64::from(distance(truth, position(pose, k)) <= CORRECT * torso);
-            }
-        }
-    }
-}
-
 impl Evaluation {
     fn described(&self, title: &str, table: impl Fn(&str, Vec<Vec<String>>) -> String) -> String {
         let number = |score: Option<f64>| score.map_or("-".into(), |score| format!("{score:.3}"));
@@ -227,6 +192,9 @@ impl Evaluation {
             number(s.ap),
             number(self.pck)
         );
+        if let Some([low, high]) = self.pck_interval {
+            text.push_str(&format!("95% interval of PCK: {low:.3} to {high:.3}\n"));
+        }
         if self.failed > 0 {
             text.push_str(&format!("not evaluated: {}\n", count(self.failed as usize, "photo")));
         }
