@@ -168,15 +168,24 @@ pub struct Rows<'a> {
     pub step: usize,
 }
 
-/// Computes a block: row `i` of `rows` times the weights, then the epilogue.
+/// Computes a block: row `i` of `rows` times the weights, then the epilogue. The next product reads the
+/// weights `after`.
 ///
 /// # Panics
 /// Panics if rows, weights, epilogue and block do not agree.
-pub fn product(isa: Isa, rows: Rows, weights: &Packed, epilogue: &Epilogue, block: &mut Block) {
-    product_with(isa, rows, weights.view(), epilogue, block);
+pub fn product(
+    isa: Isa,
+    rows: Rows,
+    weights: &Packed,
+    after: &[f32],
+    epilogue: &Epilogue,
+    block: &mut Block,
+) {
+    all_columns(isa, rows, weights.view(), Some(after), epilogue, block);
 }
 
-/// As [`product`], with weights that need not belong to a layer.
+/// As [`product`], with weights that need not belong to a layer. The next product reads the weights behind
+/// those of the block.
 ///
 /// # Panics
 /// Panics if rows, weights, epilogue and block do not agree.
@@ -187,31 +196,24 @@ pub(super) fn product_with(
     epilogue: &Epilogue,
     block: &mut Block,
 ) {
-    assert_eq!(weights.width(), block.width());
-    assert_whole_panels(block);
-    let (columns, first) = (block.columns(), 0);
-    let after = weights.panels.get(columns.end * weights.length..);
+    let after = weights.panels.get(block.columns().end * weights.length..);
     let after = after.filter(|_| weights.panels.len() >= STREAMED_WEIGHTS);
-    run(isa, rows, Columns { first, weights }, columns, after, epilogue, block);
+    all_columns(isa, rows, weights, after, epilogue, block);
 }
 
-/// As [`product`], where the next product reads the weights `after`.
-///
-/// # Panics
-/// Panics if rows, weights, epilogue and block do not agree.
-pub(super) fn product_before(
+/// Computes all columns of a block.
+fn all_columns(
     isa: Isa,
     rows: Rows,
-    weights: &Packed,
-    after: &[f32],
+    weights: PackedView,
+    after: Option<&[f32]>,
     epilogue: &Epilogue,
     block: &mut Block,
 ) {
-    let weights = weights.view();
     assert_eq!(weights.width(), block.width());
     assert_whole_panels(block);
     let (columns, first) = (block.columns(), 0);
-    run(isa, rows, Columns { first, weights }, columns, Some(after), epilogue, block);
+    run(isa, rows, Columns { first, weights }, columns, after, epilogue, block);
 }
 
 /// Some columns of a map, which have packed weights of their own.

@@ -15,7 +15,7 @@ use super::epilogue::Epilogue;
 use super::fits::{assert_rows_fit, assert_whole_panels, input_len};
 use super::packing::{PartSize, Unaligned, fill_bias, pack_alone};
 use super::place::Place;
-use super::product::{OUTSIDE, Packed, Rows, panel_columns, product_before};
+use super::product::{OUTSIDE, Packed, Rows, panel_columns, product};
 use super::sizes::product_of;
 use crate::simd::{Isa, LANES, Simd, Vectorised, padded};
 use crate::tensor::{Aligned, Numbers, Tensor};
@@ -257,7 +257,7 @@ pub fn winograd(
         let rows = Rows { base: matrix, offsets, depth: packed.length(), step: 1 };
         let mut part =
             Block::whole(&mut results[..tiles * width], width).with_columns(block.columns());
-        product_before(isa, rows, packed, after.unwrap_or_default(), &Epilogue::NONE, &mut part);
+        product(isa, rows, packed, after.unwrap_or_default(), &Epilogue::NONE, &mut part);
     }
     isa.run(Collect { results, bias, grid: &grid, epilogue, block });
 }

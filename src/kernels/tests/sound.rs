@@ -33,7 +33,7 @@ fn packed(outputs: usize, length: usize) -> Packed {
 const EMPTY_MAP: Epilogue = Epilogue { before: Some(&[]), ..Epilogue::NONE };
 
 fn run_product(rows: Rows, weights: &Packed, epilogue: &Epilogue, block: &mut Block) {
-    product(Isa::get(), rows, weights, epilogue, block);
+    product(Isa::get(), rows, weights, &[], epilogue, block);
 }
 
 #[test]
