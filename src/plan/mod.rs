@@ -45,9 +45,9 @@ pub use steps::{
     GatePrimitive, GlobalAveragePrimitive, GlobalNormPrimitive, GroupCoefficientsPrimitive,
     GroupedPrimitive, HeadsPrimitive, Inputs, InterleavePrimitive, InterpolatePrimitive, LOGITS,
     LayerNormPrimitive, LinesPrimitive, LocalResponsePrimitive, MOST_INPUTS, MatrixProduct,
-    Movement, Normalisation, PackPrimitive, PixelsPrimitive, PlanePrimitive, Planes, PoolPrimitive,
-    Positions, Primitive, Reduction, RowsPrimitive, SUMS, SamplePrimitive, Sampling, ScoreBias,
-    ShiftMaxPrimitive, StepEpilogue, TensorInputs, TensorOperation, TransformPrimitive, View,
-    WindowShape, WinogradPrimitive,
+    Movement, Normalisation, PackPrimitive, PerPlane, PixelsPrimitive, PlanePrimitive,
+    PoolPrimitive, Positions, Primitive, Reduction, RowsPrimitive, SUMS, SamplePrimitive, Sampling,
+    ScoreBias, ShiftMaxPrimitive, StepEpilogue, TensorInputs, TensorOperation, TransformPrimitive,
+    View, WindowShape, WinogradPrimitive,
 };
 pub use threads::{Logits, MOST_THREADS, Team, Workers};

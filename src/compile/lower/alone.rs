@@ -6,16 +6,16 @@
 use super::choose;
 use super::network::Network;
 use crate::graph::{Node, Op, ValueId};
-use crate::plan::Planes;
+use crate::plan::PerPlane;
 
 /// Returns what computes `node` from tensors, if it is a part of such a dynamic ReLU.
-pub(super) fn operation(net: &Network, node: &Node) -> Option<Planes> {
+pub(super) fn operation(net: &Network, node: &Node) -> Option<PerPlane> {
     let x = node.input(0).filter(|&x| is_read_by_dynamic_relus_alone(net, x))?;
     match is_last(net, node, x) {
-        true => Some(Planes::MaxAffine),
+        true => Some(PerPlane::MaxAffine),
         false => {
             let rank = net.types.get(node.output())?.dims.len();
-            Some(Planes::Means { keep_dims: rank == 4 })
+            Some(PerPlane::Means { keep_dims: rank == 4 })
         }
     }
 }

@@ -25,8 +25,8 @@ pub(super) fn step(net: &Network, node: &Node) -> StepKind {
 }
 
 fn operation(net: &Network, node: &Node) -> Option<Box<dyn TensorOperation>> {
-    if let Some(planes) = alone::operation(net, node) {
-        return Some(Box::new(planes));
+    if let Some(operation) = alone::operation(net, node) {
+        return Some(Box::new(operation));
     }
     if is_view(node) {
         return Some(Box::new(View(node.op.clone())));

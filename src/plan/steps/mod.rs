@@ -62,7 +62,7 @@ pub use rows::RowsPrimitive;
 pub use sample::{SamplePrimitive, Sampling};
 pub use shift_max::ShiftMaxPrimitive;
 pub use tensors::{
-    Arithmetic, Elementwise, Movement, Normalisation, Planes, Reduction, TensorInputs,
+    Arithmetic, Elementwise, Movement, Normalisation, PerPlane, Reduction, TensorInputs,
     TensorOperation, View,
 };
 pub use transform::TransformPrimitive;

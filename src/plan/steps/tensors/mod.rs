@@ -7,7 +7,7 @@ mod arithmetic;
 mod elementwise;
 mod movement;
 mod normalisation;
-mod planes;
+mod per_plane;
 mod reduction;
 #[cfg(test)]
 mod tests;
@@ -17,7 +17,7 @@ pub use arithmetic::Arithmetic;
 pub use elementwise::Elementwise;
 pub use movement::Movement;
 pub use normalisation::Normalisation;
-pub use planes::Planes;
+pub use per_plane::PerPlane;
 pub use reduction::Reduction;
 pub use view::View;
 

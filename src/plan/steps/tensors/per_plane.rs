@@ -10,7 +10,7 @@ use crate::tensor::{DType, Tensor};
 
 /// A function of the planes of a tensor `[N,C,H,W]`.
 #[derive(Clone, Copy, Debug)]
-pub enum Planes {
+pub enum PerPlane {
     /// The mean of each plane. The output is `[N,C,1,1]`, or `[N,C]` without `keep_dims`.
     Means {
         /// Whether the output has the axes of the plane.
@@ -21,11 +21,11 @@ pub enum Planes {
     MaxAffine,
 }
 
-impl TensorOperation for Planes {
+impl TensorOperation for PerPlane {
     fn name(&self) -> &'static str {
         match self {
-            Planes::Means { .. } => "plane means",
-            Planes::MaxAffine => "plane max-affine",
+            PerPlane::Means { .. } => "plane means",
+            PerPlane::MaxAffine => "plane max-affine",
         }
     }
 
@@ -39,7 +39,7 @@ impl TensorOperation for Planes {
         };
         let plane = height * width;
         let y = match self {
-            Planes::Means { keep_dims } => {
+            PerPlane::Means { keep_dims } => {
                 let shape = [images, channels, 1, 1];
                 let shape = if *keep_dims { &shape[..] } else { &shape[..2] };
                 let mut means = vec![f32::NAN; geometry::element_count(shape, DType::F32)?];
@@ -48,7 +48,7 @@ impl TensorOperation for Planes {
                 }
                 Tensor::new(shape, means)
             }
-            Planes::MaxAffine => {
+            PerPlane::MaxAffine => {
                 let coefficients = Coefficients::new(inputs.required(1)?, images, channels)?;
                 max_affine(isa, x, plane, &coefficients)
             }

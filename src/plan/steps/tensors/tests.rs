@@ -335,19 +335,19 @@ fn means_and_max_affine_functions_of_planes() {
         let (x, op) = (wave(&shape), Op::MaxAffine(MaxAffine { k }));
         for (n, c) in [(images, channels), (1, channels), (images, 1), (1, 1)] {
             let coefficients = wave(&[n, 2 * k, c]);
-            check(&Planes::MaxAffine, &op, &[Some(x.clone()), Some(coefficients)], 1);
+            check(&PerPlane::MaxAffine, &op, &[Some(x.clone()), Some(coefficients)], 1);
         }
-        let means = Planes::Means { keep_dims: true };
+        let means = PerPlane::Means { keep_dims: true };
         check(&means, &Op::GlobalPool(PoolKind::Average), &[Some(x)], 1);
     }
     let x = Some(wave(&[2, 3, 5, 7]));
     for coefficients in [&[2, 3, 3][..], &[2, 4, 4], &[3, 4, 3], &[2, 18, 3], &[2, 0, 3], &[4, 3]] {
         let inputs = [x.clone(), Some(wave(coefficients))];
-        let error = Planes::MaxAffine.run(Isa::get(), TensorInputs(inputs.to_vec()), 1).err();
+        let error = PerPlane::MaxAffine.run(Isa::get(), TensorInputs(inputs.to_vec()), 1).err();
         assert_eq!(error.map(|e| e.kind()), Some(crate::ErrorKind::Shape), "{coefficients:?}");
     }
     let row = Some(wave(&[2, 3, 5]));
     assert!(
-        Planes::Means { keep_dims: false }.run(Isa::get(), TensorInputs(vec![row]), 1).is_err()
+        PerPlane::Means { keep_dims: false }.run(Isa::get(), TensorInputs(vec![row]), 1).is_err()
     );
 }
