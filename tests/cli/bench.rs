@@ -82,6 +82,14 @@ fn bench_measures_streams_and_compares() {
 }
 
 #[test]
+fn durations_are_at_most_a_day() {
+    for seconds in ["86401", "1e300", "inf", "-1"] {
+        let run = dyrelu(&["bench", &format!("--seconds={seconds}")]).assert().code(2);
+        assert!(stderr(&run).contains("must be at"), "{seconds}: {}", stderr(&run));
+    }
+}
+
+#[test]
 fn bench_measures_latencies_at_a_rate_of_requests() {
     let f = Fixture::new();
     let model = f.path("colours.safetensors");
