@@ -5,17 +5,20 @@ it is compared with.
 
 Two fully connected layers compute the coefficients from the mean of x over all positions. The module is written
 as a chain of multiply, add and maximum, without permutes, so that both of PyTorch's exporters write operators that
-every engine reads. Training uses a custom backward pass.
+every engine reads. Training uses a custom backward pass, for two pieces on a CPU that of `fused`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from . import fused
 
 Squash = Callable[[Tensor], Tensor]
 
@@ -129,6 +132,8 @@ class DyReLU(Dynamic):
         return delta * self.scale + self.start
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.training and self.k == 2 and fused.supports(x):
+            return self.fused(x)
         coefficients = self.coefficients(x).unsqueeze(-1).unsqueeze(-1)
         if self.training:
             y = MaxAffine.apply(x, coefficients[:, : self.k], coefficients[:, self.k :])
@@ -139,6 +144,14 @@ class DyReLU(Dynamic):
         if self.form == "C":
             y = y * self.attend(x)
         return y if self.limit is None else y.clamp(max=self.limit)
+
+    def fused(self, x: Tensor) -> Tensor:
+        """The activation for K = 2 and float32 on a CPU, in one pass over x forwards and one backwards."""
+        limit = math.inf if self.limit is None else self.limit
+        coefficients = self.coefficients(x).expand(-1, -1, self.channels)
+        if self.form == "C":
+            return (fused.FusedMaxAffine.apply(x, coefficients, math.inf) * self.attend(x)).clamp(max=limit)
+        return fused.FusedMaxAffine.apply(x, coefficients, limit)
 
     def attend(self, x: Tensor) -> Tensor:
         """pi = min(HW/3 * softmax(z / tau), 1) over the positions of each image."""

@@ -16,7 +16,6 @@ import argparse
 import copy
 import dataclasses
 import json
-import math
 import time
 from pathlib import Path
 
@@ -29,7 +28,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from . import teachers
 from .activations import DyReLU
 from .evaluate import synsets
-from .fused import FusedMaxAffine
 from .models import build
 from .models.imagenet import EfficientNetLite
 from .teachers import FIRST_BLOCK, NORMALISE, SIZE
@@ -63,18 +61,14 @@ def parse_arguments() -> argparse.Namespace:
 
 
 class Fused(nn.Module):
-    """A dynamic ReLU of form B or C with K = 2, computed by `FusedMaxAffine`."""
+    """A dynamic ReLU with K = 2 that is fused in evaluation mode, too."""
 
     def __init__(self, act: DyReLU) -> None:
         super().__init__()
         self.act = act
 
     def forward(self, x: Tensor) -> Tensor:
-        limit = math.inf if self.act.limit is None else self.act.limit
-        coefficients = self.act.coefficients(x)
-        if self.act.form == "C":
-            return (FusedMaxAffine.apply(x, coefficients, math.inf) * self.act.attend(x)).clamp(max=limit)
-        return FusedMaxAffine.apply(x, coefficients, limit)
+        return self.act.fused(x)
 
 
 class Tail(nn.Module):

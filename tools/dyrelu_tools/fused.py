@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -16,6 +17,12 @@ import torch
 from torch import Tensor
 
 SOURCE = Path(__file__).with_name("max_affine.c")
+
+
+def supports(x: Tensor) -> bool:
+    """Whether `FusedMaxAffine` computes feature maps like x here: float32 on a CPU, and the system has a `cc`."""
+    plain = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    return plain and shutil.which("cc") is not None
 
 
 @functools.cache

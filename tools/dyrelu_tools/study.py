@@ -1,10 +1,12 @@
-"""Trains one small network with every activation of the paper's comparison, with several seeds each:
+"""Trains one network with the activations of the paper's comparison, with several seeds each:
 `python -m dyrelu_tools.study --help`.
 
-    python -m dyrelu_tools.study --runs RUNS --train TRAIN.tar --val VAL.tar --cache CACHE
-    python -m dyrelu_tools.study --runs RUNS --copy-logs results/study
-    python -m dyrelu_tools.study --runs results/study --document ../docs/activations.md \
-        --picture ../docs/activations.png --dyrelu ../target/release/dyrelu
+    python -m dyrelu_tools.study mini --runs RUNS --train TRAIN.tar --val VAL.tar --cache CACHE
+    python -m dyrelu_tools.study mini --runs RUNS --copy-logs results/study-mini
+    python -m dyrelu_tools.study mini --runs results/study-mini --document ../docs/activations.md \
+        --picture ../docs/activations-mini.png --dyrelu ../target/release/dyrelu
+
+The studies are described in `studies`.
 
 A run is a directory NAME-seedN, as `train` writes it. Finished runs are skipped and interrupted runs are resumed. All
 variants are trained with the first seed before any with the second. The tables are made from the logs of the runs or
@@ -20,135 +22,51 @@ import statistics
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from . import data, markdown
 from .check_networks import export
-from .models import build
-from .train import Recipe, fit, keep_memory
-
-NETWORK = "mobilenetv2-mini"
-RECIPE = Recipe(sizes="48:0,64:0.5", epochs=12)
-
-
-@dataclass(frozen=True)
-class Variant:
-    """An activation, other activations at some positions, and the learning rate of the layers that compute coefficients,
-    as a share of that of all other layers."""
-
-    activation: str
-    arguments: dict[str, str] = field(default_factory=dict)
-    hyperfunction_lr: float = 1.0
-
-    def network(self, classes: int = 10) -> nn.Module:
-        return build(NETWORK, self.activation, classes, **self.arguments)
-
-
-VARIANTS = {
-    "relu": Variant("relu"),
-    "leaky_relu": Variant("leaky_relu"),
-    "prelu": Variant("prelu"),
-    "maxout": Variant("maxout"),
-    "se": Variant("se"),
-    "aprelu": Variant("aprelu"),
-    "dyrelu-a": Variant("dyrelu-a"),
-    "dyrelu-b": Variant("dyrelu-b"),
-    "dyrelu-c": Variant("dyrelu-c"),
-    "dyrelu-b-k1": Variant("dyrelu-b,k=1"),
-    "dyrelu-b-k3": Variant("dyrelu-b,k=3"),
-    "dyrelu-b-r4": Variant("dyrelu-b,reduction=4"),
-    "dyrelu-b-r16": Variant("dyrelu-b,reduction=16"),
-    "dyrelu-b-expansion": Variant("relu", {"expansion_act": "dyrelu-b"}),
-    "dyrelu-b-depthwise": Variant("relu", {"depthwise_act": "dyrelu-b"}),
-    "dyrelu-b-projection": Variant("dyrelu-b", {"last_act": "dyrelu-b,k=1"}),
-    "dyrelu-b-slow": Variant("dyrelu-b", hyperfunction_lr=0.1),
-}
-
-PAPERS_RELU = 60.3
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row of a table: a variant, and the paper's top-1 accuracy of MobileNetV2 x0.35 on ImageNet with it."""
-
-    title: str
-    variant: str
-    paper: float | None = None
-
-
-TABLES = {
-    "Activation": [
-        Row("ReLU", "relu", PAPERS_RELU),
-        Row("LeakyReLU", "leaky_relu", 60.9),
-        Row("PReLU", "prelu", 63.1),
-        Row("SE, then ReLU", "se", 62.8),
-        Row("Maxout, K = 2", "maxout", 64.9),
-        Row("APReLU", "aprelu"),
-        Row("DY-ReLU-A", "dyrelu-a", 63.3),
-        Row("DY-ReLU-B", "dyrelu-b", 66.4),
-        Row("DY-ReLU-C", "dyrelu-c", 66.3),
-    ],
-    "Pieces of DY-ReLU-B": [
-        Row("K = 1", "dyrelu-b-k1"),
-        Row("K = 2", "dyrelu-b", 66.4),
-        Row("K = 3", "dyrelu-b-k3", 66.6),
-    ],
-    "Reduction of DY-ReLU-B": [
-        Row("R = 4", "dyrelu-b-r4", 66.5),
-        Row("R = 8", "dyrelu-b", 66.4),
-        Row("R = 16", "dyrelu-b-r16", 65.9),
-    ],
-    "Positions of DY-ReLU-B": [
-        Row("none (ReLU)", "relu", PAPERS_RELU),
-        Row("after expansions", "dyrelu-b-expansion", 64.2),
-        Row("after depthwise convolutions", "dyrelu-b-depthwise", 65.3),
-        Row("both, stem and head", "dyrelu-b", 66.2),
-        Row("these, and K = 1 after projections", "dyrelu-b-projection", 66.4),
-    ],
-    "Learning rate of DY-ReLU-B's hyperfunctions": [
-        Row("that of the convolutions", "dyrelu-b", 66.4),
-        Row("a tenth of it", "dyrelu-b-slow"),
-    ],
-}
-
+from .studies import PAPERS_RELU, STUDIES, Row, Study
+from .train import fit, keep_memory
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", choices=STUDIES, metavar="STUDY", help=", ".join(STUDIES))
     parser.add_argument("--runs", type=Path, required=True, help="directory of the runs, or of copied logs")
     parser.add_argument("--train", type=Path, help="tar of training photos, one folder per class")
     parser.add_argument("--val", type=Path, help="tar of validation photos")
     parser.add_argument("--cache", type=Path, help="folder for decoded photos")
-    parser.add_argument("--only", help=f"variants to train, separated by commas: {', '.join(VARIANTS)}")
+    parser.add_argument("--only", help="variants to train, separated by commas; by default all of the study")
     parser.add_argument("--seeds", type=int, default=3, help="number of runs per variant, with seeds 0, 1, ...")
-    parser.add_argument("--epochs", type=int, default=RECIPE.epochs, help="number of epochs per run")
+    parser.add_argument("--epochs", type=int, help="number of epochs per run, if not that of the study")
     parser.add_argument("--threads", type=int, default=2, help="number of threads")
     parser.add_argument("--copy-logs", type=Path, metavar="DIR", help="copy the log of each finished run to DIR/NAME-seedN.jsonl")
     parser.add_argument("--table", action="store_true", help="print the tables as Markdown")
-    parser.add_argument("--document", type=Path, help="write the tables between the marks <!-- study:begin --> and <!-- study:end --> of a file")
+    parser.add_argument("--document", type=Path, help="write the tables between the marks <!-- study-STUDY:begin --> and <!-- study-STUDY:end --> of a file")
     parser.add_argument("--picture", type=Path, help="draw the first table")
     parser.add_argument("--dyrelu", type=Path, help="the dyrelu program, to measure costs for the tables")
     args = parser.parse_args()
     args.trains = not (args.table or args.document or args.copy_logs or args.picture)
     if args.trains and not (args.train and args.val and args.cache):
         parser.error("training needs --train, --val and --cache")
-    unknown = set(args.only.split(",")) - set(VARIANTS) if args.only else set()
+    variants = STUDIES[args.study].variants
+    unknown = set(args.only.split(",")) - set(variants) if args.only else set()
     if unknown:
-        parser.error(f"unknown variants {', '.join(sorted(unknown))}; expected some of {', '.join(VARIANTS)}")
+        parser.error(f"unknown variants {', '.join(sorted(unknown))}; expected some of {', '.join(variants)}")
     return args
 
 
-def train(args: argparse.Namespace) -> None:
+def train(study: Study, args: argparse.Namespace) -> None:
     """Trains all runs that are not finished."""
     keep_memory()
     torch.set_num_threads(args.threads)
-    photos = data.load(args.train, RECIPE.final_size, args.cache)
-    validation = data.load(args.val, RECIPE.final_size, args.cache)
-    chosen = args.only.split(",") if args.only else list(VARIANTS)
+    photos = data.load(args.train, study.recipe.final_size, args.cache)
+    validation = data.load(args.val, study.recipe.final_size, args.cache)
+    chosen = args.only.split(",") if args.only else list(study.variants)
     for seed in range(args.seeds):
         for name in chosen:
             run = args.runs / f"{name}-seed{seed}"
@@ -156,10 +74,10 @@ def train(args: argparse.Namespace) -> None:
                 continue
             print(run.name, flush=True)
             torch.manual_seed(seed)
-            variant = VARIANTS[name]
-            recipe = Recipe(**(vars(RECIPE) | {"seed": seed, "epochs": args.epochs, "hyperfunction_lr": variant.hyperfunction_lr}))
-            options = {"network": NETWORK, "activation": variant.activation, "arguments": variant.arguments}
-            fit(variant.network(len(photos.classes)), photos, validation, recipe, run, options)
+            rate = study.variants[name].hyperfunction_lr
+            recipe = replace(study.recipe, seed=seed, epochs=args.epochs or study.recipe.epochs, hyperfunction_lr=rate)
+            network = study.build(name, len(photos.classes))
+            fit(network, photos, validation, recipe, run, study.options(name))
 
 
 def finished(runs: Path) -> Iterator[tuple[str, Path]]:
@@ -187,14 +105,14 @@ class Cost:
     microseconds: float
 
 
-def costs(binary: Path, seconds: float = 2.0) -> dict[str, Cost]:
+def costs(study: Study, binary: Path, seconds: float = 2.0) -> dict[str, Cost]:
     """The cost of every variant, with initial weights."""
     by_variant = {}
-    size = RECIPE.final_size
+    size = study.recipe.final_size
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
-        for name, variant in tqdm(VARIANTS.items(), desc="costs"):
-            export(variant.network().eval(), torch.zeros(2, 3, size, size), path, dynamo=False)
+        for name in tqdm(study.variants, desc="costs"):
+            export(study.build(name).eval(), torch.zeros(2, 3, size, size), path, dynamo=False)
 
             def dyrelu(*command: str) -> dict:
                 done = subprocess.run([binary, *command, "--format", "json", path], check=True, stdout=subprocess.PIPE)
@@ -206,7 +124,7 @@ def costs(binary: Path, seconds: float = 2.0) -> dict[str, Cost]:
     return by_variant
 
 
-def table(title: str, rows: list[Row], accuracies: dict[str, list[float]], known: dict[str, Cost]) -> str:
+def table(study: Study, title: str, rows: list[Row], accuracies: dict[str, list[float]], known: dict[str, Cost]) -> str:
     """A Markdown table with the mean, deviation and number of runs, the paper's figure, and costs if they are known."""
     heading = [title, "parameters", "runs", "top-1", "standard deviation", "over ReLU", "paper", "over ReLU there"]
     if known:
@@ -215,7 +133,7 @@ def table(title: str, rows: list[Row], accuracies: dict[str, list[float]], known
     plain = statistics.mean(accuracies["relu"]) if "relu" in accuracies else None
     for row in rows:
         top1 = accuracies.get(row.variant, [])
-        parameters = sum(p.numel() for p in VARIANTS[row.variant].network().parameters())
+        parameters = sum(p.numel() for p in study.build(row.variant).parameters())
         mean = statistics.mean(top1) if top1 else None
         ours = ["–" if mean is None else f"{mean:.1f}", f"{statistics.stdev(top1):.1f}" if len(top1) > 1 else "–"]
         over = "–" if mean is None or plain is None else f"{mean - plain:+.1f}"
@@ -228,7 +146,7 @@ def table(title: str, rows: list[Row], accuracies: dict[str, list[float]], known
     return "\n".join(markdown.lines(lines))
 
 
-def draw(accuracies: dict[str, list[float]], picture: Path) -> None:
+def draw(rows: list[Row], accuracies: dict[str, list[float]], picture: Path) -> None:
     """Draws the gain of each activation over ReLU, with a dot per run, beside the gain in the paper."""
     if "relu" not in accuracies:
         raise SystemExit("error: no run of relu is finished, so there is nothing to compare with")
@@ -237,9 +155,9 @@ def draw(accuracies: dict[str, list[float]], picture: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    rows = [row for row in TABLES["Activation"] if row.variant in accuracies][::-1]
+    rows = [row for row in rows if row.variant in accuracies][::-1]
     plain = statistics.mean(accuracies["relu"])
-    figure, axes = plt.subplots(figsize=(8, 4))
+    figure, axes = plt.subplots(figsize=(8, 1.3 + 0.3 * len(rows)))
     for y, row in enumerate(rows):
         gains = [top1 - plain for top1 in accuracies[row.variant]]
         ours = axes.barh(y + 0.2, statistics.mean(gains), 0.36, color="tab:blue")
@@ -256,22 +174,23 @@ def draw(accuracies: dict[str, list[float]], picture: Path) -> None:
 
 def main() -> None:
     args = parse_arguments()
+    study = STUDIES[args.study]
     if args.copy_logs:
         args.copy_logs.mkdir(parents=True, exist_ok=True)
         for name, log in finished(args.runs):
             shutil.copyfile(log, args.copy_logs / f"{name}.jsonl")
     if args.table or args.document:
         accuracies = results(args.runs)
-        known = costs(args.dyrelu) if args.dyrelu else {}
-        text = "\n\n".join(table(title, rows, accuracies, known) for title, rows in TABLES.items())
+        known = costs(study, args.dyrelu) if args.dyrelu else {}
+        text = "\n\n".join(table(study, title, rows, accuracies, known) for title, rows in study.tables.items())
         if args.table:
             print(text)
         if args.document:
-            markdown.insert(args.document, "study", text + "\n")
+            markdown.insert(args.document, f"study-{args.study}", text + "\n")
     if args.picture:
-        draw(results(args.runs), args.picture)
+        draw(next(iter(study.tables.values())), results(args.runs), args.picture)
     if args.trains:
-        train(args)
+        train(study, args)
 
 
 if __name__ == "__main__":

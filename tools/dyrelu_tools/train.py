@@ -228,7 +228,7 @@ def fit(
     run.mkdir(parents=True, exist_ok=True)
     checkpoint, log = run / "checkpoint.pt", run / "log.jsonl"
     network = network.to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(parameter_groups(network, recipe), lr=recipe.lr)
+    optimiser = torch.optim.AdamW(parameter_groups(network, recipe), lr=recipe.lr, fused=True)
     start = 0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from dyrelu_tools import ablation, distil, interpolate, teachers
+from dyrelu_tools import ablation, distil, fused, interpolate, teachers
 from dyrelu_tools.activations import DyReLU
 from dyrelu_tools.export import load_network
 from dyrelu_tools.fused import FusedMaxAffine
@@ -47,6 +47,23 @@ def test_the_fused_activation_and_its_gradients_are_those_of_autograd() -> None:
     weights = torch.randn_like(x)
     for gradient, reference in zip(*(torch.autograd.grad(y, (x, coefficients), weights) for y in (found, expected))):
         torch.testing.assert_close(gradient, reference, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("form", ["A", "B", "C"])
+def test_training_is_the_same_without_a_c_compiler(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    module = DyReLU(12, form, limit=0.5).train()
+    torch.nn.init.normal_(module.fc2.weight)
+    x, weights = torch.randn(3, 12, 5, 7, requires_grad=True), torch.randn(3, 12, 5, 7)
+
+    def trained() -> tuple[torch.Tensor, ...]:
+        y = module(x)
+        return y, *torch.autograd.grad(y, (x, *module.parameters()), weights)
+
+    assert fused.supports(x)
+    found = trained()
+    monkeypatch.setattr(fused, "supports", lambda _: False)
+    torch.testing.assert_close(found, trained(), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("train", KINDS)
