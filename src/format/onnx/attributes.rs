@@ -28,8 +28,15 @@ impl<'n> Attributes<'n> {
         Ok(self.find(name, kind::INT, "an integer")?.map_or(default, |a| a.i))
     }
 
+    /// Returns a flag. Other integers than 0 and 1 are errors, because engines read them differently.
     pub(super) fn flag(&self, name: &str, default: bool) -> Result<bool> {
-        Ok(self.int(name, default.into())? != 0)
+        match self.int(name, default.into())? {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => {
+                Err(Error::format(format!("attribute {name:?} should be 0 or 1, found {other}")))
+            }
+        }
     }
 
     pub(super) fn size(&self, name: &str, default: usize) -> Result<usize> {

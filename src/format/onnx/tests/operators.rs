@@ -48,6 +48,16 @@ fn attributes_that_contradict_are_refused() {
 }
 
 #[test]
+fn a_flag_is_0_or_1() {
+    let mean =
+        |flag| model(vec![with(node("ReduceMean", &["x"], "y"), &[int("keepdims", flag)])], vec![]);
+    assert!(open(&mean(0)).is_ok() && open(&mean(1)).is_ok());
+    for flag in [-1, 2, i64::MIN] {
+        refused(&mean(flag), ErrorKind::Format, "should be 0 or 1");
+    }
+}
+
+#[test]
 fn a_constant_node_cannot_replace_a_weight() {
     let constant = with(node("Constant", &[], "w"), &[float("value_float", 1.0)]);
     let model =
