@@ -121,6 +121,8 @@ class Trained:
     sizes: str
     epochs: int
     log: str
+    hyperfunction_lr: float = 0.1
+    hyperfunction_fan_in: int | None = None
     size: int = 128
     run, exported = "run", "out"
 
@@ -128,7 +130,9 @@ class Trained:
         data, work = place.data, place.work
         photos = ["--train", data / "imagenette-224-train.tar", "--val", data / "imagenette-224-val.tar"]
         recipe = ["--activation", self.activation, "--width", str(self.width), "--sizes", self.sizes]
-        recipe += ["--epochs", str(self.epochs)]
+        recipe += ["--epochs", str(self.epochs), "--hyperfunction-lr", str(self.hyperfunction_lr)]
+        if self.hyperfunction_fan_in:
+            recipe += ["--hyperfunction-fan-in", str(self.hyperfunction_fan_in)]
         checkpoint = ["--checkpoint", work / "run/checkpoint.pt"]
         size = ["--size", str(self.size)]
         export = tool("export", *checkpoint, "--out", work / "out", *size, "--names", place.names)
@@ -259,14 +263,17 @@ class Distilled:
         return rows, note
 
 
-def small(activation: str) -> Trained:
+def small(activation: str, **rates: float | int) -> Trained:
     """One of the four networks that differ in the activation."""
-    return Trained(activation, 0.35, "96:0", 20, f"x0.35/{activation}.jsonl")
+    return Trained(activation, 0.35, "96:0", 20, f"x0.35/{activation}.jsonl", **rates)
 
 
 NETWORKS: dict[str, Trained | Distilled] = {
     "efficientnet-lite0-dyrelu-b": Distilled("distil/efficientnet-lite0-dyrelu-b.jsonl"),
-    **{f"mobilenetv2-x0.35-{act}-imagenette": small(act) for act in ("relu", "dyrelu-a", "dyrelu-b", "dyrelu-c")},
+    "mobilenetv2-x0.35-relu-imagenette": small("relu"),
+    "mobilenetv2-x0.35-dyrelu-a-imagenette": small("dyrelu-a", hyperfunction_lr=1, hyperfunction_fan_in=16),
+    "mobilenetv2-x0.35-dyrelu-b-imagenette": small("dyrelu-b"),
+    "mobilenetv2-x0.35-dyrelu-c-imagenette": small("dyrelu-c"),
     "mobilenetv2-x0.5-dyrelu-b-imagenette": Trained("dyrelu-b", 0.5, "96:0,128:0.7", 30, "x0.5/dyrelu-b.jsonl"),
 }
 
