@@ -3,13 +3,14 @@
     python -m dyrelu_tools.reproduce NAME --data DATA --work WORK --dyrelu ../target/release/dyrelu
     python -m dyrelu_tools.reproduce NAME --data DATA --work WORK --dyrelu ../target/release/dyrelu --install ../models
 
-DATA has the photos: imagenette-224-train.tar, imagenette-224-val.tar and imagenet1k-classes.tsv, and for the default
-network also distil/distil-photos.tar, imagenet-sample/, nips17/dev/ and nips17/index.csv. The results of a stage are
+DATA has the photos: imagenette-224-train.tar, imagenette-224-val.tar and imagenet1k-classes.tsv, for the networks of
+1000 classes also nips17/dev/ and nips17/index.csv, for the default distil/distil-photos.tar and imagenet-sample/, and
+for mobilenetv2-int8 weights/mobilenetv2_1.0_bnfolded_f32.safetensors. The results of a stage are
 in WORK/NAME. A stage whose results are there is skipped, and a training that was interrupted is resumed, so that the
 command can be repeated until it is through. `--from STAGE` repeats a stage and all after it, and `--list` prints the
 stages with their commands.
 
-`--install` copies the network into a folder of models and the log into results/, writes the table of accuracies between
+`--install` copies the network into a folder of models and the log of a training into results/, writes the table of accuracies between
 the marks <!-- accuracy:begin --> and <!-- accuracy:end --> of the card, and writes the checksums. `zoo` then writes the
 list of all networks.
 """
@@ -96,10 +97,12 @@ def unpack(place: Place) -> None:
     os.replace(part, whole)
 
 
-def shipped(place: Place, folder: str, result: str, note: str | None = None) -> list[str | Path]:
-    """The command that makes a native file of half precision from an exported network."""
+def shipped(
+    place: Place, folder: str, result: str, note: str | None = None, weights: str = "f16"
+) -> list[str | Path]:
+    """The command that makes a native file from an exported network, by default of half precision."""
     out = place.work / folder
-    command = [place.dyrelu, "convert", out / "network.onnx", place.work / result, "--weights", "f16"]
+    command = [place.dyrelu, "convert", out / "network.onnx", place.work / result, "--weights", weights]
     command += ["--preprocess", out / "preprocess.json", "--labels", out / "labels.txt"]
     return command + (["--note", f"top1={note}"] if note else [])
 
@@ -124,7 +127,7 @@ class Trained:
     hyperfunction_lr: float = 0.1
     hyperfunction_fan_in: int | None = None
     size: int = 128
-    run, exported = "run", "out"
+    run, exported, weights = "run", "out", "f16"
 
     def stages(self, place: Place) -> list[Stage]:
         data, work = place.data, place.work
@@ -176,6 +179,12 @@ ROWS = FORMS | {
 PUBLISHED = {"lite0": teachers.LITE0, "lite1": teachers.Teacher(1, 1.0, 1.1, 240), "lite2": teachers.LITE2}
 
 
+def write_names(place: Place, out: Path) -> None:
+    """Writes the names of ImageNet's classes beside an exported network."""
+    classes = export.class_names(evaluate.synsets(place.names), place.names)
+    (out / "labels.txt").write_text("\n".join(classes) + "\n")
+
+
 def export_published(place: Place) -> None:
     """export EfficientNet-Lite0, -Lite1 and -Lite2 with their published weights"""
     for name, teacher in PUBLISHED.items():
@@ -183,8 +192,7 @@ def export_published(place: Place) -> None:
         out.mkdir(exist_ok=True)
         description = export.preprocessing(teacher.size, teachers.NORMALISE)
         (out / "preprocess.json").write_text(json.dumps(description) + "\n")
-        classes = export.class_names(evaluate.synsets(place.names), place.names)
-        (out / "labels.txt").write_text("\n".join(classes) + "\n")
+        write_names(place, out)
         export.write(teacher.network(), teacher.size, out / "network.onnx")
 
 
@@ -207,7 +215,7 @@ class Distilled:
     """EfficientNet-Lite0 with dynamic ReLUs in its later blocks, trained by `distil`, and what it is compared with."""
 
     log: str
-    run, exported = "dynamic", "best-out"
+    run, exported, weights = "dynamic", "best-out", "f16"
 
     def stages(self, place: Place) -> list[Stage]:
         data, work = place.data, place.work
@@ -263,13 +271,51 @@ class Distilled:
         return rows, note
 
 
+def export_mobilenetv2(place: Place) -> None:
+    """export MobileNetV2 x1.0 with its published weights of ImageNet"""
+    out = place.work / "out"
+    weights = place.data / "weights/mobilenetv2_1.0_bnfolded_f32.safetensors"
+    subprocess.run(tool("export_mobilenetv2", "--weights", weights, "--out", out), check=True)
+    write_names(place, out)
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """MobileNetV2 x1.0 with published weights of ImageNet, rounded to eight bits. Nothing is trained."""
+
+    log, run, exported, weights = None, None, "out", "int8"
+    FORMS = {"f32": "single precision", "f16": "half precision", "int8": "**eight bits, this file**"}
+
+    def stages(self, place: Place) -> list[Stage]:
+        stages = [Stage("export", "out/labels.txt", export_mobilenetv2), Stage("photos", "val", unpack)]
+        for form in self.FORMS:
+            model = f"{form}.safetensors"
+            stages += [
+                Stage(f"convert-{form}", model, shipped(place, "out", model, weights=form)),
+                Stage(f"classify-{form}", f"{form}-val.csv", classified(place, model, place.work / "val"), keep=True),
+                Stage(f"nips-{form}", f"{form}-nips.csv", classified(place, model, place.data / "nips17/dev"), keep=True),
+            ]
+        return stages
+
+    def accuracy(self, place: Place) -> tuple[list[list[str]], str]:
+        """The table of accuracies, and the note in the file."""
+        rows = [["weights", "file", "Imagenette's 3,925 validation photos", "500 NIPS photos"]]
+        for form, description in self.FORMS.items():
+            size = (place.work / f"{form}.safetensors").stat().st_size
+            folders = percent(evaluate.accuracy_by_folder(place.work / f"{form}-val.csv", place.names))
+            index = percent(evaluate.accuracy_by_index(place.work / f"{form}-nips.csv", place.data / "nips17/index.csv"))
+            rows.append([description, f"{size / 1e6:.1f} MB", folders, index])
+        return rows, f"{folders} of Imagenette's 3,925 validation photos, {index} of 500 NIPS photos, among 1000 classes"
+
+
 def small(activation: str, **rates: float | int) -> Trained:
     """One of the four networks that differ in the activation."""
     return Trained(activation, 0.35, "96:0", 20, f"x0.35/{activation}.jsonl", **rates)
 
 
-NETWORKS: dict[str, Trained | Distilled] = {
+NETWORKS: dict[str, Trained | Distilled | Rounded] = {
     "efficientnet-lite0-dyrelu-b": Distilled("distil/efficientnet-lite0-dyrelu-b.jsonl"),
+    "mobilenetv2-int8": Rounded(),
     "mobilenetv2-x0.35-relu-imagenette": small("relu"),
     "mobilenetv2-x0.35-dyrelu-a-imagenette": small("dyrelu-a", hyperfunction_lr=1, hyperfunction_fan_in=16),
     "mobilenetv2-x0.35-dyrelu-b-imagenette": small("dyrelu-b"),
@@ -292,11 +338,13 @@ def install(name: str, place: Place, models: Path) -> None:
     """Copies the network and its log, with its accuracy in the file, in the card and in the checksums."""
     network = NETWORKS[name]
     table, note = network.accuracy(place)
-    subprocess.run(shipped(place, network.exported, "noted.safetensors", note), check=True)
+    command = shipped(place, network.exported, "noted.safetensors", note, network.weights)
+    subprocess.run(command, check=True)
     shutil.copy(place.work / "noted.safetensors", models / f"{name}.safetensors")
-    log = RESULTS / network.log
-    log.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(place.work / network.run / "log.jsonl", log)
+    if network.log:
+        log = RESULTS / network.log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(place.work / network.run / "log.jsonl", log)
     markdown.insert(models / f"{name}.md", "accuracy", "\n".join([*markdown.lines(table), ""]))
     (models / "SHA256SUMS").write_text(zoo.checksums(models))
 
