@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import nn
 
@@ -14,12 +14,13 @@ PAPERS_RELU = 60.3
 
 @dataclass(frozen=True)
 class Variant:
-    """An activation, other activations at some positions, and the learning rate of the layers that compute coefficients,
-    as a share of that of all other layers."""
+    """An activation, other activations at some positions, and how the layers that compute coefficients learn (see
+    `Recipe`)."""
 
     activation: str
     arguments: dict[str, str] = field(default_factory=dict)
     hyperfunction_lr: float = 1.0
+    hyperfunction_fan_in: int | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,12 @@ class Study:
         chosen = self.variants[variant]
         arguments = self.arguments | chosen.arguments
         return {"network": self.network, "activation": chosen.activation, "arguments": arguments}
+
+    def settings(self, variant: str, seed: int) -> Recipe:
+        """The settings of a run."""
+        chosen = self.variants[variant]
+        rates = {"hyperfunction_lr": chosen.hyperfunction_lr, "hyperfunction_fan_in": chosen.hyperfunction_fan_in}
+        return replace(self.recipe, seed=seed, **rates)
 
     def build(self, variant: str, classes: int = 10) -> nn.Module:
         options = self.options(variant)
@@ -111,16 +118,17 @@ MINI = Study(
     },
 )
 
-# The network of the paper's table 2. Why its hyperfunctions need the limit of the rate: `train.parameter_groups`.
+# The network of the paper's table 2. Why its hyperfunctions need a limit of inputs: `train.parameter_groups`.
 X035 = Study(
     network="mobilenetv2",
     arguments={"width": 0.35},
-    recipe=Recipe(sizes="64:0", epochs=30, hyperfunction_fan_in=16),
+    recipe=Recipe(sizes="64:0", epochs=30),
     variants={
         "relu": Variant("relu"),
-        "dyrelu-a": Variant("dyrelu-a"),
-        "dyrelu-b": Variant("dyrelu-b"),
-        "dyrelu-c": Variant("dyrelu-c"),
+        "dyrelu-a": Variant("dyrelu-a", hyperfunction_fan_in=16),
+        "dyrelu-b": Variant("dyrelu-b", hyperfunction_fan_in=16),
+        "dyrelu-c": Variant("dyrelu-c", hyperfunction_fan_in=16),
+        "dyrelu-b-slow": Variant("dyrelu-b", hyperfunction_lr=0.1),
     },
     tables={
         "Activation": [
@@ -128,6 +136,10 @@ X035 = Study(
             Row("DY-ReLU-A", "dyrelu-a", 63.3),
             Row("DY-ReLU-B", "dyrelu-b", 66.4),
             Row("DY-ReLU-C", "dyrelu-c", 66.3),
+        ],
+        "Learning rate of DY-ReLU-B's hyperfunctions": [
+            Row("that of the convolutions, less with more than 16 inputs", "dyrelu-b", 66.4),
+            Row("a tenth of it", "dyrelu-b-slow"),
         ],
     },
 )

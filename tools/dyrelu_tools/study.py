@@ -74,8 +74,8 @@ def train(study: Study, args: argparse.Namespace) -> None:
                 continue
             print(run.name, flush=True)
             torch.manual_seed(seed)
-            rate = study.variants[name].hyperfunction_lr
-            recipe = replace(study.recipe, seed=seed, epochs=args.epochs or study.recipe.epochs, hyperfunction_lr=rate)
+            recipe = study.settings(name, seed)
+            recipe = replace(recipe, epochs=args.epochs or recipe.epochs)
             network = study.build(name, len(photos.classes))
             fit(network, photos, validation, recipe, run, study.options(name))
 
