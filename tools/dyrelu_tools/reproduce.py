@@ -125,7 +125,7 @@ class Trained:
     epochs: int
     log: str
     hyperfunction_lr: float = 0.1
-    hyperfunction_fan_in: int | None = None
+    hyperfunction_fan_in: int = 0
     size: int = 128
     run, exported, weights = "run", "out", "f16"
 
@@ -134,8 +134,7 @@ class Trained:
         photos = ["--train", data / "imagenette-224-train.tar", "--val", data / "imagenette-224-val.tar"]
         recipe = ["--activation", self.activation, "--width", str(self.width), "--sizes", self.sizes]
         recipe += ["--epochs", str(self.epochs), "--hyperfunction-lr", str(self.hyperfunction_lr)]
-        if self.hyperfunction_fan_in:
-            recipe += ["--hyperfunction-fan-in", str(self.hyperfunction_fan_in)]
+        recipe += ["--hyperfunction-fan-in", str(self.hyperfunction_fan_in)]
         checkpoint = ["--checkpoint", work / "run/checkpoint.pt"]
         size = ["--size", str(self.size)]
         export = tool("export", *checkpoint, "--out", work / "out", *size, "--names", place.names)

@@ -20,7 +20,7 @@ class Variant:
     activation: str
     arguments: dict[str, str] = field(default_factory=dict)
     hyperfunction_lr: float = 1.0
-    hyperfunction_fan_in: int | None = None
+    hyperfunction_fan_in: int = 0
 
 
 @dataclass(frozen=True)

@@ -31,15 +31,15 @@ class Recipe:
 
     `sizes` are input sizes, each with the share of the epochs from which it is used. The layers that compute
     coefficients learn at `hyperfunction_lr` times the rate of the others. Those of them that have more inputs than
-    `hyperfunction_fan_in` learn more slowly, in inverse proportion to their inputs. None gives all the same rate.
+    `hyperfunction_fan_in` learn more slowly, in inverse proportion to their inputs. Zero gives all the same rate.
     """
 
     sizes: str = "96:0,128:0.5,160:0.85"
     epochs: int = 30
     batch: int = 64
     lr: float = 4e-3
-    hyperfunction_lr: float = 0.1
-    hyperfunction_fan_in: int | None = None
+    hyperfunction_lr: float = 1.0
+    hyperfunction_fan_in: int = 16
     weight_decay: float = 0.05
     smoothing: float = 0.1
     seed: int = 0
@@ -76,8 +76,8 @@ def parse_arguments() -> argparse.Namespace:
         "--hyperfunction-fan-in",
         type=int,
         default=defaults.hyperfunction_fan_in,
-        help="number of inputs above which these layers learn more slowly, in inverse proportion; with 16, the loss of a "
-        "deep network decreases with --hyperfunction-lr 1",
+        help="number of inputs above which these layers learn more slowly, in inverse proportion; 0 for the same rate for "
+        "all, which in a deep network has to be lower than that of the convolutions, such as --hyperfunction-lr 0.1",
     )
     parser.add_argument("--weight-decay", type=float, default=defaults.weight_decay)
     parser.add_argument("--smoothing", type=float, default=defaults.smoothing, help="label smoothing")
@@ -123,7 +123,7 @@ def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict]:
 
 def hyperfunction_lr(p: nn.Parameter, recipe: Recipe) -> float:
     """The learning rate of a parameter of a hyperfunction, as a multiple of that of the convolutions."""
-    if recipe.hyperfunction_fan_in is None or p.ndim == 1:
+    if recipe.hyperfunction_fan_in == 0 or p.ndim == 1:
         return recipe.hyperfunction_lr
     return recipe.hyperfunction_lr * min(1.0, recipe.hyperfunction_fan_in / p[0].numel())
 

@@ -23,7 +23,7 @@ def is_dynamic(name: str) -> bool:
 
 
 def test_hyperfunctions_have_a_rate_of_their_own() -> None:
-    for name, rate in rates(Recipe(hyperfunction_lr=0.25)).items():
+    for name, rate in rates(Recipe(hyperfunction_lr=0.25, hyperfunction_fan_in=0)).items():
         assert rate == (0.25 if is_dynamic(name) else 1.0), name
 
 
@@ -45,6 +45,6 @@ def test_the_rate_of_a_hyperfunction_falls_with_its_inputs_above_the_fan_in() ->
 @pytest.mark.parametrize("share", [0.1, 1.0])
 def test_groups_have_the_order_of_stored_checkpoints(share: float) -> None:
     """Optimisers find their state by position: other parameters, then hyperfunctions, and matrices before vectors."""
-    groups = parameter_groups(build("mobilenetv2-mini", "dyrelu-b", 5), Recipe(hyperfunction_lr=share))
+    groups = parameter_groups(build("mobilenetv2-mini", "dyrelu-b", 5), Recipe(hyperfunction_lr=share, hyperfunction_fan_in=0))
     expected = [(1.0, 0.05), (1.0, 0.0), (share, 0.05), (share, 0.0)]
     assert [(g["lr_share"], g["weight_decay"]) for g in groups] == expected
