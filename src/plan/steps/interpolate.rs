@@ -106,8 +106,8 @@ impl Sampled<'_> {
     fn on_grid(&self, op: &GridSample, line: usize, column: usize) -> Neighbours {
         let at = (line * self.width + column) * self.strides[0];
         let [across, down] = [at, at + 1].map(|at| f64::from(self.positions[at]));
-        let [down, across] = [(down, self.map.height), (across, self.map.width)]
-            .map(|(at, size)| grid_taps(op, at, size));
+        let (down, across) =
+            (grid_taps(op, down, self.map.height), grid_taps(op, across, self.map.width));
         self.neighbours(down, across, 1.0)
     }
 
