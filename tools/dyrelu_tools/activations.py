@@ -133,7 +133,7 @@ class DyReLU(Dynamic):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training and self.k == 2 and fused.supports(x):
-            return self.fused(x)
+            return self.forward_fused(x)
         coefficients = self.coefficients(x).unsqueeze(-1).unsqueeze(-1)
         if self.training:
             y = MaxAffine.apply(x, coefficients[:, : self.k], coefficients[:, self.k :])
@@ -145,7 +145,7 @@ class DyReLU(Dynamic):
             y = y * self.attend(x)
         return y if self.limit is None else y.clamp(max=self.limit)
 
-    def fused(self, x: Tensor) -> Tensor:
+    def forward_fused(self, x: Tensor) -> Tensor:
         """The activation for K = 2 and float32 on a CPU, in one pass over x forwards and one backwards."""
         limit = math.inf if self.limit is None else self.limit
         coefficients = self.coefficients(x).expand(-1, -1, self.channels)

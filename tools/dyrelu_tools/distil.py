@@ -68,7 +68,7 @@ class Fused(nn.Module):
         self.act = act
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act.fused(x)
+        return self.act.forward_fused(x)
 
 
 class Tail(nn.Module):

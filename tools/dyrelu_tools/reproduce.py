@@ -5,14 +5,14 @@
 
 DATA has the photos: imagenette-224-train.tar, imagenette-224-val.tar and imagenet1k-classes.tsv, for the networks of
 1000 classes also nips17/dev/ and nips17/index.csv, for the default distil/distil-photos.tar and imagenet-sample/, and
-for mobilenetv2-int8 weights/mobilenetv2_1.0_bnfolded_f32.safetensors. The results of a stage are
-in WORK/NAME. A stage whose results are there is skipped, and a training that was interrupted is resumed, so that the
-command can be repeated until it is through. `--from STAGE` repeats a stage and all after it, and `--list` prints the
-stages with their commands.
+for mobilenetv2-int8 weights/mobilenetv2_1.0_bnfolded_f32.safetensors. The results of a stage are in WORK/NAME. A stage
+whose results are there is skipped, and a training that was interrupted is resumed, so that the command can be repeated
+until it is through. `--from STAGE` repeats a stage and all after it, and `--list` prints the stages with their
+commands.
 
-`--install` copies the network into a folder of models and the log of a training into results/, writes the table of accuracies between
-the marks <!-- accuracy:begin --> and <!-- accuracy:end --> of the card, and writes the checksums. `zoo` then writes the
-list of all networks.
+`--install` copies the network into a folder of models and the log of a training into results/, writes the table of
+accuracies between the marks <!-- accuracy:begin --> and <!-- accuracy:end --> of the card, and writes the checksums.
+`zoo` then writes the list of all networks.
 """
 
 from __future__ import annotations
