@@ -130,12 +130,7 @@ def run_data_set(name: str, proto: onnx.ModelProto, data_set: Path, dyrelu: Path
     expected = read_all(data_set, "output", proto.graph.output)
     required = is_required(name, proto, [*inputs.values(), *expected.values()])
     with tempfile.TemporaryDirectory() as scratch:
-        command = [str(dyrelu), "run", str(model)]
-        for i, (port, array) in enumerate(inputs.items()):
-            np.save(f"{scratch}/x{i}.npy", array)
-            command += ["--input", f"{port}={scratch}/x{i}.npy"]
-        for i, port in enumerate(expected):
-            command += ["--output", f"{port}={scratch}/y{i}.npy"]
+        command = run_command(dyrelu, model, inputs, expected, Path(scratch))
         done = subprocess.run(command, capture_output=True, text=True, errors="replace")
         if done.returncode == 2:
             reason = done.stderr.strip().removeprefix("error: ").replace(f"{model}: ", "")
@@ -148,6 +143,20 @@ def run_data_set(name: str, proto: onnx.ModelProto, data_set: Path, dyrelu: Path
             if difference:
                 return Result(name, "failed", f"{port}: {difference}", required)
     return Result(name, "passed", required=required)
+
+
+def run_command(
+    dyrelu: Path, model: Path, inputs: dict[str, np.ndarray], outputs: Iterable[str], folder: Path
+) -> list[str]:
+    """Stores the inputs in a folder and returns the command that runs a model on them. It writes the outputs, in order,
+    to y0.npy, y1.npy and so on."""
+    command = [str(dyrelu), "run", str(model)]
+    for i, (port, array) in enumerate(inputs.items()):
+        np.save(folder / f"x{i}.npy", array)
+        command += ["--input", f"{port}={folder}/x{i}.npy"]
+    for i, port in enumerate(outputs):
+        command += ["--output", f"{port}={folder}/y{i}.npy"]
+    return command
 
 
 def read_all(

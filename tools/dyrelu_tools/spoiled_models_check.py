@@ -25,7 +25,7 @@ import onnx
 from onnx import AttributeProto, numpy_helper
 from tqdm import tqdm
 
-from .onnx_operator_tests import SUITES, NotATensor, read_all
+from .onnx_operator_tests import SUITES, NotATensor, read_all, run_command
 
 INTEGERS = [0, 1, -1, 2, 3, -2, 5, 7, 255, 1000, -1000, 65536, 2**31 - 1, 2**31, -(2**31), 2**62, 2**63 - 1, -(2**63)]
 FLOATS = [0.0, -0.0, 0.5, 1.0, -1.0, 1e-30, 1e30, -3.4e38, float("inf"), float("-inf"), float("nan")]
@@ -127,13 +127,9 @@ def limit_memory() -> None:
 
 def run(dyrelu: Path, model: onnx.ModelProto, inputs: dict[str, np.ndarray], folder: Path) -> tuple[str, str]:
     """Runs a model in a folder. The outcome is "ran", "refused", or what went wrong; beside it, the messages."""
-    (folder / "model.onnx").write_bytes(model.SerializeToString())
-    command = [str(dyrelu), "run", str(folder / "model.onnx")]
-    for i, (name, array) in enumerate(inputs.items()):
-        np.save(folder / f"x{i}.npy", array)
-        command += ["--input", f"{name}={folder}/x{i}.npy"]
-    for i, port in enumerate(model.graph.output):
-        command += ["--output", f"{port.name}={folder}/y{i}.npy"]
+    file = folder / "model.onnx"
+    file.write_bytes(model.SerializeToString())
+    command = run_command(dyrelu, file, inputs, [port.name for port in model.graph.output], folder)
     try:
         done = subprocess.run(command, capture_output=True, timeout=SECONDS, preexec_fn=limit_memory)
     except subprocess.TimeoutExpired:
